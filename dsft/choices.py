@@ -1,0 +1,100 @@
+"""The closed words: every setting that takes one of a few names."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ModelSource(StrEnum):
+    """Where a recipe's model comes from."""
+
+    TIMM = "timm"
+    TORCHVISION = "torchvision"
+    DSFT = "dsft"
+
+
+class DataSource(StrEnum):
+    """Where a recipe's images come from."""
+
+    DIGITS = "digits"
+    FOLDER = "folder"
+    TORCHVISION = "torchvision"
+
+
+class SplitName(StrEnum):
+    """The three parts of a data set (DESIGN: train fits, val chooses, test chooses nothing)."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+class BadImages(StrEnum):
+    """What happens to an image that cannot be read."""
+
+    ERROR = "error"
+    SKIP = "skip"
+
+
+class Method(StrEnum):
+    """How the weights of a separable layer are derived from the dense ones."""
+
+    AUTO = "auto"
+    FRESH = "fresh"
+    SVD = "svd"
+
+
+class Order(StrEnum):
+    """Which of the two convolutions of a separable layer comes first."""
+
+    AUTO = "auto"
+    DW_PW = "dw_pw"
+
+
+class Decision(StrEnum):
+    """What a plan does with one convolution."""
+
+    CONVERTED = "converted"
+    KEPT = "kept"
+
+
+class Reason(StrEnum):
+    """Why a plan decides as it does; the list is closed."""
+
+    BUDGET = "chosen by the budget"
+    RANK = "the rank was asked for"
+    EXCLUDED = "left out by include or exclude"
+    NOT_CHEAPER = "would not become cheaper"
+    NOT_RUN = "not run by the example input"
+    ONE_POSITION = "kernel of one position"
+    DEPTHWISE = "depthwise already"
+    NOT_2D = "not a 2d convolution"
+    SUBCLASS = "a convolution class of its own"
+    PARAMETRIZED = "weight is computed from other parameters"
+    SHARED_WEIGHT = "weight is shared with another module"
+    HOOKED = "has hooks"
+
+
+class Amp(StrEnum):
+    """The number format of the forward pass; parameters stay float32."""
+
+    AUTO = "auto"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    NONE = "none"
+
+
+class ProgressMode(StrEnum):
+    """How progress is shown on standard error."""
+
+    AUTO = "auto"
+    RICH = "rich"
+    PLAIN = "plain"
+    OFF = "off"
+
+
+class WeightsKind(StrEnum):
+    """Which weights a model folder holds: the averaged ones or those of the optimizer's last step."""
+
+    EMA = "ema"
+    RAW = "raw"

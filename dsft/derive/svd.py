@@ -1,0 +1,52 @@
+"""``svd``: the truncated singular value decomposition, the best data-free approximation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from dsft.derive.factors import Factors
+from dsft.derive.spectrum import channel_slices, channel_spectrum
+from dsft.separable.conv2d import kernel_channels
+
+
+def svd_factors(weight: Tensor, groups: int, kernels: Sequence[int], generator: Generator) -> Factors:  # noqa: ARG001
+    r"""Keep the strongest singular directions of each input channel's slice.
+
+    :math:`d_{c,r} = v_r`, :math:`p_{c,r} = \sigma_r u_r = W_c v_r`; the squared error is the sum of the
+    dropped :math:`\sigma^2` (Eckart & Young 1936; Guo et al. 2018, "Network Decoupling", §3).
+
+    Args:
+        weight: Dense kernel, ``(out_channels, in_channels / groups, *kernel_size)``.
+        groups: Groups of the convolution.
+        kernels: Depthwise kernels of each input channel.
+        generator: Unused: nothing here is random.
+
+    Returns:
+        Factors in the dtype and on the device of ``weight``.
+    """
+    spectrum = channel_spectrum(weight, groups)
+    slices = channel_slices(weight, groups)
+    channels, ranks = kernel_places(kernels, groups)
+    depthwise = spectrum.directions[channels, ranks]
+    # W_c v is exact whatever the accuracy of the singular values, so full rank gives W back.
+    columns = torch.einsum("gmk,gk->gm", slices[channels], depthwise)
+    pointwise = columns.reshape(groups, -1, columns.shape[1]).transpose(1, 2).flatten(0, 1)
+    kernel_size = weight.shape[2:]
+    return Factors(
+        depthwise.reshape(-1, 1, *kernel_size).to(weight),
+        pointwise.reshape(*pointwise.shape, *(1 for _ in kernel_size)).to(weight),
+    )
+
+
+def kernel_places(kernels: Sequence[int], groups: int) -> tuple[Tensor, Tensor]:
+    """Return the channel of each depthwise kernel, and its rank within the channel, both ``(kernels,)``."""
+    channels = kernel_channels(kernels, len(kernels), groups)
+    seen = [0] * len(kernels)
+    ranks = []
+    for channel in channels:
+        ranks.append(seen[channel])
+        seen[channel] += 1
+    return torch.tensor(channels), torch.tensor(ranks)

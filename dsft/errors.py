@@ -1,0 +1,85 @@
+"""Every error that dsft raises on purpose.
+
+* DsftError               exit code 1: the run itself failed
+  + TrainingError         the loss is not finite, every batch was empty ...
+  + InterruptedRun        a signal stopped the run after a checkpoint was saved (exit code 130 or 143)
+  + InputError            exit code 2: something the user gave is at fault
+    - RecipeError         a recipe, an override or a flag
+    - ModelError          an unknown model, a source that cannot be loaded
+    - ConversionError     a budget that cannot be met, a module that cannot be converted
+    - DataError           a data set, a split or an image
+    - CheckpointError     weights that do not fit, a damaged or foreign model folder
+    - OutputError         an output folder that may not be written
+
+A message says where, the rule, what was found (its ``repr``), the valid values or the nearest name,
+and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DsftError(Exception):
+    """Anything that dsft reports to its user in one message."""
+
+    exit_code = 1
+
+
+class TrainingError(DsftError):
+    """A run that started well and failed."""
+
+
+class InterruptedRun(DsftError):
+    """A run that a signal stopped; its last checkpoint is on disk.
+
+    Args:
+        message: What was saved and where.
+        signal_number: The POSIX number of the signal; the exit code is 128 plus it.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+class InputError(DsftError):
+    """Something that the user gave is at fault."""
+
+    exit_code = 2
+
+
+class RecipeError(InputError):
+    """A recipe, an override or a command-line flag is at fault."""
+
+
+class ModelError(InputError):
+    """A model is unknown, or its source cannot be loaded."""
+
+
+class ConversionError(InputError):
+    """A conversion was asked for that cannot be done."""
+
+
+class DataError(InputError):
+    """A data set, a split or an image is at fault."""
+
+
+class CheckpointError(InputError):
+    """Weights do not fit, or a model folder is damaged or foreign."""
+
+
+class OutputError(InputError):
+    """An output folder may not be written."""
+
+
+def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
+    """Return up to ``count`` candidates that are spelt most like ``name``, the nearest first."""
+    return difflib.get_close_matches(name, list(candidates), n=count, cutoff=0.6)
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Return a sentence that proposes the nearest candidates, or an empty string if none is near."""
+    near = nearest(name, candidates)
+    return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -1,0 +1,28 @@
+"""Parameters and multiply-accumulates."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dsft.measure.example import ExampleInput, batch_size_of, run_example
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of parameters, each shared one counted once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def count_macs(module: nn.Module, example_input: ExampleInput) -> int:
+    """Return the multiply-accumulates of one forward pass for one image.
+
+    Convolutions, matrix products and attention are counted, as torch's own counter does (two of its
+    floating-point operations are one multiply-accumulate); element-wise operations are not.
+
+    Args:
+        module: Any module; its modes are restored.
+        example_input: What the module takes; see :func:`dsft.measure.example.run_example`.
+    """
+    with FlopCounterMode(display=False) as counter:
+        run_example(module, example_input)
+    return int(counter.get_total_flops()) // 2 // batch_size_of(example_input)

@@ -1,0 +1,111 @@
+"""Files and folders that are either written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dsft.errors import OutputError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part.
+
+    Args:
+        path: The file; its folder is made when it is missing.
+        content: The new content.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(path, "new")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a UTF-8 file atomically, with ``\\n`` line ends on every system."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically; NaN and infinities are refused, since JSON has none.
+
+    Raises:
+        ValueError: ``value`` holds a NaN or an infinity.
+    """
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``target`` that replaces it when the block ends well.
+
+    An exception removes the staged folder and leaves ``target`` as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = _beside(target, "new")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        yield staging
+        _replace_folder(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def require_empty(folder: Path, *, overwrite: bool, ways_out: str = "--overwrite") -> None:
+    """Check that ``folder`` may receive new files; change nothing.
+
+    Args:
+        folder: The output folder; it need not exist.
+        overwrite: The user allowed its contents to be replaced.
+        ways_out: The flags that the message proposes.
+
+    Raises:
+        OutputError: It is a file, or holds something and ``overwrite`` is off.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"output {str(folder)!r}: a folder is needed, found a file. Choose another folder.")
+    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+        raise OutputError(
+            f"output folder {str(folder)!r} is not empty. Choose another folder, or allow its "
+            f"contents to be replaced with {ways_out}."
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _replace_folder(staging: Path, target: Path) -> None:
+    # A folder with files in it cannot be renamed over, so the old one steps aside first.
+    if not target.exists():
+        os.replace(staging, target)
+        return
+    aside = _beside(target, "old")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(target, aside)
+    try:
+        os.replace(staging, target)
+    except BaseException:
+        os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _beside(path: Path, role: str) -> Path:
+    """Name a hidden neighbour of ``path``: the same folder, so that a rename stays on one file system."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{role}")

@@ -1,0 +1,21 @@
+"""The module graph: which convolutions there are, what becomes of each, and the change itself.
+
+Planning decides and changes nothing; ``apply_plan`` is the one function that changes a module tree.
+"""
+
+from dsft.surgery.apply import apply_plan
+from dsft.surgery.convert import Conversion, convert
+from dsft.surgery.cost_report import ConversionReport, report_costs
+from dsft.surgery.plan import ConversionPlan, LayerPlan
+from dsft.surgery.planning import plan_conversion
+
+__all__ = [
+    "Conversion",
+    "ConversionPlan",
+    "ConversionReport",
+    "LayerPlan",
+    "apply_plan",
+    "convert",
+    "plan_conversion",
+    "report_costs",
+]

@@ -1,0 +1,104 @@
+"""What a conversion does with each convolution: a frozen value that prints, goes to JSON and is replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from dsft.choices import Decision, Method, Order, Reason
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What becomes of one convolution.
+
+    Attributes:
+        name: Its dotted name in the network.
+        aliases: All names under which the same module stands, ``name`` included.
+        decision: Converted or kept.
+        reason: Why.
+        order: Which convolution comes first, or None where it is kept.
+        kernels: Depthwise kernels of each input channel; empty where it is kept.
+        macs_before: Multiply-accumulates for one image.
+        macs_after: The same after the conversion.
+        relative_error: Frobenius norm of the change of the kernel over that of the kernel; None where the
+            layer is kept or starts from random weights.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    decision: Decision
+    reason: Reason
+    order: Order | None
+    kernels: tuple[int, ...]
+    macs_before: int
+    macs_after: int
+    relative_error: float | None
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether the convolution becomes separable."""
+        return self.decision is Decision.CONVERTED
+
+
+@dataclass(frozen=True)
+class ConversionPlan:
+    """What a conversion does with a whole network.
+
+    Attributes:
+        method: How the weights are derived.
+        layers: Every convolution, in the order of the network's definition.
+        macs_before: Multiply-accumulates of the whole network for one image.
+        macs_after: The same after the conversion.
+    """
+
+    method: Method
+    layers: tuple[LayerPlan, ...]
+    macs_before: int
+    macs_after: int
+
+    @property
+    def converted(self) -> tuple[LayerPlan, ...]:
+        """The layers that become separable."""
+        return tuple(layer for layer in self.layers if layer.is_converted)
+
+    @property
+    def macs_ratio(self) -> float:
+        """Share of the multiply-accumulates that is left, 0 to 1 for a network that became cheaper."""
+        return self.macs_after / self.macs_before if self.macs_before else 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild the plan that :meth:`to_dict` returned.
+
+        Raises:
+            KeyError, TypeError, ValueError: ``values`` is not such a plan.
+        """
+        layers = tuple(_layer_from_dict(layer) for layer in values["layers"])
+        return cls(**{**values, "method": Method(values["method"]), "layers": layers})
+
+    def __str__(self) -> str:
+        lines = [
+            f"{len(self.converted)} of {len(self.layers)} convolutions converted by {self.method}, "
+            f"MACs {self.macs_before:,} -> {self.macs_after:,} ({self.macs_ratio:.3f})"
+        ]
+        for layer in self.layers:
+            kernels = f"{sum(layer.kernels)} kernels" if layer.is_converted else "dense"
+            lines.append(f"  {layer.name}: {kernels} ({layer.reason})")
+        return "\n".join(lines)
+
+
+def _layer_from_dict(values: Mapping[str, Any]) -> LayerPlan:
+    words: dict[str, Any] = {
+        "aliases": tuple(values["aliases"]),
+        "decision": Decision(values["decision"]),
+        "reason": Reason(values["reason"]),
+        "order": Order(values["order"]) if values["order"] is not None else None,
+        "kernels": tuple(values["kernels"]),
+    }
+    return LayerPlan(**{**values, **words})

@@ -1,0 +1,226 @@
+"""Deciding what becomes of each convolution; nothing is changed here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from dsft.choices import Decision, Method, Order, Reason
+from dsft.derive import channel_spectrum
+from dsft.errors import ConversionError, did_you_mean
+from dsft.measure import count_macs
+from dsft.measure.example import ExampleInput
+from dsft.progress import Advanced, Finished, Report, Started, ignore
+from dsft.surgery.budget import Offer, spread_ranks
+from dsft.surgery.plan import ConversionPlan, LayerPlan
+from dsft.surgery.sites import Site, find_sites
+
+Rank = int | Literal["full"]
+
+
+def plan_conversion(
+    model: nn.Module,
+    example_input: ExampleInput,
+    *,
+    budget: float | None = None,
+    rank: Rank | None = None,
+    method: Method = Method.SVD,
+    include: Sequence[str] = ("*",),
+    exclude: Sequence[str] = (),
+    report: Report = ignore,
+) -> ConversionPlan:
+    """Decide what becomes of each convolution of a network.
+
+    Args:
+        model: The dense network; it is run once and left as it was.
+        example_input: What it takes; shapes and costs are those of this input.
+        budget: Share of the network's multiply-accumulates that may be left, 0 to 1.
+        rank: Depthwise kernels of each input channel, alike in every layer, or ``full``: as many as make the
+            layer exact. Exactly one of ``budget`` and ``rank`` is given.
+        method: How the weights will be derived.
+        include: Patterns of the layers that may be converted.
+        exclude: Patterns of the layers that stay dense.
+        report: Receives the progress over the layers.
+
+    Raises:
+        ConversionError: Neither or both of ``budget`` and ``rank``, a pattern without a layer, no layer that
+            can be converted, a budget that cannot be met, or a weight that is not finite.
+    """
+    _check_target(budget, rank)
+    sites = find_sites(model, example_input)
+    _check_patterns([*include, *exclude], sites)
+    obstacles = [site.obstacle or _pattern_obstacle(site, include, exclude) for site in sites]
+    eligible = [site for site, obstacle in zip(sites, obstacles, strict=True) if obstacle is None]
+    if not eligible:
+        raise ConversionError(_nothing_eligible(sites, obstacles))
+    bids = _bid_for_all(eligible, report)
+    total = count_macs(model, example_input)
+    if budget is None:
+        ranks = [bid.kernels_at_rank(rank) for bid in bids]
+    else:
+        ranks = _within_budget(bids, total, budget)
+    chosen = {bid.site.name: (bid, kernels) for bid, kernels in zip(bids, ranks, strict=True)}
+    layers = tuple(
+        _converted_layer(*chosen[site.name], method, Reason.RANK if budget is None else Reason.BUDGET)
+        if site.name in chosen and chosen[site.name][1]
+        else _kept_layer(site, obstacle or Reason.NOT_CHEAPER)
+        for site, obstacle in zip(sites, obstacles, strict=True)
+    )
+    saved = sum(layer.macs_before - layer.macs_after for layer in layers)
+    return ConversionPlan(method, layers, total, total - saved)
+
+
+@dataclass(frozen=True)
+class _Bid:
+    """A layer with its singular values in the order in which its kernels are bought.
+
+    Attributes:
+        site: The layer.
+        energies: Squared singular values of each group, descending, ``(groups, kernels)``.
+        channels: The input channel (within the group) of each of them, ``(groups, kernels)``.
+        full_rank: Kernels of one channel that make it exact.
+    """
+
+    site: Site
+    energies: torch.Tensor
+    channels: torch.Tensor
+    full_rank: int
+
+    @property
+    def offer(self) -> Offer:
+        """What the layer may become; its error is relative to its own weight (METHODS 2.2, lambda)."""
+        energy = float(self.energies.sum())
+        gains = self.energies.sum(0).numpy() / (energy or 1.0)
+        return Offer(
+            np.asarray(gains, dtype=np.float64), self.macs_of(self.site.module.groups), self.site.macs
+        )
+
+    def macs_of(self, kernels: int) -> int:
+        """Return the multiply-accumulates of the separable layer with so many depthwise kernels in all."""
+        module = self.site.module
+        per_kernel = math.prod(module.kernel_size) + module.out_channels // module.groups
+        return self.site.positions * kernels * per_kernel
+
+    def kernels_at(self, ranks: int) -> tuple[int, ...]:
+        """Return the kernels of each input channel when the ``ranks`` strongest of each group are kept."""
+        width = self.site.module.in_channels // self.site.module.groups
+        counts = [torch.bincount(row[:ranks], minlength=width) for row in self.channels]
+        return tuple(torch.cat(counts).tolist()) if ranks else ()
+
+    def kernels_at_rank(self, rank: Rank | None) -> tuple[int, ...]:
+        """Return ``rank`` kernels for each input channel, or as many as make the layer exact."""
+        limit = self.full_rank
+        return (min(rank, limit) if isinstance(rank, int) else limit,) * self.site.module.in_channels
+
+    def relative_error(self, kernels: Sequence[int]) -> float:
+        """Return the relative Frobenius error of the kernel that is left."""
+        groups, total = self.site.module.groups, float(self.energies.sum())
+        wanted = torch.tensor(kernels).reshape(groups, -1)
+        kept = 0.0
+        for row, channels, limits in zip(self.energies, self.channels, wanted, strict=True):
+            # The rank of an entry is how often its channel came before; energies of a channel descend.
+            seen = (channels.unsqueeze(0) == channels.unsqueeze(1)).tril(-1).sum(1)
+            kept += float(row[seen < limits[channels]].sum())
+        return math.sqrt(max(1 - kept / total, 0.0)) if total else 0.0
+
+
+def _bid_for_all(sites: Sequence[Site], report: Report) -> list[_Bid]:
+    task = "decomposing"
+    report(Started(task, len(sites), "layers"))
+    bids = []
+    for done, site in enumerate(sites, start=1):
+        bids.append(_bid(site))
+        report(Advanced(task, done))
+    report(Finished(task))
+    return bids
+
+
+def _bid(site: Site) -> _Bid:
+    module = site.module
+    try:
+        energies = channel_spectrum(module.weight, module.groups).energies
+    except ConversionError as error:
+        raise ConversionError(f"layer {site.name!r}: {error}") from error
+    rank = energies.shape[1]
+    per_group = energies.reshape(module.groups, -1)
+    # Stable, so that of equal values the lower rank comes first and a channel's kernels stay a prefix.
+    ordered, order = per_group.sort(dim=1, descending=True, stable=True)
+    return _Bid(site, ordered, order // rank, rank)
+
+
+def _within_budget(bids: Sequence[_Bid], total: int, budget: float) -> list[tuple[int, ...]]:
+    offers = [bid.offer for bid in bids]
+    fixed = total - sum(offer.dense_cost for offer in offers)
+    least = fixed + sum(offer.least_cost for offer in offers)
+    limit = math.floor(budget * total)
+    if limit < least:
+        # Rounded up, so that the fraction which the message names can be met.
+        smallest = math.ceil(least / total * 1e4) / 1e4
+        raise ConversionError(
+            f"budget macs={budget:g}: cannot be met: the smallest that this network allows is {smallest:g} "
+            f"({len(bids)} of its convolutions can be converted). Ask for more, or exclude fewer layers."
+        )
+    ranks = spread_ranks(offers, limit - fixed)
+    return [bid.kernels_at(count) for bid, count in zip(bids, ranks, strict=True)]
+
+
+def _converted_layer(bid: _Bid, kernels: tuple[int, ...], method: Method, reason: Reason) -> LayerPlan:
+    site = bid.site
+    return LayerPlan(
+        name=site.name,
+        aliases=site.aliases,
+        decision=Decision.CONVERTED,
+        reason=reason,
+        order=Order.DW_PW,
+        kernels=kernels,
+        macs_before=site.macs,
+        macs_after=bid.macs_of(sum(kernels)),
+        relative_error=None if method is Method.FRESH else bid.relative_error(kernels),
+    )
+
+
+def _kept_layer(site: Site, reason: Reason) -> LayerPlan:
+    return LayerPlan(site.name, site.aliases, Decision.KEPT, reason, None, (), site.macs, site.macs, None)
+
+
+def _check_target(budget: float | None, rank: Rank | None) -> None:
+    if (budget is None) == (rank is None):
+        found = "neither" if budget is None else "both"
+        raise ConversionError(f"exactly one of budget and rank is needed, found {found}.")
+    if budget is not None and not 0 < budget <= 1:
+        raise ConversionError(f"budget macs: a share above 0 and up to 1 is needed, found {budget!r}.")
+    is_number = isinstance(rank, int) and not isinstance(rank, bool)
+    if rank is not None and rank != "full" and not (is_number and int(rank) >= 1):
+        raise ConversionError(f"rank: a whole number of at least 1, or 'full', is needed, found {rank!r}.")
+
+
+def _pattern_obstacle(site: Site, include: Sequence[str], exclude: Sequence[str]) -> Reason | None:
+    is_wanted = _matches(site, include) and not _matches(site, exclude)
+    return None if is_wanted else Reason.EXCLUDED
+
+
+def _matches(site: Site, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(alias, pattern) for alias in site.aliases for pattern in patterns)
+
+
+def _check_patterns(patterns: Sequence[str], sites: Sequence[Site]) -> None:
+    names = [alias for site in sites for alias in site.aliases]
+    for pattern in patterns:
+        if pattern != "*" and not any(_matches(site, [pattern]) for site in sites):
+            raise ConversionError(
+                f"pattern {pattern!r} matches none of the network's {len(names)} convolutions."
+                f"{did_you_mean(pattern, names) or ' The first is ' + repr(names[0]) + '.' if names else ''}"
+            )
+
+
+def _nothing_eligible(sites: Sequence[Site], obstacles: Sequence[Reason | None]) -> str:
+    counts = {reason: obstacles.count(reason) for reason in Reason if reason in obstacles}
+    found = ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "no convolution at all"
+    return f"there is nothing to convert: of {len(sites)} convolutions none can be converted ({found})."

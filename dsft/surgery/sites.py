@@ -1,0 +1,122 @@
+"""The convolutions of a network, with what they saw in one forward pass."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import UninitializedParameter
+from torch.nn.utils.parametrize import is_parametrized
+
+from dsft.choices import Reason
+from dsft.measure.example import ExampleInput, batch_size_of, run_example
+
+
+@dataclass(frozen=True)
+class Site:
+    """One convolution and where it stands.
+
+    Attributes:
+        name: Its dotted name; the first one where the module stands in several places.
+        aliases: All its names, ``name`` included.
+        module: The convolution.
+        input_shapes: Shape of the input at each call in the forward pass, the batch included.
+        positions: Output positions (height times width) for one image, summed over the calls.
+        obstacle: Why it cannot be converted, or None.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    module: _ConvNd
+    input_shapes: tuple[tuple[int, ...], ...]
+    positions: int
+    obstacle: Reason | None
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the convolution for one image."""
+        if isinstance(self.module.weight, UninitializedParameter):
+            return 0
+        return self.positions * self.module.weight.numel()
+
+
+def find_sites(model: nn.Module, example_input: ExampleInput) -> list[Site]:
+    """Find every convolution of a network, in the order of its definition.
+
+    Args:
+        model: Any module; it is run once in evaluation mode and left as it was.
+        example_input: What it takes; see :func:`dsft.measure.example.run_example`.
+    """
+    names: dict[_ConvNd, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, _ConvNd):
+            names.setdefault(module, []).append(name)
+    owners = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
+    # Before the pass, which puts hooks of its own on every convolution.
+    obstacles = {module: _structural_obstacle(module, owners) for module in names}
+    calls = _record_calls(model, list(names), example_input)
+    batch = batch_size_of(example_input)
+    return [
+        Site(
+            name=aliases[0],
+            aliases=tuple(aliases),
+            module=module,
+            input_shapes=tuple(before for before, _ in calls[module]),
+            positions=sum(_positions(module, *shapes) for shapes in calls[module]) // batch,
+            obstacle=obstacles[module] or (None if calls[module] else Reason.NOT_RUN),
+        )
+        for module, aliases in names.items()
+    ]
+
+
+def _structural_obstacle(module: _ConvNd, owners: Counter[int]) -> Reason | None:
+    """Return what speaks against converting a convolution wherever it stands, or None."""
+    # The older weight_norm and spectral_norm put a plain tensor where the parameter was.
+    is_computed = is_parametrized(module) or not isinstance(module._parameters.get("weight"), nn.Parameter)
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    checks = {
+        Reason.PARAMETRIZED: is_computed,
+        Reason.NOT_2D: not isinstance(module, nn.Conv2d),
+        Reason.SUBCLASS: type(module) is not nn.Conv2d,
+        Reason.ONE_POSITION: math.prod(module.kernel_size) == 1,
+        Reason.DEPTHWISE: module.groups == module.in_channels,
+        Reason.SHARED_WEIGHT: owners[id(module._parameters.get("weight"))] > 1,
+        Reason.HOOKED: any(hooks),
+    }
+    return next((reason for reason, holds in checks.items() if holds), None)
+
+
+def _record_calls(
+    model: nn.Module, modules: list[_ConvNd], example_input: ExampleInput
+) -> dict[_ConvNd, list[tuple[tuple[int, ...], tuple[int, ...]]]]:
+    """Run the model once and return the input and output shape of each call of each module."""
+    calls: dict[_ConvNd, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {module: [] for module in modules}
+
+    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(module, _ConvNd)  # noqa: S101 (it was registered on nothing else)
+        calls[module].append((tuple(inputs[0].shape), tuple(output.shape)))
+
+    handles = [module.register_forward_hook(record) for module in modules]
+    try:
+        run_example(model, example_input)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls
+
+
+def _positions(module: _ConvNd, before: tuple[int, ...], after: tuple[int, ...]) -> int:
+    """Return how often one call applies the whole kernel, over all images of the batch."""
+    # A transposed convolution spreads each input position; any other gathers for each output position.
+    shape = before if module.transposed else after
+    dimensions = len(module.kernel_size)
+    images = math.prod(shape[: -dimensions - 1])
+    return images * math.prod(shape[-dimensions:])

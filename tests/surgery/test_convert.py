@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model
+
+from dsft.errors import ConversionError
+from dsft.measure import run_example
+from dsft.progress import Event, Finished, Started
+from dsft.separable import DepthwiseSeparableConv2d
+from dsft.surgery import ConversionPlan, apply_plan, convert
+from tests.zoo import Residual, Shared, TwoInputs, redraw
+
+IMAGES = torch.randn(2, 3, 16, 16)
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+def build(name: str) -> nn.Module:
+    library, _, architecture = name.partition("/")
+    if library == "timm":
+        model: nn.Module = timm.create_model(architecture, num_classes=5)
+        return model
+    return get_model(architecture, weights=None, num_classes=5, **OPTIONS.get(architecture, {}))
+
+
+OPTIONS = {"googlenet": {"init_weights": False}}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timm/resnet18",
+        "timm/resnext26ts",
+        "timm/regnetx_002",
+        "timm/darknet17",
+        "timm/densenet121",
+        "timm/convnext_atto",
+        "timm/mobilenetv3_small_050",
+        "torchvision/resnet18",
+        "torchvision/squeezenet1_1",
+        "torchvision/googlenet",
+        "torchvision/shufflenet_v2_x0_5",
+    ],
+)
+def test_full_rank_is_exact_on_real_networks_and_each_layer_counts(name: str) -> None:
+    model = redraw(build(name)).eval()
+    images = torch.randn(1, 3, 64, 64)
+    expected = run_example(model, images)
+    conversion = convert(model, images, rank="full")
+    assert relative(run_example(conversion.model, images), expected) < 1e-4
+    # The comparison means something only if each converted layer moves the output.
+    layers = conversion.plan.converted
+    for layer in {layers[0], layers[len(layers) // 2], layers[-1]}:
+        broken = copy.deepcopy(conversion.model)
+        separable = broken.get_submodule(layer.name)
+        assert isinstance(separable, DepthwiseSeparableConv2d)
+        separable.pointwise.weight.data.zero_()
+        assert relative(run_example(broken, images), expected) > 1e-3
+
+
+def test_the_original_is_untouched_and_shares_nothing() -> None:
+    model = redraw(Residual())
+    before = copy.deepcopy(model.state_dict())
+    converted = convert(model, IMAGES, rank=1).model
+    for parameter in converted.parameters():
+        parameter.data.zero_()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert type(model.conv1) is nn.Conv2d
+
+
+def test_modes_frozen_parameters_and_format_are_kept() -> None:
+    model: Any = redraw(Residual()).to(torch.float64).to(memory_format=torch.channels_last)
+    model.conv1.weight.requires_grad_(False)
+    model.eval()
+    model.conv2.train()
+    converted: Any = convert(model, IMAGES.double(), rank=1).model
+    assert not converted.conv1.training
+    assert converted.conv2.training
+    assert not converted.conv1.depthwise.weight.requires_grad
+    assert not converted.conv1.pointwise.weight.requires_grad
+    assert converted.conv2.depthwise.weight.requires_grad
+    assert converted.conv2.pointwise.weight.dtype is torch.float64
+    assert converted.conv2.pointwise.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_shared_modules_stay_shared_and_roots_are_replaced() -> None:
+    model = Shared()
+    converted: Any = convert(model, torch.randn(1, 4, 8, 8), rank="full").model
+    assert isinstance(converted.first, DepthwiseSeparableConv2d)
+    assert converted.first is converted.second
+    root = nn.Conv2d(4, 6, 3)
+    images = torch.randn(1, 4, 8, 8)
+    layer = convert(root, images, rank="full").model
+    assert isinstance(layer, DepthwiseSeparableConv2d)
+    torch.testing.assert_close(layer(images), root(images))
+
+
+def test_networks_with_two_inputs() -> None:
+    inputs = (torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8))
+    model = TwoInputs()
+    converted = convert(model, inputs, rank="full").model
+    torch.testing.assert_close(converted(*inputs), model(*inputs), atol=1e-5, rtol=1e-5)
+
+
+def test_fresh_weights_differ_by_seed_and_svd_is_nearer() -> None:
+    model = redraw(Residual()).eval()
+    expected = run_example(model, IMAGES)
+    outputs = [
+        run_example(convert(model, IMAGES, budget={"macs": 0.6}, method=method, seed=seed).model, IMAGES)
+        for method, seed in (("svd", 0), ("fresh", 0), ("fresh", 0), ("fresh", 1))
+    ]
+    assert relative(outputs[0], expected) < 0.7 * relative(outputs[1], expected)
+    assert torch.equal(outputs[1], outputs[2])
+    assert not torch.equal(outputs[1], outputs[3])
+
+
+def test_report_names_are_those_that_scripts_rely_on() -> None:
+    events: list[Event] = []
+    conversion = convert(redraw(Residual()), IMAGES, budget={"macs": 0.6}, report=events.append)
+    values = conversion.report.to_dict()
+    assert list(values) == ["original", "converted", "measured_on", "layers"]
+    assert set(values["original"]) == {"macs", "params", "latency_ms"}
+    assert values["converted"]["macs"] == conversion.plan.macs_after < values["original"]["macs"]
+    assert set(values["measured_on"]) == {"device", "threads", "batch", "dtype", "layout", "runtime"}
+    for layer, planned in zip(values["layers"], conversion.plan.layers, strict=True):
+        assert list(layer) == [
+            *("name", "decision", "reason", "order", "kernels", "macs_before", "macs_after"),
+            *("relative_error", "latency_ms_before", "latency_ms_after"),
+        ]
+        assert (layer["latency_ms_after"] is not None) == planned.is_converted
+    started = [event.task for event in events if isinstance(event, Started)]
+    assert started == [event.task for event in events if isinstance(event, Finished)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "sdv"}, "method: one of auto, fresh, svd is needed, found 'sdv'. Did you mean svd"),
+        ({"order": "pw"}, "order: one of"),
+        ({"budget": {"mac": 0.5}}, "one key, macs"),
+        ({"budget": {"macs": 0.5}, "rank": 1}, "found both"),
+    ],
+)
+def test_wrong_arguments_are_errors(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConversionError, match=message):
+        convert(Residual(), IMAGES, **{"rank": 1, **arguments} if "budget" not in arguments else arguments)
+
+
+def test_a_plan_is_replayed_on_a_fresh_network_and_on_no_other() -> None:
+    model = redraw(Residual())
+    conversion = convert(model, IMAGES, budget={"macs": 0.5})
+    plan = ConversionPlan.from_dict(conversion.plan.to_dict())
+    replayed = apply_plan(Residual(), plan)
+    replayed.load_state_dict(conversion.model.state_dict())
+    assert torch.equal(run_example(replayed, IMAGES), run_example(conversion.model, IMAGES))
+    other = Shared()
+    with pytest.raises(ConversionError, match="the plan needs a Conv2d there, found nothing"):
+        apply_plan(other, plan)
+    with pytest.raises(ConversionError, match="needs 8 input channels, found 16"):
+        apply_plan(Residual(16), plan)
+    assert type(other.first) is nn.Conv2d

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from dsft.choices import Reason
+from dsft.measure import count_macs
+from dsft.surgery.sites import find_sites
+from tests.zoo import OwnConv, ReadFromOutside, Residual, Shared, TiedWeights
+
+IMAGES = torch.randn(1, 4, 8, 8)
+
+
+def obstacles(model: nn.Module, images: torch.Tensor = IMAGES) -> dict[str, Reason | None]:
+    return {site.name: site.obstacle for site in find_sites(model, images)}
+
+
+def test_sites_carry_shapes_and_the_macs_that_torch_counts() -> None:
+    model, images = Residual(), torch.randn(2, 3, 8, 8)
+    sites = {site.name: site for site in find_sites(model, images)}
+    assert sites["conv2"].input_shapes == ((2, 8, 8, 8),)
+    assert sites["conv2"].positions == 16
+    assert sum(site.macs for site in sites.values()) + 16 * 5 == count_macs(model, images)
+
+
+def test_macs_of_a_real_network_are_those_that_torch_counts() -> None:
+    model = timm.create_model("resnext50_32x4d", num_classes=10)
+    images = torch.randn(1, 3, 32, 32)
+    assert sum(site.macs for site in find_sites(model, images)) == count_macs(model, images) - 2048 * 10
+
+
+def test_a_shared_module_is_one_site_with_both_names_and_calls() -> None:
+    (site,) = find_sites(Shared(), IMAGES)
+    assert site.aliases == ("first", "second")
+    assert site.positions == 2 * 64
+    assert site.obstacle is None
+
+
+def test_every_obstacle_is_named() -> None:
+    hooked = nn.Conv2d(4, 4, 3)
+    hooked.register_forward_hook(lambda *_: None)
+    cases: dict[Reason | None, nn.Module] = {
+        None: nn.Conv2d(4, 4, 3, groups=2),
+        Reason.ONE_POSITION: nn.Conv2d(4, 4, 1),
+        Reason.DEPTHWISE: nn.Conv2d(4, 8, 3, groups=4),
+        Reason.NOT_2D: nn.ConvTranspose2d(4, 4, 3),
+        Reason.SUBCLASS: OwnConv(4, 4, 3),
+        Reason.HOOKED: hooked,
+        Reason.PARAMETRIZED: parametrizations.weight_norm(nn.Conv2d(4, 4, 3)),
+    }
+    for expected, module in cases.items():
+        assert obstacles(nn.Sequential(module)) == {"0": expected}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+def test_older_weight_norm_is_found_too() -> None:
+    module = nn.utils.weight_norm(nn.Conv2d(4, 4, 3))
+    assert obstacles(nn.Sequential(module)) == {"0": Reason.PARAMETRIZED}
+
+
+def test_shared_parameters_and_weights_read_from_outside_are_kept() -> None:
+    assert set(obstacles(TiedWeights()).values()) == {Reason.SHARED_WEIGHT}
+    assert obstacles(ReadFromOutside()) == {"read": Reason.NOT_RUN, "run": None}
+
+
+def test_the_root_can_be_the_convolution_and_no_hook_stays() -> None:
+    root = nn.Conv2d(4, 4, 3)
+    assert obstacles(root) == {"": None}
+    assert not root._forward_hooks

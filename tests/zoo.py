@@ -1,0 +1,94 @@
+"""Odd networks, and what tests need to make a network tell the truth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def redraw(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Draw all parameters and buffers anew, so that no zero scale hides a layer from the output."""
+    generator = torch.Generator().manual_seed(seed)
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if tensor.is_floating_point():
+            fan = max(tensor[0].numel(), 1) if tensor.dim() > 1 else 1
+            drawn = torch.randn(tensor.shape, generator=generator) / fan**0.5
+            # Vectors are scales, shifts and variances: all are sound between 0.5 and 1.5.
+            tensor.data.copy_(
+                drawn if tensor.dim() > 1 else 0.5 + torch.rand(tensor.shape, generator=generator)
+            )
+    return model
+
+
+class Residual(nn.Module):
+    """Two convolutions with norms beside a shortcut."""
+
+    def __init__(self, channels: int = 8) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
+        self.skip = nn.Conv2d(channels, 2 * channels, 1, stride=2)
+        self.head = nn.Linear(2 * channels, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = functional.relu(self.norm(self.stem(images)))
+        features = self.skip(features) + self.conv2(functional.relu(self.conv1(features)))
+        return self.head(features.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class Shared(nn.Module):
+    """One convolution under two names, run twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(4, 4, 3, padding=1)
+        self.second = self.first
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.second(functional.relu(self.first(images)))  # type: ignore[no-any-return]
+
+
+class TiedWeights(nn.Module):
+    """Two convolutions that share one parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(4, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.second.weight = self.first.weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.second(self.first(images))  # type: ignore[no-any-return]
+
+
+class ReadFromOutside(nn.Module):
+    """A convolution whose weight is used without running the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = nn.Conv2d(4, 4, 3, padding=1)
+        self.run = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.conv2d(self.run(images), self.read.weight, padding=1)
+
+
+class TwoInputs(nn.Module):
+    """A forward pass with two arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return self.conv(left) + self.conv(right)  # type: ignore[no-any-return]
+
+
+class OwnConv(nn.Conv2d):
+    """A subclass that changes what the convolution does."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the base class's name)
+        return super().forward(2 * input)
