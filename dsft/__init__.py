@@ -1,0 +1,46 @@
+"""dsft: pretrained CNNs as depthwise-separable networks that keep their weights.
+
+The public functions are loaded when they are first used, so that importing dsft loads no torch (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dsft.artifact.own_network import load, save
+    from dsft.separable import DepthwiseSeparableConv2d
+    from dsft.surgery import Conversion, ConversionPlan, apply_plan, convert, plan_conversion
+
+_HOMES = {
+    "Conversion": "dsft.surgery",
+    "ConversionPlan": "dsft.surgery",
+    "DepthwiseSeparableConv2d": "dsft.separable",
+    "apply_plan": "dsft.surgery",
+    "convert": "dsft.surgery",
+    "load": "dsft.artifact.own_network",
+    "plan_conversion": "dsft.surgery",
+    "save": "dsft.artifact.own_network",
+}
+
+__all__ = [
+    "Conversion",
+    "ConversionPlan",
+    "DepthwiseSeparableConv2d",
+    "apply_plan",
+    "convert",
+    "load",
+    "plan_conversion",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dsft' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,14 @@ class Warn:
     message: str
 
 
-Event = Started | Advanced | Finished | EpochDone | Note | Warn
+@dataclass(frozen=True)
+class FolderOpened:
+    """A run's output folder is ready to be written to."""
+
+    folder: Path
+
+
+Event = Started | Advanced | Finished | EpochDone | Note | Warn | FolderOpened
 Report = Callable[[Event], None]
 
 

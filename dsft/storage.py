@@ -34,7 +34,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a UTF-8 file atomically, with ``\\n`` line ends on every system."""
+    """Write a UTF-8 file atomically, with Unix line ends on every system."""
     write_bytes(path, content.encode())
 
 

@@ -111,9 +111,7 @@ class DepthwiseSeparableConv2d(nn.Module):
             device=device,
             dtype=dtype,
         )
-        self.pointwise = nn.Conv2d(
-            total, out_channels, 1, groups=groups, bias=bias, device=device, dtype=dtype
-        )
+        self.pointwise = nn.Conv2d(total, out_channels, 1, groups=groups, bias=bias, device=device, dtype=dtype)
         # Follows from `kernels`, so it moves with the module and stays out of the state dict.
         self.register_buffer("channels", torch.tensor(channels, device=device), persistent=False)
         self._repeats = _whole_repeats(channels, in_channels)
@@ -141,17 +139,15 @@ class DepthwiseSeparableConv2d(nn.Module):
     def weight(self) -> Tensor:
         """The composed dense kernel, ``(out_channels, in_channels / groups, kh, kw)``.
 
-        It is computed anew at each reading. It can be read and differentiated. Assigning it, or changing it in place, would change nothing of the
-        layer and raises an error instead.
+        It is computed anew at each reading, and can be differentiated. Assigning it, or changing it in place,
+        would change nothing of the layer and raises an error instead.
         """
         per_group, positions = self.in_channels // self.groups, self.depthwise.weight[0].numel()
         depthwise = self.depthwise.weight.reshape(self.groups, 1, -1, positions)
         pointwise = self.pointwise.weight.reshape(self.groups, self.out_channels // self.groups, -1, 1)
         products = pointwise * depthwise
         index = (self.channels % per_group).reshape(self.groups, 1, -1, 1).expand_as(products)
-        composed = products.new_zeros(*products.shape[:2], per_group, positions).scatter_add(
-            2, index, products
-        )
+        composed = products.new_zeros(*products.shape[:2], per_group, positions).scatter_add(2, index, products)
         kernel = composed.reshape(self.out_channels, per_group, *self.kernel_size)
         return kernel.as_subclass(ComposedKernel)
 
@@ -214,9 +210,7 @@ def kernel_channels(kernels: Sequence[int], in_channels: int, groups: int) -> li
     blocks = [range(start, start + width) for start in range(0, in_channels, width)]
     totals = {sum(kernels[channel] for channel in block) for block in blocks}
     if len(totals) != 1 or 0 in totals:
-        raise ValueError(
-            f"kernels: each group needs the same total, at least 1, found totals {sorted(totals)}"
-        )
+        raise ValueError(f"kernels: each group needs the same total, at least 1, found totals {sorted(totals)}")
     return [
         channel
         for block in blocks

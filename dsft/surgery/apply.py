@@ -14,9 +14,7 @@ from dsft.separable import DepthwiseSeparableConv2d
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 
 
-def apply_plan(
-    model: nn.Module, plan: ConversionPlan, factors: Mapping[str, Factors] | None = None
-) -> nn.Module:
+def apply_plan(model: nn.Module, plan: ConversionPlan, factors: Mapping[str, Factors] | None = None) -> nn.Module:
     """Put the separable layers of a plan in the places of the convolutions, in place.
 
     All layers are built before the first is put in, so that an error leaves the network as it was.

@@ -129,7 +129,5 @@ def _macs_share(budget: Mapping[str, float] | None) -> float | None:
     if budget is None:
         return None
     if list(budget) != ["macs"]:
-        raise ConversionError(
-            f"budget: one key, macs, is needed, as in {{'macs': 0.5}}, found {dict(budget)!r}."
-        )
+        raise ConversionError(f"budget: one key, macs, is needed, as in {{'macs': 0.5}}, found {dict(budget)!r}.")
     return budget["macs"]

@@ -62,10 +62,7 @@ def plan_conversion(
         raise ConversionError(_nothing_eligible(sites, obstacles))
     bids = _bid_for_all(eligible, report)
     total = count_macs(model, example_input)
-    if budget is None:
-        ranks = [bid.kernels_at_rank(rank) for bid in bids]
-    else:
-        ranks = _within_budget(bids, total, budget)
+    ranks = _alike(bids, rank) if budget is None else _within_budget(bids, total, budget)
     chosen = {bid.site.name: (bid, kernels) for bid, kernels in zip(bids, ranks, strict=True)}
     layers = tuple(
         _converted_layer(*chosen[site.name], method, Reason.RANK if budget is None else Reason.BUDGET)
@@ -98,9 +95,7 @@ class _Bid:
         """What the layer may become; its error is relative to its own weight (METHODS 2.2, lambda)."""
         energy = float(self.energies.sum())
         gains = self.energies.sum(0).numpy() / (energy or 1.0)
-        return Offer(
-            np.asarray(gains, dtype=np.float64), self.macs_of(self.site.module.groups), self.site.macs
-        )
+        return Offer(np.asarray(gains, dtype=np.float64), self.macs_of(self.site.module.groups), self.site.macs)
 
     def macs_of(self, kernels: int) -> int:
         """Return the multiply-accumulates of the separable layer with so many depthwise kernels in all."""
@@ -153,6 +148,10 @@ def _bid(site: Site) -> _Bid:
     # Stable, so that of equal values the lower rank comes first and a channel's kernels stay a prefix.
     ordered, order = per_group.sort(dim=1, descending=True, stable=True)
     return _Bid(site, ordered, order // rank, rank)
+
+
+def _alike(bids: Sequence[_Bid], rank: Rank | None) -> list[tuple[int, ...]]:
+    return [bid.kernels_at_rank(rank) for bid in bids]
 
 
 def _within_budget(bids: Sequence[_Bid], total: int, budget: float) -> list[tuple[int, ...]]:

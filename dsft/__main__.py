@@ -1,0 +1,14 @@
+"""``python -m dsft``, which is also what torchrun starts, and the command ``dsft``."""
+
+from __future__ import annotations
+
+from dsft.cli import app
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The model card: README.md of a model folder."""
+
+from __future__ import annotations
+
+from dsft.artifact.manifest import WEIGHTS_FILE, Manifest
+from dsft.choices import WeightsKind
+
+_LOADING = """\
+```python
+import dsft
+
+model = dsft.load("PATH/OF/THIS/FOLDER"{skeleton})
+```
+"""
+
+
+def model_card(manifest: Manifest) -> str:
+    """Return the model card in Markdown: what the model is, what it expects, how it is loaded."""
+    title = str(manifest.source) if manifest.source else "a network of its own"
+    sections = [
+        f"# {title}, {'converted' if manifest.plan else 'dense'}",
+        _origin(manifest),
+        "## Load\n",
+        _LOADING.format(skeleton="" if manifest.source else ", skeleton=YourNetwork()"),
+        "## Input\n",
+        _input(manifest),
+        "## Classes\n",
+        _classes(manifest),
+        "## Files\n",
+        f"`{WEIGHTS_FILE}` holds the tensors (sha256 `{manifest.sha256}`), `manifest.json` what rebuilds the "
+        f"network around them.",
+    ]
+    return "\n".join(sections) + "\n"
+
+
+def _origin(manifest: Manifest) -> str:
+    kind = "averaged (EMA) weights" if manifest.weights is WeightsKind.EMA else "weights of the last step"
+    text = f"Written by dsft {manifest.versions['dsft']}; {kind}."
+    if manifest.plan is not None:
+        plan = manifest.plan
+        text += (
+            f" {len(plan.converted)} of {len(plan.layers)} convolutions are depthwise-separable (method "
+            f"`{plan.method}`): {plan.macs_after:,} multiply-accumulates an image instead of "
+            f"{plan.macs_before:,}."
+        )
+    return f"{text}\n"
+
+
+def _input(manifest: Manifest) -> str:
+    if manifest.preprocessing is None:
+        return "Not stated.\n"
+    rows = [f"| {key} | `{value}` |" for key, value in manifest.preprocessing.to_dict().items()]
+    return "\n".join(["| evaluation transform | |", "|---|---|", *rows, ""])
+
+
+def _classes(manifest: Manifest) -> str:
+    if manifest.classes is None:
+        return "Not stated.\n"
+    shown = ", ".join(f"`{name}`" for name in manifest.classes[:20])
+    rest = f" and {len(manifest.classes) - 20} more" if len(manifest.classes) > 20 else ""
+    return f"{len(manifest.classes)}: {shown}{rest}\n"

@@ -1,0 +1,165 @@
+"""Saving a model to a folder, and building it again from there."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from dsft.artifact.card import model_card
+from dsft.artifact.manifest import (
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    Manifest,
+    installed_versions,
+    read_manifest,
+)
+from dsft.choices import WeightsKind
+from dsft.errors import CheckpointError
+from dsft.models import ModelSpec, build_model, load_weights
+from dsft.models.weights import describe_misfit
+from dsft.preprocessing import Preprocessing
+from dsft.storage import require_empty, sha256_of, staged_folder, write_bytes, write_json, write_text
+from dsft.surgery import ConversionPlan, apply_plan
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model folder in memory: the network in evaluation mode, and its manifest."""
+
+    module: nn.Module
+    manifest: Manifest
+
+
+def save_model(
+    folder: Path,
+    module: nn.Module,
+    *,
+    spec: ModelSpec | None,
+    preprocessing: Preprocessing | None,
+    classes: tuple[str, ...] | None,
+    plan: ConversionPlan | None,
+    weights: WeightsKind,
+    fingerprints: Mapping[str, str],
+    data: Mapping[str, Any] | None,
+    overwrite: bool = False,
+) -> Manifest:
+    """Write a model folder, whole or not at all.
+
+    Args:
+        folder: The new folder.
+        module: The network with its weights, converted by ``plan`` where there is one.
+        spec: How to build the unconverted network; None for one that neither library builds.
+        preprocessing: The evaluation transform, or None.
+        classes: The class names in the order of the outputs, or None.
+        plan: What became of the convolutions, or None.
+        weights: Which weights these are.
+        fingerprints: Of the splits that trained and chose the weights, by name.
+        data: The recipe's data section, or None.
+        overwrite: Replace what the folder holds.
+
+    Raises:
+        OutputError: The folder is not empty and ``overwrite`` is off.
+        CheckpointError: The module is not what ``spec`` and ``plan`` build, or holds more than tensors.
+    """
+    require_empty(folder, overwrite=overwrite)
+    tensors = _plain_tensors(module)
+    _check_classes(classes, spec)
+    if spec is not None and (misfit := describe_misfit(_converted(_skeleton(spec), plan), tensors)):
+        raise CheckpointError(f"the model is not what {spec} and its plan build. {misfit}")
+    with staged_folder(folder) as staged:
+        path = staged / WEIGHTS_FILE
+        write_bytes(path, safetensors.torch.save(tensors, metadata={"format": "pt"}))
+        manifest = Manifest(
+            source=spec,
+            plan=plan,
+            classes=classes,
+            preprocessing=preprocessing,
+            weights=weights,
+            sha256=sha256_of(path),
+            fingerprints=fingerprints,
+            data=data,
+            versions=installed_versions(),
+        )
+        write_json(staged / MANIFEST_FILE, manifest.to_dict())
+        write_text(staged / "README.md", model_card(manifest))
+    return manifest
+
+
+def load_model_folder(folder: Path, skeleton: nn.Module | None = None) -> Artifact:
+    """Build the model of a folder; needs neither a network connection nor the original weights.
+
+    Args:
+        folder: A folder that :func:`save_model` wrote.
+        skeleton: The unconverted network, for models that neither library builds; it is left as it is.
+
+    Raises:
+        CheckpointError: The folder is missing, foreign, damaged, of a newer format, or needs a skeleton.
+        ConversionError: The skeleton is another network than the plan was made for.
+        ModelError: The installed library has no such network.
+    """
+    manifest = read_manifest(folder)
+    path = folder / WEIGHTS_FILE
+    _check_weights_file(path, manifest)
+    if skeleton is not None:
+        module = copy.deepcopy(skeleton)
+    elif manifest.source is not None:
+        module = _skeleton(manifest.source)
+    else:
+        raise CheckpointError(
+            f"model folder {str(folder)!r}: the network is none of timm's or torchvision's. Give it, "
+            f"unconverted and with any weights: dsft.load({folder.as_posix()!r}, skeleton=YourNetwork())."
+        )
+    module = _converted(module, manifest.plan)
+    state = safetensors.torch.load_file(path)
+    _take_number_formats(module, state)
+    load_weights(module, state, f"model folder {str(folder)!r}")
+    return Artifact(module.eval(), manifest)
+
+
+def _skeleton(spec: ModelSpec) -> nn.Module:
+    # Its random weights are never seen, so they shall not move the caller's random numbers on.
+    with torch.random.fork_rng(devices=[]):
+        return build_model(spec)
+
+
+def _converted(module: nn.Module, plan: ConversionPlan | None) -> nn.Module:
+    return module if plan is None else apply_plan(module, plan)
+
+
+def _plain_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Copy the state to the CPU; safetensors takes neither shared memory nor other layouts."""
+    state = module.state_dict()
+    if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise CheckpointError(f"the model keeps more than tensors in its state, under {', '.join(odd)}.")
+    return {key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for key, tensor in state.items()}
+
+
+def _check_classes(classes: tuple[str, ...] | None, spec: ModelSpec | None) -> None:
+    if classes is not None and spec is not None and len(classes) != spec.num_classes:
+        raise CheckpointError(f"the model has {spec.num_classes} outputs, found {len(classes)} class names for them.")
+
+
+def _check_weights_file(path: Path, manifest: Manifest) -> None:
+    if not path.is_file():
+        raise CheckpointError(f"model folder {str(path.parent)!r}: {path.name} is missing.")
+    found = sha256_of(path)
+    if found != manifest.sha256:
+        raise CheckpointError(
+            f"{str(path)!r}: is damaged or was changed: its sha256 is {found}, the manifest says "
+            f"{manifest.sha256}. Restore the file, or save the model again."
+        )
+
+
+def _take_number_formats(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give the module's tensors the number formats of a file, so that loading rounds nothing."""
+    for key, tensor in module.state_dict(keep_vars=True).items():
+        if key in state:
+            tensor.data = tensor.data.to(state[key].dtype)

@@ -1,0 +1,65 @@
+"""Model folders of the user's own networks: ``dsft.save`` and ``dsft.load``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from dsft.artifact.folder import load_model_folder, save_model
+from dsft.choices import WeightsKind
+from dsft.preprocessing import Preprocessing
+from dsft.surgery import ConversionPlan
+
+
+def save(
+    model: nn.Module,
+    folder: str | os.PathLike[str],
+    *,
+    plan: ConversionPlan | None = None,
+    classes: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a network of the user's own, converted or not, as a model folder.
+
+    Args:
+        model: The network.
+        folder: The new folder.
+        plan: ``conversion.plan``, where the network was converted.
+        classes: Names of its outputs, in order.
+        preprocessing: Its evaluation transform.
+        overwrite: Replace what the folder holds.
+
+    Raises:
+        OutputError: The folder is not empty and ``overwrite`` is off.
+        CheckpointError: The network keeps more than tensors in its state.
+    """
+    save_model(
+        Path(folder),
+        model,
+        spec=None,
+        preprocessing=preprocessing,
+        classes=tuple(classes) if classes is not None else None,
+        plan=plan,
+        weights=WeightsKind.RAW,
+        fingerprints={},
+        data=None,
+        overwrite=overwrite,
+    )
+
+
+def load(folder: str | os.PathLike[str], skeleton: nn.Module | None = None) -> nn.Module:
+    """Load a model folder, in evaluation mode, on the CPU.
+
+    Args:
+        folder: What ``dsft.save`` or a run wrote.
+        skeleton: The unconverted network, needed where neither timm nor torchvision builds it; its weights do
+            not matter and it is left as it is.
+
+    Raises:
+        CheckpointError: The folder is missing, foreign, damaged, of a newer format, or needs a skeleton.
+    """
+    return load_model_folder(Path(folder), skeleton).module

@@ -1,0 +1,24 @@
+"""From words to things: recipe sections and model sources become data, networks and settings.
+
+The only room that translates; what is above it works with what is built here.
+"""
+
+from dsft.assembly.data import Loaders, load_batches, load_split, open_data, open_splits
+from dsft.assembly.experiment import Experiment, Verb, prepare_experiment
+from dsft.assembly.network import Network, load_folder, load_network
+from dsft.assembly.source import load_source
+
+__all__ = [
+    "Experiment",
+    "Loaders",
+    "Network",
+    "Verb",
+    "load_batches",
+    "load_folder",
+    "load_network",
+    "load_source",
+    "load_split",
+    "open_data",
+    "open_splits",
+    "prepare_experiment",
+]

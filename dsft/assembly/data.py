@@ -1,0 +1,96 @@
+"""The recipe's data section becomes splits and loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsft.choices import DataSource, SplitName
+from dsft.data import (
+    BatchLoader,
+    ImageSource,
+    Split,
+    Splits,
+    evaluation_transform,
+    make_loader,
+    make_splits,
+    open_digits,
+    open_folder,
+    open_torchvision,
+    training_transform,
+)
+from dsft.devices import Compute
+from dsft.preprocessing import Preprocessing
+from dsft.progress import Report
+from dsft.recipe import Recipe
+from dsft.recipe.sections import DataSection
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The batches of a run: augmented and shuffled for training, plain for each split that is scored."""
+
+    train: BatchLoader
+    evaluation: Mapping[SplitName, BatchLoader]
+
+
+def open_data(section: DataSection, report: Report) -> Mapping[SplitName, ImageSource]:
+    """Open the data set of a section; it may come in one part or in splits of its own."""
+    if section.source is DataSource.DIGITS:
+        return open_digits()
+    root = Path(section.root or "")
+    if section.source is DataSource.FOLDER:
+        return open_folder(root, report)
+    return open_torchvision(section.name or "", root, download=section.download, report=report)
+
+
+def open_splits(section: DataSection, report: Report) -> Splits:
+    """Open the data set of a section and split it as the section says."""
+    return make_splits(
+        open_data(section, report),
+        val_fraction=section.val.fraction,
+        test_fraction=section.test.fraction,
+        seed=section.seed,
+        report=report,
+    )
+
+
+def load_batches(recipe: Recipe, splits: Splits, preprocessing: Preprocessing, compute: Compute) -> Loaders:
+    """Build the loaders of a run; val is always among them, since it chooses the weights."""
+    augment = recipe.augment
+    transform = training_transform(
+        preprocessing,
+        scale=augment.scale,
+        hflip=augment.hflip,
+        auto_augment=augment.auto_augment,
+        color_jitter=augment.color_jitter,
+        erase=augment.erase,
+    )
+    data = recipe.data
+    train = make_loader(
+        splits.train,
+        transform,
+        batch_size=data.batch_size,
+        workers=data.workers,
+        seed=recipe.train.seed,
+        shuffle=True,
+        bad_images=data.bad_images,
+        pin_memory=compute.device.type == "cuda",
+    )
+    names = dict.fromkeys([SplitName.VAL, *recipe.evaluate.splits])
+    return Loaders(train, {name: load_split(splits.get(name), data, preprocessing, compute) for name in names})
+
+
+def load_split(split: Split, data: DataSection, preprocessing: Preprocessing, compute: Compute) -> BatchLoader:
+    """Build the loader that scores a split: in order, complete, with the evaluation transform."""
+    return make_loader(
+        split,
+        evaluation_transform(preprocessing),
+        batch_size=data.batch_size,
+        workers=data.workers,
+        seed=data.seed,
+        shuffle=False,
+        bad_images=data.bad_images,
+        pin_memory=compute.device.type == "cuda",
+    )

@@ -1,0 +1,193 @@
+"""A whole recipe becomes everything that a run needs, checked, before anything is written."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from dsft.assembly.data import Loaders, load_batches, open_splits
+from dsft.assembly.network import Network, load_network
+from dsft.assembly.settings import fit_settings
+from dsft.assembly.teacher import choose_teacher
+from dsft.choices import Method, ModelSource
+from dsft.data import Splits
+from dsft.devices import Compute, resolve_compute
+from dsft.errors import ConversionError, RecipeError
+from dsft.models import head_parameters
+from dsft.preprocessing import Preprocessing
+from dsft.progress import Report
+from dsft.recipe import Recipe
+from dsft.surgery import ConversionPlan, apply_plan, plan_conversion
+from dsft.surgery.convert import derive_factors
+from dsft.surgery.planning import Rank
+from dsft.training import FitSettings
+
+
+class Verb(StrEnum):
+    """The two commands that train: from random weights, or from ones that exist."""
+
+    TRAIN = "train"
+    FINETUNE = "finetune"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run that can start.
+
+    Attributes:
+        recipe: What was asked for.
+        splits: The images.
+        loaders: Their batches.
+        compute: Where and how networks run.
+        original: The network before conversion.
+        student: The network that is trained: a converted copy, or the original itself.
+        knows_task: The original's head was trained on the classes of the data, so its score means something.
+        teacher: The network to learn from, or None.
+        settings: What the loop is told.
+        head: Names of the parameters of the student's classifiers.
+        converted: Names of the parameters of its separable layers.
+    """
+
+    recipe: Recipe
+    splits: Splits
+    loaders: Loaders
+    compute: Compute
+    original: Network
+    student: Network
+    knows_task: bool
+    teacher: Network | None
+    settings: FitSettings
+    head: tuple[str, ...]
+    converted: tuple[str, ...]
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether this run converts the network."""
+        return self.recipe.convert is not None
+
+
+def prepare_experiment(recipe: Recipe, verb: Verb, report: Report) -> Experiment:
+    """Build and check everything that a recipe asks for; write nothing.
+
+    Raises:
+        InputError: Something in the recipe cannot be had, or does not go together.
+    """
+    _check_verb(recipe, verb)
+    compute = resolve_compute(recipe.train.device, recipe.train.amp, recipe.train.channels_last)
+    splits = open_splits(recipe.data, report)
+    original = load_network(recipe.model, splits.classes, recipe.data.image_size, recipe.train.seed, report)
+    compute.place_module(original.module)
+    student = _convert(original, recipe, verb, compute, report)
+    teacher = choose_teacher(recipe.distill, original, splits.classes)
+    if teacher is original and student is original:
+        teacher = dataclasses.replace(original, module=copy.deepcopy(original.module))
+    return Experiment(
+        recipe=recipe,
+        splits=splits,
+        loaders=load_batches(recipe, splits, original.preprocessing, compute),
+        compute=compute,
+        original=original,
+        student=student,
+        knows_task=verb is Verb.FINETUNE and original.classes == splits.classes,
+        teacher=teacher,
+        settings=fit_settings(recipe, has_teacher=teacher is not None),
+        head=head_parameters(student.module),
+        converted=_converted_parameters(student),
+    )
+
+
+def example_images(preprocessing: Preprocessing, compute: Compute) -> Tensor:
+    """Return a black image ``(1, channels, height, width)`` of the size that a network takes."""
+    return compute.place(torch.zeros(1, preprocessing.channels, *preprocessing.image_size))
+
+
+def plan_network(
+    network: Network,
+    compute: Compute,
+    report: Report,
+    *,
+    budget: float | None,
+    rank: Rank | None,
+    method: Method,
+    include: Sequence[str] = ("*",),
+    exclude: Sequence[str] = (),
+) -> ConversionPlan:
+    """Plan the conversion of a network for the images that it takes; ``auto`` keeps the weights.
+
+    Raises:
+        ConversionError: The network is converted already, or the plan cannot be made.
+    """
+    if network.plan is not None:
+        raise ConversionError(
+            f"model {network.spec}: {len(network.plan.converted)} of its convolutions are separable already. Leave "
+            "the conversion out to tune it further, or convert the network that it was made from."
+        )
+    return plan_conversion(
+        network.module,
+        example_images(network.preprocessing, compute),
+        budget=budget,
+        rank=rank,
+        method=Method.SVD if method is Method.AUTO else method,
+        include=include,
+        exclude=exclude,
+        report=report,
+    )
+
+
+def apply_to_network(network: Network, plan: ConversionPlan, seed: int, report: Report) -> Network:
+    """Return a converted copy of a network; the original is untouched."""
+    factors = derive_factors(network.module, plan, seed, report)
+    module = apply_plan(copy.deepcopy(network.module), plan, factors)
+    return dataclasses.replace(network, module=module, plan=plan)
+
+
+def _convert(network: Network, recipe: Recipe, verb: Verb, compute: Compute, report: Report) -> Network:
+    section = recipe.convert
+    if section is None:
+        return network
+    method = section.method
+    if method is Method.AUTO and verb is Verb.TRAIN:
+        method = Method.FRESH
+    plan = plan_network(
+        network,
+        compute,
+        report,
+        budget=section.budget.macs if section.budget is not None else None,
+        rank=section.rank,
+        method=method,
+        include=section.include,
+        exclude=section.exclude,
+    )
+    return apply_to_network(network, plan, recipe.train.seed, report)
+
+
+def _converted_parameters(network: Network) -> tuple[str, ...]:
+    layers = network.plan.converted if network.plan is not None else ()
+    prefixes = tuple(f"{alias}." for layer in layers for alias in layer.aliases)
+    return tuple(name for name, _ in network.module.named_parameters() if name.startswith(prefixes))
+
+
+def _check_verb(recipe: Recipe, verb: Verb) -> None:
+    model = recipe.model
+    has_weights = model.pretrained or model.checkpoint is not None or model.source is ModelSource.DSFT
+    if verb is Verb.FINETUNE and not has_weights:
+        raise RecipeError(
+            "model: dsft finetune starts from weights, found none. Set model.pretrained=true or "
+            "model.checkpoint=FILE, or use dsft train."
+        )
+    if verb is Verb.TRAIN and has_weights:
+        raise RecipeError(
+            "model: dsft train starts from random weights, found a source of weights (pretrained, checkpoint or "
+            "source: dsft). Use dsft finetune."
+        )
+    if verb is Verb.TRAIN and recipe.distill is not None and recipe.distill.teacher == "original":
+        raise RecipeError(
+            "distill.teacher 'original': dsft train has no trained original to learn from. Give a model folder as "
+            "distill.teacher, or leave the section out."
+        )

@@ -1,0 +1,168 @@
+"""The recipe's model section becomes a network with its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dsft.artifact import load_model_folder
+from dsft.artifact.manifest import MANIFEST_FILE
+from dsft.choices import ModelSource
+from dsft.errors import CheckpointError, ModelError
+from dsft.models import LoadedModel, ModelSpec, load_model, replace_head
+from dsft.preprocessing import Preprocessing
+from dsft.progress import Note, Report
+from dsft.recipe.sections import ModelSection
+from dsft.surgery import ConversionPlan
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network with weights, and what is needed to save, feed and describe it.
+
+    Attributes:
+        module: The network.
+        spec: How to build its architecture again.
+        preprocessing: Its evaluation transform.
+        classes: Names of its outputs; None where nobody told.
+        plan: The conversion that it already went through, or None.
+        trained_on: The recipe's data section that a model folder recorded, as JSON values, or None.
+        fingerprints: Fingerprint of each split that trained or chose its weights, by name.
+    """
+
+    module: nn.Module
+    spec: ModelSpec
+    preprocessing: Preprocessing
+    classes: tuple[str, ...] | None
+    plan: ConversionPlan | None
+    trained_on: dict[str, Any] | None
+    fingerprints: dict[str, str]
+
+
+def load_network(
+    section: ModelSection, classes: tuple[str, ...], image_size: int | None, seed: int, report: Report
+) -> Network:
+    """Build the network that a run starts from, with one output for each class of the data.
+
+    Args:
+        section: The recipe's model section.
+        classes: The class table of the data; another head than one of these classes is replaced.
+        image_size: Side of the images in pixels; None for what the weights were trained with.
+        seed: Seed of whatever weights are drawn.
+        report: Receives what was taken from where.
+
+    Returns:
+        The network; ``classes`` says what its head knew before it was replaced.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if section.source is ModelSource.DSFT:
+            network, is_fixed = load_folder(Path(section.path or "")), False
+        else:
+            loaded = _load_from_library(section, classes, report)
+            network, is_fixed = as_network(loaded), loaded.fixed_size
+        return _for_classes(with_image_size(network, image_size, is_fixed=is_fixed), classes, report)
+
+
+def load_folder(folder: Path) -> Network:
+    """Load a model folder, or the one inside a run's folder.
+
+    Raises:
+        CheckpointError: There is none, it is damaged, or it does not say how to build its network.
+    """
+    inner = folder / "model"
+    if not (folder / MANIFEST_FILE).is_file() and (inner / MANIFEST_FILE).is_file():
+        folder = inner
+    artifact = load_model_folder(folder)
+    manifest = artifact.manifest
+    if manifest.source is None or manifest.preprocessing is None:
+        raise CheckpointError(
+            f"model folder {str(folder)!r}: it holds a module of the user's own, which only Python can build. "
+            f"Load it with dsft.load({str(folder)!r}, skeleton=...)."
+        )
+    return Network(
+        module=artifact.module,
+        spec=manifest.source,
+        preprocessing=manifest.preprocessing,
+        classes=manifest.classes,
+        plan=manifest.plan,
+        trained_on=dict(manifest.data) if manifest.data is not None else None,
+        fingerprints=dict(manifest.fingerprints),
+    )
+
+
+def as_network(loaded: LoadedModel) -> Network:
+    """Return a network that comes from a library or a weights file."""
+    return Network(
+        loaded.module,
+        loaded.spec,
+        loaded.preprocessing,
+        loaded.classes,
+        None,
+        trained_on=None,
+        fingerprints={},
+    )
+
+
+def with_image_size(network: Network, image_size: int | None, *, is_fixed: bool) -> Network:
+    """Return a network that is fed images of another size; None leaves it as it is.
+
+    Raises:
+        ModelError: The architecture takes images of one size only.
+    """
+    if image_size is None or (image_size, image_size) == network.preprocessing.image_size:
+        return network
+    if is_fixed:
+        raise ModelError(
+            f"data.image_size: {network.spec} takes images of {network.preprocessing.image_size[0]} pixels only, "
+            f"found {image_size}. Leave the key out, or choose another network."
+        )
+    resized = dataclasses.replace(network.preprocessing, image_size=(image_size, image_size))
+    return dataclasses.replace(network, preprocessing=resized)
+
+
+def _load_from_library(section: ModelSection, classes: tuple[str, ...], report: Report) -> LoadedModel:
+    has_weights = section.pretrained or section.checkpoint is not None
+    loaded = load_model(
+        section.source,
+        section.name or "",
+        pretrained=section.pretrained,
+        checkpoint=Path(section.checkpoint) if section.checkpoint is not None else None,
+        in_chans=section.in_chans,
+        classes=_stated_classes(section, classes),
+        num_classes=None if has_weights else len(classes),
+        report=report,
+    )
+    for note in loaded.notes:
+        report(Note(f"model {loaded.spec}: {note}"))
+    return loaded if has_weights else dataclasses.replace(loaded, classes=classes)
+
+
+def _stated_classes(section: ModelSection, classes: tuple[str, ...]) -> tuple[str, ...] | None:
+    if section.classes == "data":
+        return classes
+    return tuple(section.classes) if section.classes is not None else None
+
+
+def _for_classes(network: Network, classes: Sequence[str], report: Report) -> Network:
+    """Replace the head where it is not one of these classes."""
+    is_counted = network.classes is None and network.spec.num_classes == len(classes)
+    if network.classes == tuple(classes) or is_counted:
+        return network
+    loaded = LoadedModel(
+        network.module, network.spec, network.preprocessing, network.classes, fixed_size=False, notes=()
+    )
+    replaced = replace_head(loaded, len(classes), tuple(classes))
+    report(
+        Note(
+            f"model {network.spec}: its head of {network.spec.num_classes} classes is replaced by an untrained "
+            f"one for the {len(classes)} classes of the data."
+        )
+    )
+    return dataclasses.replace(network, module=replaced.module, spec=replaced.spec)

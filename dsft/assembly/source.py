@@ -1,0 +1,60 @@
+"""A SOURCE of the command line becomes a network with weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dsft.assembly.network import Network, as_network, load_folder, with_image_size
+from dsft.choices import ModelSource
+from dsft.errors import ModelError
+from dsft.models import load_model
+from dsft.progress import Note, Report
+
+LIBRARIES = (ModelSource.TIMM, ModelSource.TORCHVISION)
+
+
+def load_source(source: str, model: str | None, image_size: int | None, report: Report) -> Network:
+    """Load ``timm/NAME`` or ``torchvision/NAME`` with its published weights, a model folder, or a weights file.
+
+    Args:
+        source: One of these.
+        model: ``timm/NAME`` or ``torchvision/NAME``: the network that a weights file belongs to.
+        image_size: Side of the images in pixels; None for what the weights were trained with.
+        report: Receives what was taken from where.
+
+    Raises:
+        ModelError: The source is none of these, or a weights file comes without ``model``.
+    """
+    path = Path(source)
+    named = _library_and_name(source)
+    if model is not None and (path.is_dir() or named is not None):
+        raise ModelError(f"--model: goes with a weights file, found {model!r} beside {source!r}. Leave it out.")
+    if path.is_dir():
+        return with_image_size(load_folder(path), image_size, is_fixed=False)
+    if named is not None and not path.exists():
+        loaded = load_model(*named, pretrained=True, report=report)
+    else:
+        loaded = load_model(*_network_of_file(path, model), checkpoint=path, report=report)
+    for note in loaded.notes:
+        report(Note(f"model {loaded.spec}: {note}"))
+    return with_image_size(as_network(loaded), image_size, is_fixed=loaded.fixed_size)
+
+
+def _library_and_name(text: str) -> tuple[ModelSource, str] | None:
+    library, _, name = text.partition("/")
+    return (ModelSource(library), name) if library in LIBRARIES and name else None
+
+
+def _network_of_file(path: Path, model: str | None) -> tuple[ModelSource, str]:
+    if not path.is_file():
+        raise ModelError(
+            f"source {str(path)!r}: expected timm/NAME, torchvision/NAME, a model folder or a weights file, and "
+            f"there is no such file or folder."
+        )
+    named = _library_and_name(model) if model is not None else None
+    if named is None:
+        raise ModelError(
+            f"source {str(path)!r}: a weights file needs --model timm/NAME or torchvision/NAME, the network that "
+            f"it belongs to; found {model!r}."
+        )
+    return named

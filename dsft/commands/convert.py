@@ -1,0 +1,96 @@
+"""``dsft convert``: an existing checkpoint becomes a separable model folder; no training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dsft.artifact import save_model
+from dsft.assembly import load_source
+from dsft.assembly.experiment import apply_to_network, example_images, plan_network
+from dsft.choices import Amp, Method, WeightsKind
+from dsft.devices import resolve_compute
+from dsft.progress import Report, ignore
+from dsft.storage import require_empty, write_json
+from dsft.surgery import ConversionPlan, ConversionReport, report_costs
+from dsft.surgery.planning import Rank
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """A conversion: its plan, and after a real run its folder and its measured costs."""
+
+    folder: Path | None
+    plan: ConversionPlan
+    costs: ConversionReport | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values: the content of ``conversion.json``, or the plan of a dry run."""
+        return self.costs.to_dict() if self.costs is not None else self.plan.to_dict()
+
+
+def run(
+    source: str,
+    out: Path | None,
+    *,
+    budget: float | None = None,
+    rank: Rank | None = None,
+    method: Method = Method.AUTO,
+    include: Sequence[str] = ("*",),
+    exclude: Sequence[str] = (),
+    model: str | None = None,
+    image_size: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+    report: Report = ignore,
+) -> ConvertResult:
+    """Convert a network and write it as a model folder.
+
+    Args:
+        source: ``timm/NAME``, ``torchvision/NAME``, a model folder or a weights file.
+        out: The new model folder; None plans only and writes nothing.
+        budget: Share of the multiply-accumulates that may be left, 0 to 1. This or ``rank``.
+        rank: Depthwise kernels of each input channel, or ``full``.
+        method: How the weights are derived; ``auto`` keeps them.
+        include: Patterns of the layers that may be converted.
+        exclude: Patterns of the layers that stay dense.
+        model: The network that a weights file belongs to, as ``timm/NAME``.
+        image_size: Side in pixels for which costs are counted; None for what the weights were trained with.
+        seed: Seed of the method ``fresh``.
+        device: Where the times are measured.
+        overwrite: Replace what ``out`` holds.
+        report: Receives the progress.
+
+    Raises:
+        InputError: The source cannot be loaded, the conversion cannot be done, or ``out`` is not empty.
+    """
+    if out is not None:
+        require_empty(out, overwrite=overwrite)
+    compute = resolve_compute(device, Amp.NONE, channels_last=True)
+    network = load_source(source, model, image_size, report)
+    compute.place_module(network.module)
+    plan = plan_network(
+        network, compute, report, budget=budget, rank=rank, method=method, include=include, exclude=exclude
+    )
+    if out is None:
+        return ConvertResult(None, plan, None)
+    converted = apply_to_network(network, plan, seed, report)
+    images = example_images(network.preprocessing, compute)
+    costs = report_costs(network.module, converted.module, plan, images, compute, report)
+    save_model(
+        out,
+        converted.module,
+        spec=converted.spec,
+        preprocessing=converted.preprocessing,
+        classes=converted.classes,
+        plan=plan,
+        weights=WeightsKind.RAW,
+        fingerprints=converted.fingerprints,
+        data=converted.trained_on,
+        overwrite=overwrite,
+    )
+    write_json(out / "conversion.json", costs.to_dict())
+    return ConvertResult(out, plan, costs)

@@ -1,0 +1,57 @@
+"""A rehearsal: one training batch and one evaluation batch, and nothing written."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from dsft.assembly import Experiment
+from dsft.choices import SplitName
+from dsft.data import Batch, BatchLoader
+from dsft.evaluation import evaluate
+from dsft.progress import Note, Report
+from dsft.training import try_step
+
+
+@dataclass(frozen=True)
+class _FirstBatch:
+    """A split of which only the first batch is read."""
+
+    loader: BatchLoader
+
+    @property
+    def skipped(self) -> Collection[str]:
+        return self.loader.skipped
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        yield from itertools.islice(self.loader.epoch(number), 1)
+
+
+def try_experiment(experiment: Experiment, report: Report) -> None:
+    """Train on the first batch, and score the first batch of val.
+
+    Raises:
+        DsftError: The run would fail there.
+    """
+    loaders, split = experiment.loaders, experiment.splits.val
+    loss = try_step(
+        experiment.student.module,
+        loaders.train,
+        settings=experiment.settings,
+        compute=experiment.compute,
+        teacher=experiment.teacher.module if experiment.teacher is not None else None,
+        head=experiment.head,
+        converted=experiment.converted,
+        report=report,
+    )
+    evaluate(
+        experiment.student.module,
+        _FirstBatch(loaders.evaluation[SplitName.VAL]),
+        classes=split.classes,
+        split_name=SplitName.VAL,
+        compute=experiment.compute,
+        keys=split.keys,
+    )
+    steps = experiment.settings.schedule.epochs * len(loaders.train)
+    report(Note(f"dry run: loss {loss:.4f} on the first batch; the run would take {steps:,} steps. Nothing written."))

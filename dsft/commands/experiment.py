@@ -1,0 +1,209 @@
+"""``dsft train`` and ``dsft finetune``: prepare, fit, evaluate, save; they differ in where weights come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dsft.artifact import save_model
+from dsft.assembly import Experiment, Network, Verb, prepare_experiment
+from dsft.assembly.experiment import example_images
+from dsft.choices import SplitName
+from dsft.commands.dry_run import try_experiment
+from dsft.commands.run_folder import RunFolder
+from dsft.evaluation import Evaluation, Metrics, evaluate
+from dsft.progress import FolderOpened, Note, Report, Warn, ignore
+from dsft.recipe import Recipe
+from dsft.surgery import ConversionPlan, ConversionReport, report_costs
+from dsft.training import FitResult, fit
+
+LOW_TEACHER_TOP1 = 50.0
+"""Top-1 in percent under which a teacher is warned of."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The metrics of one network on one split; the slot is the name of its folder under ``evaluation/``."""
+
+    slot: str
+    network: str
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """What a run came to.
+
+    Attributes:
+        folder: The run's folder; None after a dry run.
+        plan: The conversion, or None.
+        costs: Its measured costs; None without a conversion and after a dry run.
+        fit: How the training went; None after a dry run.
+        scores: What was evaluated, in the order of the run.
+    """
+
+    folder: Path | None
+    plan: ConversionPlan | None
+    costs: ConversionReport | None
+    fit: FitResult | None
+    scores: tuple[Score, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values, without the single layers and epochs."""
+        costs = self.costs.to_dict() if self.costs is not None else None
+        return {
+            "folder": str(self.folder) if self.folder is not None else None,
+            "conversion": {key: value for key, value in costs.items() if key != "layers"} if costs else None,
+            "best_epoch": self.fit.best_epoch if self.fit is not None else None,
+            "weights": self.fit.weights if self.fit is not None else None,
+            "scores": {score.slot: score.metrics.to_dict() for score in self.scores},
+        }
+
+
+def run(recipe: Recipe, verb: Verb, *, overwrite: bool, dry_run: bool, report: Report = ignore) -> ExperimentResult:
+    """Run a recipe: build everything, train, choose the best weights on val, score them, save them.
+
+    Args:
+        recipe: What to do.
+        verb: From random weights, or from ones that exist.
+        overwrite: An earlier run in the output folder may be replaced.
+        dry_run: Build everything, run one training and one evaluation batch, write nothing.
+        report: Receives the progress.
+
+    Raises:
+        InputError: The recipe, the data or the weights are at fault; nothing was written.
+        TrainingError: The run failed; what was written until then stays.
+        InterruptedRun: A signal stopped it after a checkpoint was saved.
+    """
+    folder = RunFolder(Path(recipe.output.dir))
+    if not dry_run:
+        folder.require_free(overwrite=overwrite)
+    experiment = prepare_experiment(recipe, verb, report)
+    if dry_run:
+        try_experiment(experiment, report)
+        return ExperimentResult(None, experiment.student.plan, None, None, ())
+    folder.open(experiment)
+    report(FolderOpened(folder.path))
+    costs = _measure_costs(experiment, folder, report)
+    scores = [*_score_teacher(experiment, report), *_score_before(experiment, folder, report)]
+    fitted = _fit(experiment, folder.path, report)
+    _save(experiment, fitted, folder)
+    for name in recipe.evaluate.splits:
+        network = "fine-tuned" if verb is Verb.FINETUNE else "trained"
+        scores.append(_score(experiment, experiment.student.module, name, name, network, folder, report))
+    return ExperimentResult(folder.path, experiment.student.plan, costs, fitted, tuple(scores))
+
+
+def _measure_costs(experiment: Experiment, folder: RunFolder, report: Report) -> ConversionReport | None:
+    """Time the network before and after its conversion, and write ``conversion.json``."""
+    plan = experiment.student.plan
+    if not experiment.is_converted or plan is None:
+        return None
+    images = example_images(experiment.student.preprocessing, experiment.compute)
+    networks = (experiment.original.module, experiment.student.module)
+    costs = report_costs(*networks, plan, images, experiment.compute, report)
+    folder.write_costs(costs)
+    return costs
+
+
+def _score_teacher(experiment: Experiment, report: Report) -> list[Score]:
+    """Score the teacher on val, so that a stale one is seen before it costs a training."""
+    if experiment.teacher is None:
+        return []
+    module = experiment.compute.place_module(experiment.teacher.module)
+    score = _score(experiment, module, SplitName.VAL, "val-teacher", "teacher", None, report)
+    top1 = score.metrics.top1
+    report(Note(f"teacher: top-1 {top1:.2f} % on val"))
+    if top1 < LOW_TEACHER_TOP1:
+        report(
+            Warn(
+                f"teacher: top-1 of {top1:.2f} % on val is low, and a weak teacher makes its pupil worse than labels "
+                "alone. Fine-tune it on this data first, or lower distill.logits."
+            )
+        )
+    return [score]
+
+
+def _score_before(experiment: Experiment, folder: RunFolder, report: Report) -> list[Score]:
+    """Score on test what training starts from: the original, and the converted network untrained."""
+    if not experiment.knows_task or SplitName.TEST not in experiment.recipe.evaluate.splits:
+        return []
+    starts = {"test-original": ("original", experiment.original)}
+    if experiment.is_converted:
+        starts["test-converted"] = ("converted, untrained", experiment.student)
+    return [
+        _score(experiment, network.module, SplitName.TEST, slot, name, folder, report)
+        for slot, (name, network) in starts.items()
+    ]
+
+
+def _fit(experiment: Experiment, folder: Path, report: Report) -> FitResult:
+    def validate(module: nn.Module) -> Mapping[str, float]:
+        metrics = _evaluate(experiment, module, SplitName.VAL, report).metrics
+        names = ("loss", "top1", "top5", "macro_f1")
+        return {f"val/{name}": getattr(metrics, name) for name in names}
+
+    return fit(
+        experiment.student.module,
+        experiment.loaders.train,
+        validate=validate,
+        settings=experiment.settings,
+        compute=experiment.compute,
+        folder=folder,
+        teacher=experiment.teacher.module if experiment.teacher is not None else None,
+        head=experiment.head,
+        converted=experiment.converted,
+        report=report,
+    )
+
+
+def _evaluate(experiment: Experiment, module: nn.Module, name: SplitName, report: Report) -> Evaluation:
+    split = experiment.splits.get(name)
+    return evaluate(
+        module,
+        experiment.loaders.evaluation[name],
+        classes=split.classes,
+        split_name=name,
+        compute=experiment.compute,
+        keys=split.keys,
+        report=report,
+    )
+
+
+def _score(
+    experiment: Experiment,
+    module: nn.Module,
+    name: SplitName,
+    slot: str,
+    network: str,
+    folder: RunFolder | None,
+    report: Report,
+) -> Score:
+    evaluation = _evaluate(experiment, module, name, report)
+    if folder is not None:
+        folder.write_evaluation(slot, evaluation, experiment.splits.get(name))
+    return Score(slot, network, evaluation.metrics)
+
+
+def _save(experiment: Experiment, fitted: FitResult, folder: RunFolder) -> None:
+    student: Network = experiment.student
+    splits = experiment.splits
+    save_model(
+        folder.path / "model",
+        student.module,
+        spec=student.spec,
+        preprocessing=student.preprocessing,
+        classes=splits.classes,
+        plan=student.plan,
+        weights=fitted.weights,
+        fingerprints={
+            **student.fingerprints,
+            SplitName.TRAIN.value: splits.train.fingerprint,
+            SplitName.VAL.value: splits.val.fingerprint,
+        },
+        data=experiment.recipe.data.model_dump(mode="json"),
+    )

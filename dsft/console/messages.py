@@ -1,0 +1,49 @@
+"""Results and errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from dsft.console.streams import can_draw, live_console, plain_console, result_console
+from dsft.errors import DsftError, InterruptedRun
+
+
+def print_result(*results: RenderableType) -> None:
+    """Print tables and texts on standard output, an empty line between two of them.
+
+    Where standard output is no terminal, lines are as long as they need be.
+    """
+    console = result_console()
+    for number, result in enumerate(results):
+        if isinstance(result, Table):
+            # rich would drop columns; the lines of a terminal that is too narrow go on in the next one.
+            needed = sum((column.min_width or 0) + 2 for column in result.columns)
+            console.width = max(console.width, needed)
+        if number:
+            console.print()
+        console.print(result, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a JSON value on standard output, in ASCII, which every pipe can carry.
+
+    Raises:
+        ValueError: ``value`` holds a NaN or an infinity, which JSON has not.
+    """
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def print_error(error: DsftError) -> None:
+    """Print an error on standard error: framed on a terminal, as plain lines anywhere else."""
+    title = "stopped" if isinstance(error, InterruptedRun) else "error"
+    if can_draw():
+        live_console().print(Panel(Text(str(error)), title=title, title_align="left", border_style="red"))
+    else:
+        plain_console().print(f"{title}: {error}", markup=False)

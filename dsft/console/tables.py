@@ -1,0 +1,88 @@
+"""Results as tables that read the same with and without colour, at 80 columns and in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from dsft.evaluation import Metrics
+
+_MOST_CLASSES = 40
+_NARROWEST_TEXT = 10  # columns of a terminal
+
+
+def build_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: Collection[str] = (),
+    title: str | None = None,
+    footer: Sequence[str] | None = None,
+) -> Table:
+    """Build a table of text cells; nothing in them is read as markup.
+
+    Args:
+        columns: The headings.
+        rows: The cells, as many a row as there are columns.
+        numbers: The headings whose cells are numbers, set to the right.
+        title: A line above the table.
+        footer: A last row, set off from the others.
+    """
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
+    table.title = None if title is None else Text(title)
+    rows = [*rows, *([] if footer is None else [footer])]
+    for name, *cells in zip(columns, *rows, strict=True):
+        # Where the terminal is too narrow, texts are folded and numbers stay whole.
+        width = max(map(cell_len, (name, *cells)))
+        if name in numbers:
+            table.add_column(Text(name), justify="right", no_wrap=True, min_width=width)
+        else:
+            table.add_column(Text(name), overflow="fold", min_width=min(width, _NARROWEST_TEXT))
+    for number, row in enumerate(rows, start=1):
+        table.add_row(*map(Text, row), end_section=footer is not None and number == len(rows) - 1)
+    return table
+
+
+def metrics_table(rows: Sequence[tuple[str, Metrics]]) -> Table:
+    """Lay the scores of models on splits side by side, a row each.
+
+    Args:
+        rows: A label, such as the model's folder, and its metrics.
+    """
+    numbers: dict[str, Callable[[Metrics], str]] = {
+        "images": lambda metrics: str(metrics.count),
+        "skipped": lambda metrics: str(metrics.skipped),
+        "loss": lambda metrics: f"{metrics.loss:.4f}",
+        "top-1": lambda metrics: f"{metrics.top1:.2f}",
+        "top-5": lambda metrics: f"{metrics.top5:.2f}",
+        "macro F1": lambda metrics: f"{metrics.macro_f1:.4f}",
+        "ECE": lambda metrics: f"{metrics.ece:.4f}",
+    }
+    if not any(metrics.skipped for _, metrics in rows):
+        del numbers["skipped"]
+    cells = ([label, metrics.split, *(show(metrics) for show in numbers.values())] for label, metrics in rows)
+    return build_table(["model", "split", *numbers], cells, numbers=numbers)
+
+
+def per_class_table(metrics: Metrics) -> Table:
+    """List the scores of every class; of more than 40 classes, those with the lowest F1."""
+    classes = metrics.per_class
+    title = f"Classes of {metrics.split}"
+    if len(classes) > _MOST_CLASSES:
+        title += f" (lowest F1, {_MOST_CLASSES} of {len(classes)})"
+        classes = tuple(sorted(classes, key=lambda scores: scores.f1)[:_MOST_CLASSES])
+    numbers = ["precision", "recall", "F1", "images"]
+    mean = (metrics.macro_precision, metrics.macro_recall, metrics.macro_f1)
+    return build_table(
+        ["class", *numbers],
+        ([c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support)] for c in classes),
+        numbers=numbers,
+        title=title,
+        footer=["macro mean", *(f"{score:.4f}" for score in mean), str(metrics.count)],
+    )

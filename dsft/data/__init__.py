@@ -1,0 +1,29 @@
+"""The images: where they come from, which split each belongs to, and how they become batches.
+
+A source lists images and reads them (:mod:`dsft.data.sources`). :func:`make_splits` divides sources
+into train, val and test under the one class table of train. A transform turns an image into a tensor,
+and :func:`make_loader` into batches whose order and augmentation depend on nothing but seed, epoch and
+position.
+"""
+
+from dsft.data.loader import Batch, BatchLoader, make_loader
+from dsft.data.sources import ImageSource, open_digits, open_folder, open_torchvision
+from dsft.data.splits import Split, Splits, held_out_split, make_splits
+from dsft.data.transforms import Transform, evaluation_transform, training_transform
+
+__all__ = [
+    "Batch",
+    "BatchLoader",
+    "ImageSource",
+    "Split",
+    "Splits",
+    "Transform",
+    "evaluation_transform",
+    "held_out_split",
+    "make_loader",
+    "make_splits",
+    "open_digits",
+    "open_folder",
+    "open_torchvision",
+    "training_transform",
+]

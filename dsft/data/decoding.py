@@ -1,0 +1,61 @@
+"""From an image file to pixels: 8 bits a channel, grayscale or RGB, the right way up."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dsft.errors import DataError
+
+_GRAYSCALE_MODES = {"1", "L", "LA", "La"}
+_LARGEST_16_BIT = 65535
+
+
+def read_image(path: Path) -> Image.Image:
+    """Read an image file as a viewer would show it.
+
+    The EXIF orientation is applied, 16-bit grayscale is scaled to 8 bits, CMYK and palettes become RGB,
+    and transparency is dropped, as timm and torchvision drop it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        An image in mode ``L`` or ``RGB``, fully decoded.
+
+    Raises:
+        DataError: The file is missing, truncated, damaged or no image.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of damaged metadata, once an image; the pixels decide here.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                image.load()
+                return _to_eight_bits(_upright(image))
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders let through whatever their parsing stumbles over
+        raise DataError(
+            f"{str(path)!r} cannot be read as an image ({type(error).__name__}: {error}). "
+            "Repair or remove it, or leave such images out with data.bad_images=skip."
+        ) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged metadata around good pixels
+        return image
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).astype(np.float64).clip(0, _LARGEST_16_BIT)
+        return Image.fromarray(np.rint(levels * (255 / _LARGEST_16_BIT)).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("the range of floating-point pixels is unknown; save it with 8 or 16 bits")
+    return image.convert("L" if image.mode in _GRAYSCALE_MODES else "RGB")

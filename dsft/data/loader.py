@@ -1,0 +1,238 @@
+"""Batches whose order and augmentation are pure functions of seed, epoch and position."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dsft.choices import BadImages
+from dsft.data.seeding import seeded, stable_seed
+from dsft.data.splits import Split
+from dsft.data.transforms import Transform
+from dsft.errors import DataError
+
+_MOST_WORKERS = 8
+# A process is worth starting for this many images: decoding a file costs far more than slicing an array.
+_IMAGES_PER_WORKER_ON_DISK = 64
+_IMAGES_PER_WORKER_IN_MEMORY = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some images of a split.
+
+    Attributes:
+        images: ``(batch, channels, height, width)``, float32.
+        targets: Class of each image ``(batch,)``, int64.
+        positions: Position of each image in its split ``(batch,)``, int64.
+    """
+
+    images: Tensor
+    targets: Tensor
+    positions: Tensor
+
+
+class _Unreadable(NamedTuple):
+    key: str
+    message: str
+
+
+class _Sample(NamedTuple):
+    image: Tensor
+    target: int
+    position: int
+
+
+class _Collated(NamedTuple):
+    """What a worker sends: torch pins and unpins a named tuple's tensors by itself."""
+
+    images: Tensor
+    targets: Tensor
+    positions: Tensor
+    unreadable: list[_Unreadable]
+
+
+@dataclass(frozen=True)
+class _Samples(Dataset[_Sample | _Unreadable]):
+    """Reads image ``position`` as it looks in ``epoch``; the index is the pair of them."""
+
+    split: Split
+    transform: Transform
+    seed: int
+
+    def __getitem__(self, index: tuple[int, int]) -> _Sample | _Unreadable:
+        epoch, position = index
+        try:
+            image = self.split.source.read(self.split.indices[position])
+        except DataError as error:
+            # An exception would come out of a worker process with its traceback for a message.
+            return _Unreadable(self.split.keys[position], str(error))
+        with seeded(stable_seed("augment", self.seed, epoch, position)):
+            return _Sample(self.transform(image), self.split.targets[position], position)
+
+
+@dataclass
+class _Order:
+    """The batches of one epoch after another, as (epoch, position) pairs."""
+
+    images: int
+    batch_size: int
+    seed: int
+    shuffle: bool
+    epoch: int = 0
+
+    def __len__(self) -> int:
+        # A training batch of one image cannot be normalised by its own statistics.
+        is_alone = self.shuffle and self.images > self.batch_size > 1 and self.images % self.batch_size == 1
+        return -(-self.images // self.batch_size) - is_alone
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = [(self.epoch, position) for position in self._positions()]
+        size = self.batch_size
+        return iter([order[batch * size : (batch + 1) * size] for batch in range(len(self))])
+
+    def _positions(self) -> Sequence[int]:
+        if not self.shuffle:
+            return range(self.images)
+        generator = torch.Generator().manual_seed(stable_seed("order", self.seed, self.epoch))
+        positions: list[int] = torch.randperm(self.images, generator=generator).tolist()
+        return positions
+
+
+class BatchLoader:
+    """The batches of a split; :func:`make_loader` makes one.
+
+    Args:
+        samples: Reads and transforms the images.
+        order: The batches of each epoch.
+        workers: Processes that read; 0 reads in this one.
+        bad_images: What an unreadable image does.
+        pin_memory: Put batches where a GPU can fetch them faster.
+    """
+
+    def __init__(
+        self, samples: _Samples, order: _Order, *, workers: int, bad_images: BadImages, pin_memory: bool
+    ) -> None:
+        self.split = samples.split
+        self.workers = workers
+        self._samples = samples
+        self._order = order
+        self._bad_images = bad_images
+        self._pin_memory = pin_memory
+        self._skipped: set[str] = set()
+        self._current = 0
+        self._batches = self._open()
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch in which every image can be read."""
+        return len(self._order)
+
+    @property
+    def skipped(self) -> frozenset[str]:
+        """Keys of the images found unreadable so far."""
+        return frozenset(self._skipped)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of epoch ``number``; only one epoch of a loader runs at a time.
+
+        Images that cannot be read are left out of their batch; a batch that becomes empty, or for training
+        too small for batch statistics, is not yielded.
+
+        Raises:
+            DataError: An image cannot be read and the policy is ``error``, or none of the split can be.
+        """
+        self._current += 1
+        current = self._current
+        self._order.epoch = number
+        smallest = 2 if self._order.shuffle and self._order.batch_size > 1 and len(self.split) > 1 else 1
+        yielded = 0
+        for collated in self._batches:
+            if self._current != current:
+                raise RuntimeError("another epoch of this loader has begun; one runs at a time")
+            if collated.unreadable and self._bad_images is BadImages.ERROR:
+                # Lets go of the workers now: the exception's traceback would keep them for the garbage
+                # collector, which takes seconds to stop them.
+                self._batches = self._open()
+                raise DataError(collated.unreadable[0].message)
+            self._skipped.update(image.key for image in collated.unreadable)
+            if len(collated.targets) >= smallest:
+                yielded += 1
+                yield Batch(collated.images, collated.targets, collated.positions)
+        if not yielded and self._skipped:
+            raise DataError(
+                f"data: no batch of the {self.split.name} split is left: {len(self._skipped)} of "
+                f"{len(self.split)} images cannot be read, such as {min(self._skipped)!r}."
+            )
+
+    def _open(self) -> DataLoader[_Sample | _Unreadable]:
+        return DataLoader(
+            self._samples,
+            batch_sampler=self._order,
+            num_workers=self.workers,
+            collate_fn=_collate,
+            pin_memory=self._pin_memory,
+            persistent_workers=self.workers > 0,
+            # Seeds the workers, which reseed themselves for every image; its own, so that the global
+            # generator stays as it is.
+            generator=torch.Generator(),
+        )
+
+
+def make_loader(
+    split: Split,
+    transform: Transform,
+    *,
+    batch_size: int,
+    workers: int | Literal["auto"],
+    seed: int,
+    shuffle: bool,
+    bad_images: BadImages,
+    pin_memory: bool,
+) -> BatchLoader:
+    """Return a loader of a split.
+
+    With ``shuffle``, each epoch has its own order, and a last batch of one image is dropped unless it is the
+    only one. Without, every image comes, in the order of the split.
+
+    Args:
+        split: The images.
+        transform: From an image to a tensor; the global random generators are seeded around it.
+        batch_size: Images in a batch; the last may have fewer.
+        workers: Processes that read images; ``auto`` is up to 8, by the number of cores and of images.
+        seed: Of order and augmentation.
+        shuffle: Training order.
+        bad_images: What an unreadable image does.
+        pin_memory: Put batches where a GPU can fetch them faster.
+    """
+    count = _auto_workers(split) if workers == "auto" else workers
+    order = _Order(len(split), batch_size, seed, shuffle)
+    return BatchLoader(
+        _Samples(split, transform, seed), order, workers=count, bad_images=bad_images, pin_memory=pin_memory
+    )
+
+
+def _auto_workers(split: Split) -> int:
+    in_memory = split.source.in_memory
+    worth = len(split) // (_IMAGES_PER_WORKER_IN_MEMORY if in_memory else _IMAGES_PER_WORKER_ON_DISK)
+    return min(_MOST_WORKERS, _cores(), worth)
+
+
+def _cores() -> int:
+    # A container or a batch system may allow fewer cores than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _collate(samples: list[_Sample | _Unreadable]) -> _Collated:
+    readable = [sample for sample in samples if isinstance(sample, _Sample)]
+    return _Collated(
+        torch.stack([sample.image for sample in readable]) if readable else torch.empty(0),
+        torch.tensor([sample.target for sample in readable], dtype=torch.int64),
+        torch.tensor([sample.position for sample in readable], dtype=torch.int64),
+        [sample for sample in samples if isinstance(sample, _Unreadable)],
+    )

@@ -1,0 +1,12 @@
+"""Where images come from: each ``open_*`` function returns the parts that a data set itself has.
+
+They are :class:`ImageFiles` or :class:`ImageArray`, keyed by split; a data set that is not divided is all
+``train``.
+"""
+
+from dsft.data.sources.digits import open_digits
+from dsft.data.sources.folder import open_folder
+from dsft.data.sources.images import ImageArray, ImageFiles, ImageSource
+from dsft.data.sources.torchvision import open_torchvision
+
+__all__ = ["ImageArray", "ImageFiles", "ImageSource", "open_digits", "open_folder", "open_torchvision"]

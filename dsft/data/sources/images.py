@@ -1,0 +1,103 @@
+"""What a source of labelled images is, and its two kinds: files on disk and an array in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dsft.data.decoding import read_image
+
+
+class ImageSource(Protocol):
+    """A list of labelled images.
+
+    Attributes:
+        origin: What messages call the source, such as its folder.
+        classes: Names of the classes; a target is an index into them.
+        keys: Name of each image, unique and the same on every system, with ``/`` between its parts.
+        targets: Class of each image.
+        in_memory: Reading an image costs no file access.
+    """
+
+    @property
+    def origin(self) -> str: ...  # noqa: D102 - the class docstring documents the attributes
+    @property
+    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def keys(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def targets(self) -> Sequence[int]: ...  # noqa: D102
+    @property
+    def in_memory(self) -> bool: ...  # noqa: D102
+
+    def identity(self, index: int) -> str:
+        """Return a short text that changes when the content of an image does."""
+        ...
+
+    def read(self, index: int) -> Image.Image:
+        """Return an image with 8 bits a channel, in mode ``L`` or ``RGB``.
+
+        Raises:
+            DataError: It cannot be read; the message names it.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files below one folder; a key is a file's path relative to it."""
+
+    root: Path
+    classes: tuple[str, ...]
+    keys: tuple[str, ...]
+    targets: tuple[int, ...]
+    in_memory: ClassVar[bool] = False
+
+    @property
+    def origin(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    def identity(self, index: int) -> str:
+        """Return the size of the file in bytes: as much as can be asked of millions of files."""
+        try:
+            return str((self.root / self.keys[index]).stat().st_size)
+        except OSError:  # a broken link is an unreadable image, which the loader's policy deals with
+            return "missing"
+
+    def read(self, index: int) -> Image.Image:
+        """Decode one file (see :func:`dsft.data.decoding.read_image`)."""
+        return read_image(self.root / self.keys[index])
+
+
+@dataclass(frozen=True, eq=False)
+class ImageArray:
+    """Images ``(count, height, width)`` or ``(count, height, width, 3)`` in one array of 8-bit integers."""
+
+    origin: str
+    classes: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    targets: tuple[int, ...]
+    in_memory: ClassVar[bool] = True
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The images' numbers, with as many digits as sort them."""
+        digits = len(str(len(self.targets)))
+        return [f"{index:0{digits}d}" for index in range(len(self.targets))]
+
+    def identity(self, index: int) -> str:
+        """Return the SHA-256 of the pixels."""
+        return hashlib.sha256(np.ascontiguousarray(self.pixels[index]).data).hexdigest()
+
+    def read(self, index: int) -> Image.Image:
+        """Return a copy of one image."""
+        pixels: Any = self.pixels[index]
+        return Image.fromarray(np.ascontiguousarray(pixels))

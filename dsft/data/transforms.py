@@ -1,0 +1,164 @@
+"""From an image to a tensor: timm's transforms, for evaluation and with augmentation."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image, ImageOps
+from timm.data.transforms_factory import create_transform
+from torch import Tensor
+
+from dsft.errors import DataError, RecipeError
+from dsft.preprocessing import Preprocessing
+
+Transform = Callable[[Image.Image], Tensor]
+
+_MODES = {1: "L", 3: "RGB"}
+_POLICIES = ("rand", "augmix", "original", "originalr", "v0", "v0r", "3a")
+
+
+def evaluation_transform(preprocessing: Preprocessing) -> Transform:
+    """Return the transform of validation, test and prediction.
+
+    Args:
+        preprocessing: The model's input.
+
+    Returns:
+        A function from an image to a float32 tensor ``(channels, height, width)``, normalised.
+
+    Raises:
+        DataError: Images have 1 or 3 channels, and the model wants another number.
+    """
+    return _compose(preprocessing, _evaluation_steps(preprocessing))
+
+
+def training_transform(
+    preprocessing: Preprocessing,
+    *,
+    scale: tuple[float, float] | None,
+    hflip: float,
+    auto_augment: str | None,
+    color_jitter: float | None,
+    erase: float,
+) -> Transform:
+    """Return the transform of training images, which draws from the global random generators.
+
+    Args:
+        preprocessing: The model's input.
+        scale: Smallest and largest share of the image's area in a random crop; None crops as evaluation does.
+        hflip: Probability of a horizontal flip, 0 to 1.
+        auto_augment: timm's policy string, such as ``rand-m9-mstd0.5-inc1``.
+        color_jitter: Strength of brightness, contrast and saturation changes.
+        erase: Probability of random erasing, 0 to 1.
+
+    Returns:
+        A function from an image to a float32 tensor ``(channels, height, width)``, normalised.
+
+    Raises:
+        DataError: Images have 1 or 3 channels, and the model wants another number.
+        RecipeError: timm does not read the policy string, or takes no colour jitter beside it.
+    """
+    try:
+        _require_policy(auto_augment, color_jitter)
+        crop_and_flip, colours, to_tensor = create_transform(
+            is_training=True,
+            separate=True,
+            scale=scale,
+            hflip=hflip,
+            auto_augment=auto_augment,
+            re_prob=erase,
+            re_mode="pixel",
+            **{"color_jitter": color_jitter, **_shared_arguments(preprocessing)},
+        )
+    except (AssertionError, KeyError, ValueError) as error:
+        if auto_augment is None:
+            raise
+        raise RecipeError(
+            f"augment.auto_augment: timm reads no policy from {auto_augment!r} ({error}). It begins "
+            f"with one of {', '.join(_POLICIES)}; an example is 'rand-m9-mstd0.5-inc1'."
+        ) from error
+    crop, *flip = crop_and_flip.transforms
+    # Without a random crop, training sees the same part of an image, at the same size, as evaluation.
+    geometry = [crop] if scale is not None else _evaluation_steps(preprocessing)[:-2]
+    return _compose(preprocessing, [*geometry, *flip, *map(_keep_a_bit, colours.transforms), *to_tensor.transforms])
+
+
+@dataclass(frozen=True)
+class _ImageTransform:
+    """A chain of steps after a conversion to grayscale or RGB; picklable, for worker processes."""
+
+    mode: str
+    steps: tuple[Callable[[Any], Any], ...]
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        value: Any = image.convert(self.mode)
+        for step in self.steps:
+            value = step(value)
+        tensor: Tensor = value
+        return tensor
+
+
+def _compose(preprocessing: Preprocessing, steps: list[Any]) -> Transform:
+    if preprocessing.channels not in _MODES:
+        raise DataError(
+            f"data: images are grayscale (1 channel) or RGB (3 channels), found a model with "
+            f"{preprocessing.channels} input channels. Set model.in_chans to 1 or 3."
+        )
+    return _ImageTransform(_MODES[preprocessing.channels], tuple(steps))
+
+
+def _evaluation_steps(preprocessing: Preprocessing) -> list[Any]:
+    """Return timm's steps: geometry, then conversion to a tensor and normalisation."""
+    transform = create_transform(
+        is_training=False,
+        crop_pct=preprocessing.crop_pct,
+        crop_mode=preprocessing.crop_mode,
+        **_shared_arguments(preprocessing),
+    )
+    return list(transform.transforms)
+
+
+def _shared_arguments(preprocessing: Preprocessing) -> dict[str, Any]:
+    return {
+        "input_size": (preprocessing.channels, *preprocessing.image_size),
+        "interpolation": preprocessing.interpolation,
+        "mean": preprocessing.mean,
+        "std": preprocessing.std,
+    }
+
+
+def _require_policy(policy: str | None, color_jitter: float | None) -> None:
+    """Refuse what timm would leave out without a word."""
+    if policy is None:
+        return
+    name, *settings = policy.split("-")
+    if name not in _POLICIES:
+        raise ValueError(f"unknown policy {name!r}")
+    for setting in settings:
+        if not re.fullmatch(r"t(weights|3aw?)|[a-su-z][a-z]*\d[\d.]*", setting):
+            raise ValueError(f"the setting {setting!r} has no effect")
+    if color_jitter and "3a" not in policy:
+        raise RecipeError(
+            f"augment.color_jitter: timm leaves it out beside auto_augment {policy!r}, found {color_jitter}. "
+            "Choose one of the two."
+        )
+
+
+def _keep_a_bit(step: Any) -> Any:
+    """Change the posterize operations of one of timm's policies so that an image keeps at least one bit.
+
+    Strong ones ask for no bit at all: a black image before Pillow 13, an exception since.
+    """
+    operations = [*getattr(step, "ops", []), *itertools.chain.from_iterable(getattr(step, "policy", []))]
+    for operation in operations:
+        if operation.name.startswith("Posterize"):
+            operation.aug_fn = _posterize
+    return step
+
+
+def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
+    return ImageOps.posterize(image, max(bits, 1))

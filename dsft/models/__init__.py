@@ -1,0 +1,24 @@
+"""Networks from timm, torchvision and weights files, with what is known about them.
+
+A name becomes a :class:`LoadedModel`: the module, the :class:`ModelSpec` that builds it again offline,
+the evaluation transform and the class names that go with its weights. Heads are replaced here too.
+"""
+
+from dsft.models.heads import head_layers, head_parameters, replace_head
+from dsft.models.libraries import build_model
+from dsft.models.load import load_model
+from dsft.models.spec import LoadedModel, ModelSpec
+from dsft.models.weights import Weights, load_weights, read_weights
+
+__all__ = [
+    "LoadedModel",
+    "ModelSpec",
+    "Weights",
+    "build_model",
+    "head_layers",
+    "head_parameters",
+    "load_model",
+    "load_weights",
+    "read_weights",
+    "replace_head",
+]

@@ -1,0 +1,75 @@
+"""The classifier layers at the end of a network, and new ones for another set of classes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+from torch import nn
+
+from dsft.errors import ModelError
+from dsft.models.libraries import build_model
+from dsft.models.spec import LoadedModel
+
+# The attributes under which torchvision's networks keep their classifiers; the last layer inside counts.
+_HEAD_ATTRIBUTES = ("fc", "classifier", "head", "heads", "aux1", "aux2", "AuxLogits")
+
+
+def head_layers(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers whose outputs are class scores, by name, auxiliary heads included."""
+    get_classifier = getattr(module, "get_classifier", None)
+    if get_classifier is None:
+        return _torchvision_heads(module)
+    found = get_classifier()
+    # VOLO's second classifier is none of those that timm names.
+    heads = (*(found if isinstance(found, tuple | list) else (found,)), getattr(module, "aux_head", None))
+    wanted = {id(head) for head in heads}
+    return {name: layer for name, layer in module.named_modules() if id(layer) in wanted}
+
+
+def head_parameters(module: nn.Module) -> tuple[str, ...]:
+    """Return the names of the classifiers' parameters, auxiliary heads included."""
+    owned = {id(parameter) for layer in head_layers(module).values() for parameter in layer.parameters()}
+    return tuple(name for name, parameter in module.named_parameters() if id(parameter) in owned)
+
+
+def replace_head(loaded: LoadedModel, num_classes: int, classes: tuple[str, ...] | None) -> LoadedModel:
+    """Give a network new, untrained classifiers; the rest keeps its weights.
+
+    They are those that the library builds for so many classes, so that the result is what its spec says.
+
+    Args:
+        loaded: The network; it is left as it is, the result has a copy.
+        num_classes: Outputs of the new classifiers.
+        classes: Their names, or None.
+
+    Raises:
+        ModelError: The network has no classifier that can be replaced.
+    """
+    spec = dataclasses.replace(loaded.spec, num_classes=num_classes)
+    heads = head_layers(build_model(spec))
+    if not any(True for head in heads.values() for _ in head.parameters()):
+        raise ModelError(f"model {spec}: has no classifier that could be given {num_classes} classes.")
+    module = copy.deepcopy(loaded.module)
+    for name, head in heads.items():
+        module.set_submodule(name, head)
+    for part in module.modules():
+        if getattr(part, "num_classes", None) == loaded.spec.num_classes:
+            counted: Any = part
+            counted.num_classes = num_classes
+    return dataclasses.replace(loaded, module=module, spec=spec, classes=classes)
+
+
+def _torchvision_heads(module: nn.Module) -> dict[str, nn.Module]:
+    heads: dict[str, nn.Module] = {}
+    for attribute in _HEAD_ATTRIBUTES:
+        inside = getattr(module, attribute, None)
+        if isinstance(inside, nn.Module):
+            layers = [
+                (f"{attribute}.{name}".rstrip("."), layer)
+                for name, layer in inside.named_modules()
+                if isinstance(layer, nn.Linear | nn.Conv2d)
+            ]
+            heads.update(layers[-1:])
+    return heads

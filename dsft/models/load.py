@@ -1,0 +1,143 @@
+"""A name becomes a network with weights: random, published, or from the user's file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from dsft.choices import ModelSource
+from dsft.errors import CheckpointError, ModelError
+from dsft.models.heads import head_parameters, replace_head
+from dsft.models.libraries import Library, library_of
+from dsft.models.spec import LoadedModel, ModelSpec
+from dsft.models.weights import load_weights, read_weights
+from dsft.preprocessing import Preprocessing
+from dsft.progress import Report, ignore
+
+
+def load_model(
+    source: ModelSource,
+    name: str,
+    *,
+    pretrained: bool = False,
+    checkpoint: Path | None = None,
+    in_chans: int | None = None,
+    classes: tuple[str, ...] | None = None,
+    num_classes: int | None = None,
+    report: Report = ignore,
+) -> LoadedModel:
+    """Build a network and give it weights.
+
+    Args:
+        source: timm or torchvision.
+        name: The library's name of the network.
+        pretrained: Load the library's published weights, from its cache or the network.
+        checkpoint: Load a weights file instead.
+        in_chans: Image channels; None for those of the weights, 3 where they are random. The first
+            layer's weights are adapted as timm does (summed for one channel, else repeated and scaled).
+        classes: The class names that the checkpoint was trained on, in the order of its outputs.
+        num_classes: Outputs of the classifier; None for those of the weights, 1000 where they are random.
+            Where the weights have another number, the head is replaced by an untrained one.
+        report: Told of downloads.
+
+    Raises:
+        ModelError: The name is unknown, there are no published weights, or they cannot be had offline.
+        CheckpointError: The weights file is damaged, foreign or does not fit.
+    """
+    library = library_of(source, name)
+    if pretrained and checkpoint is not None:
+        raise ModelError(f"model {source}/{name}: pretrained goes without checkpoint; choose one of the two.")
+    if pretrained:
+        loaded = _pretrained(library, name, report)
+    elif checkpoint is not None:
+        loaded = _from_file(library, name, checkpoint, classes)
+    else:
+        drafted = library.draft(name, None)
+        spec = dataclasses.replace(
+            drafted, num_classes=num_classes or drafted.num_classes, in_chans=in_chans or drafted.in_chans
+        )
+        loaded = _loaded(library, library.build(spec), spec, None, ("Random weights.",))
+    if in_chans is not None and in_chans != loaded.spec.in_chans:
+        loaded = _with_input_channels(library, loaded, in_chans)
+    if num_classes is not None and num_classes != loaded.spec.num_classes:
+        loaded = replace_head(loaded, num_classes, None)
+    return loaded
+
+
+def _pretrained(library: Library, name: str, report: Report) -> LoadedModel:
+    module, spec, classes = library.load_pretrained(name, report)
+    return _loaded(library, module, spec, classes, (f"Pretrained weights of {spec}.",))
+
+
+def _from_file(library: Library, name: str, path: Path, classes: tuple[str, ...] | None) -> LoadedModel:
+    weights = read_weights(path)
+    state = weights.state
+    spec = library.draft(name, state)
+    module = library.build(spec)
+    if not set(state) <= set(module.state_dict()):
+        state = library.translate(state, module)
+    fitting = _spec_of_weights(library, spec, module, state)
+    if fitting != spec:
+        module = library.build(fitting)
+    load_weights(module, state, f"checkpoint {str(path)!r} for {spec}")
+    if classes is not None and len(classes) != fitting.num_classes:
+        raise CheckpointError(
+            f"checkpoint {str(path)!r}: model.classes must name its {fitting.num_classes} classes, "
+            f"found {len(classes)} names."
+        )
+    return _loaded(library, module, fitting, classes, (weights.taken,))
+
+
+def _spec_of_weights(library: Library, spec: ModelSpec, module: nn.Module, state: Mapping[str, Tensor]) -> ModelSpec:
+    """Read the number of classes and of image channels off the first and last tensors of a file."""
+    # A head may begin with a norm, whose vectors say nothing about the classes.
+    heads = [state[name] for name in head_parameters(module) if name in state and state[name].ndim > 1]
+    num_classes = heads[0].shape[0] if heads else spec.num_classes
+    in_chans = spec.in_chans
+    for name in library.input_layers(module):
+        key = f"{name}.weight"
+        if key in state and state[key].ndim == 4:
+            # A stem that folds pixels into channels reads a multiple of the image's.
+            in_chans = state[key].shape[1] * spec.in_chans // module.get_parameter(key).shape[1]
+    return dataclasses.replace(spec, num_classes=num_classes, in_chans=in_chans or spec.in_chans)
+
+
+def _with_input_channels(library: Library, loaded: LoadedModel, in_chans: int) -> LoadedModel:
+    spec = dataclasses.replace(loaded.spec, in_chans=in_chans)
+    state = loaded.module.state_dict()
+    try:
+        for name in library.input_layers(loaded.module):
+            key = f"{name}.weight"
+            state[key] = adapt_input_conv(in_chans, state[key], base_chans=loaded.spec.in_chans)
+    except NotImplementedError as error:
+        raise ModelError(
+            f"model {spec}: its first layer cannot be adapted from {loaded.spec.in_chans} to {in_chans} "
+            f"image channels. Use {loaded.spec.in_chans}, or train it from scratch."
+        ) from error
+    module = library.build(spec)
+    load_weights(module, state, f"model {spec} with {in_chans} image channels")
+    return _loaded(library, module, spec, loaded.classes, loaded.notes)
+
+
+def _loaded(
+    library: Library,
+    module: nn.Module,
+    spec: ModelSpec,
+    classes: tuple[str, ...] | None,
+    notes: tuple[str, ...],
+) -> LoadedModel:
+    preprocessing = _for_channels(library.preprocessing(spec.name), spec.in_chans)
+    return LoadedModel(module, spec, preprocessing, classes, library.is_fixed_size(spec.name), notes)
+
+
+def _for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
+    """State the transform for other channels than RGB: each gets the channels' average."""
+    if channels == preprocessing.channels:
+        return preprocessing
+    mean = sum(preprocessing.mean) / len(preprocessing.mean)
+    std = sum(preprocessing.std) / len(preprocessing.std)
+    return dataclasses.replace(preprocessing, channels=channels, mean=(mean,) * channels, std=(std,) * channels)

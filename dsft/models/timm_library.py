@@ -1,0 +1,171 @@
+"""timm as a model source."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import huggingface_hub
+import timm
+from huggingface_hub.errors import EntryNotFoundError
+from timm.data.config import resolve_data_config
+from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from timm.models import get_pretrained_cfg
+from torch import Tensor, nn
+
+from dsft.choices import ModelSource
+from dsft.errors import ModelError
+from dsft.models.spec import ModelSpec
+from dsft.preprocessing import Preprocessing
+from dsft.progress import Note, Report
+
+# Seconds until an unreachable server is given up.
+_PATIENCE = 10
+
+
+@functools.cache
+def names() -> tuple[str, ...]:
+    """Return every architecture, and every architecture with the tag of its weights."""
+    return (*timm.list_models(), *timm.list_models(pretrained=True))
+
+
+def draft(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
+    """Return the spec of a network of 1000 classes and 3 image channels."""
+    del state  # timm's networks have no auxiliary heads, so that nothing depends on the file
+    return ModelSpec(ModelSource.TIMM, name, num_classes=1000, in_chans=3)
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """Build a network with random weights."""
+    module: nn.Module = timm.create_model(
+        spec.name, pretrained=False, num_classes=spec.num_classes, in_chans=spec.in_chans
+    )
+    return module
+
+
+def preprocessing(name: str) -> Preprocessing:
+    """Return the evaluation transform that timm states for the weights, at the size of their training."""
+    config = resolve_data_config(  # type: ignore[no-untyped-call]
+        pretrained_cfg=_config(name), use_test_size=False
+    )
+    channels, height, width = config["input_size"]
+    return Preprocessing(
+        image_size=(height, width),
+        channels=channels,
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+        crop_pct=config["crop_pct"],
+        crop_mode=config["crop_mode"],
+    )
+
+
+def is_fixed_size(name: str) -> bool:
+    """Return whether the network takes images of one size only."""
+    return bool(_config(name).get("fixed_input_size", False))
+
+
+def input_layers(module: nn.Module) -> tuple[str, ...]:
+    """Return the names of the layers that read the image."""
+    first = module.pretrained_cfg.get("first_conv") or ()  # type: ignore[union-attr,operator]
+    return (first,) if isinstance(first, str) else tuple(first)
+
+
+def translate(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Rename tensors of a network's original authors to timm's names, where timm knows how."""
+    rename = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    if rename is None:
+        return state
+    try:
+        return dict(rename(dict(state), module))
+    except Exception:  # a file of another network: fitting it tells the user better what is wrong
+        return state
+
+
+def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tuple[str, ...] | None]:
+    """Load the published weights with their own head, from the local cache or the network.
+
+    Returns:
+        The network, its spec, and its class names: WordNet's synsets for ImageNet, as its folders are named.
+
+    Raises:
+        ModelError: There are none, or they can neither be found on this machine nor downloaded.
+    """
+    config = _config(name)
+    if not any(config.get(key) for key in ("hf_hub_id", "url", "file")):
+        raise ModelError(
+            f"model timm/{name}: timm has no pretrained weights of it. Choose one that has, train "
+            f"from scratch (pretrained: false), or give a weights file as checkpoint."
+        )
+    overlay = _located(name, config, report)
+    try:
+        module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    except Exception as error:  # the hub's client, urllib and timm each have their own kinds
+        raise ModelError(_unreachable(name, config, error)) from error
+    classes: int = module.num_classes  # type: ignore[assignment]
+    tag = config.get("tag")
+    full_name = f"{config['architecture']}.{tag}" if tag else name
+    spec = ModelSpec(ModelSource.TIMM, full_name, classes, in_chans=config["input_size"][0])
+    return module, spec, _class_names(config, classes)
+
+
+def _config(name: str) -> dict[str, Any]:
+    config = get_pretrained_cfg(name)
+    return config.to_dict() if config is not None else {}  # type: ignore[no-untyped-call]
+
+
+def _class_names(config: Mapping[str, Any], count: int) -> tuple[str, ...] | None:
+    if config.get("label_names"):
+        return tuple(config["label_names"])
+    subset = infer_imagenet_subset({"num_classes": count})
+    return tuple(ImageNetInfo(subset).label_names()) if subset else None  # type: ignore[no-untyped-call]
+
+
+def _located(name: str, config: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Find the weights in the hub's cache, or make sure that the hub answers; return timm's overlay.
+
+    Left to itself the hub's client asks the network for a file that it has, and retries for most of a
+    minute where there is none.
+    """
+    repository, _, revision = (config.get("hf_hub_id") or "").partition("@")
+    if config.get("file") or not repository:
+        return {}
+    files = _file_names(config)
+    for file in files:
+        cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision or None)
+        if isinstance(cached, str):
+            return {"file": cached}
+    for file in files:
+        url = huggingface_hub.hf_hub_url(repository, file, revision=revision or None)
+        try:
+            huggingface_hub.get_hf_file_metadata(url, timeout=_PATIENCE)
+        except EntryNotFoundError:
+            continue
+        except Exception as error:  # every way in which a network can be absent
+            raise ModelError(_unreachable(name, config, error)) from error
+        report(Note(f"Downloading {file} of {repository} from the Hugging Face hub."))
+        break
+    return {}
+
+
+def _file_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+    file = config.get("hf_hub_filename")
+    if file is None:
+        return ("model.safetensors", "pytorch_model.bin")
+    safe = file.removesuffix(".bin").replace("pytorch_model", "model") + ".safetensors"
+    return (safe, file) if file.endswith(".bin") else (file,)
+
+
+def _unreachable(name: str, config: Mapping[str, Any], error: Exception) -> str:
+    if config.get("hf_hub_id"):
+        place = f"{_file_names(config)[0]} of {config['hf_hub_id']} on the Hugging Face hub"
+    else:
+        place = str(config.get("url") or config.get("file"))
+    reason = (str(error).splitlines() or [""])[0]
+    return (
+        f"model timm/{name}: the pretrained weights are not on this machine and could not be downloaded "
+        f"({type(error).__name__}: {reason}). Connect to the network, or fetch {place} elsewhere and give "
+        f"the file as checkpoint, with pretrained: false."
+    )

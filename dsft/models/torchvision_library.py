@@ -1,0 +1,149 @@
+"""torchvision as a model source: its classification networks."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+import torchvision.models
+from timm.data.imagenet_info import ImageNetInfo
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum, get_model, get_model_weights, list_models  # type: ignore[attr-defined]
+
+from dsft.choices import ModelSource
+from dsft.errors import ModelError
+from dsft.models.spec import ModelSpec
+from dsft.models.weights import load_weights, read_weights
+from dsft.preprocessing import Preprocessing
+from dsft.progress import Note, Report
+
+# The auxiliary classifiers, by network.
+_AUX_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+# torchvision says of these that they were not trained, and drops them from the pretrained network.
+_UNTRAINED_AUX_HEADS = "googlenet"
+
+
+@functools.cache
+def names() -> tuple[str, ...]:
+    """Return every classification network."""
+    return tuple(list_models(module=torchvision.models))
+
+
+def draft(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
+    """Return the spec of a network of 1000 classes and 3 image channels.
+
+    Args:
+        name: The network.
+        state: The weights that it shall hold, which have auxiliary heads or have not; None for those of
+            the architecture's paper.
+    """
+    prefixes = _AUX_HEADS.get(name, ())
+    aux_heads = bool(prefixes) if state is None else any(key.startswith(prefixes) for key in state)
+    return ModelSpec(ModelSource.TORCHVISION, name, num_classes=1000, in_chans=3, aux_heads=aux_heads)
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """Build a network with random weights."""
+    arguments: dict[str, object] = {"num_classes": spec.num_classes}
+    if spec.name in _AUX_HEADS:
+        # transform_input undoes one normalisation and applies another; ours is in the preprocessing.
+        arguments |= {"aux_logits": spec.aux_heads, "init_weights": True, "transform_input": False}
+    if spec.name.startswith("vit_"):
+        # The size is part of the weights, and some were trained on another than the default.
+        arguments["image_size"] = _weights(spec.name).transforms().crop_size[0]
+    module: nn.Module = get_model(spec.name, weights=None, **arguments)
+    if spec.in_chans != 3:
+        _set_input_channels(module, spec.in_chans)
+    return module
+
+
+def preprocessing(name: str) -> Preprocessing:
+    """Return the evaluation transform that torchvision states for the network's default weights."""
+    preset = _weights(name).transforms()
+    side, resized = preset.crop_size[0], preset.resize_size[0]
+    # GoogLeNet's and Inception's weights expect this range; torchvision converts to it inside the network.
+    half = (0.5, 0.5, 0.5) if name in _AUX_HEADS else None
+    return Preprocessing(
+        image_size=(side, side),
+        channels=3,
+        mean=half or tuple(preset.mean),
+        std=half or tuple(preset.std),
+        interpolation=preset.interpolation.value,
+        crop_pct=side / resized,
+        crop_mode="center",
+    )
+
+
+def is_fixed_size(name: str) -> bool:
+    """Return whether the network takes images of one size only."""
+    return name.startswith(("vit_", "maxvit_"))
+
+
+def input_layers(module: nn.Module) -> tuple[str, ...]:
+    """Return the name of the layer that reads the image: in all of torchvision the first convolution."""
+    return (next(name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)),)
+
+
+def translate(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Rename the tensors of torchvision's own older DenseNet files to today's names."""
+    del module  # the old names tell it all
+    return {
+        re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)", r"\1\2", key): tensor for key, tensor in state.items()
+    }
+
+
+def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tuple[str, ...]]:
+    """Load torchvision's default weights with their own head, from the local cache or the network.
+
+    Returns:
+        The network, its spec, and its class names: WordNet's synsets for ImageNet, as its folders are named.
+
+    Raises:
+        ModelError: The weights can neither be found on this machine nor downloaded.
+        CheckpointError: The file in the cache is damaged.
+    """
+    path = _cached_file(name, report)
+    state = read_weights(path).state
+    if name == _UNTRAINED_AUX_HEADS:
+        for key in [key for key in state if key.startswith(_AUX_HEADS[name])]:
+            del state[key]
+    spec = draft(name, state)
+    module = build(spec)
+    load_weights(module, translate(state, module) if "densenet" in name else state, f"checkpoint {str(path)!r}")
+    return module, spec, tuple(ImageNetInfo("imagenet-1k").label_names())  # type: ignore[no-untyped-call]
+
+
+def _weights(name: str) -> WeightsEnum:
+    weights: WeightsEnum = get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+    return weights
+
+
+def _cached_file(name: str, report: Report) -> Path:
+    url = _weights(name).url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    if path.exists():
+        return path
+    report(Note(f"Downloading {url} to {path}."))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digits = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    try:
+        torch.hub.download_url_to_file(url, str(path), digits.group(1) if digits else None, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise ModelError(
+            f"model torchvision/{name}: the pretrained weights are not on this machine and could not be "
+            f"downloaded ({type(error).__name__}: {error}). Connect to the network, or fetch {url} elsewhere "
+            f"and give the file as checkpoint, with pretrained: false."
+        ) from error
+    return path
+
+
+def _set_input_channels(module: nn.Module, in_chans: int) -> None:
+    layer: Any = module.get_submodule(input_layers(module)[0])
+    layer.weight = nn.Parameter(adapt_input_conv(in_chans, layer.weight.detach()))
+    layer.in_channels = in_chans

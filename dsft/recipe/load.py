@@ -1,0 +1,162 @@
+"""A recipe from its file: extended, overridden, interpolated, checked, with all its problems told at once."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from dsft.errors import RecipeError, nearest
+from dsft.recipe.document import Node, Place, Problem, merge, read_yaml, to_plain
+from dsft.recipe.explain import explain
+from dsft.recipe.interpolation import escape, interpolate
+from dsft.recipe.overrides import apply_overrides
+from dsft.recipe.schema import recipe_schema, with_defaults
+from dsft.recipe.sections import Recipe
+from dsft.recipe.shelf import shipped_path, shipped_recipes
+from dsft.recipe.yaml12 import Dumper
+
+
+def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, complete and check a recipe.
+
+    A key's value comes from the overrides, else from the recipe, else from the recipe that it extends, else
+    from the defaults.
+
+    Args:
+        reference: A path, or the name of a recipe that ships with dsft.
+        overrides: ``section.key=value`` or ``~section.key``, values in YAML 1.2.
+
+    Raises:
+        RecipeError: All that is wrong, each with file, line and key, in the order of the files.
+    """
+    problems: list[Problem] = []
+    chain = _read_chain(_find(reference, Path()), problems)
+    document = chain[-1].document
+    for layer in reversed(chain[:-1]):
+        document = merge(document, layer.document)
+    document = apply_overrides(document, overrides, problems)
+    document = interpolate(with_defaults(document, recipe_schema()), problems)
+    recipe: Recipe | None = None
+    try:
+        # In pydantic's strict mode JSON text, unlike Python objects, may name an enum's member by its value.
+        recipe = Recipe.model_validate_json(json.dumps(to_plain(document)))
+    except ValidationError as error:
+        told = {problem.path for problem in problems}
+        explained = explain(error, document)
+        causes = {problem.path for problem in explained}
+        problems = [problem for problem in problems if problem.cause not in causes]
+        problems += [problem for problem in explained if problem.path not in told]
+    if recipe is None or problems:
+        raise _told(problems, [layer.file for layer in chain])
+    return recipe
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the complete recipe as YAML; :func:`load_recipe` reads an equal recipe back."""
+    values = _escaped(recipe.model_dump(mode="json"))
+    return yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One file of a recipe, without its key ``extends``; ``file`` is its name in messages."""
+
+    file: str
+    document: Node
+
+
+def _read_chain(path: Path, problems: list[Problem]) -> list[_Layer]:
+    """Return the recipe at ``path`` followed by what it extends, and what that extends, to the end."""
+    layers: list[_Layer] = []
+    visited: list[Path] = []
+    next_path: Path | None = path
+    while next_path is not None:
+        visited.append(next_path.resolve())
+        file = _short(next_path)
+        entries = _read_sections(next_path, file, problems)
+        layers.append(_Layer(file, Node({k: v for k, v in entries.items() if k != "extends"}, Place(file, 1))))
+        next_path = _extended(entries.get("extends"), next_path.parent, visited)
+    return layers
+
+
+def _extended(extends: Node | None, folder: Path, visited: list[Path]) -> Path | None:
+    if extends is None or extends.value is None:
+        return None
+    if not isinstance(extends.value, str):
+        found = type(extends.value).__name__
+        raise _told([Problem(extends.place, ("extends",), f"expected one recipe, found a value of type {found}.")])
+    try:
+        path = _find(extends.value, folder)
+    except RecipeError as error:
+        raise _told([Problem(extends.place, ("extends",), str(error))]) from error
+    if path.resolve() in visited:
+        circle = " -> ".join(step.name for step in (*visited[visited.index(path.resolve()) :], path))
+        raise _told([Problem(extends.place, ("extends",), f"recipes extend one another in a circle: {circle}.")])
+    return path
+
+
+def _find(reference: str, folder: Path) -> Path:
+    path = folder / reference
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:
+        raise RecipeError(f"recipe {reference[:80]!r}: {error.strerror}.") from error
+    if is_file:
+        return path
+    names = [recipe.name for recipe in shipped_recipes()]
+    if reference in names:
+        return shipped_path(reference)
+    if is_folder:
+        raise RecipeError(f"a recipe is a YAML file, found the folder {reference!r}.")
+    stems = {name: name for name in names}
+    stems |= {file.stem: str(Path(reference).with_name(file.name)) for file in path.parent.glob("*.y*ml")}
+    near = [stems[stem] for stem in nearest(path.stem, stems)]
+    proposal = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise RecipeError(f"no recipe {reference!r}: no such file, and dsft ships {', '.join(names)}.{proposal}")
+
+
+def _read_sections(path: Path, file: str, problems: list[Problem]) -> dict[str, Node]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        at = f"byte {error.object[error.start]:#04x} at position {error.start}"
+        raise RecipeError(f"{file}: not UTF-8 text, found {at}. Save the file as UTF-8.") from error
+    except OSError as error:
+        raise RecipeError(f"{file}: cannot be read: {error.strerror}.") from error
+    root = read_yaml(text, functools.partial(Place, file), problems)
+    if root is None:
+        raise _told(problems)
+    if root.value is None:
+        raise RecipeError(f"{file}: the recipe is empty. 'dsft recipes cp quickstart' gives one to start from.")
+    if not isinstance(root.value, dict):
+        found = "a list" if isinstance(root.value, list) else repr(root.value)
+        raise RecipeError(f"{file}:{root.place.line}  a recipe is made of sections at the top, found {found}.")
+    return root.value
+
+
+def _told(problems: list[Problem], files: Sequence[str] = ()) -> RecipeError:
+    order = {file: rank for rank, file in enumerate(files)}
+    ordered = sorted(problems, key=lambda one: (order.get(one.place.source, len(order)), one.place.line))
+    lines = [str(problem) for problem in ordered]
+    return RecipeError("\n".join(lines if len(lines) == 1 else [f"{len(lines)} problems:", *lines]))
+
+
+def _short(path: Path) -> str:
+    """Name a file from the working folder where it lies in there."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _escaped(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_escaped(part) for part in value]
+    return escape(value) if isinstance(value, str) else value

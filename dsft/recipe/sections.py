@@ -1,0 +1,328 @@
+"""The recipe's sections: every key, its type, its default and what it does.
+
+The descriptions are the recipe reference: ``dsft recipes schema`` and the README are made from them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dsft.choices import (
+    Amp,
+    BadImages,
+    DataSource,
+    Method,
+    ModelSource,
+    Order,
+    ProgressMode,
+    SplitName,
+)
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and closed to keys that it does not know.
+
+    A rule between keys raises a ``ValueError`` whose text begins with the key at fault and a colon; what was
+    found there is added where the error is shown.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class ModelSection(Section):
+    """The network, and where its weights come from."""
+
+    source: ModelSource
+    """The library that builds the network, or `dsft` for a model folder that dsft wrote."""
+    name: str | None = None
+    """The network's name in timm or torchvision, such as `resnet18`."""
+    path: str | None = None
+    """The model folder, with `source: dsft`."""
+    pretrained: bool = False
+    """Download the library's pretrained weights (`timm` and `torchvision`)."""
+    checkpoint: str | None = None
+    """A local weights file (`.safetensors`, `.pth`, `.pt`) for the network `name`."""
+    classes: Literal["data"] | list[str] | None = None
+    """The class table that the `checkpoint` was trained on: a list of names, or `data` where it is the data
+    set's own."""
+    in_chans: Annotated[int, Field(ge=1)] | None = None
+    """Image channels; left out, the weights' own, or those of the images."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.source is ModelSource.DSFT:
+            if self.path is None:
+                raise ValueError("path: source dsft needs the model folder, such as runs/digits_dense/model")
+            for key in ("name", "checkpoint", "classes", "in_chans"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key}: does not go with source dsft, whose model folder decides it")
+            if self.pretrained:
+                raise ValueError("pretrained: does not go with source dsft, whose folder holds the weights")
+        elif self.name is None:
+            raise ValueError(f"name: source {self.source} needs the network's name, such as resnet18")
+        elif self.path is not None:
+            raise ValueError("path: goes with source dsft only; a weights file goes under checkpoint")
+        if self.pretrained and self.checkpoint is not None:
+            raise ValueError("pretrained: goes without checkpoint; choose one of the two")
+        if self.classes is not None and self.checkpoint is None:
+            raise ValueError("classes: says what a checkpoint was trained on; there is no checkpoint")
+        return self
+
+
+class BudgetSection(Section):
+    """What the converted network may cost, as a share of the whole original network."""
+
+    macs: Fraction
+    """Multiply-accumulate operations of one forward pass, 0 to 1."""
+
+
+class ConvertSection(Section):
+    """Swap convolutions for depthwise-separable ones; without this section the network stays dense."""
+
+    method: Method = Method.AUTO
+    """How the new weights are derived: `svd` (truncated singular value decomposition), `fresh` (random),
+    `auto` (`svd` where there are weights to keep)."""
+    order: Order = Order.AUTO
+    """Which convolution comes first; `auto` is `dw_pw`."""
+    budget: BudgetSection | None = None
+    """What the network may cost afterwards; ranks are spread over its layers to fit. This or `rank`."""
+    rank: Annotated[int, Field(ge=1)] | Literal["full"] | None = None
+    """Depthwise kernels per input channel, alike in every layer; `full` is exact. This or `budget`."""
+    include: list[str] = ["*"]
+    """Patterns of the layers that may be converted, such as `layer4.*`."""
+    exclude: list[str] = []
+    """Patterns of the layers that stay dense."""
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if (self.budget is None) == (self.rank is None):
+            found = (
+                "neither. Add budget: {macs: 0.5} or rank: 2"
+                if self.budget is None
+                else "both. Take one out; on the command line ~convert.budget or ~convert.rank does it"
+            )
+            raise ValueError(f"exactly one of budget and rank is needed, found {found}")
+        return self
+
+
+class HeldOutSection(Section):
+    """How many images are set aside where the data set has no such split of its own."""
+
+    fraction: OpenShare
+    """Share of the images, drawn class by class (stratified)."""
+
+
+class DataSection(Section):
+    """The images, how they are split, and how they are read."""
+
+    source: DataSource
+    """`digits` (scikit-learn's 1,797 images, no download), `folder` (one folder a class) or `torchvision`."""
+    root: str | None = None
+    """The folder of the images (`folder`), or where the data set is kept (`torchvision`)."""
+    name: str | None = None
+    """The torchvision data set, such as `CIFAR10`."""
+    download: bool = False
+    """Let torchvision download the data set into `root` where it is missing."""
+    image_size: Annotated[int, Field(ge=8)] | None = None
+    """Side of the square model input in pixels; left out, what the model was trained with."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Images in a training step."""
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Processes that read images; `auto` is up to 8, by the number of cores and of images."""
+    bad_images: BadImages = BadImages.ERROR
+    """What an unreadable image does: `error` stops the run, `skip` leaves it out and counts it."""
+    val: HeldOutSection = HeldOutSection(fraction=0.1)
+    """The split that chooses the best weights; a `val` folder or the data set's own split comes first."""
+    test: HeldOutSection = HeldOutSection(fraction=0.2)
+    """The split that only measures; a `test` folder or the data set's own split comes first."""
+    seed: Seed = 0
+    """Seed of the split."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.source is DataSource.DIGITS:
+            for key in ("root", "name"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key}: does not go with source digits, which is embedded")
+        elif self.root is None:
+            raise ValueError(f"root: source {self.source} needs a folder")
+        if (self.source is DataSource.TORCHVISION) != (self.name is not None):
+            raise ValueError("name: goes with source torchvision, and is needed there, such as CIFAR10")
+        if self.download and self.source is not DataSource.TORCHVISION:
+            raise ValueError("download: goes with source torchvision only")
+        if self.val.fraction + self.test.fraction >= 1:
+            held_out = f"{self.val.fraction} and {self.test.fraction}"
+            raise ValueError(f"val.fraction and test.fraction must be under 1 together, found {held_out}")
+        return self
+
+
+class AugmentSection(Section):
+    """Random changes to the training images; evaluation has none."""
+
+    scale: tuple[Fraction, Fraction] | None = None
+    """Random resized crop: smallest and largest share of the image's area, such as `[0.35, 1.0]`."""
+    hflip: Share = 0.0
+    """Probability of a horizontal flip."""
+    auto_augment: str | None = None
+    """timm's policy string, such as `rand-m9-mstd0.5-inc1`."""
+    color_jitter: Annotated[float, Field(ge=0)] | None = None
+    """Strength of brightness, contrast and saturation changes."""
+    erase: Share = 0.0
+    """Probability of random erasing."""
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Label smoothing."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.scale is not None and self.scale[0] > self.scale[1]:
+            raise ValueError("scale: the smallest share comes first")
+        return self
+
+
+class OptimSection(Section):
+    """The optimizer."""
+
+    opt: str = "adamw"
+    """Any optimizer of timm, such as `sgd`, `adamw`, `lamb`."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate after warm-up."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """Weight decay; norms and biases have none."""
+    momentum: Share = 0.9
+    """Momentum, where the optimizer has one."""
+    clip_grad: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of the gradient."""
+
+
+class ScheduleSection(Section):
+    """The learning rate over time, updated at every step."""
+
+    sched: Literal["cosine", "step", "multistep", "poly", "tanh", "constant"] = "cosine"
+    """timm's schedule."""
+    epochs: Annotated[int, Field(ge=1)] = 10
+    """Passes over the training split."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs over which the rate rises from `warmup_lr`; they count among `epochs`."""
+    warmup_lr: Annotated[float, Field(ge=0)] = 1e-6
+    """Learning rate at the first step of the warm-up."""
+    min_lr: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate at the end."""
+    decay_epochs: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] | None = None
+    """Epochs between two drops (`step`), or a list of the epochs of the drops (`multistep`)."""
+    decay_rate: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Factor of a drop (`step`, `multistep`)."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs: must be under schedule.epochs ({self.epochs})")
+        wanted = {"step": float, "multistep": list}.get(self.sched, type(None))
+        if not isinstance(self.decay_epochs, wanted):
+            rule = {"step": "needs one number", "multistep": "needs a list"}.get(self.sched, "has no drops")
+            raise ValueError(f"decay_epochs: sched {self.sched} {rule}")
+        return self
+
+
+class FreezePhase(Section):
+    """Until a point in time only some parameters are trained; afterwards the next phase, or all."""
+
+    until: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(ep|it)$", examples=["1ep", "200it"])]
+    """End of the phase: `1ep` (epochs) or `200it` (steps), counted from the start."""
+    train: Annotated[list[str], Field(min_length=1)]
+    """What is trained meanwhile: `head`, `converted`, or patterns of parameter names such as `layer4.*`."""
+
+
+class DistillSection(Section):
+    """Learn from a teacher's outputs beside the labels."""
+
+    teacher: str = "original"
+    """`original` (the network before conversion) or a model folder."""
+    logits: Share = 0.5
+    """Weight of the teacher's logits in the loss; the labels have the rest."""
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    """Softens both sets of logits."""
+
+
+class EmaSection(Section):
+    """Keep an exponential moving average of the weights; it is what is scored and saved."""
+
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    """Weight of the past at each step."""
+    warmup: bool = True
+    """Begin with a smaller decay, so that a short run is not held at its start."""
+
+
+class TrainSection(Section):
+    """How the machine is used, and the seed."""
+
+    seed: Seed = 0
+    """Seed of the weights, the order of the images and the augmentation."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    amp: Amp = Amp.AUTO
+    """Mixed precision: `auto` is bfloat16 on a GPU that has it, else float16 there, and none on a CPU."""
+    channels_last: bool = True
+    """Store images as height, width, channel: faster for convolutions on most devices."""
+    deterministic: bool = False
+    """Refuse operations that give another result each time."""
+
+
+class EvaluateSection(Section):
+    """What is measured, what chooses the best weights, and when to stop."""
+
+    monitor: Literal["val/top1", "val/top5", "val/loss", "val/macro_f1"] = "val/top1"
+    """The metric that chooses the best weights; ties keep the earlier."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Stop after this many epochs without a better metric."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """How much better counts as better for `patience`."""
+    splits: list[SplitName] = [SplitName.VAL, SplitName.TEST]
+    """The splits that the final weights are scored on."""
+
+
+class OutputSection(Section):
+    """Where the results go."""
+
+    dir: str = "runs/${name}"
+    """The run's folder."""
+
+
+class LogSection(Section):
+    """What is shown meanwhile."""
+
+    progress: ProgressMode = ProgressMode.AUTO
+    """`rich` (live), `plain` (lines), `off`; `auto` is live on a terminal and plain elsewhere."""
+
+
+class Recipe(Section):
+    """One fine-tuning or training run."""
+
+    version: Annotated[int, Field(ge=1, le=1, json_schema_extra={"const": 1})]
+    """Version of the recipe format."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=["quickstart", "run-2.b"])]
+    """The run's name; it names the output folder, so it is made of letters, digits, `.`, `_` and `-`."""
+    task: Literal["classification"] = "classification"
+    """What the network predicts."""
+    model: ModelSection
+    convert: ConvertSection | None = None
+    data: DataSection
+    augment: AugmentSection = AugmentSection()
+    optim: OptimSection = OptimSection()
+    schedule: ScheduleSection = ScheduleSection()
+    freeze: list[FreezePhase] = []
+    """Phases in which a part of the network is frozen, in order of `until`."""
+    distill: DistillSection | None = None
+    ema: EmaSection | None = None
+    train: TrainSection = TrainSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    output: OutputSection = OutputSection()
+    log: LogSection = LogSection()

@@ -1,0 +1,86 @@
+"""The recipes that ship with dsft."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsft import storage
+from dsft.errors import OutputError, RecipeError, did_you_mean
+
+_FIRST_LINE = re.compile(r"# dsft (?P<verb>[a-z-]+) (?P<name>\S+)")
+
+
+@dataclass(frozen=True)
+class ShippedRecipe:
+    """A recipe on the shelf.
+
+    Attributes:
+        name: What ``dsft VERB NAME`` calls it; also its file's name.
+        verb: The command that it is written for: ``train`` or ``finetune``.
+        summary: What it does, from the comment at its top.
+    """
+
+    name: str
+    verb: str
+    summary: str
+
+
+def recipes_folder() -> Path:
+    """Return the folder of the shipped recipes: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "recipes"
+    return installed if installed.is_dir() else package.parent / "recipes"
+
+
+def shipped_recipes() -> tuple[ShippedRecipe, ...]:
+    """Return the shipped recipes in alphabetical order.
+
+    Raises:
+        RecipeError: A file on the shelf does not begin with its command.
+    """
+    return tuple(_read_comment(path) for path in sorted(recipes_folder().glob("*.yaml")))
+
+
+def shipped_path(name: str) -> Path:
+    """Return the file of a shipped recipe.
+
+    Raises:
+        RecipeError: There is none of that name.
+    """
+    names = [recipe.name for recipe in shipped_recipes()]
+    if name not in names:
+        raise RecipeError(f"no shipped recipe {name!r}: there are {', '.join(names)}.{did_you_mean(name, names)}")
+    return recipes_folder() / f"{name}.yaml"
+
+
+def copy_recipe(name: str, target: Path, overwrite: bool) -> Path:
+    """Copy a shipped recipe to a file of the user's, and return that file.
+
+    Args:
+        name: The shipped recipe.
+        target: The new file, or an existing folder that receives ``NAME.yaml``.
+        overwrite: Replace a file that is there.
+
+    Raises:
+        RecipeError: There is no shipped recipe of that name.
+        OutputError: The new file exists and ``overwrite`` is off.
+    """
+    source = shipped_path(name)
+    file = target / source.name if target.is_dir() else target
+    if file.exists() and not overwrite:
+        raise OutputError(f"{str(file)!r} exists. Choose another name, or replace it with --overwrite.")
+    storage.write_bytes(file, source.read_bytes())
+    return file
+
+
+def _read_comment(path: Path) -> ShippedRecipe:
+    first, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
+    command = _FIRST_LINE.match(first)
+    if command is None or command["name"] != path.stem:
+        expected = f"# dsft train {path.stem}"
+        raise RecipeError(f"{path}:1  expected the recipe's command, such as {expected!r}, found {first!r}.")
+    end = next((at for at, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    summary = " ".join(line.removeprefix("#").strip() for line in lines[:end])
+    return ShippedRecipe(path.stem, command["verb"], summary)

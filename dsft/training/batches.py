@@ -1,0 +1,30 @@
+"""What training needs of a data loader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from torch import Tensor
+
+
+class TrainingBatch(Protocol):
+    """Images with their labels."""
+
+    @property
+    def images(self) -> Tensor:
+        """Model inputs ``(batch, channels, height, width)``."""
+
+    @property
+    def targets(self) -> Tensor:
+        """Class numbers ``(batch,)``, or probabilities ``(batch, classes)``."""
+
+
+class TrainingLoader(Protocol):
+    """Batches of one epoch after another, each epoch a function of its number."""
+
+    def epoch(self, number: int) -> Iterator[TrainingBatch]:
+        """Return the batches of an epoch, counted from 0."""
+
+    def __len__(self) -> int:
+        """Return the most batches that an epoch has."""

@@ -1,0 +1,162 @@
+"""One optimization step: everything that changes while a network trains."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from dsft.choices import WeightsKind
+from dsft.devices import Compute
+from dsft.progress import Note, Report
+from dsft.training.batches import TrainingBatch
+from dsft.training.ema import MovingAverage
+from dsft.training.failures import explained_failures
+from dsft.training.freezing import Phase, describe_phases, enter_phase, phase_at, plan_phases
+from dsft.training.objective import blend_teacher, label_loss
+from dsft.training.optimizer import make_optimizer
+from dsft.training.schedule import make_schedule
+from dsft.training.settings import FitSettings
+
+
+class Learner:
+    """A network with its optimizer, schedule, phases, moving average and teacher.
+
+    Args:
+        module: The network; it is moved to the device and trained in place.
+        teacher: The network to learn from beside the labels; it is moved to the device and set to evaluation.
+        settings: How it trains.
+        compute: Where it runs, and in which number format.
+        steps_per_epoch: Optimizer steps in one epoch.
+        head: Names of the parameters of the classifier heads.
+        converted: Names of the parameters of converted layers.
+        report: Told which parameters train when.
+
+    Raises:
+        RecipeError: The optimizer is unknown, or a phase cannot be.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        teacher: nn.Module | None,
+        settings: FitSettings,
+        compute: Compute,
+        *,
+        steps_per_epoch: int,
+        head: Collection[str],
+        converted: Collection[str],
+        report: Report,
+    ) -> None:
+        if (teacher is None) != (settings.distill is None):
+            raise ValueError("a teacher and settings.distill go together, found one without the other")
+        self.module = compute.place_module(module)
+        self._teacher = compute.place_module(teacher).eval() if teacher is not None else None
+        self._settings = settings
+        self._compute = compute
+        self._phases = plan_phases(
+            module, settings.freeze, steps_per_epoch=steps_per_epoch, head=head, converted=converted
+        )
+        self._phase: Phase | None = None
+        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._optimizer = make_optimizer(module, settings.optimizer)
+        self._set_rate = make_schedule(self._optimizer, settings.schedule, steps_per_epoch)
+        self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.amp_dtype is torch.float16)
+        self._average = MovingAverage(module, settings.ema) if settings.ema else None
+        if settings.freeze:
+            for sentence in describe_phases(module, self._phases):
+                report(Note(f"freeze: {sentence}"))
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network whose weights are validated and kept: the average where there is one."""
+        return self.average or self.module
+
+    @property
+    def average(self) -> nn.Module | None:
+        """The network with the moving average of the weights, if there is one."""
+        return self._average.module if self._average else None
+
+    @property
+    def weights(self) -> WeightsKind:
+        """Which weights :attr:`scored` has."""
+        return WeightsKind.EMA if self._average else WeightsKind.RAW
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def start_epoch(self) -> None:
+        """Make the next step set training mode again, which validation may have left."""
+        self._phase = None
+
+    def update(self, step: int, batch: TrainingBatch) -> float:
+        """Train on one batch.
+
+        Args:
+            step: The step's number, counted from 0; rate, phase and average hang on it.
+            batch: The images and their labels.
+
+        Returns:
+            The loss before the update, in nats.
+
+        Raises:
+            TrainingError: See :func:`dsft.training.failures.explained_failures`.
+            DataError: Likewise.
+        """
+        self._enter_phase(step)
+        self._set_rate(step)
+        with explained_failures(self.module, batch.images):
+            loss = self._loss(batch)
+            self._descend(loss)
+        if self._average:
+            self._average.update(self.module, step)
+        return loss.item()
+
+    def state(self) -> Mapping[str, Any]:
+        """Return what a run needs beside its weights to go on: tensors, numbers, lists and dicts of them."""
+        cuda = self._compute.device.type == "cuda"
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "random_cpu": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self._compute.device) if cuda else None,
+        }
+
+    def finish(self) -> None:
+        """Leave the network in evaluation mode, with every parameter trainable that was so before."""
+        for parameter in self._parameters:
+            parameter.requires_grad_(True)
+            parameter.grad = None
+        self.module.eval()
+
+    def _enter_phase(self, step: int) -> None:
+        phase = phase_at(self._phases, step)
+        if phase is not self._phase:
+            enter_phase(self.module, phase)
+            self._phase = phase
+
+    def _loss(self, batch: TrainingBatch) -> Tensor:
+        images = self._compute.place(batch.images)
+        targets = batch.targets.to(self._compute.device, non_blocking=True)
+        with self._compute.autocast():
+            output = self.module(images)
+            loss = label_loss(output, targets, self._settings.smoothing)
+            if self._teacher is None or self._settings.distill is None:
+                return loss
+            with torch.no_grad():
+                taught = self._teacher(images)
+            return blend_teacher(loss, output, taught, self._settings.distill)
+
+    def _descend(self, loss: Tensor) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if self._settings.optimizer.clip_grad is not None:
+            self._scaler.unscale_(self._optimizer)
+            clip_grad_norm_(self._parameters, self._settings.optimizer.clip_grad)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()

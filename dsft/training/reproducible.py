@@ -1,0 +1,48 @@
+"""The seed of a run, and torch's deterministic mode; both undone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+
+# cuBLAS is deterministic only with a workspace of fixed size (CUDA documentation, "Results reproducibility").
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+
+
+@contextlib.contextmanager
+def reproducible(seed: int, device: torch.device, *, deterministic: bool) -> Iterator[None]:
+    """Seed torch inside the block, and put its random state and mode back afterwards.
+
+    The random state of the CPU and of a CUDA device is put back; that of other accelerators stays seeded.
+
+    Args:
+        seed: Seed of what is random in the network, such as dropout.
+        device: Where the network runs.
+        deterministic: Refuse operations that give another result each time; else the mode stays as it is.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices, device_type="cuda"):
+        torch.manual_seed(seed)
+        if not deterministic:
+            yield
+            return
+        with _deterministic_mode():
+            yield
+
+
+@contextlib.contextmanager
+def _deterministic_mode() -> Iterator[None]:
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    workspace = os.environ.get(_WORKSPACE)
+    os.environ.setdefault(_WORKSPACE, ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        if workspace is None:
+            os.environ.pop(_WORKSPACE, None)

@@ -1,0 +1,131 @@
+"""What a training run is told: frozen values, checked for sense by the recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Sched = Literal["cosine", "step", "multistep", "poly", "tanh", "constant"]
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How weights are updated.
+
+    Attributes:
+        opt: timm's name of the optimizer, such as ``sgd`` or ``adamw``.
+        lr: Learning rate after the warm-up.
+        weight_decay: Weight decay; norms and biases have none.
+        momentum: Momentum, where the optimizer has one.
+        clip_grad: Largest norm of the gradient of all parameters together, or None.
+    """
+
+    opt: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    momentum: float = 0.9
+    clip_grad: float | None = None
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """How the learning rate goes, in epochs; it is updated at every step.
+
+    Attributes:
+        sched: timm's name of the schedule; ``poly`` falls in a straight line.
+        epochs: Passes over the training split.
+        warmup_epochs: Epochs of linear rise from ``warmup_lr``; they count among ``epochs``.
+        warmup_lr: Learning rate of the first step of a warm-up.
+        min_lr: Learning rate that ``cosine``, ``tanh`` and ``poly`` fall to.
+        decay_epochs: Epochs between two drops (``step``), or the epochs of the drops (``multistep``).
+        decay_rate: Factor of a drop (``step``, ``multistep``).
+    """
+
+    sched: Sched = "cosine"
+    epochs: int = 10
+    warmup_epochs: float = 0.0
+    warmup_lr: float = 1e-6
+    min_lr: float = 0.0
+    decay_epochs: float | tuple[float, ...] | None = None
+    decay_rate: float = 0.1
+
+
+@dataclass(frozen=True)
+class FreezePhase:
+    """Until a point in time, only some parameters are trained.
+
+    Attributes:
+        until: End of the phase from the start of training: ``1ep`` (epochs) or ``200it`` (steps).
+        train: ``head``, ``converted``, or patterns of parameter names such as ``layer4.*``.
+    """
+
+    until: str
+    train: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """How much is learned from a teacher.
+
+    Attributes:
+        logits: Weight of the teacher's logits in the loss, 0 to 1; the labels have the rest.
+        temperature: Softens both sets of logits.
+    """
+
+    logits: float = 0.5
+    temperature: float = 2.0
+
+
+@dataclass(frozen=True)
+class EmaSettings:
+    """The moving average of the weights.
+
+    Attributes:
+        decay: Weight of the past at each step, 0 to 1.
+        warmup: Begin with a smaller decay, so that a short run is not held at its start.
+    """
+
+    decay: float = 0.999
+    warmup: bool = True
+
+
+@dataclass(frozen=True)
+class StoppingSettings:
+    """What chooses the best weights and ends a run early.
+
+    Attributes:
+        monitor: Name of the validation figure; one that ends in ``loss`` is better when smaller.
+        patience: Stop after this many epochs without a better figure; None runs to the end.
+        min_delta: How much better counts as better for ``patience``.
+    """
+
+    monitor: str = "val/top1"
+    patience: int | None = None
+    min_delta: float = 0.0
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Everything that :func:`dsft.training.fit` is told beside the model and the data.
+
+    Attributes:
+        optimizer: How weights are updated.
+        schedule: How long, and how the learning rate goes.
+        freeze: Phases in order of their end; afterwards everything trains.
+        distill: How much is learned from the teacher; None without one.
+        ema: The moving average of the weights, or None.
+        stopping: What chooses the best weights and ends a run early.
+        smoothing: Label smoothing, 0 to 1.
+        seed: Seed of what is random in the network, such as dropout.
+        deterministic: Refuse operations that give another result each time.
+    """
+
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    freeze: tuple[FreezePhase, ...] = ()
+    distill: DistillSettings | None = None
+    ema: EmaSettings | None = None
+    stopping: StoppingSettings = field(default_factory=StoppingSettings)
+    smoothing: float = 0.0
+    seed: int = 0
+    deterministic: bool = False

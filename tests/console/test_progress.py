@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from dsft.choices import ProgressMode
+from dsft.console import show_progress
+from dsft.progress import ignore
+
+pytest.importorskip("pty", reason="needs a pseudo terminal")
+from tests.console.terminal import environment, run_on_terminal
+
+_RUN = """
+import sys, time, warnings
+from dsft.choices import ProgressMode
+from dsft.console import show_progress
+from dsft.progress import *
+with show_progress(ProgressMode({mode!r})) as report:
+    report(Note("loaded [bold]model[/bold] and its weights, a note that is longer than one line of 80 columns"))
+    report(Warn("the teacher is weak"))
+    report(Started("train", 20, "steps"))
+    for step in range(1, 21):
+        report(Advanced("train", step, {{"loss": 2.5 / step, "lr": 1.2345e-05}}))
+        time.sleep(0.02)
+    warnings.warn("a library warns")
+    report(EpochDone(1, 10, {{"epoch": 1, "train_loss": 0.5, "val/top1": 97.25, "seconds": 61.5}}, True))
+    report(Finished("train"))
+print("the result")
+"""
+_CURSOR = re.compile(r"\x1b\[(\d*[ABCDGHJK]|\?25[lh])")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def _lines(screen: str) -> list[str]:
+    return [line for line in re.split(r"[\r\n]+", _ESCAPES.sub("", screen)) if line]
+
+
+def test_a_terminal_has_live_progress_with_rate_time_left_and_loss() -> None:
+    screen = run_on_terminal(_RUN.format(mode="auto"))
+    assert _CURSOR.search(screen)
+    drawn = [line for line in _lines(screen) if line.startswith("train")]
+    assert any(re.search(r"━.*\d+/20  [\d.]+ steps/s  0:0\d left  loss=[\d.]+  lr=1\.2", line) for line in drawn)
+    assert "epoch  1/10 best  train_loss=0.5  val/top1=97.25  seconds=61.5" in _lines(screen)
+    assert "warning: the teacher is weak" in _lines(screen)
+    assert "[bold]model[/bold]" in screen
+    assert "UserWarning: a library warns" in screen
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
+    screen = run_on_terminal(_RUN.format(mode="auto").replace("[bold]model[/bold]", "m"), columns=columns)
+    assert max(cell_len(line) for line in _lines(screen)) <= columns
+
+
+def test_the_terminal_is_left_as_it_was() -> None:
+    screen = run_on_terminal(_RUN.format(mode="auto"))
+    assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l")
+    assert screen.rindex("\x1b[2K") > screen.rindex("steps/s")
+
+
+def test_standard_output_stays_apart_from_live_progress(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as file:
+        screen = run_on_terminal(_RUN.format(mode="auto"), stdout=file.fileno())
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "the result\n"
+    assert _CURSOR.search(screen)
+    assert "the result" not in screen
+
+
+def test_no_color_draws_without_colours() -> None:
+    coloured, plain = (run_on_terminal(_RUN.format(mode="auto"), env=env) for env in ({}, {"NO_COLOR": "1"}))
+    colour = re.compile(r"\x1b\[[0-9;]*(3[0-7]|4[0-7]|9[0-7]|38;|48;)[0-9;]*m")
+    assert colour.search(coloured)
+    assert not colour.search(plain)
+    assert _CURSOR.search(plain)
+
+
+@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"TERM": "dumb", "FORCE_COLOR": "1"}])
+def test_a_terminal_that_cannot_redraw_has_plain_lines(env: dict[str, str]) -> None:
+    assert "\x1b" not in run_on_terminal(_RUN.format(mode="auto"), env=env)
+
+
+@pytest.mark.parametrize("mode", ["auto", "plain"])
+@pytest.mark.parametrize("env", [{}, {"FORCE_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_log_file_has_whole_lines_without_control_codes(mode: str, env: dict[str, str]) -> None:
+    command = [sys.executable, "-c", _RUN.format(mode=mode)]
+    done = subprocess.run(command, capture_output=True, check=True, env=environment(env), encoding="utf-8")
+    assert done.stdout == "the result\n"
+    assert "\x1b" not in done.stderr
+    assert "\r" not in done.stderr
+    assert (
+        "loaded [bold]model[/bold] and its weights, a note that is longer than one line of 80 columns\n" in done.stderr
+    )
+    assert "epoch  1/10 best  train_loss=0.5  val/top1=97.25  seconds=61.5\n" in done.stderr
+
+
+def test_plain_lines_can_be_asked_for_on_a_terminal() -> None:
+    assert "\x1b" not in run_on_terminal(_RUN.format(mode="plain"))
+
+
+def test_live_progress_can_be_asked_for_without_a_terminal() -> None:
+    command = [sys.executable, "-c", _RUN.format(mode="rich")]
+    done = subprocess.run(command, capture_output=True, check=True, env=environment({}), encoding="utf-8")
+    assert _CURSOR.search(done.stderr)
+
+
+def test_off_shows_nothing() -> None:
+    with show_progress(ProgressMode.OFF) as report:
+        assert report is ignore
+
+
+def test_a_process_without_standard_error_runs() -> None:
+    code = "import sys; sys.stderr = None" + _RUN.format(mode="auto")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=True, env=environment({})
+    )
+    assert done.stdout == b"the result\n"

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+
+from dsft.console import build_table, metrics_table, per_class_table
+from dsft.evaluation import ClassMetrics, Metrics
+
+
+def _metrics(classes: int = 4, skipped: int = 0) -> Metrics:
+    rows = (ClassMetrics(f"class {number}", 0.5, 0.25, number / classes, 9) for number in range(classes))
+    return Metrics("test", 1234567, skipped, 10.1234, 100.0, 100.0, 0.11, 0.22, 0.33, 0.0123, 10.1234, tuple(rows))
+
+
+def _lines(table: Table, width: int = 80) -> list[str]:
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize("skipped", [0, 12])
+def test_the_scores_of_models_fit_80_columns_with_every_digit(skipped: int) -> None:
+    deep = "/home/someone/with/a/deep/folder/runs/quickstart/model"
+    lines = _lines(metrics_table([("runs/digits_dense/model", _metrics()), (deep, _metrics(skipped=skipped))]))
+    assert max(map(cell_len, lines)) <= 80
+    heading = (
+        "model split images skipped loss top-1 top-5 macro F1 ECE"
+        if skipped
+        else ("model split images loss top-1 top-5 macro F1 ECE")
+    )
+    assert lines[0].split() == heading.split()
+    numbers = ["test", "1234567", *(["12"] if skipped else []), "10.1234", "100.00", "100.00", "0.3300", "0.0123"]
+    assert any(line.split()[1:] == numbers for line in lines)
+    # Folded, and whole when the pieces are put together.
+    first = next(number for number, line in enumerate(lines) if line.startswith("/home"))
+    assert "".join(line.split()[0] for line in lines[first:]) == deep
+
+
+def test_every_class_has_a_row_and_the_last_is_the_macro_mean() -> None:
+    lines = _lines(per_class_table(_metrics()))
+    assert lines[0].strip() == "Classes of test"
+    assert lines[1].split() == ["class", "precision", "recall", "F1", "images"]
+    assert lines[3].split() == ["class", "0", "0.5000", "0.2500", "0.0000", "9"]
+    assert lines[-1].split() == ["macro", "mean", "0.1100", "0.2200", "0.3300", "1234567"]
+
+
+def test_of_many_classes_those_with_the_lowest_f1_are_shown_and_it_is_said() -> None:
+    lines = _lines(per_class_table(_metrics(classes=100)))
+    assert lines[0].strip() == "Classes of test (lowest F1, 40 of 100)"
+    assert [line.split()[1] for line in lines[3:43]] == [str(number) for number in range(40)]
+    assert len(lines) == 3 + 40 + 2
+
+
+def test_nothing_is_read_as_markup() -> None:
+    table = build_table(["[b]name[/b]", "n"], [["[red]zero[/red]", "1"]], numbers=["n"], title="[i]t[/i]")
+    text = "\n".join(_lines(table))
+    assert all(word in text for word in ("[b]name[/b]", "[red]zero[/red]", "[i]t[/i]"))
+
+
+def test_numbers_are_set_to_the_right() -> None:
+    lines = _lines(build_table(["name", "count"], [["a", "5"], ["b", "12345"]], numbers=["count"]))
+    assert [line.rstrip()[-5:] for line in lines[2:]] == ["    5", "12345"]
+
+
+def test_a_table_without_rows_has_its_headings() -> None:
+    assert _lines(build_table(["name", "count"], []))[0].split() == ["name", "count"]

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from dsft.console.tasks import Task, follow
+from dsft.progress import Advanced, Finished, Note, Started
+
+
+def test_a_task_is_followed_from_its_start_to_its_end() -> None:
+    tasks: dict[str, Task] = {}
+    follow(tasks, Started("train", 40, "steps"), 5.0)
+    follow(tasks, Started("evaluate val", 8, "images"), 6.0)
+    follow(tasks, Advanced("train", 10, {"loss": 0.5}), 7.0)
+    assert tasks["train"] == Task("train", 40, "steps", 5.0, 10, {"loss": 0.5})
+    follow(tasks, Note("nothing to do with it"), 8.0)
+    follow(tasks, Finished("train"), 8.0)
+    assert list(tasks) == ["evaluate val"]
+
+
+def test_a_display_survives_events_of_a_task_that_never_started() -> None:
+    tasks: dict[str, Task] = {}
+    follow(tasks, Advanced("train", 10), 1.0)
+    follow(tasks, Finished("train"), 2.0)
+    assert tasks == {}
+
+
+def test_a_task_that_starts_again_begins_at_nothing() -> None:
+    tasks: dict[str, Task] = {}
+    follow(tasks, Started("train", 40, "steps"), 5.0)
+    follow(tasks, Advanced("train", 10), 7.0)
+    follow(tasks, Started("train", 40, "steps"), 9.0)
+    assert tasks["train"].done == 0
+
+
+def test_its_words_are_count_rate_time_left_and_values() -> None:
+    task = Task("train", 400, "steps", start=10.0, done=100, values={"loss": 0.123456, "lr": 1e-05})
+    assert task.words(now=20.0) == ["100/400", "10 steps/s", "0:30 left", "loss=0.1235", "lr=1e-05"]
+
+
+def test_before_the_first_unit_there_is_no_rate() -> None:
+    assert Task("train", 400, "steps", start=10.0).words(now=20.0) == ["0/400 steps"]
+
+
+def test_more_units_than_foreseen_leave_no_time() -> None:
+    assert Task("train", 4, "steps", start=0.0, done=8).words(now=8.0)[2] == "0:00 left"

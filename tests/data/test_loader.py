@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dsft.choices import BadImages, SplitName
+from dsft.data import (
+    Batch,
+    BatchLoader,
+    Split,
+    evaluation_transform,
+    make_loader,
+    make_splits,
+    open_digits,
+    training_transform,
+)
+from dsft.data.sources import ImageArray
+from dsft.errors import DataError
+from tests.data.pictures import model_input, write_images
+
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:.*multi-threaded.*fork")
+AUGMENTED = training_transform(
+    model_input(1),
+    scale=(0.5, 1.0),
+    hflip=0.5,
+    auto_augment="rand-m9-mstd0.5-inc1",
+    color_jitter=None,
+    erase=0.5,
+)
+
+
+def some(count: int) -> Split:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8), dtype=np.uint8)
+    targets = tuple(index % 3 for index in range(count))
+    source = ImageArray("array", ("a", "b", "c"), pixels, targets)
+    return Split(SplitName.TRAIN, source, tuple(range(count)), source.classes)
+
+
+def loader(
+    split: Split,
+    batch_size: int = 4,
+    *,
+    workers: int | Literal["auto"] = 0,
+    seed: int = 0,
+    shuffle: bool = True,
+    bad_images: BadImages = BadImages.ERROR,
+) -> BatchLoader:
+    return make_loader(
+        split,
+        AUGMENTED if shuffle else evaluation_transform(model_input(1)),
+        batch_size=batch_size,
+        workers=workers,
+        seed=seed,
+        shuffle=shuffle,
+        bad_images=bad_images,
+        pin_memory=False,
+    )
+
+
+def positions(batches: Sequence[Batch]) -> list[list[int]]:
+    return [batch.positions.tolist() for batch in batches]
+
+
+def all_equal(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
+    return positions(first) == positions(second) and all(
+        torch.equal(a.images, b.images) and torch.equal(a.targets, b.targets)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def by_position(batches: Sequence[Batch]) -> dict[int, Tensor]:
+    pairs = [(int(p), image) for batch in batches for p, image in zip(batch.positions, batch.images, strict=True)]
+    return dict(pairs)
+
+
+def test_batches_are_typed_and_name_their_images() -> None:
+    split = some(10)
+    batches = list(loader(split, shuffle=False).epoch(0))
+    assert positions(batches) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    first = batches[0]
+    assert (first.images.shape, first.images.dtype) == ((4, 1, 8, 8), torch.float32)
+    assert first.targets.dtype == first.positions.dtype == torch.int64
+    assert first.targets.tolist() == list(split.targets[:4])
+    assert torch.equal(first.images[1], evaluation_transform(model_input(1))(split.source.read(1)))
+
+
+def test_every_epoch_is_another_permutation_of_the_split() -> None:
+    batches = [list(loader(some(40)).epoch(number)) for number in range(3)]
+    orders = [list(by_position(epoch)) for epoch in batches]
+    assert all(sorted(order) == list(range(40)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+    assert orders[0] != list(range(40))
+
+
+def test_order_and_augmentation_do_not_depend_on_the_number_of_workers() -> None:
+    alone, helped = loader(some(30)), loader(some(30), workers=2)
+    for number in (0, 1):
+        assert all_equal(list(alone.epoch(number)), list(helped.epoch(number)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_does_not_depend_on_those_before_or_on_global_generators(workers: int) -> None:
+    expected = list(loader(some(30)).epoch(3))
+    used = loader(some(30), workers=workers)
+    for _ in used.epoch(0):
+        break  # abandoned, with batches under way
+    list(used.epoch(7))
+    random.seed(99)
+    np.random.seed(99)
+    torch.manual_seed(99)
+    assert all_equal(list(used.epoch(3)), expected)
+
+
+def test_augmentation_changes_with_epoch_and_seed_and_not_with_the_batch_size() -> None:
+    first, second = (by_position(list(loader(some(20)).epoch(number))) for number in (0, 1))
+    other_seed = by_position(list(loader(some(20), seed=1).epoch(0)))
+    other_size = by_position(list(loader(some(20), batch_size=5).epoch(0)))
+    assert sum(torch.equal(first[position], second[position]) for position in first) < 5
+    assert sum(torch.equal(first[position], other_seed[position]) for position in first) < 5
+    assert all(torch.equal(first[position], other_size[position]) for position in first)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_global_generators_are_left_alone(workers: int) -> None:
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    expected = random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: S311 - no secret
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    list(loader(some(12), workers=workers).epoch(0))
+    assert (random.random(), float(np.random.rand()), float(torch.rand(()))) == expected  # noqa: S311
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"),
+    [
+        (9, 4, [4, 4]),
+        (8, 4, [4, 4]),
+        (10, 4, [4, 4, 2]),
+        (3, 64, [3]),
+        (1, 64, [1]),
+        (3, 1, [1, 1, 1]),
+        (5, 2, [2, 2]),
+    ],
+)
+def test_training_drops_only_a_last_batch_of_one(count: int, batch_size: int, sizes: list[int]) -> None:
+    made = loader(some(count), batch_size)
+    batches = list(made.epoch(0))
+    assert [len(batch.targets) for batch in batches] == sizes
+    assert len(made) == len(sizes)
+
+
+def test_evaluation_drops_nothing() -> None:
+    made = loader(some(9), shuffle=False)
+    assert [len(batch.targets) for batch in made.epoch(0)] == [4, 4, 1]
+    assert len(made) == 3
+
+
+def test_one_epoch_runs_at_a_time() -> None:
+    made = loader(some(12))
+    first = made.epoch(0)
+    next(first)
+    next(made.epoch(1))
+    with pytest.raises(RuntimeError, match="another epoch of this loader has begun"):
+        next(first)
+
+
+def damaged(root: Path, count: int, bad: Sequence[int]) -> Split:
+    source = write_images(root, {"a": count})
+    for index in bad:
+        (root / source.keys[index]).write_bytes(b"no image")
+    return Split(SplitName.VAL, source, tuple(range(count)), source.classes)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_image_is_an_error_that_names_it(tmp_path: Path, workers: int) -> None:
+    made = loader(damaged(tmp_path, 9, [6]), workers=workers, shuffle=False)
+    with pytest.raises(DataError, match=r"^'.*006\.png' cannot be read as an image") as caught:
+        list(made.epoch(0))
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_skipped_images_are_counted_and_never_replaced(tmp_path: Path, workers: int) -> None:
+    split = damaged(tmp_path, 11, [1, 4, 5, 6, 7])
+    made = loader(split, workers=workers, shuffle=False, bad_images=BadImages.SKIP)
+    batches = list(made.epoch(0))
+    assert positions(batches) == [[0, 2, 3], [8, 9, 10]]
+    assert made.skipped == {"a/001.png", "a/004.png", "a/005.png", "a/006.png", "a/007.png"}
+    list(made.epoch(1))
+    assert len(made.skipped) == 5
+
+
+def test_a_training_batch_that_skipping_leaves_with_one_image_is_dropped(tmp_path: Path) -> None:
+    split = damaged(tmp_path, 8, [1, 2, 3])
+    made = loader(split, batch_size=2, bad_images=BadImages.SKIP)
+    for number in range(5):
+        assert {len(batch.targets) for batch in made.epoch(number)} <= {2}
+    assert all(len(batch.targets) == 1 for batch in loader(split, 1, bad_images=BadImages.SKIP).epoch(0))
+
+
+def test_a_split_with_nothing_readable_is_an_error(tmp_path: Path) -> None:
+    made = loader(damaged(tmp_path, 3, [0, 1, 2]), shuffle=False, bad_images=BadImages.SKIP)
+    with pytest.raises(DataError, match=r"no batch of the val split is left: 3 of 3 images.*'a/000\.png'"):
+        list(made.epoch(0))
+
+
+def test_workers_are_chosen_by_cores_and_by_what_there_is_to_read(tmp_path: Path) -> None:
+    def chosen(split: Split) -> int:
+        return loader(split, workers="auto").workers
+
+    digits = make_splits(open_digits(), val_fraction=0.1, test_fraction=0.2, seed=0).train
+    assert chosen(digits) == 0
+    files = write_images(tmp_path, {"a": 1})
+    assert chosen(Split(SplitName.TRAIN, files, (0,) * 20, files.classes)) == 0
+    assert 1 <= chosen(Split(SplitName.TRAIN, files, (0,) * 5000, files.classes)) <= 8

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from sklearn import metrics as reference
+
+from dsft.evaluation import Evaluation, Metrics
+
+CLASSES = ["ant", "bee", "cow", "dog", "eel", "fox"]
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    generator = torch.Generator().manual_seed(0)
+    return Evaluation.of(
+        torch.randn(80, 6, generator=generator),
+        torch.randint(5, (80,), generator=generator),
+        torch.arange(80),
+        classes=CLASSES,
+        split_name="test",
+        skipped=3,
+    )
+
+
+def test_the_scores_are_those_of_scikit_learn_over_the_whole_split(evaluation: Evaluation) -> None:
+    metrics, targets = evaluation.metrics, evaluation.targets.numpy()
+    predictions = evaluation.logits.argmax(dim=1).numpy()
+    probability = evaluation.logits.double().softmax(dim=1).numpy()
+    macro = {"average": "macro", "zero_division": 0}
+    assert (metrics.split, metrics.count, metrics.skipped) == ("test", 80, 3)
+    assert metrics.top1 == pytest.approx(100 * reference.accuracy_score(targets, predictions))
+    assert metrics.top5 == pytest.approx(
+        100 * reference.top_k_accuracy_score(targets, probability, k=5, labels=range(6))
+    )
+    assert metrics.macro_precision == pytest.approx(reference.precision_score(targets, predictions, **macro))
+    assert metrics.macro_recall == pytest.approx(reference.recall_score(targets, predictions, **macro))
+    assert metrics.macro_f1 == pytest.approx(reference.f1_score(targets, predictions, **macro))
+    assert metrics.loss == metrics.nll == pytest.approx(reference.log_loss(targets, probability, labels=range(6)))
+    assert evaluation.confusion.tolist() == reference.confusion_matrix(targets, predictions).tolist()
+
+
+def test_every_class_has_its_scores_even_one_without_images(evaluation: Evaluation) -> None:
+    rows = evaluation.metrics.per_class
+    assert [row.name for row in rows] == CLASSES
+    assert [row.support for row in rows] == torch.bincount(evaluation.targets, minlength=6).tolist()
+    assert (rows[5].support, rows[5].recall, rows[5].f1) == (0, 0.0, 0.0)
+
+
+def test_the_dictionary_is_json_with_the_names_that_scripts_rely_on(evaluation: Evaluation) -> None:
+    read = json.loads(json.dumps(evaluation.metrics.to_dict(), allow_nan=False))
+    assert list(read) == [field.name for field in dataclasses.fields(Metrics)]
+    assert {"split", "count", "loss", "top1", "top5", "macro_precision", "macro_recall", "macro_f1"} < set(read)
+    assert {"ece", "nll", "per_class"} < set(read)
+    assert set(read["per_class"][0]) == {"name", "precision", "recall", "f1", "support"}

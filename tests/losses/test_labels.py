@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from dsft.losses import soft_cross_entropy
+
+
+def _expected(logits: torch.Tensor, soft: NDArray[np.float64], smoothing: float) -> float:
+    scores = logits.double().numpy()
+    log_probability = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    smoothed = (1 - smoothing) * soft + smoothing / soft.shape[1]
+    return float(-(smoothed * log_probability).sum(axis=1).mean())
+
+
+@pytest.fixture
+def logits() -> torch.Tensor:
+    return torch.randn(6, 4, generator=torch.Generator().manual_seed(0)) * 3
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+def test_hard_labels_follow_the_formula(logits: torch.Tensor, smoothing: float) -> None:
+    targets = torch.tensor([0, 3, 1, 1, 2, 0])
+    loss = soft_cross_entropy(logits, targets, smoothing=smoothing)
+    assert loss.item() == pytest.approx(_expected(logits, np.eye(4)[targets.numpy()], smoothing), rel=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_soft_labels_follow_the_formula(logits: torch.Tensor, smoothing: float) -> None:
+    soft = torch.rand(6, 4, generator=torch.Generator().manual_seed(1)).softmax(dim=1)
+    loss = soft_cross_entropy(logits, soft, smoothing=smoothing)
+    assert loss.item() == pytest.approx(_expected(logits, soft.double().numpy(), smoothing), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(logits: torch.Tensor, dtype: torch.dtype) -> None:
+    targets = torch.tensor([0, 3, 1, 1, 2, 0])
+    loss = soft_cross_entropy(logits.to(dtype), targets)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, soft_cross_entropy(logits.to(dtype).float(), targets))
+
+
+def test_float64_stays_float64_and_has_a_right_gradient(logits: torch.Tensor) -> None:
+    double = logits.double().requires_grad_()
+    soft = torch.rand(6, 4).softmax(dim=1)
+    assert torch.autograd.gradcheck(lambda x: soft_cross_entropy(x, soft, smoothing=0.1), (double,))

@@ -1,0 +1,62 @@
+from dsft.recipe.document import Place, to_node, to_plain
+from dsft.recipe.schema import all_keys, in_words, recipe_schema, schema_at, with_defaults
+from dsft.recipe.sections import DistillSection, OptimSection, Recipe
+
+
+def words(key: str) -> str:
+    schema = schema_at(tuple(key.split(".")))
+    assert schema is not None
+    return in_words(schema)
+
+
+def test_types_read_as_a_person_would_say_them() -> None:
+    assert {key: words(key) for key in WORDS} == WORDS
+
+
+WORDS = {
+    "version": "1",
+    "name": "text such as quickstart or run-2.b",
+    "data.workers": "an integer >= 0, or auto",
+    "data.val.fraction": "a number > 0 and < 1",
+    "data.download": "true or false",
+    "data.root": "text, or null",
+    "convert.method": "one of auto, fresh, svd",
+    "convert.budget": "a section with the keys macs, or null",
+    "convert.include": "a list, each entry text",
+    "freeze.0.train": "a list of at least 1, each entry text",
+    "augment.scale": "a list of 2 entries: a number > 0 and <= 1; a number > 0 and <= 1, or null",
+}
+
+
+def test_unknown_keys_have_no_schema() -> None:
+    assert schema_at(("optim", "layer_decay")) is None
+    assert schema_at(("optim", "lr", "x")) is None
+    assert schema_at(("freeze", "x")) is None
+    assert schema_at(("optim", "0")) is None
+    assert schema_at(("augment", "scale", "2")) is None
+
+
+def test_all_keys_reach_into_sections() -> None:
+    keys = set(all_keys(recipe_schema()))
+    assert {("optim",), ("optim", "lr"), ("convert", "budget", "macs")} <= keys
+
+
+def test_defaults_fill_what_is_there_and_only_that() -> None:
+    place = Place("a.yaml", 3)
+    given = {"optim": {"lr": 0.5}, "distill": {}, "freeze": [{"until": "1ep"}], "odd": {"x": 1}}
+    filled = to_plain(with_defaults(to_node(given, place), recipe_schema()))
+    assert filled["optim"] == OptimSection(lr=0.5).model_dump()
+    assert filled["distill"] == DistillSection().model_dump()
+    assert filled["freeze"] == [{"until": "1ep"}]
+    assert filled["odd"] == {"x": 1}
+    assert filled["ema"] is None
+    assert filled["evaluate"]["splits"] == ["val", "test"]
+    assert set(Recipe.model_fields) - set(filled) == {"version", "name", "model", "data"}
+
+
+def test_a_default_lies_where_its_section_does() -> None:
+    filled = with_defaults(to_node({"optim": {}}, Place("a.yaml", 7)), recipe_schema())
+    assert isinstance(filled.value, dict)
+    optim = filled.value["optim"].value
+    assert isinstance(optim, dict)
+    assert optim["lr"].place == Place("a.yaml", 7)

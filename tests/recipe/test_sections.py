@@ -1,0 +1,156 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+import dsft
+from dsft.choices import DataSource, ModelSource
+from dsft.recipe.schema import recipe_schema
+from dsft.recipe.sections import (
+    BudgetSection,
+    ConvertSection,
+    DataSection,
+    HeldOutSection,
+    ModelSection,
+    OptimSection,
+    ScheduleSection,
+    Section,
+)
+
+
+def every_section() -> dict[str, Any]:
+    return {"Recipe": recipe_schema(), **recipe_schema()["$defs"]}
+
+
+def test_every_key_is_described() -> None:
+    for name, section in every_section().items():
+        for key, schema in section.get("properties", {}).items():
+            described = schema if "description" in schema else section_of(schema)
+            assert len(described["description"]) > 5, f"{name}.{key}"
+
+
+def section_of(schema: dict[str, Any]) -> dict[str, Any]:
+    reference = schema.get("$ref") or schema["anyOf"][0]["$ref"]
+    found: dict[str, Any] = recipe_schema()["$defs"][reference.rpartition("/")[2]]
+    return found
+
+
+def test_keys_are_described_where_the_package_is_a_mere_copy(tmp_path: Path) -> None:
+    # What a wheel unpacks is a copy without the checkout around it.
+    source = Path(dsft.__file__).parent
+    for file in [*source.glob("*.py"), *source.glob("recipe/*.py")]:
+        copy = tmp_path / "dsft" / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "import dsft.recipe.sections as s; assert s.__file__.startswith(sys.argv[1]);"
+        "print(s.OptimSection.model_fields['lr'].description)"
+    )
+    command = [sys.executable, "-I", "-OO", "-c", program, str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert found.stdout == "Learning rate after warm-up.\n"
+
+
+def test_the_room_is_light() -> None:
+    program = "import sys, dsft.recipe; print([m for m in ('torch', 'timm', 'numpy', 'rich') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
+def test_sections_are_closed_and_frozen() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        OptimSection.model_validate({"lrr": 1})
+    section = OptimSection()
+    with pytest.raises(ValidationError, match="frozen"):
+        section.lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        (OptimSection, '{"lr": "1e-3"}'),
+        (OptimSection, '{"lr": true}'),
+        (OptimSection, '{"lr": NaN}'),
+        (OptimSection, '{"lr": Infinity}'),
+        (ScheduleSection, '{"epochs": "20"}'),
+        (ScheduleSection, '{"epochs": true}'),
+        (ScheduleSection, '{"epochs": 20.0}'),
+        (ScheduleSection, '{"decay_epochs": "3", "sched": "step"}'),
+    ],
+)
+def test_types_are_strict(section: type[Section], values: str) -> None:
+    with pytest.raises(ValidationError):
+        section.model_validate_json(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"source": ModelSource.DSFT}, "path: source dsft needs the model folder"),
+        ({"source": ModelSource.DSFT, "path": "x", "name": "y"}, "name: does not go with source dsft"),
+        ({"source": ModelSource.DSFT, "path": "x", "in_chans": 1}, "in_chans: does not go with source dsft"),
+        ({"source": ModelSource.DSFT, "path": "x", "pretrained": True}, "pretrained: does not go with source"),
+        ({"source": ModelSource.TIMM}, "name: source timm needs the network's name"),
+        ({"source": ModelSource.TIMM, "name": "x", "path": "y"}, "path: goes with source dsft only"),
+        (
+            {"source": ModelSource.TIMM, "name": "x", "pretrained": True, "checkpoint": "y"},
+            "pretrained: goes without checkpoint",
+        ),
+        ({"source": ModelSource.TIMM, "name": "x", "classes": "data"}, "classes: says what a checkpoint"),
+    ],
+)
+def test_a_model_has_one_origin(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ModelSection.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"source": DataSource.DIGITS, "root": "x"}, "root: does not go with source digits"),
+        ({"source": DataSource.DIGITS, "download": True}, "download: goes with source torchvision only"),
+        ({"source": DataSource.FOLDER}, "root: source folder needs a folder"),
+        ({"source": DataSource.FOLDER, "root": "x", "name": "y"}, "name: goes with source torchvision"),
+        ({"source": DataSource.TORCHVISION, "root": "x"}, "name: goes with source torchvision"),
+    ],
+)
+def test_data_has_the_keys_of_its_source(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        DataSection.model_validate(values)
+
+
+def test_something_is_left_to_train_on() -> None:
+    half = HeldOutSection(fraction=0.5)
+    with pytest.raises(ValidationError, match=r"must be under 1 together, found 0\.5 and 0\.5"):
+        DataSection(source=DataSource.DIGITS, val=half, test=half)
+
+
+def test_a_conversion_has_exactly_one_target() -> None:
+    with pytest.raises(ValidationError, match="found neither"):
+        ConvertSection()
+    with pytest.raises(ValidationError, match="found both"):
+        ConvertSection(rank=2, budget=BudgetSection(macs=0.5))
+    assert ConvertSection(rank="full").rank == "full"
+
+
+@pytest.mark.parametrize(
+    ("sched", "decay_epochs", "message"),
+    [
+        ("step", None, "decay_epochs: sched step needs one number"),
+        ("step", [1.0], "decay_epochs: sched step needs one number"),
+        ("multistep", 3.0, "decay_epochs: sched multistep needs a list"),
+        ("cosine", 3.0, "decay_epochs: sched cosine has no drops"),
+    ],
+)
+def test_drops_go_with_their_schedules(sched: str, decay_epochs: Any, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ScheduleSection.model_validate({"sched": sched, "decay_epochs": decay_epochs})
+
+
+def test_drops_may_be_given_as_integers() -> None:
+    assert ScheduleSection.model_validate({"sched": "step", "decay_epochs": 3}).decay_epochs == 3.0
+    assert ScheduleSection.model_validate_json('{"sched": "multistep", "decay_epochs": [3, 6]}').decay_epochs

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+
+from dsft.errors import OutputError, RecipeError
+from dsft.recipe import copy_recipe, load_recipe, recipes_folder, shelf, shipped_path, shipped_recipes
+
+
+def test_every_shipped_recipe_says_its_command_and_what_it_does() -> None:
+    recipes = shipped_recipes()
+    assert {"digits_dense", "quickstart"} <= {recipe.name for recipe in recipes}
+    for recipe in recipes:
+        assert recipe.verb in {"train", "finetune"}
+        assert len(recipe.summary) > 20
+
+
+@pytest.mark.parametrize("name", [recipe.name for recipe in shipped_recipes()])
+def test_every_shipped_recipe_loads_under_its_own_name(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+def test_the_summary_is_the_comment_after_the_command() -> None:
+    by_name = {recipe.name: recipe for recipe in shipped_recipes()}
+    assert by_name["quickstart"].verb == "finetune"
+    assert by_name["digits_dense"].verb == "train"
+    second_line = shipped_path("quickstart").read_text(encoding="utf-8").splitlines()[1]
+    assert by_name["quickstart"].summary.startswith(second_line.removeprefix("# "))
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"no shipped recipe 'quickstrat': .*Did you mean quickstart\?"):
+        shipped_path("quickstrat")
+
+
+def test_a_copy_is_the_same_recipe(tmp_path: Path) -> None:
+    copy = copy_recipe("quickstart", tmp_path / "new" / "mine.yaml", overwrite=False)
+    assert copy == tmp_path / "new" / "mine.yaml"
+    assert copy.read_bytes() == (recipes_folder() / "quickstart.yaml").read_bytes()
+    assert load_recipe(str(copy)) == load_recipe("quickstart")
+
+
+def test_a_copy_into_a_folder_keeps_its_name(tmp_path: Path) -> None:
+    assert copy_recipe("quickstart", tmp_path, overwrite=False) == tmp_path / "quickstart.yaml"
+
+
+def test_a_copy_replaces_nothing_unless_allowed(tmp_path: Path) -> None:
+    target = tmp_path / "mine.yaml"
+    target.write_text("precious", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"mine\.yaml' exists\. Choose another name, or .* --overwrite"):
+        copy_recipe("quickstart", target, overwrite=False)
+    assert target.read_text(encoding="utf-8") == "precious"
+    copy_recipe("quickstart", target, overwrite=True)
+    assert target.read_bytes() == shipped_path("quickstart").read_bytes()
+
+
+@pytest.mark.parametrize("first", ["version: 1", "# dsft train other", "# a recipe", ""])
+def test_a_recipe_without_its_command_on_top_is_refused(
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yaml").write_text(first, encoding="utf-8")
+    monkeypatch.setattr(shelf, "recipes_folder", lambda: tmp_path)
+    with pytest.raises(RecipeError, match=r"mine\.yaml:1  expected the recipe's command, such as '# dsft train"):
+        shipped_recipes()

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dsft.errors import DataError, TrainingError
+from dsft.training.failures import explained_failures
+from dsft.training.reproducible import reproducible
+from tests.training.pieces import make_net
+
+
+def test_batchnorm_with_one_image_is_explained() -> None:
+    net = nn.Sequential(nn.Conv2d(2, 4, 5), nn.BatchNorm2d(4), nn.Flatten()).train()
+    images = torch.ones(1, 2, 5, 5)
+    with pytest.raises(DataError, match=r"batch of one image cannot train the norm '1'.* batches of 2 or more"):
+        run(net, images)
+    run(net.eval(), images)
+
+
+def test_one_image_with_room_to_spread_is_allowed() -> None:
+    run(make_net().train()[:3], torch.ones(1, 2, 5, 5))
+
+
+def test_other_value_errors_pass_through() -> None:
+    with pytest.raises(ValueError, match="own"), explained_failures(make_net(), torch.ones(4, 2, 5, 5)):
+        raise ValueError("own")
+
+
+def test_memory_that_runs_out_is_explained() -> None:
+    images = torch.ones(4, 2, 5, 5)
+    with (
+        pytest.raises(TrainingError, match=r"cpu ran out of memory .*images \(4, 2, 5, 5\)\. Lower data\.batch_size"),
+        explained_failures(make_net(), images),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_an_operation_without_deterministic_form_is_explained() -> None:
+    with reproducible(0, torch.device("cpu"), deterministic=True):
+        with pytest.raises(TrainingError, match=r"train\.deterministic: .*put_ does not have"):
+            run(PutTwice(), torch.ones(4, 2, 5, 5))
+        with pytest.raises(RuntimeError, match="own"), explained_failures(make_net(), torch.ones(2)):
+            raise RuntimeError("own")
+
+
+class PutTwice(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.put_(torch.tensor([1, 1]), torch.ones(2))
+
+
+def run(net: nn.Module, images: Tensor) -> None:
+    with explained_failures(net, images):
+        net(images)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from dsft.devices import Compute
+from dsft.progress import Event, Note, ignore
+from dsft.training import DistillSettings, EmaSettings, FitSettings, FreezePhase
+from dsft.training.learner import Learner
+from tests.training.pieces import (
+    CPU,
+    assert_equal_tensors,
+    constant_rate,
+    make_batches,
+    make_net,
+    tensors_of,
+)
+
+HEAD = ("7.weight", "7.bias")
+PLAIN = constant_rate(2)
+
+
+def make_learner(
+    net: nn.Module,
+    settings: FitSettings = PLAIN,
+    teacher: nn.Module | None = None,
+    compute: Compute = CPU,
+) -> Learner:
+    return Learner(net, teacher, settings, compute, steps_per_epoch=4, head=HEAD, converted=(), report=ignore)
+
+
+@pytest.mark.parametrize("opt", ["momentum", "adamw", "lamb", "lion", "muon", "lookahead_adam", "adafactorbv"])
+def test_frozen_parameters_do_not_move(opt: str) -> None:
+    settings = constant_rate(2, 0.01, opt, weight_decay=0.5, momentum=0.9)
+    settings = replace(settings, freeze=(FreezePhase("4it", ("*",)), FreezePhase("8it", ("head",))))
+    net = make_net()
+    learner = make_learner(net, settings)
+    batches = make_batches(8)
+    for step in range(4):
+        learner.update(step, batches[step])
+    before = tensors_of(net)
+    for step in range(4, 8):
+        learner.update(step, batches[step])
+    moved = {name for name, tensor in tensors_of(net).items() if not torch.equal(tensor, before[name])}
+    assert moved == set(HEAD)
+
+
+def test_everything_moves_once_the_phases_are_over() -> None:
+    net = make_net()
+    learner = make_learner(net, replace(PLAIN, freeze=(FreezePhase("1it", ("head",)),)))
+    learner.update(0, make_batches(1)[0])
+    before = tensors_of(net)
+    learner.update(1, make_batches(1)[0])
+    assert not any(torch.equal(tensor, before[name]) for name, tensor in tensors_of(net).items())
+
+
+def test_a_new_epoch_ends_the_evaluation_mode_that_validation_left() -> None:
+    net = make_net()
+    learner = make_learner(net)
+    learner.update(0, make_batches(1)[0])
+    net.eval()
+    learner.start_epoch()
+    learner.update(1, make_batches(1)[0])
+    assert net.training
+
+
+def test_phases_are_noted() -> None:
+    events: list[Event] = []
+    settings = replace(PLAIN, freeze=(FreezePhase("1ep", ("head",)),))
+    Learner(make_net(), None, settings, CPU, steps_per_epoch=4, head=HEAD, converted=(), report=events.append)
+    assert isinstance(events[0], Note)
+    assert events[0].message.startswith("freeze: From step 0 until step 4, 15 of ")
+
+
+def test_the_teacher_only_teaches() -> None:
+    net, teacher = make_net(), make_net(seed=1, dropout=0.5).train()
+    before = tensors_of(teacher)
+    learner = make_learner(net, replace(PLAIN, distill=DistillSettings(1.0, 2.0)), teacher)
+    batch = make_batches(1)[0]
+    first = learner.update(0, batch)
+    for step in range(1, 30):
+        last = learner.update(step, batch)
+    assert last < first / 4
+    assert_equal_tensors(tensors_of(teacher), before)
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert not teacher.training
+
+
+def test_a_teacher_and_its_settings_go_together() -> None:
+    with pytest.raises(ValueError, match="go together"):
+        make_learner(make_net(), teacher=make_net())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mixed_precision_keeps_float32_parameters(dtype: torch.dtype) -> None:
+    compute = Compute(torch.device("cpu"), dtype, channels_last=True)
+    net, full = make_net(), make_net()
+    settings = constant_rate(1, clip_grad=0.01)
+    mixed, plain = make_learner(net, settings, compute=compute), make_learner(full, settings)
+    for step, batch in enumerate(make_batches(8)):
+        assert mixed.update(step, batch) == pytest.approx(plain.update(step, batch), rel=0.03)
+    assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
+    assert net.get_parameter("0.weight").is_contiguous(memory_format=torch.channels_last)
+    for name, tensor in tensors_of(net).items():
+        torch.testing.assert_close(tensor, full.state_dict()[name], rtol=0.05, atol=0.01, msg=name)
+
+
+def test_the_gradient_is_clipped_as_a_whole() -> None:
+    net = make_net()
+    learner = make_learner(net, constant_rate(1, 1.0, clip_grad=0.01))
+    before = tensors_of(net)
+    learner.update(0, make_batches(1)[0])
+    moves = [(parameter - before[name]).square().sum() for name, parameter in net.named_parameters()]
+    assert torch.stack(moves).sum().sqrt().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_the_average_is_what_is_scored() -> None:
+    net = make_net()
+    learner = make_learner(net, replace(PLAIN, ema=EmaSettings(0.5, warmup=False)))
+    weights = []
+    for step in range(3):
+        learner.update(step, make_batches(1)[0])
+        weights.append(net.get_parameter("7.weight").detach().clone())
+    expected = 0.5 * (0.5 * weights[0] + 0.5 * weights[1]) + 0.5 * weights[2]
+    torch.testing.assert_close(learner.scored.get_parameter("7.weight").detach(), expected)
+    assert learner.scored is learner.average
+    assert make_learner(net).scored is net
+
+
+def test_finishing_gives_gradients_back_and_evaluates() -> None:
+    net = make_net()
+    net[0].requires_grad_(False)
+    learner = make_learner(net, replace(PLAIN, freeze=(FreezePhase("9it", ("head",)),)))
+    learner.update(0, make_batches(1)[0])
+    learner.finish()
+    fixed = {name for name, parameter in net.named_parameters() if not parameter.requires_grad}
+    assert fixed == {"0.weight"}
+    assert not any(part.training for part in net.modules())
+    assert all(parameter.grad is None for parameter in net.parameters())
