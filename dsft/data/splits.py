@@ -38,9 +38,8 @@ class Split:
     def targets(self) -> tuple[int, ...]:
         """Class of each image, an index into :attr:`classes`; the source's are mapped by name."""
         table = {name: target for target, name in enumerate(self.classes)}
-        mapped = [table.get(name) for name in self.source.classes]
-        found = [mapped[self.source.targets[index]] for index in self.indices]
-        return tuple(target for target in found if target is not None)
+        names = [self.source.classes[self.source.targets[index]] for index in self.indices]
+        return tuple(table[name] for name in names)
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

@@ -78,6 +78,8 @@ def test_phases_are_noted() -> None:
 def test_the_teacher_only_teaches() -> None:
     net, teacher = make_net(), make_net(seed=1, dropout=0.5).train()
     before = tensors_of(teacher)
+    with_gradient: list[bool] = []
+    teacher.register_forward_pre_hook(lambda *_: with_gradient.append(torch.is_grad_enabled()))
     learner = make_learner(net, replace(PLAIN, distill=DistillSettings(1.0, 2.0)), teacher)
     batch = make_batches(1)[0]
     first = learner.update(0, batch)
@@ -85,7 +87,7 @@ def test_the_teacher_only_teaches() -> None:
         last = learner.update(step, batch)
     assert last < first / 4
     assert_equal_tensors(tensors_of(teacher), before)
-    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert not any(with_gradient)
     assert not teacher.training
 
 
@@ -98,14 +100,16 @@ def test_a_teacher_and_its_settings_go_together() -> None:
 def test_mixed_precision_keeps_float32_parameters(dtype: torch.dtype) -> None:
     compute = Compute(torch.device("cpu"), dtype, channels_last=True)
     net, full = make_net(), make_net()
-    settings = constant_rate(1, clip_grad=0.01)
+    settings = constant_rate(1, 1.0, clip_grad=0.05)
     mixed, plain = make_learner(net, settings, compute=compute), make_learner(full, settings)
     for step, batch in enumerate(make_batches(8)):
         assert mixed.update(step, batch) == pytest.approx(plain.update(step, batch), rel=0.03)
     assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
     assert net.get_parameter("0.weight").is_contiguous(memory_format=torch.channels_last)
-    for name, tensor in tensors_of(net).items():
-        torch.testing.assert_close(tensor, full.state_dict()[name], rtol=0.05, atol=0.01, msg=name)
+    start = make_net().get_parameter("0.weight")
+    moves = [module.get_parameter("0.weight") - start for module in (net, full)]
+    # The scaler of float16 passes over its first steps, whose gradients overflow.
+    assert (moves[0] - moves[1]).norm() < 0.5 * moves[1].norm()
 
 
 def test_the_gradient_is_clipped_as_a_whole() -> None:
