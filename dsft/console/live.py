@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import textwrap
 import time
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ _LONGEST_BAR = 32
 def live_progress() -> Iterator[Report]:
     """Yield a report that draws running tasks on standard error; epochs, notes and warnings stay above them.
 
-    What other code writes to standard error meanwhile appears above the tasks. Afterwards the tasks are gone.
+    What other code writes to the terminal meanwhile appears above the tasks. Afterwards the tasks are gone.
     """
     console = live_console()
     tasks: dict[str, Task] = {}
@@ -37,12 +38,12 @@ def live_progress() -> Iterator[Report]:
         if isinstance(event, EpochDone | Note | Warn):
             console.print(_lasting(event, console.width))
 
-    # Standard output is left alone: rich would send it to standard error.
+    # rich would send standard output to standard error: right only where both are the terminal.
     with Live(
         get_renderable=lambda: _Tasks(list(tasks.values())),
         console=console,
         transient=True,
-        redirect_stdout=False,
+        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
     ):
         yield report
 
@@ -63,12 +64,14 @@ def _line(task: Task, now: float, width: int) -> RenderableType:
     """Lay out one task: what does not fit is left out, the bar first and then the least important figure."""
     words = task.words(now)
     while len(words) > 1 and cell_len("  ".join([task.name, *words])) > width:
-        break
+        words.pop()
     text = "  ".join(words)
     room = width - cell_len(task.name) - cell_len(text) - 4
     if room < _SHORTEST_BAR:
         return Text(f"{task.name}  {text}", no_wrap=True, overflow="ellipsis")
-    bar = ProgressBar(total=max(task.total, 1), completed=task.done, width=min(room, _LONGEST_BAR))
+    # In steps, so that figures of changing length do not make it jump.
+    width_of_bar = min(room - room % _SHORTEST_BAR, _LONGEST_BAR)
+    bar = ProgressBar(total=max(task.total, 1), completed=task.done, width=width_of_bar)
     row = Table.grid(padding=(0, 2, 0, 0))
     row.add_row(Text(task.name), bar, Text(text))
     return row

@@ -1,10 +1,11 @@
 """Networks from timm, torchvision and weights files, with what is known about them.
 
 A name becomes a :class:`LoadedModel`: the module, the :class:`ModelSpec` that builds it again offline,
-the evaluation transform and the class names that go with its weights. Heads are replaced here too.
+the evaluation transform and the class names that go with its weights. Heads and first layers are replaced here too.
 """
 
 from dsft.models.heads import head_layers, head_parameters, replace_head
+from dsft.models.inputs import replace_input
 from dsft.models.libraries import build_model
 from dsft.models.load import load_model
 from dsft.models.spec import LoadedModel, ModelSpec
@@ -21,4 +22,5 @@ __all__ = [
     "load_weights",
     "read_weights",
     "replace_head",
+    "replace_input",
 ]

@@ -6,16 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from dsft.choices import ModelSource
 from dsft.errors import CheckpointError, ModelError
 from dsft.models.heads import head_parameters, replace_head
+from dsft.models.inputs import for_channels, replace_input
 from dsft.models.libraries import Library, library_of
 from dsft.models.spec import LoadedModel, ModelSpec
 from dsft.models.weights import load_weights, read_weights
-from dsft.preprocessing import Preprocessing
 from dsft.progress import Report, ignore
 
 
@@ -62,7 +61,7 @@ def load_model(
         )
         loaded = _loaded(library, library.build(spec), spec, None, ("Random weights.",))
     if in_chans is not None and in_chans != loaded.spec.in_chans:
-        loaded = _with_input_channels(library, loaded, in_chans)
+        loaded = replace_input(loaded, in_chans)
     if num_classes is not None and num_classes != loaded.spec.num_classes:
         loaded = replace_head(loaded, num_classes, None)
     return loaded
@@ -106,23 +105,6 @@ def _spec_of_weights(library: Library, spec: ModelSpec, module: nn.Module, state
     return dataclasses.replace(spec, num_classes=num_classes, in_chans=in_chans or spec.in_chans)
 
 
-def _with_input_channels(library: Library, loaded: LoadedModel, in_chans: int) -> LoadedModel:
-    spec = dataclasses.replace(loaded.spec, in_chans=in_chans)
-    state = loaded.module.state_dict()
-    try:
-        for name in library.input_layers(loaded.module):
-            key = f"{name}.weight"
-            state[key] = adapt_input_conv(in_chans, state[key], base_chans=loaded.spec.in_chans)
-    except NotImplementedError as error:
-        raise ModelError(
-            f"model {spec}: its first layer cannot be adapted from {loaded.spec.in_chans} to {in_chans} "
-            f"image channels. Use {loaded.spec.in_chans}, or train it from scratch."
-        ) from error
-    module = library.build(spec)
-    load_weights(module, state, f"model {spec} with {in_chans} image channels")
-    return _loaded(library, module, spec, loaded.classes, loaded.notes)
-
-
 def _loaded(
     library: Library,
     module: nn.Module,
@@ -130,14 +112,5 @@ def _loaded(
     classes: tuple[str, ...] | None,
     notes: tuple[str, ...],
 ) -> LoadedModel:
-    preprocessing = _for_channels(library.preprocessing(spec.name), spec.in_chans)
+    preprocessing = for_channels(library.preprocessing(spec.name), spec.in_chans)
     return LoadedModel(module, spec, preprocessing, classes, library.is_fixed_size(spec.name), notes)
-
-
-def _for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
-    """State the transform for other channels than RGB: each gets the channels' average."""
-    if channels == preprocessing.channels:
-        return preprocessing
-    mean = sum(preprocessing.mean) / len(preprocessing.mean)
-    std = sum(preprocessing.std) / len(preprocessing.std)
-    return dataclasses.replace(preprocessing, channels=channels, mean=(mean,) * channels, std=(std,) * channels)

@@ -145,5 +145,5 @@ def _cached_file(name: str, report: Report) -> Path:
 
 def _set_input_channels(module: nn.Module, in_chans: int) -> None:
     layer: Any = module.get_submodule(input_layers(module)[0])
-    layer.weight = nn.Parameter(adapt_input_conv(in_chans, layer.weight.detach()))
+    layer.weight = nn.Parameter(adapt_input_conv(in_chans, layer.weight.detach()).contiguous())
     layer.in_channels = in_chans

@@ -29,6 +29,7 @@ with show_progress(ProgressMode({mode!r})) as report:
         time.sleep(0.02)
     warnings.warn("a library warns")
     report(EpochDone(1, 10, {{"epoch": 1, "train_loss": 0.5, "val/top1": 97.25, "seconds": 61.5}}, True))
+    print("a result meanwhile")
     report(Finished("train"))
 print("the result")
 """
@@ -47,6 +48,7 @@ def test_a_terminal_has_live_progress_with_rate_time_left_and_loss() -> None:
     assert any(re.search(r"━.*\d+/20  [\d.]+ steps/s  0:0\d left  loss=[\d.]+  lr=1\.2", line) for line in drawn)
     assert "epoch  1/10 best  train_loss=0.5  val/top1=97.25  seconds=61.5" in _lines(screen)
     assert "warning: the teacher is weak" in _lines(screen)
+    assert "a result meanwhile" in _lines(screen)
     assert "[bold]model[/bold]" in screen
     assert "UserWarning: a library warns" in screen
 
@@ -55,10 +57,11 @@ def test_a_terminal_has_live_progress_with_rate_time_left_and_loss() -> None:
 def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
     screen = run_on_terminal(_RUN.format(mode="auto").replace("[bold]model[/bold]", "m"), columns=columns)
     assert max(cell_len(line) for line in _lines(screen)) <= columns
+    assert "…" not in screen  # left out rather than cut off
 
 
-def test_the_terminal_is_left_as_it_was() -> None:
-    screen = run_on_terminal(_RUN.format(mode="auto"))
+def test_the_terminal_is_left_as_it_was_even_by_a_task_that_never_ended() -> None:
+    screen = run_on_terminal(_RUN.format(mode="auto").replace('report(Finished("train"))', "pass"))
     assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l")
     assert screen.rindex("\x1b[2K") > screen.rindex("steps/s")
 
@@ -66,9 +69,9 @@ def test_the_terminal_is_left_as_it_was() -> None:
 def test_standard_output_stays_apart_from_live_progress(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as file:
         screen = run_on_terminal(_RUN.format(mode="auto"), stdout=file.fileno())
-    assert (tmp_path / "out").read_text(encoding="utf-8") == "the result\n"
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "a result meanwhile\nthe result\n"
     assert _CURSOR.search(screen)
-    assert "the result" not in screen
+    assert "result" not in screen
 
 
 def test_no_color_draws_without_colours() -> None:
@@ -89,7 +92,7 @@ def test_a_terminal_that_cannot_redraw_has_plain_lines(env: dict[str, str]) -> N
 def test_a_log_file_has_whole_lines_without_control_codes(mode: str, env: dict[str, str]) -> None:
     command = [sys.executable, "-c", _RUN.format(mode=mode)]
     done = subprocess.run(command, capture_output=True, check=True, env=environment(env), encoding="utf-8")
-    assert done.stdout == "the result\n"
+    assert done.stdout == "a result meanwhile\nthe result\n"
     assert "\x1b" not in done.stderr
     assert "\r" not in done.stderr
     assert (
@@ -118,4 +121,4 @@ def test_a_process_without_standard_error_runs() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=True, env=environment({})
     )
-    assert done.stdout == b"the result\n"
+    assert done.stdout == b"a result meanwhile\nthe result\n"

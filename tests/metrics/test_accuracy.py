@@ -29,3 +29,5 @@ def test_equal_logits_rank_by_class_number_as_argmax_does() -> None:
     logits, targets = torch.zeros(10, 10), torch.arange(10)
     assert topk_accuracy(logits, targets, 1) == 10.0 == 100 * (logits.argmax(1) == targets).double().mean()
     assert topk_accuracy(logits, targets, 3) == pytest.approx(30.0)
+    assert topk_accuracy(logits, torch.full((10,), 2), 3) == 100.0
+    assert topk_accuracy(logits, torch.full((10,), 3), 3) == 0.0

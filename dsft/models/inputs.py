@@ -1,0 +1,62 @@
+"""The layers that read the image, for another number of image channels."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from timm.models import adapt_input_conv
+from torch import Tensor
+
+from dsft.errors import ModelError
+from dsft.models.libraries import library_of
+from dsft.models.spec import LoadedModel
+from dsft.models.weights import load_weights
+from dsft.preprocessing import Preprocessing
+
+
+def replace_input(loaded: LoadedModel, in_chans: int) -> LoadedModel:
+    """Let a network read another number of image channels; the rest keeps its weights.
+
+    One channel gets the sum of the kernels of all, so that a gray image gives what it gave as three equal
+    channels. Otherwise the kernels are repeated and scaled, as timm does.
+
+    Args:
+        loaded: The network; it is left as it is, the result is a new one.
+        in_chans: Image channels.
+
+    Raises:
+        ModelError: The first layer is no 2d convolution.
+    """
+    before, spec = loaded.spec.in_chans, dataclasses.replace(loaded.spec, in_chans=in_chans)
+    library = library_of(spec.source, spec.name)
+    state = loaded.module.state_dict()
+    try:
+        for name in library.input_layers(loaded.module):
+            key = f"{name}.weight"
+            state[key] = _adapted(state[key], before, in_chans)
+    except NotImplementedError as error:
+        raise ModelError(
+            f"model {spec}: its first layer cannot be adapted from {before} to {in_chans} image channels. Use "
+            f"{before}, or train it from scratch."
+        ) from error
+    module = library.build(spec)
+    load_weights(module, state, f"model {spec} with {in_chans} image channels")
+    preprocessing = for_channels(library.preprocessing(spec.name), in_chans)
+    return dataclasses.replace(loaded, module=module, spec=spec, preprocessing=preprocessing)
+
+
+def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
+    """State an evaluation transform for other channels than its own: each gets the average of them all."""
+    if channels == preprocessing.channels:
+        return preprocessing
+    mean = sum(preprocessing.mean) / len(preprocessing.mean)
+    std = sum(preprocessing.std) / len(preprocessing.std)
+    return dataclasses.replace(preprocessing, channels=channels, mean=(mean,) * channels, std=(std,) * channels)
+
+
+def _adapted(weight: Tensor, before: int, after: int) -> Tensor:
+    """Change the image channels of a kernel ``(out_channels, n * before, kh, kw)``."""
+    outputs, _, *size = weight.shape
+    # A stem that folds pixels into channels reads n planes of every image channel.
+    planes = weight.reshape(-1, before, *size)
+    return adapt_input_conv(after, planes, base_chans=before).reshape(outputs, -1, *size)
