@@ -129,7 +129,7 @@ def convert(
                 overwrite=overwrite,
                 report=report,
             )
-        from dsft.console import costs_table, plan_table, print_json, print_result
+        from dsft.console import circumstances, costs_table, plan_table, print_json, print_result
 
         if as_json:
             print_json(result.to_dict())
@@ -137,6 +137,7 @@ def convert(
         print_result(plan_table(result.plan))
         if result.costs is not None:
             print_result(costs_table(result.costs))
+            print_result(circumstances(result.costs.measured_on))
             print_result(f"model folder: {result.folder}")
 
 
@@ -168,7 +169,15 @@ def evaluate(
                 overwrite=overwrite,
                 report=report,
             )
-        from dsft.console import ModelRow, comparison_table, metrics_table, per_class_table, print_json, print_result
+        from dsft.console import (
+            ModelRow,
+            circumstances,
+            comparison_table,
+            metrics_table,
+            per_class_table,
+            print_json,
+            print_result,
+        )
 
         if as_json:
             print_json(result.to_dict())
@@ -177,7 +186,8 @@ def evaluate(
         for row in result.models if per_class or len(models) == 1 else ():
             print_result(per_class_table(row.metrics))
         rows = [ModelRow(row.model, row.metrics, row.params, row.macs, row.latency_ms) for row in result.models]
-        print_result(comparison_table(rows, result.measured_on))
+        print_result(comparison_table(rows))
+        print_result(circumstances(result.measured_on))
 
 
 @recipes_app.command("ls")
@@ -329,7 +339,15 @@ def _is_number(text: str) -> bool:
 
 
 def _show_experiment(result: ExperimentResult, as_json: bool) -> None:
-    from dsft.console import costs_table, metrics_table, per_class_table, plan_table, print_json, print_result
+    from dsft.console import (
+        circumstances,
+        costs_table,
+        metrics_table,
+        per_class_table,
+        plan_table,
+        print_json,
+        print_result,
+    )
 
     if as_json:
         print_json(result.to_dict())
@@ -338,6 +356,7 @@ def _show_experiment(result: ExperimentResult, as_json: bool) -> None:
         print_result(plan_table(result.plan))
     if result.costs is not None:
         print_result(costs_table(result.costs))
+        print_result(circumstances(result.costs.measured_on))
     if result.scores:
         print_result(per_class_table(result.scores[-1].metrics))
         print_result(metrics_table([(score.network, score.metrics) for score in result.scores]))

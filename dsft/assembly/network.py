@@ -18,6 +18,7 @@ from dsft.errors import CheckpointError, ModelError
 from dsft.models import LoadedModel, ModelSpec, load_model, replace_head
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Note, Report
+from dsft.recipe import shipped_recipes
 from dsft.recipe.sections import ModelSection
 from dsft.surgery import ConversionPlan
 
@@ -76,6 +77,8 @@ def load_folder(folder: Path) -> Network:
     Raises:
         CheckpointError: There is none, it is damaged, or it does not say how to build its network.
     """
+    if not folder.exists():
+        raise CheckpointError(f"model folder {str(folder)!r}: there is no such folder.{_how_to_make(folder)}")
     inner = folder / "model"
     if not (folder / MANIFEST_FILE).is_file() and (inner / MANIFEST_FILE).is_file():
         folder = inner
@@ -95,6 +98,14 @@ def load_folder(folder: Path) -> Network:
         trained_on=dict(manifest.data) if manifest.data is not None else None,
         fingerprints=dict(manifest.fingerprints),
     )
+
+
+def _how_to_make(folder: Path) -> str:
+    """Name the command that writes a folder, where a shipped recipe does."""
+    for recipe in shipped_recipes():
+        if recipe.name in folder.parts:
+            return f" First run: dsft {recipe.verb} {recipe.name}"
+    return " Give a folder that dsft wrote, such as runs/NAME/model."
 
 
 def as_network(loaded: LoadedModel) -> Network:

@@ -6,12 +6,13 @@ No other room prints. Importing this one loads no torch, so that ``dsft --help``
 from dsft.console.log import write_log
 from dsft.console.messages import print_error, print_json, print_result
 from dsft.console.progress import show_progress
-from dsft.console.results import ModelRow, comparison_table, costs_table, plan_table
+from dsft.console.results import ModelRow, circumstances, comparison_table, costs_table, plan_table
 from dsft.console.tables import build_table, metrics_table, per_class_table
 
 __all__ = [
     "ModelRow",
     "build_table",
+    "circumstances",
     "comparison_table",
     "costs_table",
     "metrics_table",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,16 +61,13 @@ def costs_table(costs: ConversionReport) -> Table:
         f"{after.params / before.params:.3f}",
         f"{after.latency_ms / before.latency_ms:.3f}",
     ]
-    return build_table(
-        ["network", *numbers], rows, numbers=numbers, title=_where(costs.measured_on), footer=["ratio", *ratios]
-    )
+    return build_table(["network", *numbers], rows, numbers=numbers, footer=["ratio", *ratios])
 
 
-def comparison_table(rows: Iterable[ModelRow], measured_on: MeasuredOn) -> Table:
+def comparison_table(rows: Sequence[ModelRow]) -> Table:
     """Set models side by side; ratios are to the first."""
-    rows = list(rows)
     first = rows[0]
-    numbers = ["top-1 %", "parameters", "MACs", "x MACs", "latency ms", "x time"]
+    numbers = ["top-1", "parameters", "MACs", "ratio", "latency ms", "ratio"]
     cells: list[Sequence[str]] = [
         [
             row.label,
@@ -83,8 +80,7 @@ def comparison_table(rows: Iterable[ModelRow], measured_on: MeasuredOn) -> Table
         ]
         for row in rows
     ]
-    title = f"{first.metrics.count} images of split {first.metrics.split}; {_where(measured_on)}"
-    return build_table(["model", *numbers], cells, numbers=numbers, title=title)
+    return build_table(["model", *numbers], cells, numbers=numbers)
 
 
 def count(number: int) -> str:
@@ -95,8 +91,9 @@ def count(number: int) -> str:
     return str(number)
 
 
-def _where(measured_on: MeasuredOn) -> str:
+def circumstances(measured_on: MeasuredOn) -> str:
+    """Say in one sentence what the times were measured on."""
     return (
-        f"latency on {measured_on.device}, {measured_on.threads} thread, batch {measured_on.batch}, "
-        f"{measured_on.dtype}, {measured_on.layout}, {measured_on.runtime}"
+        f"Latency: {measured_on.device}, {measured_on.threads} thread, batch {measured_on.batch}, "
+        f"{measured_on.dtype}, {measured_on.layout}, {measured_on.runtime}; median of runs in turn."
     )

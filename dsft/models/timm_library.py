@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from collections.abc import Mapping
@@ -16,13 +17,15 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from dsft.choices import ModelSource
-from dsft.errors import ModelError
+from dsft.errors import CheckpointError, ModelError
 from dsft.models.spec import ModelSpec
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Note, Report
 
 # Seconds until an unreachable server is given up.
 _PATIENCE = 10
+# The weights of a repository of the hub, the preferred one first.
+_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @functools.cache
@@ -92,6 +95,7 @@ def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tu
 
     Raises:
         ModelError: There are none, or they can neither be found on this machine nor downloaded.
+        CheckpointError: The file in the cache is damaged.
     """
     config = _config(name)
     if not any(config.get(key) for key in ("hf_hub_id", "url", "file")):
@@ -101,8 +105,15 @@ def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tu
         )
     overlay = _located(name, config, report)
     try:
-        module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+        # What is downloaded from elsewhere than the hub, torch announces on standard output.
+        with contextlib.redirect_stdout(sys.stderr):
+            module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except Exception as error:  # the hub's client, urllib and timm each have their own kinds
+        if "file" in overlay:
+            raise CheckpointError(
+                f"model timm/{name}: the downloaded weights {overlay['file']!r} are damaged "
+                f"({_first_line(error)}). Delete the file, and it is downloaded again."
+            ) from error
         raise ModelError(_unreachable(name, config, error)) from error
     classes: int = module.num_classes  # type: ignore[assignment]
     tag = config.get("tag")
@@ -132,12 +143,11 @@ def _located(name: str, config: Mapping[str, Any], report: Report) -> dict[str, 
     repository, _, revision = (config.get("hf_hub_id") or "").partition("@")
     if config.get("file") or not repository:
         return {}
-    files = _file_names(config)
-    for file in files:
+    for file in _FILES:
         cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision or None)
         if isinstance(cached, str):
             return {"file": cached}
-    for file in files:
+    for file in _FILES:
         url = huggingface_hub.hf_hub_url(repository, file, revision=revision or None)
         try:
             huggingface_hub.get_hf_file_metadata(url, timeout=_PATIENCE)
@@ -150,22 +160,17 @@ def _located(name: str, config: Mapping[str, Any], report: Report) -> dict[str, 
     return {}
 
 
-def _file_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    file = config.get("hf_hub_filename")
-    if file is None:
-        return ("model.safetensors", "pytorch_model.bin")
-    safe = file.removesuffix(".bin").replace("pytorch_model", "model") + ".safetensors"
-    return (safe, file) if file.endswith(".bin") else (file,)
-
-
 def _unreachable(name: str, config: Mapping[str, Any], error: Exception) -> str:
     if config.get("hf_hub_id"):
-        place = f"{_file_names(config)[0]} of {config['hf_hub_id']} on the Hugging Face hub"
+        place = f"{_FILES[0]} of {config['hf_hub_id']} on the Hugging Face hub"
     else:
         place = str(config.get("url") or config.get("file"))
-    reason = (str(error).splitlines() or [""])[0]
     return (
         f"model timm/{name}: the pretrained weights are not on this machine and could not be downloaded "
-        f"({type(error).__name__}: {reason}). Connect to the network, or fetch {place} elsewhere and give "
+        f"({_first_line(error)}). Connect to the network, or fetch {place} elsewhere and give "
         f"the file as checkpoint, with pretrained: false."
     )
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

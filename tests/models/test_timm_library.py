@@ -17,7 +17,7 @@ from timm.data.config import resolve_data_config
 from torch import nn
 
 from dsft.choices import ModelSource
-from dsft.errors import ModelError
+from dsft.errors import CheckpointError, ModelError
 from dsft.models import load_model
 from dsft.models.timm_library import preprocessing
 from tests.zoo import redraw
@@ -69,6 +69,13 @@ def test_gives_pretrained_weights_another_head(cached: nn.Module) -> None:
     trunk = [key for key in cached.state_dict() if not key.startswith("fc.")]
     state = loaded.module.state_dict()
     assert all(torch.equal(state[key], cached.state_dict()[key]) for key in trunk)
+
+
+@pytest.mark.usefixtures("cached")
+def test_a_damaged_file_in_the_cache_is_named(tmp_path: Path) -> None:
+    next(tmp_path.rglob("model.safetensors")).write_bytes(b"cut off")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors' are damaged .*downloaded again"):
+        load_model(ModelSource.TIMM, NAME, pretrained=True)
 
 
 def test_offline_says_so_and_names_the_file() -> None:

@@ -1,0 +1,48 @@
+# make demo     environment, install, then the main job end to end on the embedded data set
+# make test     the tests that take minutes at most; make test-all adds the slow ones
+# make check    format, lint, types, layers
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: install demo test test-all check format bench clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "dsft needs Python 3.11 or newer, found $$($(PYTHON) --version). Use make PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/dsft train digits_dense --overwrite
+	$(BIN)/dsft convert runs/digits_dense/model --budget macs=0.35 --out runs/digits_converted --overwrite
+	$(BIN)/dsft finetune quickstart --overwrite
+	$(BIN)/dsft finetune quickstart name=quickstart_fresh convert.method=fresh --overwrite
+	$(BIN)/dsft evaluate runs/digits_dense runs/digits_converted runs/quickstart runs/quickstart_fresh
+
+test: install
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-all: install
+	$(BIN)/pytest -n 2
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install
+	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
