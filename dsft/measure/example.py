@@ -27,11 +27,16 @@ def run_example(module: nn.Module, example_input: ExampleInput) -> Any:
         What the module returns.
     """
     with evaluation_mode(module), torch.no_grad():
-        if isinstance(example_input, tuple):
-            return module(*example_input)
-        if isinstance(example_input, Mapping):
-            return module(**example_input)
-        return module(example_input)
+        return call(module, example_input)
+
+
+def call(module: nn.Module, example_input: ExampleInput) -> Any:
+    """Call ``module`` as it is with an example input."""
+    if isinstance(example_input, tuple):
+        return module(*example_input)
+    if isinstance(example_input, Mapping):
+        return module(**example_input)
+    return module(example_input)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from dsft.devices import Compute
-from dsft.measure.example import ExampleInput, batch_size_of, evaluation_mode, run_example
+from dsft.measure.example import ExampleInput, batch_size_of, call, evaluation_mode
 
 SECONDS = 1.0
 """Default length of one comparison, which bounds the number of its rounds."""
@@ -61,8 +61,9 @@ def compare_latency(
 ) -> tuple[float, ...]:
     """Time forward passes of several modules in turn, with one thread.
 
-    One pass of each makes a round, so that a slower or faster moment of the machine meets all alike; the
-    median over the rounds leaves out what other processes disturbed. Two rounds warm up.
+    One timed pass of each makes a round, so that a slower or faster moment of the machine meets all alike;
+    the median over the rounds leaves out what other processes disturbed. An untimed pass goes before each
+    timed one: a network that is served alone finds its weights in the cache, not those of another.
 
     Args:
         modules: What is compared.
@@ -74,20 +75,21 @@ def compare_latency(
         The median time of each module's pass, in milliseconds.
     """
     runs = [
-        lambda module=module, example=example: run_example(module, example)
+        lambda module=module, example=example: call(module, example)
         for module, example in zip(modules, example_inputs, strict=True)
     ]
-    with _one_thread(), compute.autocast(), _all_in_evaluation_mode(modules):
+    with _one_thread(), torch.no_grad(), compute.autocast(), evaluation_mode(nn.ModuleList(modules)):
         started = time.perf_counter()
-        for run in [*runs, *runs]:
+        for run in runs:
             _timed(run, compute.device)
         warm_up = time.perf_counter() - started
-        rounds = min(max(round(2 * seconds / max(warm_up, 1e-6)), ROUNDS[0]), ROUNDS[1])
+        rounds = min(max(round(seconds / max(warm_up, 1e-6)), ROUNDS[0]), ROUNDS[1])
         times = [[_timed(run, compute.device) for run in runs] for _ in range(rounds)]
     return tuple(1000 * statistics.median(column) for column in zip(*times, strict=True))
 
 
 def _timed(run: Callable[[], object], device: torch.device) -> float:
+    run()
     _wait_for(device)
     started = time.perf_counter()
     run()
@@ -108,12 +110,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _all_in_evaluation_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
-    with evaluation_mode(nn.ModuleList(modules)):
-        yield
 
 
 def _processor() -> str:
