@@ -59,6 +59,9 @@ def staged_folder(target: Path) -> Iterator[Path]:
     staging.mkdir()
     try:
         yield staging
+        for path in staging.rglob("*"):
+            if path.is_file():
+                _flush(path)
         _replace_folder(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -104,6 +107,12 @@ def _replace_folder(staging: Path, target: Path) -> None:
         os.replace(aside, target)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file's content to the disk before anything is renamed."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _beside(path: Path, role: str) -> Path:

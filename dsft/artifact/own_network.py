@@ -10,6 +10,7 @@ from torch import nn
 
 from dsft.artifact.folder import load_model_folder, save_model
 from dsft.choices import WeightsKind
+from dsft.models import identify, preprocessing_of
 from dsft.preprocessing import Preprocessing
 from dsft.surgery import ConversionPlan
 
@@ -23,24 +24,30 @@ def save(
     preprocessing: Preprocessing | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a network of the user's own, converted or not, as a model folder.
+    """Write a network, converted or not, as a model folder.
+
+    A network that timm built, with no other arguments than classes and channels, loads by itself again; any other
+    is loaded with a skeleton. Give the unconverted network's ``plan`` where ``dsft.convert`` made one.
 
     Args:
         model: The network.
         folder: The new folder.
         plan: ``conversion.plan``, where the network was converted.
         classes: Names of its outputs, in order.
-        preprocessing: Its evaluation transform.
+        preprocessing: Its evaluation transform; None for what timm states of a network that it built.
         overwrite: Replace what the folder holds.
 
     Raises:
         OutputError: The folder is not empty and ``overwrite`` is off.
         CheckpointError: The network keeps more than tensors in its state.
     """
+    spec = identify(model)
+    if preprocessing is None and spec is not None:
+        preprocessing = preprocessing_of(spec)
     save_model(
         Path(folder),
         model,
-        spec=None,
+        spec=spec,
         preprocessing=preprocessing,
         classes=tuple(classes) if classes is not None else None,
         plan=plan,
@@ -56,7 +63,7 @@ def load(folder: str | os.PathLike[str], skeleton: nn.Module | None = None) -> n
 
     Args:
         folder: What ``dsft.save`` or a run wrote.
-        skeleton: The unconverted network, needed where neither timm nor torchvision builds it; its weights do
+        skeleton: The unconverted network, needed where the folder does not say how to build it; its weights do
             not matter and it is left as it is.
 
     Raises:

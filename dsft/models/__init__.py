@@ -7,8 +7,9 @@ the evaluation transform and the class names that go with its weights. Heads and
 from dsft.models.heads import head_layers, head_parameters, replace_head
 from dsft.models.inputs import replace_input
 from dsft.models.libraries import build_model
-from dsft.models.load import load_model
+from dsft.models.load import load_model, preprocessing_of
 from dsft.models.spec import LoadedModel, ModelSpec
+from dsft.models.timm_library import identify
 from dsft.models.weights import Weights, load_weights, read_weights
 
 __all__ = [
@@ -18,8 +19,10 @@ __all__ = [
     "build_model",
     "head_layers",
     "head_parameters",
+    "identify",
     "load_model",
     "load_weights",
+    "preprocessing_of",
     "read_weights",
     "replace_head",
     "replace_input",

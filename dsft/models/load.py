@@ -15,7 +15,17 @@ from dsft.models.inputs import for_channels, replace_input
 from dsft.models.libraries import Library, library_of
 from dsft.models.spec import LoadedModel, ModelSpec
 from dsft.models.weights import load_weights, read_weights
+from dsft.preprocessing import Preprocessing
 from dsft.progress import Report, ignore
+
+
+def preprocessing_of(spec: ModelSpec) -> Preprocessing:
+    """Return the evaluation transform that a spec's library states for its network.
+
+    Raises:
+        ModelError: The library has no network of that name.
+    """
+    return for_channels(library_of(spec.source, spec.name).preprocessing(spec.name), spec.in_chans)
 
 
 def load_model(
@@ -112,5 +122,4 @@ def _loaded(
     classes: tuple[str, ...] | None,
     notes: tuple[str, ...],
 ) -> LoadedModel:
-    preprocessing = for_channels(library.preprocessing(spec.name), spec.in_chans)
-    return LoadedModel(module, spec, preprocessing, classes, library.is_fixed_size(spec.name), notes)
+    return LoadedModel(module, spec, preprocessing_of(spec), classes, library.is_fixed_size(spec.name), notes)

@@ -10,10 +10,11 @@ from typing import Any
 
 import huggingface_hub
 import timm
+import torch
 from huggingface_hub.errors import EntryNotFoundError
 from timm.data.config import resolve_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
-from timm.models import get_pretrained_cfg
+from timm.models import get_model_args, get_pretrained_cfg
 from torch import Tensor, nn
 
 from dsft.choices import ModelSource
@@ -46,6 +47,25 @@ def build(spec: ModelSpec) -> nn.Module:
         spec.name, pretrained=False, num_classes=spec.num_classes, in_chans=spec.in_chans
     )
     return module
+
+
+def identify(module: nn.Module) -> ModelSpec | None:
+    """Return the spec of a network that timm built, or None where its name does not tell all about it.
+
+    Arguments that change the architecture (``output_stride``, ``act_layer`` ...) often leave the tensors' names
+    and shapes alone, so that a network rebuilt without them would load, and answer otherwise.
+
+    Args:
+        module: Any module, converted or not.
+    """
+    config = getattr(module, "pretrained_cfg", None)
+    if not isinstance(config, Mapping) or config.get("architecture") not in names():
+        return None
+    arguments = get_model_args(module)
+    spec = ModelSpec(ModelSource.TIMM, config["architecture"], arguments["num_classes"], arguments["in_chans"])
+    with torch.device("meta"):
+        is_plain = get_model_args(build(spec)) == arguments
+    return spec if is_plain else None
 
 
 def preprocessing(name: str) -> Preprocessing:

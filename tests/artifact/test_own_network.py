@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 import dsft
@@ -24,4 +25,27 @@ def test_a_converted_network_of_the_users_own_comes_back(tmp_path: Path) -> None
 def test_without_its_skeleton_it_is_refused(tmp_path: Path) -> None:
     dsft.save(Residual(), tmp_path / "out")
     with pytest.raises(CheckpointError, match="skeleton=YourNetwork"):
+        dsft.load(tmp_path / "out")
+
+
+def test_a_network_of_timms_comes_back_by_itself(tmp_path: Path) -> None:
+    model = redraw(timm.create_model("resnet10t", num_classes=3, in_chans=1)).eval()
+    images = torch.randn(2, 1, 32, 32)
+    conversion = dsft.convert(model, images, rank=1)
+    dsft.save(conversion.model, tmp_path / "out", plan=conversion.plan)
+    loaded = dsft.load(tmp_path / "out")
+    with torch.inference_mode():
+        assert torch.equal(loaded(images), conversion.model(images))
+    manifest = read_manifest(tmp_path / "out")
+    assert str(manifest.source) == "timm/resnet10t"
+    assert manifest.preprocessing is not None
+    assert manifest.preprocessing.channels == 1
+
+
+def test_a_network_of_timms_with_other_arguments_needs_its_skeleton(tmp_path: Path) -> None:
+    # The same tensors with another stride: rebuilt by name alone it would load, and answer otherwise.
+    model = timm.create_model("resnet10t", num_classes=3, output_stride=8)
+    dsft.save(model, tmp_path / "out")
+    assert read_manifest(tmp_path / "out").source is None
+    with pytest.raises(CheckpointError, match="skeleton"):
         dsft.load(tmp_path / "out")
