@@ -94,7 +94,7 @@ def convert(
     budget: Annotated[str | None, typer.Option(help="What may be left of the cost, as macs=0.4.")] = None,
     rank: Annotated[str | None, typer.Option(help="Depthwise kernels of each channel, or 'full'.")] = None,
     method: Annotated[Method, typer.Option(help="How the weights are derived.")] = Method.AUTO,
-    order: Annotated[Order, typer.Option(help="Which convolution comes first; auto is dw_pw.")] = Order.AUTO,  # noqa: ARG001
+    order: Annotated[Order, typer.Option(help="Which convolution comes first; auto is dw_pw.")] = Order.AUTO,
     include: Annotated[list[str] | None, typer.Option(help="Pattern of layers to convert; repeatable.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Pattern of layers to keep; repeatable.")] = None,
     model: Annotated[str | None, typer.Option(help="timm/NAME or torchvision/NAME of a weights file.")] = None,
@@ -120,6 +120,7 @@ def convert(
                 budget=share,
                 rank=ranks,
                 method=method,
+                order=order,
                 include=include or ["*"],
                 exclude=exclude or [],
                 model=model,

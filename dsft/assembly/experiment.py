@@ -15,7 +15,7 @@ from dsft.assembly.data import Loaders, load_batches, open_splits
 from dsft.assembly.network import Network, load_network
 from dsft.assembly.settings import fit_settings
 from dsft.assembly.teacher import choose_teacher
-from dsft.choices import Method, ModelSource
+from dsft.choices import Method, ModelSource, Order
 from dsft.data import Splits
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import ConversionError, RecipeError
@@ -115,6 +115,7 @@ def plan_network(
     budget: float | None,
     rank: Rank | None,
     method: Method,
+    order: Order = Order.AUTO,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
 ) -> ConversionPlan:
@@ -134,6 +135,7 @@ def plan_network(
         budget=budget,
         rank=rank,
         method=Method.SVD if method is Method.AUTO else method,
+        order=order,
         include=include,
         exclude=exclude,
         report=report,
@@ -161,6 +163,7 @@ def _convert(network: Network, recipe: Recipe, verb: Verb, compute: Compute, rep
         budget=section.budget.macs if section.budget is not None else None,
         rank=section.rank,
         method=method,
+        order=section.order,
         include=section.include,
         exclude=section.exclude,
     )

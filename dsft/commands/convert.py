@@ -10,7 +10,7 @@ from typing import Any
 from dsft.artifact import save_model
 from dsft.assembly import load_source
 from dsft.assembly.experiment import apply_to_network, example_images, plan_network
-from dsft.choices import Amp, Method, WeightsKind
+from dsft.choices import Amp, Method, Order, WeightsKind
 from dsft.devices import resolve_compute
 from dsft.progress import Report, ignore
 from dsft.storage import require_empty, write_json
@@ -38,6 +38,7 @@ def run(
     budget: float | None = None,
     rank: Rank | None = None,
     method: Method = Method.AUTO,
+    order: Order = Order.AUTO,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
     model: str | None = None,
@@ -55,6 +56,7 @@ def run(
         budget: Share of the multiply-accumulates that may be left, 0 to 1. This or ``rank``.
         rank: Depthwise kernels of each input channel, or ``full``.
         method: How the weights are derived; ``auto`` keeps them.
+        order: Which convolution comes first.
         include: Patterns of the layers that may be converted.
         exclude: Patterns of the layers that stay dense.
         model: The network that a weights file belongs to, as ``timm/NAME``.
@@ -73,7 +75,15 @@ def run(
     network = load_source(source, model, image_size, report)
     compute.place_module(network.module)
     plan = plan_network(
-        network, compute, report, budget=budget, rank=rank, method=method, include=include, exclude=exclude
+        network,
+        compute,
+        report,
+        budget=budget,
+        rank=rank,
+        method=method,
+        order=order,
+        include=include,
+        exclude=exclude,
     )
     if out is None:
         return ConvertResult(None, plan, None)

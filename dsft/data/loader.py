@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -181,7 +182,18 @@ class BatchLoader:
             # Seeds the workers, which reseed themselves for every image; its own, so that the global
             # generator stays as it is.
             generator=torch.Generator(),
+            worker_init_fn=_leave_signals_to_the_run,
         )
+
+
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Let a worker outlive Ctrl-C, which its whole process group receives, and die of the system's SIGTERM.
+
+    A forked worker has the handlers of the process that trains, which finish a step and save; it has neither.
+    """
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def make_loader(

@@ -55,7 +55,7 @@ class ModelSection(Section):
     """The class table that the `checkpoint` was trained on: a list of names, or `data` where it is the data
     set's own."""
     in_chans: Annotated[int, Field(ge=1)] | None = None
-    """Image channels; left out, the weights' own, or those of the images."""
+    """Image channels; left out, those of the weights, or 3 where they are random."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

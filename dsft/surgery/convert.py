@@ -69,13 +69,13 @@ def convert(
         ConversionError: The request is contradictory, or cannot be met; the message names the way out.
     """
     chosen = _choose_method(method)
-    _check_order(order)
     plan = plan_conversion(
         model,
         example_input,
         budget=_macs_share(budget),
         rank=rank,
         method=chosen,
+        order=_choose_order(order),
         include=include,
         exclude=exclude,
         report=report,
@@ -118,11 +118,12 @@ def _choose_method(method: str) -> Method:
     return Method.SVD if method == Method.AUTO else Method(method)
 
 
-def _check_order(order: str) -> None:
+def _choose_order(order: str) -> Order:
     if order not in list(Order):
         raise ConversionError(
             f"order: one of {', '.join(Order)} is needed, found {order!r}.{did_you_mean(order, Order)}"
         )
+    return Order(order)
 
 
 def _macs_share(budget: Mapping[str, float] | None) -> float | None:

@@ -32,6 +32,7 @@ def plan_conversion(
     budget: float | None = None,
     rank: Rank | None = None,
     method: Method = Method.SVD,
+    order: Order = Order.AUTO,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
     report: Report = ignore,
@@ -45,6 +46,7 @@ def plan_conversion(
         rank: Depthwise kernels of each input channel, alike in every layer, or ``full``: as many as make the
             layer exact. Exactly one of ``budget`` and ``rank`` is given.
         method: How the weights will be derived.
+        order: Which convolution comes first; ``auto`` is ``dw_pw``.
         include: Patterns of the layers that may be converted.
         exclude: Patterns of the layers that stay dense.
         report: Receives the progress over the layers.
@@ -63,9 +65,10 @@ def plan_conversion(
     bids = _bid_for_all(eligible, report)
     total = count_macs(model, example_input)
     ranks = _alike(bids, rank) if budget is None else _within_budget(bids, total, budget)
+    first = Order.DW_PW if order is Order.AUTO else order
     chosen = {bid.site.name: (bid, kernels) for bid, kernels in zip(bids, ranks, strict=True)}
     layers = tuple(
-        _converted_layer(*chosen[site.name], method, Reason.RANK if budget is None else Reason.BUDGET)
+        _converted_layer(*chosen[site.name], method, first, Reason.RANK if budget is None else Reason.BUDGET)
         if site.name in chosen and chosen[site.name][1]
         else _kept_layer(site, obstacle or Reason.NOT_CHEAPER)
         for site, obstacle in zip(sites, obstacles, strict=True)
@@ -170,14 +173,14 @@ def _within_budget(bids: Sequence[_Bid], total: int, budget: float) -> list[tupl
     return [bid.kernels_at(count) for bid, count in zip(bids, ranks, strict=True)]
 
 
-def _converted_layer(bid: _Bid, kernels: tuple[int, ...], method: Method, reason: Reason) -> LayerPlan:
+def _converted_layer(bid: _Bid, kernels: tuple[int, ...], method: Method, order: Order, reason: Reason) -> LayerPlan:
     site = bid.site
     return LayerPlan(
         name=site.name,
         aliases=site.aliases,
         decision=Decision.CONVERTED,
         reason=reason,
-        order=Order.DW_PW,
+        order=order,
         kernels=kernels,
         macs_before=site.macs,
         macs_after=bid.macs_of(sum(kernels)),
