@@ -46,19 +46,28 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N o
 _state = {"debug": False}
 
 
-@app.callback()
-def _main(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and leave.")] = False,
-) -> None:
-    _state["debug"] = debug
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         import importlib.metadata
 
         from dsft.console import print_result
 
         print_result(importlib.metadata.version("dsft"))
         raise typer.Exit
+
+
+# Eager, so that it works where no command follows.
+Version = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and leave.")
+]
+
+
+@app.callback()
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Version = False,  # noqa: ARG001 (its callback does it)
+) -> None:
+    _state["debug"] = debug
 
 
 @app.command()
@@ -230,10 +239,11 @@ def recipes_cp(
 def recipes_check(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Check a recipe and print it resolved, or everything that is wrong with it."""
     with _reported_errors():
+        from dsft.commands import recipes
         from dsft.console import print_result
         from dsft.recipe import dump_recipe
 
-        print_result(dump_recipe(_load(recipe, overrides)).rstrip("\n"))
+        print_result(dump_recipe(recipes.check(recipe, overrides or [])).rstrip("\n"))
 
 
 @recipes_app.command("schema")

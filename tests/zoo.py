@@ -15,9 +15,7 @@ def redraw(model: nn.Module, seed: int = 0) -> nn.Module:
             fan = max(tensor[0].numel(), 1) if tensor.dim() > 1 else 1
             drawn = torch.randn(tensor.shape, generator=generator) / fan**0.5
             # Vectors are scales, shifts and variances: all are sound between 0.5 and 1.5.
-            tensor.data.copy_(
-                drawn if tensor.dim() > 1 else 0.5 + torch.rand(tensor.shape, generator=generator)
-            )
+            tensor.data.copy_(drawn if tensor.dim() > 1 else 0.5 + torch.rand(tensor.shape, generator=generator))
     return model
 
 

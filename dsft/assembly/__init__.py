@@ -3,7 +3,7 @@
 The only room that translates; what is above it works with what is built here.
 """
 
-from dsft.assembly.data import Loaders, load_batches, load_split, open_data, open_splits
+from dsft.assembly.data import Loaders, load_batches, load_split, open_data, open_splits, split_data
 from dsft.assembly.experiment import Experiment, Verb, prepare_experiment
 from dsft.assembly.network import Network, load_folder, load_network
 from dsft.assembly.source import load_source
@@ -21,4 +21,5 @@ __all__ = [
     "open_data",
     "open_splits",
     "prepare_experiment",
+    "split_data",
 ]

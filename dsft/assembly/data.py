@@ -47,8 +47,13 @@ def open_data(section: DataSection, report: Report) -> Mapping[SplitName, ImageS
 
 def open_splits(section: DataSection, report: Report) -> Splits:
     """Open the data set of a section and split it as the section says."""
+    return split_data(section, open_data(section, report), report)
+
+
+def split_data(section: DataSection, sources: Mapping[SplitName, ImageSource], report: Report) -> Splits:
+    """Split an open data set as a section says."""
     return make_splits(
-        open_data(section, report),
+        sources,
         val_fraction=section.val.fraction,
         test_fraction=section.test.fraction,
         seed=section.seed,

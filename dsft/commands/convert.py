@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from dsft.artifact import save_model
+from dsft.artifact.manifest import MANIFEST_FILE
 from dsft.assembly import load_source
 from dsft.assembly.experiment import apply_to_network, example_images, plan_network
 from dsft.choices import Amp, Method, Order, WeightsKind
+from dsft.commands.outputs import require_apart, require_replaceable
 from dsft.devices import resolve_compute
 from dsft.progress import Report, ignore
-from dsft.storage import require_empty, write_json
+from dsft.storage import write_json
 from dsft.surgery import ConversionPlan, ConversionReport, report_costs
 from dsft.surgery.planning import Rank
 
@@ -63,14 +65,15 @@ def run(
         image_size: Side in pixels for which costs are counted; None for what the weights were trained with.
         seed: Seed of the method ``fresh``.
         device: Where the times are measured.
-        overwrite: Replace what ``out`` holds.
+        overwrite: Replace the model folder that ``out`` is.
         report: Receives the progress.
 
     Raises:
-        InputError: The source cannot be loaded, the conversion cannot be done, or ``out`` is not empty.
+        InputError: The source cannot be loaded, the conversion cannot be done, or ``out`` may not be written.
     """
     if out is not None:
-        require_empty(out, overwrite=overwrite)
+        require_replaceable(out, "model folder", (MANIFEST_FILE,), overwrite=overwrite)
+        require_apart(out, (source,))
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     network = load_source(source, model, image_size, report)
     compute.place_module(network.module)

@@ -53,10 +53,11 @@ class ExperimentResult:
     scores: tuple[Score, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as JSON values, without the single layers and epochs."""
+        """Return the result as JSON values, without the single layers and epochs; a dry run has its plan."""
         costs = self.costs.to_dict() if self.costs is not None else None
         return {
             "folder": str(self.folder) if self.folder is not None else None,
+            "plan": self.plan.to_dict() if self.plan is not None and self.fit is None else None,
             "conversion": {key: value for key, value in costs.items() if key != "layers"} if costs else None,
             "best_epoch": self.fit.best_epoch if self.fit is not None else None,
             "weights": self.fit.weights if self.fit is not None else None,
@@ -81,7 +82,7 @@ def run(recipe: Recipe, verb: Verb, *, overwrite: bool, dry_run: bool, report: R
     """
     folder = RunFolder(Path(recipe.output.dir))
     if not dry_run:
-        folder.require_free(overwrite=overwrite)
+        folder.require_free(recipe, overwrite=overwrite)
     experiment = prepare_experiment(recipe, verb, report)
     if dry_run:
         try_experiment(experiment, report)
@@ -91,6 +92,7 @@ def run(recipe: Recipe, verb: Verb, *, overwrite: bool, dry_run: bool, report: R
     costs = _measure_costs(experiment, folder, report)
     scores = [*_score_teacher(experiment, report), *_score_before(experiment, folder, report)]
     fitted = _fit(experiment, folder.path, report)
+    _warn_of_skipped(experiment, report)
     _save(experiment, fitted, folder)
     for name in recipe.evaluate.splits:
         network = "fine-tuned" if verb is Verb.FINETUNE else "trained"
@@ -159,6 +161,13 @@ def _fit(experiment: Experiment, folder: Path, report: Report) -> FitResult:
         converted=experiment.converted,
         report=report,
     )
+
+
+def _warn_of_skipped(experiment: Experiment, report: Report) -> None:
+    """Say how many images training left out; an evaluation counts its own."""
+    if skipped := experiment.loaders.train.skipped:
+        count = f"{len(skipped):,} of {len(experiment.splits.train):,}"
+        report(Warn(f"data: {count} images of the train split cannot be read and were left out, such as {min(skipped)!r}"))
 
 
 def _evaluate(experiment: Experiment, module: nn.Module, name: SplitName, report: Report) -> Evaluation:

@@ -12,12 +12,12 @@ import torch
 
 from dsft.artifact.manifest import installed_versions
 from dsft.assembly import Experiment
+from dsft.commands.outputs import require_apart, require_replaceable
 from dsft.data import Split
-from dsft.errors import OutputError
 from dsft.evaluation import Evaluation, write_evaluation
-from dsft.recipe import dump_recipe
+from dsft.recipe import Recipe, dump_recipe
 from dsft.report import plot_confusion
-from dsft.storage import require_empty, write_json, write_text
+from dsft.storage import write_json, write_text
 from dsft.surgery import ConversionReport
 
 RECIPE_FILE, RUN_FILE = "recipe.yaml", "run.json"
@@ -29,19 +29,16 @@ class RunFolder:
 
     path: Path
 
-    def require_free(self, *, overwrite: bool) -> None:
+    def require_free(self, recipe: Recipe, *, overwrite: bool) -> None:
         """Check that a run may write here; change nothing.
 
         Raises:
-            OutputError: The folder is not empty, and either ``overwrite`` is off or it is no earlier run.
+            OutputError: The folder is not empty, and ``overwrite`` is off, or it is no earlier run, or it holds
+                what the recipe reads.
         """
-        require_empty(self.path, overwrite=overwrite)
-        is_run = all((self.path / name).is_file() for name in (RECIPE_FILE, RUN_FILE))
-        if self.path.is_dir() and any(self.path.iterdir()) and not is_run:
-            raise OutputError(
-                f"output folder {str(self.path)!r}: only an earlier run of dsft is overwritten, found other files "
-                f"(no {RECIPE_FILE} and {RUN_FILE}). Choose another folder with output.dir=FOLDER."
-            )
+        require_replaceable(self.path, "run", (RECIPE_FILE, RUN_FILE), overwrite=overwrite)
+        teacher = recipe.distill.teacher if recipe.distill is not None else None
+        require_apart(self.path, (recipe.model.path, recipe.model.checkpoint, teacher, recipe.data.root))
 
     def open(self, experiment: Experiment) -> None:
         """Remove an earlier run, and write what this one is made of."""

@@ -128,9 +128,7 @@ def test_state_dict_holds_weights_only_and_copies_are_whole() -> None:
 
 
 def test_reads_like_a_convolution_but_no_fuser_takes_it_for_one() -> None:
-    layer = DepthwiseSeparableConv2d(
-        4, 6, (3, 2), [1] * 4, stride=(2, 1), padding=(1, 0), groups=2, bias=False
-    )
+    layer = DepthwiseSeparableConv2d(4, 6, (3, 2), [1] * 4, stride=(2, 1), padding=(1, 0), groups=2, bias=False)
     dense = nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), groups=2, bias=False)
     for attribute in (
         "in_channels",

@@ -24,9 +24,7 @@ def cost_and_error(chosen: list[Offer], ranks: tuple[int, ...]) -> tuple[int, fl
 
 @settings(max_examples=200, deadline=None)
 @given(chosen=st.lists(offers(), min_size=1, max_size=4), share=st.floats(0, 1))
-def test_keeps_the_limit_and_is_as_good_as_every_choice_at_its_price(
-    chosen: list[Offer], share: float
-) -> None:
+def test_keeps_the_limit_and_is_as_good_as_every_choice_at_its_price(chosen: list[Offer], share: float) -> None:
     least = sum(o.least_cost for o in chosen)
     most = sum(o.dense_cost for o in chosen)
     limit = least + int(share * (most - least))

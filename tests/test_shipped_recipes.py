@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torchvision.models import get_model  # type: ignore[attr-defined]
+
+from dsft.artifact import save_model
+from dsft.assembly import Verb
+from dsft.choices import DataSource, ModelSource, WeightsKind
+from dsft.commands import experiment
+from dsft.models import ModelSpec, build_model
+from dsft.models.load import preprocessing_of
+from dsft.recipe import Recipe, load_recipe, shipped_recipes
+
+NAMES = [recipe.name for recipe in shipped_recipes()]
+VERBS = {recipe.name: Verb(recipe.verb) for recipe in shipped_recipes()}
+CLASSES = ("cat", "dog")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("images")
+    for shade, name in enumerate(CLASSES):
+        (root / name).mkdir()
+        for number in range(8):
+            Image.new("RGB", (32, 32), (40 * number, 100 * shade, 7)).save(root / name / f"{number}.png")
+    return root
+
+
+def weights_for(recipe: Recipe, folder: Path) -> list[str]:
+    """Write local weights where a recipe wants a download or an earlier run, and point it there."""
+    model = recipe.model
+    if model.source is ModelSource.DSFT:
+        digits = recipe.data.source is DataSource.DIGITS
+        spec = ModelSpec(ModelSource.TIMM, "resnet18", 10 if digits else 2, 1 if digits else 3)
+        save_model(
+            folder / "model",
+            build_model(spec),
+            spec=spec,
+            preprocessing=preprocessing_of(spec),
+            classes=tuple("0123456789") if digits else CLASSES,
+            plan=None,
+            weights=WeightsKind.RAW,
+            fingerprints={},
+            data=None,
+        )
+        return [f"model.path={(folder / 'model').as_posix()}"]
+    if not model.pretrained:
+        return []
+    name = str(model.name)
+    build = timm.create_model if model.source is ModelSource.TIMM else get_model
+    network: torch.nn.Module = build(name.partition(".")[0])
+    save_file(network.state_dict(), folder / "weights.safetensors")
+    return ["model.pretrained=false", f"model.checkpoint={(folder / 'weights.safetensors').as_posix()}"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_dry_runs(name: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(name)
+    overrides = [*weights_for(recipe, tmp_path), "data.batch_size=2", "data.image_size=32"]
+    if recipe.data.source is not DataSource.DIGITS:
+        data = ["data.source=folder", "data.name=null", "data.download=false", f"data.root={images.as_posix()}"]
+        overrides += data
+    before = sorted(tmp_path.rglob("*"))
+    result = experiment.run(load_recipe(name, overrides), VERBS[name], overwrite=False, dry_run=True)
+    assert (result.plan is not None) == (recipe.convert is not None)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_line_is_the_command(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    has_weights = recipe.model.source is ModelSource.DSFT or recipe.model.pretrained
+    assert (VERBS[name] is Verb.FINETUNE) == has_weights
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("_separable")])
+def test_the_second_step_starts_from_the_first(name: str) -> None:
+    first = load_recipe(name.replace("_separable", "_dense"))
+    second = load_recipe(name)
+    assert second.model.path == f"{first.output.dir}/model"
+    assert second.data == first.data
