@@ -12,7 +12,7 @@ from dsft.artifact.folder import load_model_folder, save_model
 from dsft.choices import WeightsKind
 from dsft.models import identify, preprocessing_of
 from dsft.preprocessing import Preprocessing
-from dsft.surgery import ConversionPlan
+from dsft.surgery import ConversionPlan, apply_plan
 
 
 def save(
@@ -41,7 +41,7 @@ def save(
         OutputError: The folder is not empty and ``overwrite`` is off.
         CheckpointError: The network keeps more than tensors in its state.
     """
-    spec = identify(model)
+    spec = identify(model, lambda plain: plain if plan is None else apply_plan(plain, plan))
     if preprocessing is None and spec is not None:
         preprocessing = preprocessing_of(spec)
     save_model(

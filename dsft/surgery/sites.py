@@ -12,6 +12,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 
 from dsft.choices import Reason
+from dsft.errors import ModelError
 from dsft.measure.example import ExampleInput, batch_size_of, run_example
 
 
@@ -102,6 +103,11 @@ def _record_calls(
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(module, _ConvNd)  # noqa: S101 (it was registered on nothing else)
+        if inputs[0].dim() == len(module.kernel_size) + 1:
+            raise ModelError(
+                f"example_input: images need a batch dimension, found a convolution's input of shape "
+                f"{tuple(inputs[0].shape)}. Give example_input.unsqueeze(0)."
+            )
         calls[module].append((tuple(inputs[0].shape), tuple(output.shape)))
 
     handles = [module.register_forward_hook(record) for module in modules]
