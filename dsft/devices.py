@@ -27,8 +27,8 @@ class Compute:
     channels_last: bool = False
 
     def place(self, images: Tensor) -> Tensor:
-        """Return images ``(batch, channels, height, width)`` on the device, in the memory layout."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        """Return images on the device, and ``(batch, channels, height, width)`` in the memory layout."""
+        layout = torch.channels_last if self.channels_last and images.dim() == 4 else torch.contiguous_format
         return images.to(self.device, non_blocking=True, memory_format=layout)
 
     def place_module(self, module: nn.Module) -> nn.Module:

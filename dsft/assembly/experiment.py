@@ -15,7 +15,7 @@ from dsft.assembly.data import Loaders, load_batches, open_splits
 from dsft.assembly.network import Network, load_network
 from dsft.assembly.settings import fit_settings
 from dsft.assembly.teacher import choose_teacher
-from dsft.choices import Method, ModelSource, Order
+from dsft.choices import Form, Method, ModelSource, Order
 from dsft.data import Splits
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import ConversionError, RecipeError
@@ -24,8 +24,9 @@ from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
 from dsft.recipe import Recipe
 from dsft.surgery import ConversionPlan, apply_plan, plan_conversion
+from dsft.surgery.bids import Rank
 from dsft.surgery.convert import derive_factors
-from dsft.surgery.planning import Rank
+from dsft.surgery.forms import choose_forms
 from dsft.training import FitSettings
 
 
@@ -116,8 +117,10 @@ def plan_network(
     rank: Rank | None,
     method: Method,
     order: Order = Order.AUTO,
+    form: Form = Form.AUTO,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
+    norm_between: bool = False,
 ) -> ConversionPlan:
     """Plan the conversion of a network for the images that it takes; ``auto`` keeps the weights.
 
@@ -138,6 +141,8 @@ def plan_network(
         order=order,
         include=include,
         exclude=exclude,
+        norm_between=norm_between,
+        choose_form=choose_forms(form, compute),
         report=report,
     )
 
@@ -164,8 +169,10 @@ def _convert(network: Network, recipe: Recipe, verb: Verb, compute: Compute, rep
         rank=section.rank,
         method=method,
         order=section.order,
+        form=section.form,
         include=section.include,
         exclude=section.exclude,
+        norm_between=section.norm_between,
     )
     return apply_to_network(network, plan, recipe.train.seed, report)
 

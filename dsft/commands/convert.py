@@ -11,13 +11,13 @@ from dsft.artifact import save_model
 from dsft.artifact.manifest import MANIFEST_FILE
 from dsft.assembly import load_source
 from dsft.assembly.experiment import apply_to_network, example_images, plan_network
-from dsft.choices import Amp, Method, Order, WeightsKind
+from dsft.choices import Amp, Form, Method, Order, WeightsKind
 from dsft.commands.outputs import require_apart, require_replaceable
 from dsft.devices import resolve_compute
 from dsft.progress import Report, ignore
 from dsft.storage import write_json
 from dsft.surgery import ConversionPlan, ConversionReport, report_costs
-from dsft.surgery.planning import Rank
+from dsft.surgery.bids import Rank
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ def run(
     rank: Rank | None = None,
     method: Method = Method.AUTO,
     order: Order = Order.AUTO,
+    form: Form = Form.AUTO,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
     model: str | None = None,
@@ -59,6 +60,7 @@ def run(
         rank: Depthwise kernels of each input channel, or ``full``.
         method: How the weights are derived; ``auto`` keeps them.
         order: Which convolution comes first.
+        form: How an input channel reaches several depthwise kernels.
         include: Patterns of the layers that may be converted.
         exclude: Patterns of the layers that stay dense.
         model: The network that a weights file belongs to, as ``timm/NAME``.
@@ -85,6 +87,7 @@ def run(
         rank=rank,
         method=method,
         order=order,
+        form=form,
         include=include,
         exclude=exclude,
     )

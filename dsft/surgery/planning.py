@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
 
-import numpy as np
-import torch
 from torch import nn
 
-from dsft.choices import Decision, Method, Order, Reason
-from dsft.derive import channel_spectrum
+from dsft.choices import Decision, Form, Method, Order, Reason
 from dsft.errors import ConversionError, did_you_mean
 from dsft.measure import count_macs
 from dsft.measure.example import ExampleInput
-from dsft.progress import Advanced, Finished, Report, Started, ignore
-from dsft.surgery.budget import Offer, spread_ranks
+from dsft.progress import Report, ignore
+from dsft.separable import allowed_forms
+from dsft.surgery.bids import Bid, Rank, collect_bids
+from dsft.surgery.budget import Options, spread_ranks
+from dsft.surgery.forms import FormChoice, first_form
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 from dsft.surgery.sites import Site, find_sites
 
-Rank = int | Literal["full"]
+Bought = tuple[Bid, tuple[int, ...]]
+"""A layer in the order that was chosen for it, and its kernels; none where it stays dense."""
 
 
 def plan_conversion(
@@ -35,6 +34,8 @@ def plan_conversion(
     order: Order = Order.AUTO,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
+    norm_between: bool = False,
+    choose_form: FormChoice = first_form,
     report: Report = ignore,
 ) -> ConversionPlan:
     """Decide what becomes of each convolution of a network.
@@ -43,124 +44,59 @@ def plan_conversion(
         model: The dense network; it is run once and left as it was.
         example_input: What it takes; shapes and costs are those of this input.
         budget: Share of the network's multiply-accumulates that may be left, 0 to 1.
-        rank: Depthwise kernels of each input channel, alike in every layer, or ``full``: as many as make the
-            layer exact. Exactly one of ``budget`` and ``rank`` is given.
+        rank: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), alike in every
+            layer, or ``full``: as many as make the layer exact. Exactly one of ``budget`` and ``rank`` is given.
         method: How the weights will be derived.
-        order: Which convolution comes first; ``auto`` is ``dw_pw``.
+        order: Which convolution comes first; ``auto`` is for each layer the one that loses less at its price under
+            a budget, and ``dw_pw`` where the rank is given.
         include: Patterns of the layers that may be converted.
         exclude: Patterns of the layers that stay dense.
+        norm_between: Put a norm and an activation between the two convolutions; with the method ``fresh`` only.
+        choose_form: Chooses the form of layers with several kernels for an input channel.
         report: Receives the progress over the layers.
 
     Raises:
-        ConversionError: Neither or both of ``budget`` and ``rank``, a pattern without a layer, no layer that
-            can be converted, a budget that cannot be met, or a weight that is not finite.
+        ConversionError: Neither or both of ``budget`` and ``rank``, ``norm_between`` with weights that are kept, a
+            pattern without a layer, no layer that can be converted, a budget that cannot be met, or a weight that
+            is not finite.
     """
     _check_target(budget, rank)
+    _check_norm(method, norm_between=norm_between)
     sites = find_sites(model, example_input)
     _check_patterns([*include, *exclude], sites)
     obstacles = [site.obstacle or _pattern_obstacle(site, include, exclude) for site in sites]
     eligible = [site for site, obstacle in zip(sites, obstacles, strict=True) if obstacle is None]
     if not eligible:
         raise ConversionError(_nothing_eligible(sites, obstacles))
-    bids = _bid_for_all(eligible, report)
+    bids = collect_bids(eligible, _orders(order, budget), report)
     total = count_macs(model, example_input)
-    ranks = _alike(bids, rank) if budget is None else _within_budget(bids, total, budget)
-    first = Order.DW_PW if order is Order.AUTO else order
-    chosen = {bid.site.name: (bid, kernels) for bid, kernels in zip(bids, ranks, strict=True)}
+    bought = _alike(bids, rank) if rank is not None else _within_budget(bids, total, budget or 1.0)
+    chosen = {bid.site.name: (bid, kernels) for bid, kernels in bought if kernels}
+    reason = Reason.RANK if budget is None else Reason.BUDGET
     layers = tuple(
-        _converted_layer(*chosen[site.name], method, first, Reason.RANK if budget is None else Reason.BUDGET)
-        if site.name in chosen and chosen[site.name][1]
+        _converted_layer(*chosen[site.name], method, reason, choose_form, norm_between=norm_between)
+        if site.name in chosen
         else _kept_layer(site, obstacle or Reason.NOT_CHEAPER)
         for site, obstacle in zip(sites, obstacles, strict=True)
     )
     saved = sum(layer.macs_before - layer.macs_after for layer in layers)
-    return ConversionPlan(method, layers, total, total - saved)
+    return ConversionPlan(method, layers, total, total - saved, norm_between)
 
 
-@dataclass(frozen=True)
-class _Bid:
-    """A layer with its singular values in the order in which its kernels are bought.
-
-    Attributes:
-        site: The layer.
-        energies: Squared singular values of each group, descending, ``(groups, kernels)``.
-        channels: The input channel (within the group) of each of them, ``(groups, kernels)``.
-        full_rank: Kernels of one channel that make it exact.
-    """
-
-    site: Site
-    energies: torch.Tensor
-    channels: torch.Tensor
-    full_rank: int
-
-    @property
-    def offer(self) -> Offer:
-        """What the layer may become; its error is relative to its own weight (METHODS 2.2, lambda)."""
-        energy = float(self.energies.sum())
-        gains = self.energies.sum(0).numpy() / (energy or 1.0)
-        return Offer(np.asarray(gains, dtype=np.float64), self.macs_of(self.site.module.groups), self.site.macs)
-
-    def macs_of(self, kernels: int) -> int:
-        """Return the multiply-accumulates of the separable layer with so many depthwise kernels in all."""
-        module = self.site.module
-        per_kernel = math.prod(module.kernel_size) + module.out_channels // module.groups
-        return self.site.positions * kernels * per_kernel
-
-    def kernels_at(self, ranks: int) -> tuple[int, ...]:
-        """Return the kernels of each input channel when the ``ranks`` strongest of each group are kept."""
-        width = self.site.module.in_channels // self.site.module.groups
-        counts = [torch.bincount(row[:ranks], minlength=width) for row in self.channels]
-        return tuple(torch.cat(counts).tolist()) if ranks else ()
-
-    def kernels_at_rank(self, rank: Rank | None) -> tuple[int, ...]:
-        """Return ``rank`` kernels for each input channel, or as many as make the layer exact."""
-        limit = self.full_rank
-        return (min(rank, limit) if isinstance(rank, int) else limit,) * self.site.module.in_channels
-
-    def relative_error(self, kernels: Sequence[int]) -> float:
-        """Return the relative Frobenius error of the kernel that is left."""
-        groups, total = self.site.module.groups, float(self.energies.sum())
-        wanted = torch.tensor(kernels).reshape(groups, -1)
-        kept = 0.0
-        for row, channels, limits in zip(self.energies, self.channels, wanted, strict=True):
-            # The rank of an entry is how often its channel came before; energies of a channel descend.
-            seen = (channels.unsqueeze(0) == channels.unsqueeze(1)).tril(-1).sum(1)
-            kept += float(row[seen < limits[channels]].sum())
-        return math.sqrt(max(1 - kept / total, 0.0)) if total else 0.0
+def _orders(order: Order, budget: float | None) -> tuple[Order, ...]:
+    if order is not Order.AUTO:
+        return (order,)
+    return (Order.DW_PW,) if budget is None else (Order.DW_PW, Order.PW_DW)
 
 
-def _bid_for_all(sites: Sequence[Site], report: Report) -> list[_Bid]:
-    task = "decomposing"
-    report(Started(task, len(sites), "layers"))
-    bids = []
-    for done, site in enumerate(sites, start=1):
-        bids.append(_bid(site))
-        report(Advanced(task, done))
-    report(Finished(task))
-    return bids
+def _alike(bids: Sequence[tuple[Bid, ...]], rank: Rank) -> list[Bought]:
+    return [(bid, bid.kernels_at_rank(rank)) for bid, *_ in bids]
 
 
-def _bid(site: Site) -> _Bid:
-    module = site.module
-    try:
-        energies = channel_spectrum(module.weight, module.groups).energies
-    except ConversionError as error:
-        raise ConversionError(f"layer {site.name!r}: {error}") from error
-    rank = energies.shape[1]
-    per_group = energies.reshape(module.groups, -1)
-    # Stable, so that of equal values the lower rank comes first and a channel's kernels stay a prefix.
-    ordered, order = per_group.sort(dim=1, descending=True, stable=True)
-    return _Bid(site, ordered, order // rank, rank)
-
-
-def _alike(bids: Sequence[_Bid], rank: Rank | None) -> list[tuple[int, ...]]:
-    return [bid.kernels_at_rank(rank) for bid in bids]
-
-
-def _within_budget(bids: Sequence[_Bid], total: int, budget: float) -> list[tuple[int, ...]]:
-    offers = [bid.offer for bid in bids]
-    fixed = total - sum(offer.dense_cost for offer in offers)
-    least = fixed + sum(offer.least_cost for offer in offers)
+def _within_budget(bids: Sequence[tuple[Bid, ...]], total: int, budget: float) -> list[Bought]:
+    layers = [Options(orders[0].site.macs, tuple(bid.offer for bid in orders)) for orders in bids]
+    fixed = total - sum(options.dense_cost for options in layers)
+    least = fixed + sum(options.least_cost for options in layers)
     limit = math.floor(budget * total)
     if limit < least:
         # Rounded up, so that the fraction which the message names can be met.
@@ -169,27 +105,49 @@ def _within_budget(bids: Sequence[_Bid], total: int, budget: float) -> list[tupl
             f"budget macs={budget:g}: cannot be met: the smallest that this network allows is {smallest:g} "
             f"({len(bids)} of its convolutions can be converted). Ask for more, or exclude fewer layers."
         )
-    ranks = spread_ranks(offers, limit - fixed)
-    return [bid.kernels_at(count) for bid, count in zip(bids, ranks, strict=True)]
+    choices = spread_ranks(layers, limit - fixed)
+    chosen = [(orders[choice.offer], choice.ranks) for orders, choice in zip(bids, choices, strict=True)]
+    return [(bid, bid.kernels_at(ranks)) for bid, ranks in chosen]
 
 
-def _converted_layer(bid: _Bid, kernels: tuple[int, ...], method: Method, order: Order, reason: Reason) -> LayerPlan:
-    site = bid.site
+def _converted_layer(
+    bid: Bid,
+    kernels: tuple[int, ...],
+    method: Method,
+    reason: Reason,
+    choose_form: FormChoice,
+    *,
+    norm_between: bool,
+) -> LayerPlan:
+    site, module = bid.site, bid.site.module
+    forms = allowed_forms(kernels, module.groups, bid.order, transposed=module.transposed, norm_between=norm_between)
+    form: Form | None = forms[0] if forms else None
+    if len(forms) > 1:
+        form = choose_form(site, kernels, forms)
     return LayerPlan(
         name=site.name,
         aliases=site.aliases,
         decision=Decision.CONVERTED,
         reason=reason,
-        order=order,
+        order=bid.order,
         kernels=kernels,
         macs_before=site.macs,
-        macs_after=bid.macs_of(sum(kernels)),
+        macs_after=sum(kernels) * site.macs_of_kernel(bid.order),
         relative_error=None if method is Method.FRESH else bid.relative_error(kernels),
+        form=form,
     )
 
 
 def _kept_layer(site: Site, reason: Reason) -> LayerPlan:
     return LayerPlan(site.name, site.aliases, Decision.KEPT, reason, None, (), site.macs, site.macs, None)
+
+
+def _check_norm(method: Method, *, norm_between: bool) -> None:
+    if norm_between and method is not Method.FRESH:
+        raise ConversionError(
+            f"norm_between: goes with method fresh only, found {str(method)!r}: weights that are kept would mean "
+            f"something else behind a norm and an activation. Set method=fresh, or leave norm_between out."
+        )
 
 
 def _check_target(budget: float | None, rank: Rank | None) -> None:

@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dsft.separable import DepthwiseSeparableConv2d
-from dsft.separable.conv2d import PaddingMode, kernel_channels
+from dsft.separable.base import PaddingMode
+from dsft.separable.kernels import kernel_channels
 
 SIDES = st.tuples(st.integers(1, 4), st.integers(1, 4))
 STEPS = st.tuples(st.integers(1, 3), st.integers(1, 3))
