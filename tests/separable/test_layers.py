@@ -2,56 +2,147 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dsft.separable import DepthwiseSeparableConv2d
-from dsft.separable.base import PaddingMode
-from dsft.separable.kernels import kernel_channels
+from dsft.choices import Form, Order
+from dsft.errors import ConversionError
+from dsft.separable import (
+    SEPARABLE_CLASSES,
+    DepthwiseSeparableConv,
+    DepthwiseSeparableConv1d,
+    DepthwiseSeparableConv2d,
+    DepthwiseSeparableConv3d,
+    DepthwiseSeparableConvTranspose2d,
+    allowed_forms,
+)
 
-SIDES = st.tuples(st.integers(1, 4), st.integers(1, 4))
-STEPS = st.tuples(st.integers(1, 3), st.integers(1, 3))
+MODES = ["zeros", "reflect", "replicate", "circular"]
+SIZES = {1: (17,), 2: (14, 13), 3: (8, 7, 9)}
+
+
+def tuples(draw: st.DrawFn, dimensions: int, low: int, high: int) -> tuple[int, ...]:
+    return draw(st.tuples(*[st.integers(low, high)] * dimensions))
 
 
 @st.composite
-def layers(draw: st.DrawFn) -> DepthwiseSeparableConv2d:
+def geometries(draw: st.DrawFn, kind: type[DepthwiseSeparableConv]) -> dict[str, Any]:
+    """Draw what a dense and a separable layer have in common."""
+    n, most = kind.dimensions, 2 if kind.dimensions == 3 else 3
     groups = draw(st.integers(1, 3))
-    per_group = draw(st.integers(1, 3))
-    block = draw(st.lists(st.integers(0, 3), min_size=per_group, max_size=per_group).filter(any))
-    rows = [draw(st.permutations(block)) for _ in range(groups)]
-    is_same = draw(st.booleans())
-    mode: PaddingMode = draw(st.sampled_from(["zeros", "reflect", "replicate", "circular"]))
-    return DepthwiseSeparableConv2d(
-        groups * per_group,
-        groups * draw(st.integers(1, 3)),
-        draw(SIDES),
-        [count for row in rows for count in row],
-        stride=(1, 1) if is_same else draw(STEPS),
-        padding="same" if is_same else draw(st.tuples(st.integers(0, 2), st.integers(0, 2))),
-        dilation=draw(STEPS),
-        groups=groups,
-        bias=draw(st.booleans()),
-        padding_mode=mode,
-        dtype=torch.float64,
-    )
+    geometry = {
+        "in_channels": groups * draw(st.integers(1, 3)),
+        "out_channels": groups * draw(st.integers(1, 3)),
+        "kernel_size": tuples(draw, n, 1, most + 1),
+        "dilation": tuples(draw, n, 1, most - 1),
+        "groups": groups,
+        "bias": draw(st.booleans()),
+    }
+    if kind.transposed:
+        stride = tuples(draw, n, 1, 3)
+        shift = tuple(draw(st.integers(0, step - 1)) for step in stride)
+        return {**geometry, "stride": stride, "padding": tuples(draw, n, 0, 1), "output_padding": shift}
+    if draw(st.booleans()):
+        padding: dict[str, Any] = {"padding": "same"}
+    else:
+        padding = {"padding": tuples(draw, n, 0, 2), "stride": tuples(draw, n, 1, most)}
+    return {**geometry, **padding, "padding_mode": draw(st.sampled_from(MODES))}
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> DepthwiseSeparableConv:
+    kind = draw(st.sampled_from(list(SEPARABLE_CLASSES.values())))
+    geometry = draw(geometries(kind))
+    order = draw(st.sampled_from([Order.DW_PW, Order.PW_DW]))
+    groups = geometry["groups"]
+    width = geometry["in_channels" if order is Order.DW_PW else "out_channels"] // groups
+    least = 0 if order is Order.DW_PW else 1
+    block = draw(st.lists(st.integers(least, 3), min_size=width, max_size=width).filter(any))
+    kernels = [count for _ in range(groups) for count in draw(st.permutations(block))]
+    forms = allowed_forms(kernels, groups, order, transposed=kind.transposed)
+    form = draw(st.sampled_from([None, *forms]))
+    layer = kind(**geometry, kernels=kernels, order=order, form=form, dtype=torch.float64)
+    if layer.bias is not None:
+        nn.init.normal_(layer.bias)
+    return layer
+
+
+def images_for(layer: DepthwiseSeparableConv) -> Tensor:
+    return torch.randn(2, layer.in_channels, *SIZES[layer.dimensions], dtype=torch.float64)
 
 
 # torch says that it pads by hand where an even kernel needs one more on one side.
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(layer=layers())
-def test_equals_the_dense_convolution_of_its_composed_kernel(layer: DepthwiseSeparableConv2d) -> None:
-    images = torch.randn(2, layer.in_channels, 14, 13, dtype=torch.float64)
-    dense = layer.merge()
-    assert dense.weight.shape == (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
+def test_equals_the_dense_convolution_of_its_composed_kernel(layer: DepthwiseSeparableConv) -> None:
+    images = images_for(layer)
+    dense: Any = layer.merge()
+    assert type(dense) is layer.dense_class
+    assert layer.weight.shape == dense.weight.shape
     torch.testing.assert_close(layer(images), dense(images))
+    torch.testing.assert_close(layer(images[0]), dense(images[0]))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@settings(max_examples=100, deadline=None)
+@given(layer=layers(), data=st.data())
+def test_every_form_of_a_layer_computes_the_same(layer: DepthwiseSeparableConv, data: st.DataObject) -> None:
+    forms = allowed_forms(layer.kernels, layer.groups, layer.order, transposed=layer.transposed)
+    if not forms:
+        assert layer.form is None
+        return
+    images = images_for(layer)
+    twin = layer.in_form(data.draw(st.sampled_from(forms)))
+    torch.testing.assert_close(twin(images), layer(images))
+    for mine, its in zip(layer.factors(), twin.factors(), strict=True):
+        assert torch.equal(mine, its)
+
+
+def test_the_forms_that_a_layer_can_take() -> None:
+    equal = (Form.CONCATENATE, Form.GATHER, Form.MULTIPLIER, Form.PASSES)
+    assert allowed_forms([2, 2], 1, Order.DW_PW) == allowed_forms([3, 3], 2, Order.DW_PW) == equal
+    assert allowed_forms([2, 1], 1, Order.DW_PW) == allowed_forms([0, 1], 1, Order.DW_PW) == (Form.GATHER, Form.PASSES)
+    # The ranks of the two groups are not alike, so no pass is a grouped convolution.
+    assert allowed_forms([2, 1, 0, 3], 2, Order.DW_PW) == (Form.GATHER,)
+    assert allowed_forms([2, 2], 1, Order.DW_PW, transposed=True) == equal[:2]
+    assert allowed_forms([2, 2], 1, Order.DW_PW, norm_between=True) == equal[:3]
+    assert allowed_forms([1, 1], 1, Order.DW_PW) == allowed_forms([2, 2], 1, Order.PW_DW) == ()
+    with pytest.raises(ValueError, match=r"form: one of \['gather', 'passes'\] is possible here, found 'multiplier'"):
+        DepthwiseSeparableConv2d(2, 2, (3, 3), [2, 1], form=Form.MULTIPLIER)
+
+
+def test_a_transposed_layer_takes_the_output_size_that_torch_takes() -> None:
+    for order in (Order.DW_PW, Order.PW_DW):
+        layer = DepthwiseSeparableConvTranspose2d(
+            3, 4, 3, [2] * (3 if order is Order.DW_PW else 4), order=order, stride=2
+        )
+        dense = layer.merge()
+        images = torch.randn(1, 3, 5, 5)
+        assert layer(images, output_size=[12, 11]).shape == (1, 4, 12, 11)
+        torch.testing.assert_close(layer(images, output_size=[12, 11]), dense(images, output_size=[12, 11]))
+
+
+@pytest.mark.parametrize("order", [Order.DW_PW, Order.PW_DW])
+@pytest.mark.parametrize("kind", SEPARABLE_CLASSES.values())
+def test_a_norm_between_is_applied_and_refuses_to_be_merged(kind: type[DepthwiseSeparableConv], order: Order) -> None:
+    layer = kind(4, 4, 3, [2] * 4, order=order, norm_between=True, dtype=torch.float64)
+    images = images_for(layer)
+    first, second = (layer.depthwise, layer.pointwise) if order is Order.DW_PW else (layer.pointwise, layer.depthwise)
+    spread = torch.cat([images, images], 1) if order is Order.DW_PW else images
+    between = layer.between[0](first(spread)).relu()
+    expected = second(between) if order is Order.DW_PW else layer.sum(second(between))
+    torch.testing.assert_close(layer(images), expected)
+    for read in (layer.merge, lambda: layer.weight):
+        with pytest.raises(ConversionError, match="a BatchNorm and a ReLU stand between"):
+            read()
 
 
 def test_weight_is_the_sum_of_products_written_out() -> None:
@@ -64,15 +155,15 @@ def test_weight_is_the_sum_of_products_written_out() -> None:
     torch.testing.assert_close(layer.weight.as_subclass(torch.Tensor), expected)
 
 
-def test_kernels_are_sorted_by_group_then_rank_then_channel() -> None:
-    assert kernel_channels([2, 1, 0, 3], 4, 2) == [0, 1, 0, 3, 3, 3]
-    assert kernel_channels([2, 2], 2, 1) == [0, 1, 0, 1]
-
-
 @pytest.mark.parametrize("kernels", [[1, 1], [1, 1, 1, -1], [0, 0, 1, 1], [2, 0, 1, 0]])
 def test_kernels_that_do_not_fit_are_refused(kernels: list[int]) -> None:
     with pytest.raises(ValueError, match="kernels: "):
         DepthwiseSeparableConv2d(4, 4, (3, 3), kernels, groups=2)
+
+
+def test_an_output_without_kernels_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1 is needed for each of 3 channels"):
+        DepthwiseSeparableConv2d(4, 3, (3, 3), [2, 0, 1], order=Order.PW_DW)
 
 
 @pytest.mark.parametrize(
@@ -149,10 +240,46 @@ def test_reads_like_a_convolution_but_no_fuser_takes_it_for_one() -> None:
         fuse_conv_bn_eval(layer.eval(), nn.BatchNorm2d(6).eval())  # type: ignore[type-var]
 
 
-def test_exports_and_compiles_to_plain_operators() -> None:
-    layer = DepthwiseSeparableConv2d(3, 4, (3, 3), [2, 1, 1]).eval()
-    images = torch.randn(1, 3, 8, 8)
-    program = torch.export.export(layer, (images,))
+def export(layer: nn.Module, images: Tensor) -> set[str]:
+    """Export a layer, check the program, and return the operators in it."""
+    program = torch.export.export(layer.eval(), (images,))
     torch.testing.assert_close(program.module()(images), layer(images))
-    names = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
-    assert names == {"aten.index_select.default", "aten.conv2d.default"}
+    return {str(node.target).split(".")[1] for node in program.graph.nodes if node.op == "call_function"}
+
+
+@pytest.mark.parametrize(
+    ("kernels", "form", "operators"),
+    [
+        ([1, 1, 1], None, set()),
+        ([2, 1, 1], Form.GATHER, {"index_select"}),
+        ([2, 2, 2], Form.CONCATENATE, {"cat"}),
+        ([2, 2, 2], Form.MULTIPLIER, set()),
+        ([2, 2, 2], Form.PASSES, {"add", "slice", "reshape", "flatten"}),
+        ([2, 1, 1], Form.PASSES, {"add", "slice", "reshape", "flatten", "index_select"}),
+    ],
+)
+def test_every_form_exports_to_plain_operators(kernels: Sequence[int], form: Form | None, operators: set[str]) -> None:
+    layer = DepthwiseSeparableConv2d(3, 4, (3, 3), kernels, form=form)
+    assert export(layer, torch.randn(1, 3, 8, 8)) == operators | {"conv2d"}
+
+
+@pytest.mark.parametrize(
+    ("kernels", "groups", "operators"),
+    [
+        ([1, 1, 1, 1], 2, set()),
+        ([2, 2, 2, 2], 1, {"narrow", "add"}),
+        ([3, 2, 2, 1], 1, {"narrow", "add", "cat"}),
+        ([1, 2, 2, 1], 2, {"narrow", "add", "cat", "index_select"}),
+    ],
+)
+def test_the_sum_of_pw_dw_exports_to_plain_operators(kernels: Sequence[int], groups: int, operators: set[str]) -> None:
+    layer = DepthwiseSeparableConv2d(4, 4, (3, 3), kernels, order=Order.PW_DW, groups=groups, bias=False)
+    assert export(layer, torch.randn(1, 4, 8, 8)) == operators | {"conv2d"}
+
+
+@pytest.mark.parametrize("kind", [DepthwiseSeparableConv1d, DepthwiseSeparableConv3d])
+@pytest.mark.parametrize("order", [Order.DW_PW, Order.PW_DW])
+def test_other_dimensions_export_too(kind: type[DepthwiseSeparableConv], order: Order) -> None:
+    layer = kind(3, 3, 3, [2, 2, 2], order=order)
+    operators = export(layer, torch.randn(1, 3, *SIZES[kind.dimensions]))
+    assert operators <= {f"conv{kind.dimensions}d", "cat", "narrow", "add", "reshape"}
