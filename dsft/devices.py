@@ -43,6 +43,13 @@ class Compute:
         return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None)
 
 
+def layout_of(kernel: Tensor) -> torch.memory_format:
+    """Return the memory layout of a convolution's kernel; contiguous where it fits several."""
+    layouts = (torch.channels_last, torch.channels_last_3d)
+    fitting = (layout for layout in layouts if kernel.is_contiguous(memory_format=layout))
+    return torch.contiguous_format if kernel.is_contiguous() else next(fitting, torch.contiguous_format)
+
+
 def resolve_compute(device: str, amp: Amp, channels_last: bool) -> Compute:
     """Turn a recipe's words into a :class:`Compute` that exists on this machine.
 

@@ -101,9 +101,9 @@ class DepthwiseSeparableConv(nn.Module):
         self.form = self._choose_form(form)
         self._storage = storage_order(self.kernels, groups, order, self.form)
         # Follows from `kernels`, so it moves with the module and stays out of the state dict.
-        stored = torch.tensor([channels[place] for place in self._storage], device=device)
-        self.register_buffer("channels", stored, persistent=False)
-        self._build(bias, device=device, dtype=dtype)
+        stored = [channels[place] for place in self._storage]
+        self.register_buffer("channels", torch.tensor(stored, device=device), persistent=False)
+        self._build(stored, bias, device=device, dtype=dtype)
 
     def _sizes(self, size: int | tuple[int, ...]) -> tuple[int, ...]:
         return (size,) * self.dimensions if isinstance(size, int) else tuple(size)
@@ -118,9 +118,9 @@ class DepthwiseSeparableConv(nn.Module):
             raise ValueError(f"form: one of {[str(each) for each in forms]} is possible here, found {str(form)!r}")
         return form
 
-    def _build(self, bias: bool, **options: Any) -> None:
+    def _build(self, channels: Sequence[int], bias: bool, **options: Any) -> None:
         """Build the two convolutions, what stands between, and the sum that ``pw_dw`` ends with."""
-        total, is_first = len(self.channels), self.order is Order.DW_PW
+        total, is_first = len(channels), self.order is Order.DW_PW
         is_summed = not is_first and set(self.kernels) != {1}
         shifts = {"output_padding": self.output_padding} if self.transposed else {}
         inputs = self.in_channels if self.form is Form.MULTIPLIER else total
@@ -145,29 +145,27 @@ class DepthwiseSeparableConv(nn.Module):
         self.between = nn.Sequential(*between)
         self.sum: nn.Module = nn.Identity()
         if is_summed:
-            self.sum = KernelSum(self.kernels, self.channels.tolist(), self.dimensions, bias=bias, **options)
+            self.sum = KernelSum(self.kernels, channels, self.dimensions, bias=bias, **options)
 
-    def forward(self, images: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Convolve ``(batch, in_channels, *size)`` or an unbatched ``(in_channels, *size)``.
+    def forward(self, images: Tensor) -> Tensor:
+        """Convolve ``(batch, in_channels, *size)`` or an unbatched ``(in_channels, *size)``."""
+        return self._convolve(images)
 
-        Args:
-            images: The input.
-            output_size: The wanted size of a transposed convolution's output, as torch takes it.
-        """
-        wanted = {} if output_size is None else {"output_size": output_size}
+    def _convolve(self, images: Tensor, **wanted: Any) -> Tensor:
+        """Run the layer; ``wanted`` is what the depthwise convolution takes beside its input."""
         output: Tensor
         if self.order is Order.PW_DW:
             output = self.sum(self.depthwise(self.between(self.pointwise(images)), **wanted))
         elif self.form is Form.PASSES:
             bounds = pass_bounds(self.kernels, self.groups)
-            output = run_passes(images, self.depthwise, self.pointwise, self.channels, bounds)
+            output = run_passes(images, self.in_channels, self.depthwise, self.pointwise, self.channels, bounds)
         else:
             output = self.pointwise(self.between(self.depthwise(self._spread(images), **wanted)))
         return output
 
     def _spread(self, images: Tensor) -> Tensor:
         """Repeat each input channel once for every depthwise kernel that reads it."""
-        axis = images.dim() - 1 - self.dimensions
+        axis = -1 - self.dimensions
         if self.form is None or self.form is Form.MULTIPLIER:
             return images
         if self.form is Form.GATHER:

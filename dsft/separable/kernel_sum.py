@@ -58,7 +58,7 @@ class KernelSum(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Sum ``(..., kernels, *size)`` to ``(..., out_channels, *size)``."""
-        axis = maps.dim() - 1 - self.dimensions
+        axis = -1 - self.dimensions
         if self.before is not None:
             maps = maps.index_select(axis, self.before)
         sums = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from dsft.separable.base import DepthwiseSeparableConv
@@ -39,6 +39,10 @@ class DepthwiseSeparableConvTranspose2d(DepthwiseSeparableConv):
     dimensions = 2
     dense_class = nn.ConvTranspose2d
     transposed = True
+
+    def forward(self, images: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Convolve ``(batch, in_channels, height, width)``, or unbatched, to ``output_size`` as torch takes it."""
+        return self._convolve(images, output_size=output_size)
 
 
 SEPARABLE_CLASSES: dict[type[_ConvNd], type[DepthwiseSeparableConv]] = {

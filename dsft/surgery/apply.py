@@ -10,6 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from dsft.choices import Order
 from dsft.derive import Factors
+from dsft.devices import layout_of
 from dsft.errors import ConversionError
 from dsft.separable import SEPARABLE_CLASSES, DepthwiseSeparableConv
 from dsft.surgery.plan import ConversionPlan, LayerPlan
@@ -57,14 +58,9 @@ def _separable_layer(
         parameter.requires_grad_(dense.weight.requires_grad)
     # The bias is the same quantity before and after, so the parameter itself moves over.
     layer.last.bias = dense.bias
-    for layout in (torch.channels_last, torch.channels_last_3d):
-        if _is_laid_out(dense.weight, layout):
-            layer.to(memory_format=layout)
+    if (layout := layout_of(dense.weight)) is not torch.contiguous_format:
+        layer.to(memory_format=layout)
     return layer
-
-
-def _is_laid_out(weight: torch.Tensor, layout: torch.memory_format) -> bool:
-    return weight.is_contiguous(memory_format=layout) and not weight.is_contiguous()
 
 
 def _convolution(model: nn.Module, planned: LayerPlan) -> _ConvNd:

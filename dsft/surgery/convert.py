@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from dsft.choices import Form, Method, Order
 from dsft.derive import DERIVATIONS, Factors
-from dsft.devices import Compute
+from dsft.devices import Compute, layout_of
 from dsft.errors import ConversionError, did_you_mean
 from dsft.measure.example import ExampleInput
 from dsft.progress import Advanced, Finished, Report, Started, ignore
@@ -140,9 +140,7 @@ def _compute_of(model: nn.Module) -> Compute:
     """Return the device that a network is on and the layout that its kernels are in."""
     parameters = list(model.parameters())
     device = parameters[0].device if parameters else torch.device("cpu")
-    layout = torch.channels_last
-    laid_out = (each.is_contiguous(memory_format=layout) and not each.is_contiguous() for each in parameters)
-    return Compute(device, channels_last=any(laid_out))
+    return Compute(device, channels_last=any(layout_of(each) is torch.channels_last for each in parameters))
 
 
 def _macs_share(budget: Mapping[str, float] | None) -> float | None:

@@ -263,6 +263,20 @@ def test_every_form_exports_to_plain_operators(kernels: Sequence[int], form: For
     assert export(layer, torch.randn(1, 3, 8, 8)) == operators | {"conv2d"}
 
 
+@settings(max_examples=50, deadline=None)
+@given(layer=layers())
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_layers_can_be_traced_symbolically(layer: DepthwiseSeparableConv) -> None:
+    images = images_for(layer)
+    torch.testing.assert_close(torch.fx.symbolic_trace(layer)(images), layer(images))
+
+
+@pytest.mark.parametrize("order", [Order.DW_PW, Order.PW_DW])
+def test_layers_can_be_built_without_memory(order: Order) -> None:
+    layer = DepthwiseSeparableConv2d(4, 4, 3, [2, 1, 1, 3], order=order, device=torch.device("meta"))
+    assert layer(torch.empty(1, 4, 8, 8, device="meta")).shape == (1, 4, 6, 6)
+
+
 @pytest.mark.parametrize(
     ("kernels", "groups", "operators"),
     [

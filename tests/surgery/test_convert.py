@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model
+from torchvision.models import get_model  # type: ignore[attr-defined]
 
 from dsft.errors import ConversionError
 from dsft.measure import run_example
