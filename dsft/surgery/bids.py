@@ -49,6 +49,11 @@ class Bid:
         least = 1 if self.order is Order.DW_PW else self.site.channels_of(self.order) // groups
         return Offer(np.asarray(gains, dtype=np.float64), groups * self.site.macs_of_kernel(self.order), least)
 
+    @property
+    def least_macs(self) -> int:
+        """The fewest multiply-accumulates that the separable layer can have."""
+        return self.offer.least_ranks * self.offer.rank_cost
+
     def kernels_at(self, ranks: int) -> tuple[int, ...]:
         """Return the kernels of each channel when the first ``ranks`` of each group are bought."""
         width = self.site.channels_of(self.order) // self.site.module.groups

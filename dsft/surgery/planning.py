@@ -72,11 +72,12 @@ def plan_conversion(
     total = count_macs(model, example_input)
     bought = _alike(bids, rank) if rank is not None else _within_budget(bids, total, budget or 1.0)
     chosen = {bid.site.name: (bid, kernels) for bid, kernels in bought if kernels}
+    savers = {bid.site.name for orders in bids for bid in orders if bid.least_macs < bid.site.macs}
     reason = Reason.RANK if budget is None else Reason.BUDGET
     layers = tuple(
         _converted_layer(*chosen[site.name], method, reason, choose_form, norm_between=norm_between)
         if site.name in chosen
-        else _kept_layer(site, obstacle or Reason.NOT_CHEAPER)
+        else _kept_layer(site, obstacle or (Reason.BUDGET if site.name in savers else Reason.NOT_CHEAPER))
         for site, obstacle in zip(sites, obstacles, strict=True)
     )
     saved = sum(layer.macs_before - layer.macs_after for layer in layers)

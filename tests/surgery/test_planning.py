@@ -77,6 +77,16 @@ def rank_one_kernel(order: Order) -> Tensor:
     return products.reshape(32, 32, 3, 3)
 
 
+def test_the_reason_tells_a_choice_from_what_cannot_be_cheaper() -> None:
+    conv = nn.Conv2d(32, 32, 3, padding=1)
+    (kept,) = plan_conversion(conv, torch.randn(1, 32, 8, 8), budget=1.0).layers
+    assert (kept.decision, kept.reason) == (Decision.KEPT, Reason.BUDGET)
+    # Each of 8 outputs needs a kernel, and its pointwise convolution is paid at all 64 positions.
+    wide = nn.Sequential(conv, nn.Conv2d(32, 2, 1), nn.Conv2d(2, 8, (2, 1), stride=2))
+    layers = plan_conversion(wide, torch.randn(1, 32, 8, 8), budget=0.9, order=Order.PW_DW).layers
+    assert (layers[-1].decision, layers[-1].reason) == (Decision.KEPT, Reason.NOT_CHEAPER)
+
+
 def test_more_orders_never_lose_more() -> None:
     model = redraw(Residual(16))
 
