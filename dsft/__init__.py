@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dsft.artifact.own_network import load, save
-    from dsft.separable import DepthwiseSeparableConv2d
+    from dsft.separable import (
+        DepthwiseSeparableConv1d,
+        DepthwiseSeparableConv2d,
+        DepthwiseSeparableConv3d,
+        DepthwiseSeparableConvTranspose2d,
+    )
     from dsft.surgery import Conversion, ConversionPlan, apply_plan, convert, plan_conversion
 
 _HOMES = {
     "Conversion": "dsft.surgery",
     "ConversionPlan": "dsft.surgery",
+    "DepthwiseSeparableConv1d": "dsft.separable",
     "DepthwiseSeparableConv2d": "dsft.separable",
+    "DepthwiseSeparableConv3d": "dsft.separable",
+    "DepthwiseSeparableConvTranspose2d": "dsft.separable",
     "apply_plan": "dsft.surgery",
     "convert": "dsft.surgery",
     "load": "dsft.artifact.own_network",
@@ -27,7 +35,10 @@ _HOMES = {
 __all__ = [
     "Conversion",
     "ConversionPlan",
+    "DepthwiseSeparableConv1d",
     "DepthwiseSeparableConv2d",
+    "DepthwiseSeparableConv3d",
+    "DepthwiseSeparableConvTranspose2d",
     "apply_plan",
     "convert",
     "load",

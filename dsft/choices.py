@@ -49,6 +49,17 @@ class Order(StrEnum):
 
     AUTO = "auto"
     DW_PW = "dw_pw"
+    PW_DW = "pw_dw"
+
+
+class Form(StrEnum):
+    """How an input channel reaches several depthwise kernels (order ``dw_pw``)."""
+
+    AUTO = "auto"
+    MULTIPLIER = "multiplier"
+    CONCATENATE = "concatenate"
+    GATHER = "gather"
+    PASSES = "passes"
 
 
 class Decision(StrEnum):
@@ -68,7 +79,7 @@ class Reason(StrEnum):
     NOT_RUN = "not run by the example input"
     ONE_POSITION = "kernel of one position"
     DEPTHWISE = "depthwise already"
-    NOT_2D = "not a 2d convolution"
+    NO_SEPARABLE_LAYER = "no separable layer for its kind"
     SUBCLASS = "a convolution class of its own"
     PARAMETRIZED = "weight is computed from other parameters"
     SHARED_WEIGHT = "weight is shared with another module"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
 
 import typer
 
-from dsft.choices import Method, Order, ProgressMode, SplitName
+from dsft.choices import Form, Method, Order, ProgressMode, SplitName
 from dsft.errors import DsftError, RecipeError
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ def convert(
     budget: Annotated[str | None, typer.Option(help="What may be left of the cost, as macs=0.4.")] = None,
     rank: Annotated[str | None, typer.Option(help="Depthwise kernels of each channel, or 'full'.")] = None,
     method: Annotated[Method, typer.Option(help="How the weights are derived.")] = Method.AUTO,
-    order: Annotated[Order, typer.Option(help="Which convolution comes first; auto is dw_pw.")] = Order.AUTO,
+    order: Annotated[Order, typer.Option(help="Which convolution comes first; auto is by layer.")] = Order.AUTO,
+    form: Annotated[Form, typer.Option(help="How channels are repeated; auto is measured.")] = Form.AUTO,
     include: Annotated[list[str] | None, typer.Option(help="Pattern of layers to convert; repeatable.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Pattern of layers to keep; repeatable.")] = None,
     model: Annotated[str | None, typer.Option(help="timm/NAME or torchvision/NAME of a weights file.")] = None,
@@ -170,6 +171,7 @@ def convert(
             rank=ranks,
             method=method,
             order=order,
+            form=form,
             include=include or ["*"],
             exclude=exclude or [],
             model=model,

@@ -27,8 +27,8 @@ class Compute:
     channels_last: bool = False
 
     def place(self, images: Tensor) -> Tensor:
-        """Return images ``(batch, channels, height, width)`` on the device, in the memory layout."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        """Return images on the device, and ``(batch, channels, height, width)`` in the memory layout."""
+        layout = torch.channels_last if self.channels_last and images.dim() == 4 else torch.contiguous_format
         return images.to(self.device, non_blocking=True, memory_format=layout)
 
     def place_module(self, module: nn.Module) -> nn.Module:
@@ -41,6 +41,13 @@ class Compute:
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which a forward pass and its loss run."""
         return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None)
+
+
+def layout_of(kernel: Tensor) -> torch.memory_format:
+    """Return the memory layout of a convolution's kernel; contiguous where it fits several."""
+    layouts = (torch.channels_last, torch.channels_last_3d)
+    fitting = (layout for layout in layouts if kernel.is_contiguous(memory_format=layout))
+    return torch.contiguous_format if kernel.is_contiguous() else next(fitting, torch.contiguous_format)
 
 
 def resolve_compute(device: str, amp: Amp, channels_last: bool) -> Compute:

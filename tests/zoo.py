@@ -90,3 +90,24 @@ class OwnConv(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the base class's name)
         return super().forward(2 * input)
+
+
+class ManyKinds(nn.Module):
+    """Convolutions of one, two and three dimensions, and two that enlarge the map again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Conv1d(6, 8, 5, padding=2)
+        self.volume = nn.Conv3d(1, 4, (1, 3, 3), padding=(0, 1, 1), padding_mode="replicate")
+        self.mix = nn.Conv3d(4, 6, 3, padding=1, bias=False)
+        self.down = nn.Conv2d(12, 16, 3, stride=2, padding=1, groups=2)
+        self.up = nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1)
+        self.fit = nn.ConvTranspose2d(8, 6, 3, stride=2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Take ``(batch, 1, 2, height, width)``."""
+        features = functional.relu(self.mix(functional.relu(self.volume(images)))).flatten(1, 2)
+        features = functional.relu(self.up(functional.relu(self.down(features))))
+        height, width = (2 * side + 2 for side in features.shape[-2:])
+        features = self.fit(features, output_size=[height, width])
+        return self.line(features.flatten(2))  # type: ignore[no-any-return]

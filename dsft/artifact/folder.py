@@ -26,7 +26,7 @@ from dsft.errors import CheckpointError
 from dsft.models import ModelSpec, build_model, load_weights
 from dsft.models.weights import describe_misfit
 from dsft.preprocessing import Preprocessing
-from dsft.separable import DepthwiseSeparableConv2d
+from dsft.separable import DepthwiseSeparableConv
 from dsft.storage import require_replaceable, sha256_of, staged_folder, write_bytes, write_json, write_text
 from dsft.surgery import ConversionPlan, apply_plan
 
@@ -153,7 +153,7 @@ def _plain_tensors(module: nn.Module) -> dict[str, Tensor]:
 def _check_plan(module: nn.Module, plan: ConversionPlan | None) -> None:
     """Refuse separable layers that no plan tells of, since loading could not build them."""
     planned = {alias for layer in plan.converted for alias in layer.aliases} if plan is not None else set()
-    separable = {name for name, part in module.named_modules() if isinstance(part, DepthwiseSeparableConv2d)}
+    separable = {name for name, part in module.named_modules() if isinstance(part, DepthwiseSeparableConv)}
     if unplanned := sorted(separable - planned):
         raise CheckpointError(
             f"the model has separable layers that its plan does not know, such as {unplanned[0]!r}. Give the plan of "

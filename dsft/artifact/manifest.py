@@ -76,6 +76,8 @@ class Manifest:
         Raises:
             KeyError, TypeError, ValueError: ``values`` is not such a manifest.
         """
+        # Folders that were written before ancestors were kept have none.
+        values = {"ancestors": (), **values}
         names = {field.name for field in dataclasses.fields(cls)}
         if names != set(values):
             raise ValueError(f"missing or unknown fields: {', '.join(sorted(names ^ set(values)))}")

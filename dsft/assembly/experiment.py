@@ -16,7 +16,7 @@ from dsft.assembly.held_out import ROLES, Training, count_seen, record_training
 from dsft.assembly.network import Network, load_network
 from dsft.assembly.settings import fit_settings
 from dsft.assembly.teacher import choose_teacher
-from dsft.choices import Method, ModelSource, Order, SplitName
+from dsft.choices import Form, Method, ModelSource, Order, SplitName
 from dsft.data import Splits
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import ConversionError, DataError, ModelError, RecipeError
@@ -26,8 +26,9 @@ from dsft.preprocessing import Preprocessing
 from dsft.progress import Report, Warn
 from dsft.recipe import Recipe
 from dsft.surgery import ConversionPlan, apply_plan, plan_conversion
+from dsft.surgery.bids import Rank
 from dsft.surgery.convert import derive_factors
-from dsft.surgery.planning import Rank
+from dsft.surgery.forms import choose_forms
 from dsft.training import FitSettings
 from dsft.training.freezing import plan_phases
 from dsft.training.optimizer import make_optimizer
@@ -148,8 +149,10 @@ def plan_network(
     method: Method,
     order: Order = Order.AUTO,
     is_trained: bool = True,
+    form: Form = Form.AUTO,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
+    norm_between: bool = False,
 ) -> ConversionPlan:
     """Plan the conversion of a network for the images that it takes; ``auto`` keeps the weights.
 
@@ -171,6 +174,8 @@ def plan_network(
         is_trained=is_trained,
         include=include,
         exclude=exclude,
+        norm_between=norm_between,
+        choose_form=choose_forms(form, compute),
         report=report,
     )
 
@@ -198,8 +203,10 @@ def _convert(network: Network, recipe: Recipe, verb: Verb, compute: Compute, rep
         method=method,
         order=section.order,
         is_trained=verb is Verb.FINETUNE,
+        form=section.form,
         include=section.include,
         exclude=section.exclude,
+        norm_between=section.norm_between,
     )
     return apply_to_network(network, plan, recipe.train.seed, report)
 

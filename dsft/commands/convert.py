@@ -12,13 +12,14 @@ from dsft.artifact.manifest import MANIFEST_FILE
 from dsft.assembly import load_source
 from dsft.assembly.experiment import apply_to_network, example_images, plan_network, require_fitting_images
 from dsft.assembly.held_out import provenance
-from dsft.choices import Amp, Method, Order, WeightsKind
+from dsft.choices import Amp, Form, Method, Order, WeightsKind
 from dsft.commands.outputs import require_apart
 from dsft.devices import resolve_compute
 from dsft.progress import Report, Warn, ignore
 from dsft.storage import require_replaceable
 from dsft.surgery import ConversionPlan, ConversionReport, report_costs
-from dsft.surgery.planning import Rank, check_target
+from dsft.surgery.bids import Rank
+from dsft.surgery.planning import check_target
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def run(
     rank: Rank | None = None,
     method: Method = Method.AUTO,
     order: Order = Order.AUTO,
+    form: Form = Form.AUTO,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
     model: str | None = None,
@@ -60,6 +62,7 @@ def run(
         rank: Depthwise kernels of each input channel, or ``full``.
         method: How the weights are derived; ``auto`` keeps them.
         order: Which convolution comes first.
+        form: How an input channel reaches several depthwise kernels.
         include: Patterns of the layers that may be converted.
         exclude: Patterns of the layers that stay dense.
         model: The network that a weights file belongs to, as ``timm/NAME``.
@@ -88,6 +91,7 @@ def run(
         rank=rank,
         method=method,
         order=order,
+        form=form,
         include=include,
         exclude=exclude,
     )

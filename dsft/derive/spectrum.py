@@ -1,4 +1,4 @@
-"""The singular value decomposition of each input channel's slice of a dense kernel."""
+"""The singular value decomposition of each channel's slice of a dense kernel."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dsft.choices import Order
 from dsft.errors import ConversionError
+from dsft.separable import swap_channels
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """How much of a kernel each depthwise kernel holds, input channel by input channel.
+    """How much of a kernel each depthwise kernel holds, channel by channel.
+
+    The channels are those of the input with ``dw_pw``, those of the output with ``pw_dw``.
 
     Attributes:
-        energies: Squared singular values of the slices, descending, ``(in_channels, rank)``, float64; their
+        energies: Squared singular values of the slices, descending, ``(channels, rank)``, float64; their
             sum is the squared Frobenius norm of the kernel.
-        directions: Right singular vectors, ``(in_channels, rank, kernel positions)``, float64: the depthwise
+        directions: Right singular vectors, ``(channels, rank, kernel positions)``, float64: the depthwise
             kernels, orthonormal within a channel.
     """
 
@@ -25,21 +29,23 @@ class Spectrum:
     directions: Tensor
 
 
-def channel_slices(weight: Tensor, groups: int) -> Tensor:
-    """Cut a dense kernel into one matrix for each input channel.
+def channel_slices(weight: Tensor, groups: int, order: Order = Order.DW_PW) -> Tensor:
+    """Cut a dense kernel into one matrix for each input channel (``dw_pw``) or output channel (``pw_dw``).
 
     Args:
         weight: Dense kernel, ``(out_channels, in_channels / groups, *kernel_size)``.
         groups: Groups of the convolution.
+        order: Which convolution comes first.
 
     Returns:
-        The slices, ``(in_channels, out_channels / groups, kernel positions)``, float64 on the CPU.
+        The slices, ``(in_channels, out_channels / groups, kernel positions)`` or ``(out_channels,
+        in_channels / groups, kernel positions)``, float64 on the CPU.
     """
     flat = weight.detach().to("cpu", torch.float64).flatten(2)
-    return flat.reshape(groups, -1, *flat.shape[1:]).transpose(1, 2).flatten(0, 1)
+    return swap_channels(flat, groups) if order is Order.DW_PW else flat
 
 
-def channel_spectrum(weight: Tensor, groups: int) -> Spectrum:
+def channel_spectrum(weight: Tensor, groups: int, order: Order = Order.DW_PW) -> Spectrum:
     r"""Decompose each slice :math:`W_c = U \Sigma V^T` (Guo et al. 2018, "Network Decoupling", §3).
 
     Only :math:`\Sigma^2` and :math:`V` are needed: they are the eigenpairs of the small Gram matrix
@@ -48,11 +54,12 @@ def channel_spectrum(weight: Tensor, groups: int) -> Spectrum:
     Args:
         weight: Dense kernel, ``(out_channels, in_channels / groups, *kernel_size)``.
         groups: Groups of the convolution.
+        order: Which convolution comes first.
 
     Raises:
         ConversionError: The weight holds NaN or infinite values.
     """
-    slices = channel_slices(weight, groups)
+    slices = channel_slices(weight, groups, order)
     if not slices.isfinite().all():
         raise ConversionError(
             "the weight holds NaN or infinite values, which no separable layer can stand for. Load a sound "

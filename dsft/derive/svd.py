@@ -7,13 +7,20 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from dsft.choices import Order
 from dsft.derive.factors import Factors
 from dsft.derive.spectrum import channel_slices, channel_spectrum
-from dsft.separable.conv2d import kernel_channels
+from dsft.separable import kernel_channels, kernel_ranks, swap_channels
 
 
-def svd_factors(weight: Tensor, groups: int, kernels: Sequence[int], generator: Generator) -> Factors:  # noqa: ARG001
-    r"""Keep the strongest singular directions of each input channel's slice.
+def svd_factors(
+    weight: Tensor,
+    groups: int,
+    kernels: Sequence[int],
+    generator: Generator,  # noqa: ARG001 (nothing here is random)
+    order: Order = Order.DW_PW,
+) -> Factors:
+    r"""Keep the strongest singular directions of each channel's slice.
 
     :math:`d_{c,r} = v_r`, :math:`p_{c,r} = \sigma_r u_r = W_c v_r`; the squared error is the sum of the
     dropped :math:`\sigma^2` (Eckart & Young 1936; Guo et al. 2018, "Network Decoupling", §3).
@@ -21,19 +28,20 @@ def svd_factors(weight: Tensor, groups: int, kernels: Sequence[int], generator: 
     Args:
         weight: Dense kernel, ``(out_channels, in_channels / groups, *kernel_size)``.
         groups: Groups of the convolution.
-        kernels: Depthwise kernels of each input channel.
+        kernels: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``).
         generator: Unused: nothing here is random.
+        order: Which convolution comes first.
 
     Returns:
         Factors in the dtype and on the device of ``weight``.
     """
-    spectrum = channel_spectrum(weight, groups)
-    slices = channel_slices(weight, groups)
+    spectrum = channel_spectrum(weight, groups, order)
+    slices = channel_slices(weight, groups, order)
     channels, ranks = kernel_places(kernels, groups)
     depthwise = spectrum.directions[channels, ranks]
     # W_c v is exact whatever the accuracy of the singular values, so full rank gives W back.
-    columns = torch.einsum("gmk,gk->gm", slices[channels], depthwise)
-    pointwise = columns.reshape(groups, -1, columns.shape[1]).transpose(1, 2).flatten(0, 1)
+    points = torch.einsum("gmk,gk->gm", slices[channels], depthwise)
+    pointwise = swap_channels(points, groups) if order is Order.DW_PW else points
     kernel_size = weight.shape[2:]
     return Factors(
         depthwise.reshape(-1, 1, *kernel_size).to(weight),
@@ -44,9 +52,4 @@ def svd_factors(weight: Tensor, groups: int, kernels: Sequence[int], generator: 
 def kernel_places(kernels: Sequence[int], groups: int) -> tuple[Tensor, Tensor]:
     """Return the channel of each depthwise kernel, and its rank within the channel, both ``(kernels,)``."""
     channels = kernel_channels(kernels, len(kernels), groups)
-    seen = [0] * len(kernels)
-    ranks = []
-    for channel in channels:
-        ranks.append(seen[channel])
-        seen[channel] += 1
-    return torch.tensor(channels), torch.tensor(ranks)
+    return torch.tensor(channels), torch.tensor(kernel_ranks(channels))

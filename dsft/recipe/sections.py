@@ -13,6 +13,7 @@ from dsft.choices import (
     Amp,
     BadImages,
     DataSource,
+    Form,
     Method,
     ModelSource,
     Order,
@@ -92,15 +93,22 @@ class ConvertSection(Section):
     """How the new weights are derived: `svd` (truncated singular value decomposition), `fresh` (random),
     `auto` (`svd` where there are weights to keep)."""
     order: Order = Order.AUTO
-    """Which convolution comes first; `auto` is `dw_pw`."""
+    """Which convolution comes first; `auto` chooses for each layer under a budget, and is `dw_pw` with `rank`."""
+    form: Form = Form.AUTO
+    """How an input channel reaches several depthwise kernels; `auto` takes for each layer what measures fastest,
+    another form is taken wherever the layer can take it."""
     budget: BudgetSection | None = None
     """What the network may cost afterwards; ranks are spread over its layers to fit. This or `rank`."""
     rank: Annotated[int, Field(ge=1)] | Literal["full"] | None = None
-    """Depthwise kernels per input channel, alike in every layer; `full` is exact. This or `budget`."""
+    """Depthwise kernels per input channel (`dw_pw`) or output channel (`pw_dw`), alike in every layer; `full` is
+    exact. This or `budget`."""
     include: list[str] = ["*"]
     """Patterns of the layers that may be converted, such as `layer4.*`."""
     exclude: list[str] = []
     """Patterns of the layers that stay dense."""
+    norm_between: bool = False
+    """Put a batch normalisation and a ReLU between the two convolutions, for training from scratch; with the method
+    `fresh` only."""
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
@@ -111,6 +119,8 @@ class ConvertSection(Section):
                 else "both. Take one out; on the command line ~convert.budget or ~convert.rank does it"
             )
             raise ValueError(f"exactly one of budget and rank is needed, found {found}")
+        if self.norm_between and self.method is not Method.FRESH:
+            raise ValueError("norm_between: goes with method fresh only, which keeps no weights")
         return self
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
+from dsft.choices import Order
 from dsft.derive import Factors
+from dsft.devices import layout_of
 from dsft.errors import ConversionError
-from dsft.separable import DepthwiseSeparableConv2d
+from dsft.separable import SEPARABLE_CLASSES, DepthwiseSeparableConv
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 
 
@@ -31,7 +33,9 @@ def apply_plan(model: nn.Module, plan: ConversionPlan, factors: Mapping[str, Fac
     Raises:
         ConversionError: A convolution of the plan is missing from the network, or of another shape.
     """
-    layers = {layer.name: _separable_layer(model, layer, factors) for layer in plan.converted}
+    layers = {
+        layer.name: _separable_layer(model, layer, factors, norm_between=plan.norm_between) for layer in plan.converted
+    }
     for planned in plan.converted:
         for alias in planned.aliases:
             parent, _, attribute = alias.rpartition(".")
@@ -42,56 +46,53 @@ def apply_plan(model: nn.Module, plan: ConversionPlan, factors: Mapping[str, Fac
 
 
 def _separable_layer(
-    model: nn.Module, planned: LayerPlan, factors: Mapping[str, Factors] | None
-) -> DepthwiseSeparableConv2d:
+    model: nn.Module, planned: LayerPlan, factors: Mapping[str, Factors] | None, *, norm_between: bool
+) -> DepthwiseSeparableConv:
     dense = _convolution(model, planned)
-    layer = DepthwiseSeparableConv2d(
-        dense.in_channels,
-        dense.out_channels,
-        cast("tuple[int, int]", dense.kernel_size),
-        planned.kernels,
-        stride=cast("tuple[int, int]", dense.stride),
-        padding=cast("str | tuple[int, int]", dense.padding),
-        dilation=cast("tuple[int, int]", dense.dilation),
-        groups=dense.groups,
-        bias=dense.bias is not None,
-        padding_mode=dense.padding_mode,
-        device=dense.weight.device,
-        dtype=dense.weight.dtype,
-    )
+    order = planned.order or Order.DW_PW
+    build = SEPARABLE_CLASSES[type(dense)].like
+    layer = build(dense, planned.kernels, order, planned.form, norm_between=norm_between)
     if factors is not None:
-        with torch.no_grad():
-            layer.depthwise.weight.copy_(factors[planned.name].depthwise)
-            layer.pointwise.weight.copy_(factors[planned.name].pointwise)
-    layer.depthwise.weight.requires_grad_(dense.weight.requires_grad)
-    layer.pointwise.weight.requires_grad_(dense.weight.requires_grad)
+        layer.set_factors(factors[planned.name].depthwise, factors[planned.name].pointwise)
+    for parameter in layer.parameters():
+        parameter.requires_grad_(dense.weight.requires_grad)
     # The bias is the same quantity before and after, so the parameter itself moves over.
-    layer.pointwise.bias = dense.bias
-    if dense.weight.is_contiguous(memory_format=torch.channels_last) and not dense.weight.is_contiguous():
-        layer.to(memory_format=torch.channels_last)
-    return layer.train(dense.training)
+    layer.last.bias = dense.bias
+    if (layout := layout_of(dense.weight)) is not torch.contiguous_format:
+        layer.to(memory_format=layout)
+    return layer
 
 
-def _convolution(model: nn.Module, planned: LayerPlan) -> nn.Conv2d:
-    try:
-        module = model.get_submodule(planned.name)
-    except AttributeError:
-        module = None
-    if type(module) is not nn.Conv2d:
+def _convolution(model: nn.Module, planned: LayerPlan) -> _ConvNd:
+    module = _submodule(model, planned.name)
+    if not isinstance(module, _ConvNd) or type(module) not in SEPARABLE_CLASSES:
         found = "nothing" if module is None else type(module).__name__
         raise ConversionError(
-            f"layer {planned.name!r}: the plan needs a Conv2d there, found {found}. The plan was made for "
+            f"layer {planned.name!r}: the plan needs a convolution there, found {found}. The plan was made for "
             f"another network."
         )
-    if tuple(module.weight.shape) != planned.weight_shape or module.in_channels != len(planned.kernels):
+    if planned.weight_shape not in ((), tuple(module.weight.shape)):
         raise ConversionError(
-            f"layer {planned.name!r}: the plan needs a weight of shape {planned.weight_shape} for "
-            f"{len(planned.kernels)} channels, found {tuple(module.weight.shape)} for {module.in_channels}. The plan "
-            "was made for another network."
+            f"layer {planned.name!r}: the plan needs a weight of shape {planned.weight_shape}, found "
+            f"{tuple(module.weight.shape)}. The plan was made for another network."
         )
-    if any(model.get_submodule(alias) is not module for alias in planned.aliases):
+    side = "output" if planned.order is Order.PW_DW else "input"
+    channels = module.out_channels if planned.order is Order.PW_DW else module.in_channels
+    if channels != len(planned.kernels):
+        raise ConversionError(
+            f"layer {planned.name!r}: the plan needs {len(planned.kernels)} {side} channels, found {channels}. The "
+            f"plan was made for another network."
+        )
+    if any(_submodule(model, alias) is not module for alias in planned.aliases):
         raise ConversionError(
             f"layer {planned.name!r}: the plan needs one module under the names {', '.join(planned.aliases)}, found "
             "several. The plan was made for another network."
         )
     return module
+
+
+def _submodule(model: nn.Module, name: str) -> nn.Module | None:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        return None

@@ -1,87 +1,100 @@
-"""What each layer offers to a budget: its kernels, in the order in which they are worth buying."""
+"""What each layer offers to the planner: its kernels, in the order in which they are worth buying."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from dsft.choices import Order
 from dsft.derive import channel_spectrum
 from dsft.errors import ConversionError
 from dsft.progress import Advanced, Finished, Report, Started
 from dsft.surgery.budget import Offer
 from dsft.surgery.sites import Site
 
+Rank = int | Literal["full"]
+
 
 @dataclass(frozen=True)
 class Bid:
-    """A layer with the energy that each of its possible depthwise kernels keeps.
+    """A layer in one order, with the energy that each of its possible depthwise kernels keeps.
 
     Attributes:
         site: The layer.
-        energies: Squared singular values of each input channel, descending, ``(in_channels, ranks)``.
+        order: Which convolution comes first.
+        energies: Squared singular values of each channel that has kernels of its own, descending,
+            ``(channels, ranks)``.
+        bought: For each group the places in its flattened energies, in the order in which its kernels are bought:
+            the strongest first, but with ``pw_dw`` after the first of each output channel, which it cannot be
+            without; ``(groups, kernels)``.
         step: Kernels that each group buys at a time.
     """
 
     site: Site
+    order: Order
     energies: Tensor
+    bought: Tensor
     step: int
 
     @property
     def offer(self) -> Offer:
         """What the layer may become; its error is relative to its own weight (METHODS 2.2, lambda)."""
-        energy = float(self.energies.sum())
-        gains = self._by_group.sort(dim=1, descending=True).values.sum(0).reshape(-1, self.step).sum(1)
-        cost = self.macs_of(self.site.module.groups * self.step)
-        return Offer(np.asarray(gains.numpy() / (energy or 1.0), dtype=np.float64), cost, self.site.macs)
+        groups, energy = self.site.module.groups, float(self.energies.sum())
+        gains = self.energies.reshape(groups, -1).gather(1, self.bought).sum(0).reshape(-1, self.step).sum(1)
+        cost = groups * self.step * self.site.macs_of_kernel(self.order)
+        least = 1 if self.order is Order.DW_PW else len(self.energies) // groups // self.step
+        return Offer(np.asarray(gains.numpy() / (energy or 1.0), dtype=np.float64), cost, least)
 
     @property
-    def _by_group(self) -> Tensor:
-        return self.energies.reshape(self.site.module.groups, -1)
-
-    def macs_of(self, kernels: int) -> int:
-        """Return the multiply-accumulates of the separable layer with so many depthwise kernels in all."""
-        module = self.site.module
-        per_kernel = math.prod(module.kernel_size) + module.out_channels // module.groups
-        return self.site.positions * kernels * per_kernel
+    def least_macs(self) -> int:
+        """The fewest multiply-accumulates that the separable layer can have."""
+        offer = self.offer
+        return offer.least_ranks * offer.rank_cost
 
     def kernels_at(self, steps: int) -> tuple[int, ...]:
-        """Return the kernels of each input channel when each group keeps its strongest; empty for no step."""
+        """Return the kernels of each channel when each group has bought so many steps; empty for no step."""
         if not steps:
             return ()
         channels, ranks = self.energies.shape
-        # Stable, so that of equal values the lower rank comes first and a channel's kernels stay a prefix.
-        order = self._by_group.sort(dim=1, descending=True, stable=True).indices[:, : steps * self.step]
-        width = channels // len(order)
-        counts = [torch.bincount(row // ranks, minlength=width) for row in order]
+        width = channels // len(self.bought)
+        counts = [torch.bincount(row[: steps * self.step] // ranks, minlength=width) for row in self.bought]
         return tuple(torch.cat(counts).tolist())
 
-    def kernels_at_rank(self, rank: int | None) -> tuple[int, ...]:
-        """Return ``rank`` kernels for each input channel; None for as many as make the layer exact."""
+    def kernels_at_rank(self, rank: Rank) -> tuple[int, ...]:
+        """Return ``rank`` kernels for each channel, or as many as make the layer exact."""
         channels, limit = self.energies.shape
-        return (limit if rank is None else min(rank, limit),) * channels
+        return (min(rank, limit) if isinstance(rank, int) else limit,) * channels
 
     def relative_error(self, kernels: Sequence[int]) -> float:
         """Return the relative Frobenius error of the kernel that is left."""
         total = float(self.energies.sum())
         if not total:
             return 0.0
-        kept = torch.nn.functional.pad(self.energies.cumsum(1), (1, 0)).gather(1, torch.tensor(kernels).unsqueeze(1))
+        kept = functional.pad(self.energies.cumsum(1), (1, 0)).gather(1, torch.tensor(kernels).unsqueeze(1))
         return math.sqrt(max(1 - float(kept.sum()) / total, 0.0))
 
 
-def collect_bids(sites: Sequence[Site], *, is_trained: bool, report: Report) -> list[Bid]:
-    """Decompose every layer.
+def collect_bids(
+    sites: Sequence[Site], orders: Sequence[Order], *, is_trained: bool, report: Report
+) -> list[tuple[Bid, ...]]:
+    """Decompose the kernels of all layers.
 
     Args:
         sites: The layers that can be converted.
+        orders: The orders that each may take.
         is_trained: The weights mean something. Otherwise their singular values are noise, so all channels count
             alike and kernels are bought a whole rank at a time.
         report: Receives the progress over the layers.
+
+    Returns:
+        One bid for each order, layer by layer.
 
     Raises:
         ConversionError: A weight is not finite; the message names the layer.
@@ -90,18 +103,24 @@ def collect_bids(sites: Sequence[Site], *, is_trained: bool, report: Report) -> 
     report(Started(task, len(sites), "layers"))
     bids = []
     for done, site in enumerate(sites, start=1):
-        bids.append(_bid(site, is_trained))
+        bids.append(tuple(_bid(site, order, is_trained=is_trained) for order in orders))
         report(Advanced(task, done))
     report(Finished(task))
     return bids
 
 
-def _bid(site: Site, is_trained: bool) -> Bid:
-    module = site.module
+def _bid(site: Site, order: Order, *, is_trained: bool) -> Bid:
+    groups = site.module.groups
     try:
-        energies = channel_spectrum(module.weight, module.groups).energies
+        energies = channel_spectrum(site.dense_kernel, groups, order).energies
     except ConversionError as error:
         raise ConversionError(f"layer {site.name!r}: {error}") from error
-    if is_trained:
-        return Bid(site, energies, step=1)
-    return Bid(site, energies.mean(0, keepdim=True).expand_as(energies), step=module.in_channels // module.groups)
+    step = 1
+    if not is_trained:
+        energies, step = energies.mean(0, keepdim=True).expand_as(energies), len(energies) // groups
+    priorities = energies.clone()
+    if order is Order.PW_DW:
+        priorities[:, 0] += 1 + 2 * energies.max()
+    # Stable, so that of equal values the lower place comes first and a channel's kernels stay a prefix.
+    bought = priorities.reshape(groups, -1).argsort(dim=1, descending=True, stable=True)
+    return Bid(site, order, energies, bought, step)

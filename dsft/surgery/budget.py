@@ -11,102 +11,133 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Offer:
-    """What one layer may become: dense, or separable with some number of ranks.
+    """One way in which a layer may become separable, with some number of ranks.
 
     A rank is one depthwise kernel in each group of the convolution.
 
     Attributes:
-        gains: Error that each further rank removes, descending, ``(ranks,)``; the dense layer has no error.
+        gains: Error that each further rank removes, ``(ranks,)``; descending after the first ``least_ranks``.
         rank_cost: Cost of one rank.
-        dense_cost: Cost of the layer as it is.
+        least_ranks: The fewest ranks that it can have.
     """
 
     gains: NDArray[np.float64]
     rank_cost: int
+    least_ranks: int = 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one layer may become: dense, which has no error, or one of the offers.
+
+    Attributes:
+        dense_cost: Cost of the layer as it is.
+        offers: The ways in which it may become separable.
+    """
+
     dense_cost: int
+    offers: tuple[Offer, ...]
 
     @property
     def least_cost(self) -> int:
         """The lowest cost that the layer can have."""
-        return min(self.rank_cost, self.dense_cost)
+        return min([self.dense_cost, *(offer.least_ranks * offer.rank_cost for offer in self.offers)])
 
 
-def spread_ranks(offers: Sequence[Offer], limit: int) -> list[int]:
-    r"""Choose ranks so that the summed error is least while the summed cost is at most ``limit``.
+@dataclass(frozen=True)
+class Choice:
+    """What one layer becomes: the place of its offer and the number of ranks, or 0 ranks where it stays dense."""
+
+    offer: int
+    ranks: int
+
+
+DENSE = Choice(0, 0)
+
+
+def spread_ranks(layers: Sequence[Options], limit: int) -> list[Choice]:
+    r"""Choose offers and ranks so that the summed error is least while the summed cost is at most ``limit``.
 
     For a price :math:`\mu` of one unit of cost each layer minimises error plus :math:`\mu` times cost on its
     own; the price is bisected until the cost fits (Lagrangian relaxation; Everett 1963 shows the choice optimal
     for the cost that it reaches). What is left over buys further ranks and dense layers, greedily.
 
     Args:
-        offers: The layers.
+        layers: The layers.
         limit: The cost to stay within; at least the sum of every ``least_cost``.
 
     Returns:
-        Ranks of each layer, 0 where it stays dense.
+        What each layer becomes.
 
     Raises:
         ValueError: ``limit`` cannot be met.
     """
-    least = sum(offer.least_cost for offer in offers)
+    least = sum(options.least_cost for options in layers)
     if limit < least:
         raise ValueError(f"limit: at least {least} is needed, found {limit}")
-    if sum(offer.dense_cost for offer in offers) <= limit:
-        return [0] * len(offers)
+    if sum(options.dense_cost for options in layers) <= limit:
+        return [DENSE] * len(layers)
     # At the highest price every layer is at its least cost, so `high` always fits.
-    low, high = 0.0, 1.0 + max((float(o.gains.sum()) for o in offers), default=0.0)
+    low, high = 0.0, 1.0 + max((float(offer.gains.sum()) for each in layers for offer in each.offers), default=0.0)
     for _ in range(200):
         price = (low + high) / 2
-        if _total_cost(offers, _at_price(offers, price)) <= limit:
+        if _total_cost(layers, _at_price(layers, price)) <= limit:
             high = price
         else:
             low = price
-    ranks = _at_price(offers, high)
-    return _spend_rest(offers, ranks, limit - _total_cost(offers, ranks))
+    choices = _at_price(layers, high)
+    return _spend_rest(layers, choices, limit - _total_cost(layers, choices))
 
 
-def _at_price(offers: Sequence[Offer], price: float) -> list[int]:
-    return [_best_rank(offer, price) for offer in offers]
+def _at_price(layers: Sequence[Options], price: float) -> list[Choice]:
+    return [_best_choice(options, price) for options in layers]
 
 
-def _best_rank(offer: Offer, price: float) -> int:
-    if offer.rank_cost >= offer.dense_cost:
-        return 0
-    worth = int(np.searchsorted(-offer.gains, -price * offer.rank_cost, side="right"))
-    ranks = max(worth, 1)
-    error = float(offer.gains[ranks:].sum())
-    is_dense_better = price * offer.dense_cost <= error + price * ranks * offer.rank_cost
-    return 0 if is_dense_better else ranks
+def _best_choice(options: Options, price: float) -> Choice:
+    best, least = DENSE, price * options.dense_cost
+    for place, offer in enumerate(options.offers):
+        ranks = _best_ranks(offer, price)
+        burden = float(offer.gains[ranks:].sum()) + price * ranks * offer.rank_cost
+        if burden < least and ranks * offer.rank_cost < options.dense_cost:
+            best, least = Choice(place, ranks), burden
+    return best
 
 
-def _cost(offer: Offer, ranks: int) -> int:
-    return ranks * offer.rank_cost if ranks else offer.dense_cost
+def _best_ranks(offer: Offer, price: float) -> int:
+    free = offer.gains[offer.least_ranks :]
+    return offer.least_ranks + int(np.searchsorted(-free, -price * offer.rank_cost, side="right"))
 
 
-def _total_cost(offers: Sequence[Offer], ranks: Sequence[int]) -> int:
-    return sum(_cost(offer, count) for offer, count in zip(offers, ranks, strict=True))
+def _cost(options: Options, choice: Choice) -> int:
+    return choice.ranks * options.offers[choice.offer].rank_cost if choice.ranks else options.dense_cost
 
 
-def _spend_rest(offers: Sequence[Offer], ranks: Sequence[int], rest: int) -> list[int]:
+def _total_cost(layers: Sequence[Options], choices: Sequence[Choice]) -> int:
+    return sum(_cost(options, choice) for options, choice in zip(layers, choices, strict=True))
+
+
+def _spend_rest(layers: Sequence[Options], choices: Sequence[Choice], rest: int) -> list[Choice]:
     """Buy what removes most error for its cost and still fits: a further rank, or the dense layer back."""
-    chosen = list(ranks)
+    chosen = list(choices)
     while upgrades := [
-        (gain / cost, index, rank, cost)
-        for index, offer in enumerate(offers)
-        for gain, cost, rank in _upgrades(offer, chosen[index])
+        (gain / cost, index, -cost, choice)
+        for index, options in enumerate(layers)
+        for gain, cost, choice in _upgrades(options, chosen[index])
         if cost <= rest
     ]:
-        _, index, rank, cost = max(upgrades)
-        chosen[index] = rank
-        rest -= cost
+        # No layer has two upgrades of one cost, so that choices are never compared.
+        _, index, change, choice = max(upgrades)
+        chosen[index] = choice
+        rest += change
     return chosen
 
 
-def _upgrades(offer: Offer, ranks: int) -> list[tuple[float, int, int]]:
-    """Return the error that one step up removes, its cost and its rank, for each way up that costs something."""
-    if ranks == 0:
+def _upgrades(options: Options, choice: Choice) -> list[tuple[float, int, Choice]]:
+    """Return the error that one step up removes, its cost and its choice, for each way up that costs something."""
+    if not choice.ranks:
         return []
-    to_dense = (float(offer.gains[ranks:].sum()), offer.dense_cost - ranks * offer.rank_cost, 0)
-    if ranks == len(offer.gains) or (ranks + 1) * offer.rank_cost >= offer.dense_cost:
+    offer, ranks = options.offers[choice.offer], choice.ranks
+    to_dense = (float(offer.gains[ranks:].sum()), options.dense_cost - ranks * offer.rank_cost, DENSE)
+    if ranks == len(offer.gains) or (ranks + 1) * offer.rank_cost >= options.dense_cost:
         return [to_dense]
-    return [to_dense, (float(offer.gains[ranks]), offer.rank_cost, ranks + 1)]
+    return [to_dense, (float(offer.gains[ranks]), offer.rank_cost, Choice(choice.offer, ranks + 1))]

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
-from dsft.choices import Method, Order
+from dsft.choices import Form, Method, Order
 from dsft.derive import DERIVATIONS, Factors
-from dsft.devices import Compute
+from dsft.devices import Compute, layout_of
 from dsft.errors import ConversionError, did_you_mean
 from dsft.measure.example import ExampleInput
 from dsft.progress import Advanced, Finished, Report, Started, ignore
+from dsft.separable import swap_channels
 from dsft.surgery.apply import apply_plan
+from dsft.surgery.bids import Rank
 from dsft.surgery.cost_report import ConversionReport, report_costs
+from dsft.surgery.forms import choose_forms
 from dsft.surgery.plan import ConversionPlan
-from dsft.surgery.planning import Rank, plan_conversion
+from dsft.surgery.planning import plan_conversion
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,10 @@ def convert(
     rank: Rank | None = None,
     method: str = Method.AUTO,
     order: str = Order.AUTO,
+    form: str = Form.AUTO,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
+    norm_between: bool = False,
     seed: int = 0,
     report: Report = ignore,
 ) -> Conversion:
@@ -56,33 +62,38 @@ def convert(
         example_input: What it takes, on its device: a tensor, a list that is its one argument, a tuple of
             positional or a dict of keyword arguments. Shapes, costs and times are those of this input.
         budget: ``{"macs": f}``: share of the network's multiply-accumulates that may be left, 0 to 1.
-        rank: Depthwise kernels of each input channel, alike in every layer, or ``"full"``. Exactly one of
-            ``budget`` and ``rank`` is given.
+        rank: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), alike in every
+            layer, or ``"full"``. Exactly one of ``budget`` and ``rank`` is given.
         method: ``svd`` keeps the weights, ``fresh`` draws new ones, ``auto`` is ``svd``.
-        order: ``dw_pw``, which is also ``auto``.
+        order: ``dw_pw`` or ``pw_dw``; ``auto`` chooses for each layer under a budget, and is ``dw_pw`` with
+            ``rank``.
+        form: How an input channel reaches several kernels: ``multiplier``, ``concatenate``, ``gather`` or
+            ``passes``, wherever a layer can take it; ``auto`` takes for each layer what measures fastest.
         include: Patterns of the layers that may be converted.
         exclude: Patterns of the layers that stay dense.
+        norm_between: Put a norm and an activation between the two convolutions; with ``fresh`` only.
         seed: Seed of ``fresh``.
         report: Receives the progress over the layers.
 
     Raises:
         ConversionError: The request is contradictory, or cannot be met; the message names the way out.
     """
-    chosen = _choose_method(method)
+    compute = _compute_of(model)
     plan = plan_conversion(
         model,
         example_input,
         budget=_macs_share(budget),
         rank=rank,
-        method=chosen,
-        order=_choose_order(order),
+        method=_choose_method(method),
+        order=Order(_choose("order", order, Order)),
         include=include,
         exclude=exclude,
+        norm_between=norm_between,
+        choose_form=choose_forms(Form(_choose("form", form, Form)), compute),
         report=report,
     )
     converted = apply_plan(copy.deepcopy(model), plan, derive_factors(model, plan, seed, report))
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    costs = report_costs(model, converted, plan, example_input, Compute(device), report)
+    costs = report_costs(model, converted, plan, example_input, compute, report)
     return Conversion(converted, plan, costs)
 
 
@@ -103,27 +114,33 @@ def derive_factors(
     report(Started(task, len(plan.converted), "layers"))
     for done, layer in enumerate(plan.converted, start=1):
         dense = model.get_submodule(layer.name)
-        assert isinstance(dense, nn.Conv2d)  # noqa: S101 (the plan was made from this network)
-        factors[layer.name] = derive(dense.weight, dense.groups, layer.kernels, generator)
+        assert isinstance(dense, _ConvNd)  # noqa: S101 (the plan was made from this network)
+        weight = swap_channels(dense.weight, dense.groups) if dense.transposed else dense.weight
+        factors[layer.name] = derive(weight, dense.groups, layer.kernels, generator, layer.order or Order.DW_PW)
         report(Advanced(task, done))
     report(Finished(task))
     return factors
 
 
 def _choose_method(method: str) -> Method:
-    if method not in list(Method):
-        raise ConversionError(
-            f"method: one of {', '.join(Method)} is needed, found {method!r}.{did_you_mean(method, Method)}"
-        )
-    return Method.SVD if method == Method.AUTO else Method(method)
+    chosen = Method(_choose("method", method, Method))
+    return Method.SVD if chosen is Method.AUTO else chosen
 
 
-def _choose_order(order: str) -> Order:
-    if order not in list(Order):
+def _choose(argument: str, value: str, words: Iterable[str]) -> str:
+    known = list(words)
+    if value not in known:
         raise ConversionError(
-            f"order: one of {', '.join(Order)} is needed, found {order!r}.{did_you_mean(order, Order)}"
+            f"{argument}: one of {', '.join(known)} is needed, found {value!r}.{did_you_mean(value, known)}"
         )
-    return Order(order)
+    return value
+
+
+def _compute_of(model: nn.Module) -> Compute:
+    """Return the device that a network is on and the layout that its kernels are in."""
+    parameters = list(model.parameters())
+    device = parameters[0].device if parameters else torch.device("cpu")
+    return Compute(device, channels_last=any(layout_of(each) is torch.channels_last for each in parameters))
 
 
 def _macs_share(budget: Mapping[str, float] | None) -> float | None:

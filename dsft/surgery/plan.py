@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from dsft.choices import Decision, Method, Order, Reason
+from dsft.choices import Decision, Form, Method, Order, Reason
+
+RENAMED_REASONS = {"not a 2d convolution": Reason.NO_SEPARABLE_LAYER}
+"""Words of plans that were written before 1d, 3d and transposed convolutions could be converted."""
 
 
 @dataclass(frozen=True)
@@ -16,15 +19,19 @@ class LayerPlan:
     Attributes:
         name: Its dotted name in the network.
         aliases: All names under which the same module stands, ``name`` included.
-        weight_shape: Shape of its weight, by which a network is recognised when the plan is replayed.
+        weight_shape: Shape of its weight, by which a network is recognised when the plan is replayed; empty
+            where it is not known, as in plans that were written before it was kept.
         decision: Converted or kept.
         reason: Why.
         order: Which convolution comes first, or None where it is kept.
-        kernels: Depthwise kernels of each input channel; empty where it is kept.
+        kernels: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``); empty where it
+            is kept.
         macs_before: Multiply-accumulates for one image.
         macs_after: The same after the conversion.
         relative_error: Frobenius norm of the change of the kernel over that of the kernel; None where the
             layer is kept or starts from random weights.
+        form: How an input channel reaches several kernels; None where none does. The order in which the layer
+            keeps its weights follows from it, so it is changed before the plan is applied, or by ``in_form``.
     """
 
     name: str
@@ -37,6 +44,7 @@ class LayerPlan:
     macs_before: int
     macs_after: int
     relative_error: float | None
+    form: Form | None = None
 
     @property
     def is_converted(self) -> bool:
@@ -53,12 +61,14 @@ class ConversionPlan:
         layers: Every convolution, in the order of the network's definition.
         macs_before: Multiply-accumulates of the whole network for one image.
         macs_after: The same after the conversion.
+        norm_between: Whether a norm and an activation stand between the two convolutions of each layer.
     """
 
     method: Method
     layers: tuple[LayerPlan, ...]
     macs_before: int
     macs_after: int
+    norm_between: bool = False
 
     @property
     def converted(self) -> tuple[LayerPlan, ...]:
@@ -90,18 +100,20 @@ class ConversionPlan:
             f"MACs {self.macs_before:,} -> {self.macs_after:,} ({self.macs_ratio:.3f})"
         ]
         for layer in self.layers:
-            kernels = f"{sum(layer.kernels)} kernels" if layer.is_converted else "dense"
-            lines.append(f"  {layer.name}: {kernels} ({layer.reason})")
+            kernels = f"{layer.order}, {sum(layer.kernels)} kernels" if layer.is_converted else "dense"
+            form = f", {layer.form}" if layer.form is not None else ""
+            lines.append(f"  {layer.name}: {kernels}{form} ({layer.reason})")
         return "\n".join(lines)
 
 
 def _layer_from_dict(values: Mapping[str, Any]) -> LayerPlan:
     words: dict[str, Any] = {
         "aliases": tuple(values["aliases"]),
-        "weight_shape": tuple(values["weight_shape"]),
+        "weight_shape": tuple(values.get("weight_shape", ())),
         "decision": Decision(values["decision"]),
-        "reason": Reason(values["reason"]),
+        "reason": Reason(RENAMED_REASONS.get(values["reason"], values["reason"])),
         "order": Order(values["order"]) if values["order"] is not None else None,
         "kernels": tuple(values["kernels"]),
+        "form": Form(values["form"]) if values.get("form") is not None else None,
     }
     return LayerPlan(**{**values, **words})

@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Literal
 
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from dsft.choices import Decision, Method, Order, Reason
+from dsft.choices import Decision, Form, Method, Order, Reason
 from dsft.errors import ConversionError, did_you_mean
 from dsft.measure import count_macs
 from dsft.measure.example import ExampleInput
 from dsft.progress import Report, ignore
-from dsft.surgery.bids import Bid, collect_bids
-from dsft.surgery.budget import spread_ranks
+from dsft.separable import allowed_forms
+from dsft.surgery.bids import Bid, Rank, collect_bids
+from dsft.surgery.budget import Options, spread_ranks
+from dsft.surgery.forms import FormChoice, first_form
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 from dsft.surgery.sites import Site, find_sites
 
-Rank = int | Literal["full"]
+Bought = tuple[Bid, tuple[int, ...]]
+"""A layer in the order that was chosen for it, and its kernels; none where it stays dense."""
 
 
 def plan_conversion(
@@ -34,6 +36,8 @@ def plan_conversion(
     is_trained: bool = True,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
+    norm_between: bool = False,
+    choose_form: FormChoice = first_form,
     report: Report = ignore,
 ) -> ConversionPlan:
     """Decide what becomes of each convolution of a network.
@@ -42,52 +46,64 @@ def plan_conversion(
         model: The dense network; it is run once and left as it was.
         example_input: What it takes; shapes and costs are those of this input.
         budget: Share of the network's multiply-accumulates that may be left, 0 to 1.
-        rank: Depthwise kernels of each input channel, alike in every layer, or ``full``: as many as make the
-            layer exact. Exactly one of ``budget`` and ``rank`` is given.
+        rank: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), alike in every
+            layer, or ``full``: as many as make the layer exact. Exactly one of ``budget`` and ``rank`` is given.
         method: How the weights will be derived.
-        order: Which convolution comes first; ``auto`` is ``dw_pw``.
+        order: Which convolution comes first; ``auto`` is for each layer the one that loses less at its price under
+            a budget, and ``dw_pw`` where the rank is given.
         is_trained: The weights mean something; otherwise a budget buys whole ranks, alike for all channels.
         include: Patterns of the layers that may be converted.
         exclude: Patterns of the layers that stay dense.
+        norm_between: Put a norm and an activation between the two convolutions; with the method ``fresh`` only.
+        choose_form: Chooses the form of layers with several kernels for an input channel.
         report: Receives the progress over the layers.
 
     Raises:
-        ConversionError: Neither or both of ``budget`` and ``rank``, a pattern without a layer, no layer that
-            can be converted, a budget that cannot be met, or a weight that is not finite.
+        ConversionError: Neither or both of ``budget`` and ``rank``, ``norm_between`` with weights that are kept, a
+            pattern without a layer, no layer that can be converted, a budget that cannot be met, or a weight that
+            is not finite.
     """
     check_target(budget, rank)
     for name, patterns in (("include", include), ("exclude", exclude)):
         if isinstance(patterns, str):
             raise ConversionError(f"{name}: a list of patterns is needed, such as [{patterns!r}], found {patterns!r}.")
+    _check_norm(method, norm_between=norm_between)
     sites = find_sites(model, example_input)
     _check_patterns([*include, *exclude], sites)
     obstacles = [site.obstacle or _pattern_obstacle(site, include, exclude) for site in sites]
     eligible = [site for site, obstacle in zip(sites, obstacles, strict=True) if obstacle is None]
     if not eligible:
         raise ConversionError(_nothing_eligible(sites, obstacles))
-    bids = collect_bids(eligible, is_trained=is_trained, report=report)
+    bids = collect_bids(eligible, _orders(order, budget), is_trained=is_trained, report=report)
     total = count_macs(model, example_input)
-    kernels = _alike(bids, rank) if budget is None else _within_budget(bids, total, budget)
-    first = Order.DW_PW if order is Order.AUTO else order
-    chosen = {bid.site.name: (bid, kernels) for bid, kernels in zip(bids, kernels, strict=True)}
+    bought = _alike(bids, rank) if rank is not None else _within_budget(bids, total, budget or 1.0)
+    chosen = {bid.site.name: (bid, kernels) for bid, kernels in bought if kernels}
+    savers = {bid.site.name for orders in bids for bid in orders if bid.least_macs < bid.site.macs}
+    reason = Reason.RANK if budget is None else Reason.BUDGET
     layers = tuple(
-        _converted_layer(*chosen[site.name], method, first, Reason.RANK if budget is None else Reason.BUDGET)
-        if site.name in chosen and chosen[site.name][1]
-        else _kept_layer(site, obstacle or Reason.NOT_CHEAPER)
+        _converted_layer(*chosen[site.name], method, reason, choose_form, norm_between=norm_between)
+        if site.name in chosen
+        else _kept_layer(site, obstacle or (Reason.BUDGET if site.name in savers else Reason.NOT_CHEAPER))
         for site, obstacle in zip(sites, obstacles, strict=True)
     )
     saved = sum(layer.macs_before - layer.macs_after for layer in layers)
-    return ConversionPlan(method, layers, total, total - saved)
+    return ConversionPlan(method, layers, total, total - saved, norm_between)
 
 
-def _alike(bids: Sequence[Bid], rank: Rank | None) -> list[tuple[int, ...]]:
-    return [bid.kernels_at_rank(None if rank == "full" else rank) for bid in bids]
+def _orders(order: Order, budget: float | None) -> tuple[Order, ...]:
+    if order is not Order.AUTO:
+        return (order,)
+    return (Order.DW_PW,) if budget is None else (Order.DW_PW, Order.PW_DW)
 
 
-def _within_budget(bids: Sequence[Bid], total: int, budget: float) -> list[tuple[int, ...]]:
-    offers = [bid.offer for bid in bids]
-    fixed = total - sum(offer.dense_cost for offer in offers)
-    least = fixed + sum(offer.least_cost for offer in offers)
+def _alike(bids: Sequence[tuple[Bid, ...]], rank: Rank) -> list[Bought]:
+    return [(bid, bid.kernels_at_rank(rank)) for bid, *_ in bids]
+
+
+def _within_budget(bids: Sequence[tuple[Bid, ...]], total: int, budget: float) -> list[Bought]:
+    layers = [Options(orders[0].site.macs, tuple(bid.offer for bid in orders)) for orders in bids]
+    fixed = total - sum(options.dense_cost for options in layers)
+    least = fixed + sum(options.least_cost for options in layers)
     limit = math.floor(budget * total)
     if limit < least:
         # Rounded up, so that the fraction which the message names can be met.
@@ -96,29 +112,51 @@ def _within_budget(bids: Sequence[Bid], total: int, budget: float) -> list[tuple
             f"budget macs={budget:g}: cannot be met: the smallest that this network allows is {smallest:g} "
             f"({len(bids)} of its convolutions can be converted). Ask for more, or exclude fewer layers."
         )
-    ranks = spread_ranks(offers, limit - fixed)
-    return [bid.kernels_at(count) for bid, count in zip(bids, ranks, strict=True)]
+    choices = spread_ranks(layers, limit - fixed)
+    chosen = [(orders[choice.offer], choice.ranks) for orders, choice in zip(bids, choices, strict=True)]
+    return [(bid, bid.kernels_at(ranks)) for bid, ranks in chosen]
 
 
-def _converted_layer(bid: Bid, kernels: tuple[int, ...], method: Method, order: Order, reason: Reason) -> LayerPlan:
-    site = bid.site
+def _converted_layer(
+    bid: Bid,
+    kernels: tuple[int, ...],
+    method: Method,
+    reason: Reason,
+    choose_form: FormChoice,
+    *,
+    norm_between: bool,
+) -> LayerPlan:
+    site, module = bid.site, bid.site.module
+    forms = allowed_forms(kernels, module.groups, bid.order, transposed=module.transposed, norm_between=norm_between)
+    form: Form | None = forms[0] if forms else None
+    if len(forms) > 1:
+        form = choose_form(site, kernels, forms)
     return LayerPlan(
         name=site.name,
         aliases=site.aliases,
-        weight_shape=tuple(site.module.weight.shape),
+        weight_shape=tuple(module.weight.shape),
         decision=Decision.CONVERTED,
         reason=reason,
-        order=order,
+        order=bid.order,
         kernels=kernels,
         macs_before=site.macs,
-        macs_after=bid.macs_of(sum(kernels)),
+        macs_after=sum(kernels) * site.macs_of_kernel(bid.order),
         relative_error=None if method is Method.FRESH else bid.relative_error(kernels),
+        form=form,
     )
 
 
 def _kept_layer(site: Site, reason: Reason) -> LayerPlan:
     shape = () if isinstance(site.module.weight, UninitializedParameter) else tuple(site.module.weight.shape)
     return LayerPlan(site.name, site.aliases, shape, Decision.KEPT, reason, None, (), site.macs, site.macs, None)
+
+
+def _check_norm(method: Method, *, norm_between: bool) -> None:
+    if norm_between and method is not Method.FRESH:
+        raise ConversionError(
+            f"norm_between: goes with method fresh only, found {str(method)!r}: weights that are kept would mean "
+            f"something else behind a norm and an activation. Set method=fresh, or leave norm_between out."
+        )
 
 
 def check_target(budget: float | None, rank: Rank | None) -> None:

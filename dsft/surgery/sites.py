@@ -11,9 +11,10 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 
-from dsft.choices import Reason
+from dsft.choices import Order, Reason
 from dsft.errors import ModelError
 from dsft.measure.example import ExampleInput, batch_size_of, run_example
+from dsft.separable import SEPARABLE_CLASSES, swap_channels
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Site:
         aliases: All its names, ``name`` included.
         module: The convolution.
         input_shapes: Shape of the input at each call in the forward pass, the batch included.
-        positions: Output positions (height times width) for one image, summed over the calls.
+        input_positions: Positions of the input (height times width) for one image, summed over the calls.
+        output_positions: The same of the output.
         obstacle: Why it cannot be converted, or None.
     """
 
@@ -33,8 +35,15 @@ class Site:
     aliases: tuple[str, ...]
     module: _ConvNd
     input_shapes: tuple[tuple[int, ...], ...]
-    positions: int
+    input_positions: int
+    output_positions: int
     obstacle: Reason | None
+
+    @property
+    def positions(self) -> int:
+        """How often the whole kernel is applied for one image."""
+        # A transposed convolution spreads each input position; any other gathers for each output position.
+        return self.input_positions if self.module.transposed else self.output_positions
 
     @property
     def macs(self) -> int:
@@ -42,6 +51,30 @@ class Site:
         if isinstance(self.module.weight, UninitializedParameter):
             return 0
         return self.positions * self.module.weight.numel()
+
+    def macs_of_kernel(self, order: Order) -> int:
+        """Return the multiply-accumulates that one depthwise kernel costs, its share of the sums included.
+
+        The depthwise convolution is paid where the dense one is. The pointwise one is paid for each position of
+        the output with ``dw_pw``, of the input with ``pw_dw``: with a stride above 1 that is far more for a
+        convolution, and far less for a transposed one.
+        """
+        module, groups = self.module, self.module.groups
+        if order is Order.DW_PW:
+            pointwise = self.output_positions * (module.out_channels // groups)
+        else:
+            pointwise = self.input_positions * (module.in_channels // groups)
+        return self.positions * math.prod(module.kernel_size) + pointwise
+
+    def channels_of(self, order: Order) -> int:
+        """Return how many channels have depthwise kernels of their own."""
+        return self.module.in_channels if order is Order.DW_PW else self.module.out_channels
+
+    @property
+    def dense_kernel(self) -> Tensor:
+        """The kernel as ``(out_channels, in_channels / groups, *kernel_size)``, transposed or not."""
+        weight = self.module.weight
+        return swap_channels(weight, self.module.groups) if self.module.transposed else weight
 
 
 def find_sites(model: nn.Module, example_input: ExampleInput) -> list[Site]:
@@ -66,7 +99,8 @@ def find_sites(model: nn.Module, example_input: ExampleInput) -> list[Site]:
             aliases=tuple(aliases),
             module=module,
             input_shapes=tuple(before for before, _ in calls[module]),
-            positions=sum(_positions(module, *shapes) for shapes in calls[module]) // batch,
+            input_positions=sum(_positions(module, before) for before, _ in calls[module]) // batch,
+            output_positions=sum(_positions(module, after) for _, after in calls[module]) // batch,
             obstacle=obstacles[module] or (None if calls[module] else Reason.NOT_RUN),
         )
         for module, aliases in names.items()
@@ -85,8 +119,8 @@ def _structural_obstacle(module: _ConvNd, owners: Counter[int]) -> Reason | None
     )
     checks = {
         Reason.PARAMETRIZED: is_computed,
-        Reason.NOT_2D: not isinstance(module, nn.Conv2d),
-        Reason.SUBCLASS: type(module) is not nn.Conv2d,
+        Reason.NO_SEPARABLE_LAYER: not isinstance(module, tuple(SEPARABLE_CLASSES)),
+        Reason.SUBCLASS: type(module) not in SEPARABLE_CLASSES,
         Reason.ONE_POSITION: math.prod(module.kernel_size) == 1,
         Reason.DEPTHWISE: module.groups == module.in_channels,
         Reason.SHARED_WEIGHT: owners[id(module._parameters.get("weight"))] > 1,
@@ -119,10 +153,8 @@ def _record_calls(
     return calls
 
 
-def _positions(module: _ConvNd, before: tuple[int, ...], after: tuple[int, ...]) -> int:
-    """Return how often one call applies the whole kernel, over all images of the batch."""
-    # A transposed convolution spreads each input position; any other gathers for each output position.
-    shape = before if module.transposed else after
+def _positions(module: _ConvNd, shape: tuple[int, ...]) -> int:
+    """Return the positions of an input or an output, over all images of the batch."""
     dimensions = len(module.kernel_size)
     images = math.prod(shape[: -dimensions - 1])
     return images * math.prod(shape[-dimensions:])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dsft.artifact import load_model_folder, save_model
-from dsft.choices import ModelSource, WeightsKind
+from dsft.choices import ModelSource, Reason, WeightsKind
 from dsft.errors import CheckpointError, ConversionError, OutputError
 from dsft.models import ModelSpec, build_model, load_model, replace_head
 from dsft.preprocessing import Preprocessing
@@ -227,3 +227,25 @@ def test_an_interrupted_save_leaves_the_old_folder(folder: Path) -> None:
     assert (folder / "manifest.json").read_bytes() == before
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
     assert json.loads(before)["data"] is None
+
+
+def test_folders_written_before_layers_had_forms_and_orders_load() -> None:
+    """The folder was written when only 2d convolutions were converted, to one order and with no word of a form."""
+    stored = Path(__file__).with_name("folder_of_format_1")
+    skeleton = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 6, 3, padding=1, groups=2),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3, groups=2),
+        nn.ConvTranspose2d(6, 3, 2, stride=2),
+    )
+    artifact = load_model_folder(stored, skeleton)
+    expected = safetensors.torch.load_file(stored / "expected.safetensors")
+    torch.testing.assert_close(logits(artifact.module, expected["images"]), expected["outputs"])
+    plan = artifact.manifest.plan
+    assert plan is not None
+    assert not plan.norm_between
+    assert [layer.form for layer in plan.layers] == [None] * 4
+    assert [layer.kernels for layer in plan.converted] == [(2, 2), (3, 1, 2, 2), (2,) * 6]
+    assert plan.layers[-1].reason is Reason.NO_SEPARABLE_LAYER

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from dsft.choices import Order
 from dsft.derive import fresh_factors
+from dsft.separable import DepthwiseSeparableConv2d
 
 
 def test_keeps_the_variance_that_a_relu_needs() -> None:
@@ -14,6 +16,17 @@ def test_keeps_the_variance_that_a_relu_needs() -> None:
     outputs = functional.conv2d(functional.conv2d(images, factors.depthwise, groups=384), factors.pointwise)
     # He et al. 2015: the second moment before the ReLU is twice that of the input.
     assert float(outputs.square().mean()) == pytest.approx(2.0, rel=0.1)
+
+
+@pytest.mark.parametrize("kernels", [[1] * 64, [3] * 64, [1, 5] * 32])
+def test_pw_dw_keeps_it_too_whatever_the_number_of_kernels(kernels: list[int]) -> None:
+    layer = DepthwiseSeparableConv2d(128, 64, 3, kernels, order=Order.PW_DW, bias=False)
+    weight = torch.empty(64, 128, 3, 3)
+    factors = fresh_factors(weight, 1, kernels, torch.Generator().manual_seed(0), Order.PW_DW)
+    layer.set_factors(factors.depthwise, factors.pointwise)
+    outputs = layer(torch.randn(8, 128, 16, 16)).detach()
+    for few in (0, 1):
+        assert float(outputs[:, few::2].square().mean()) == pytest.approx(2.0, rel=0.2)
 
 
 def test_the_seed_decides() -> None:

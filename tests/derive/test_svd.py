@@ -7,45 +7,56 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dsft.choices import Order
 from dsft.derive import Factors, channel_spectrum, svd_factors
 from dsft.errors import ConversionError
-from dsft.separable import DepthwiseSeparableConv2d
+from dsft.separable import DepthwiseSeparableConv1d, DepthwiseSeparableConv2d, DepthwiseSeparableConv3d
 
 GENERATOR = torch.Generator()
 
 
-def recompose(factors: Factors, kernels: list[int], weight: Tensor, groups: int) -> Tensor:
-    layer = DepthwiseSeparableConv2d(
-        len(kernels), weight.shape[0], (weight.shape[2], weight.shape[3]), kernels, groups=groups, bias=False
+def recompose(factors: Factors, kernels: list[int], weight: Tensor, groups: int, order: Order = Order.DW_PW) -> Tensor:
+    kind = {3: DepthwiseSeparableConv1d, 4: DepthwiseSeparableConv2d, 5: DepthwiseSeparableConv3d}[weight.dim()]
+    layer = kind(
+        weight.shape[1] * groups,
+        weight.shape[0],
+        tuple(weight.shape[2:]),
+        kernels,
+        order=order,
+        groups=groups,
+        bias=False,
+        dtype=weight.dtype,
     )
-    layer.depthwise.weight.data = factors.depthwise
-    layer.pointwise.weight.data = factors.pointwise
+    layer.set_factors(factors.depthwise, factors.pointwise)
     return layer.weight.detach().as_subclass(Tensor)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     groups=st.integers(1, 3),
     inputs=st.integers(1, 4),
     outputs=st.integers(1, 12),
-    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    kernel=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    order=st.sampled_from([Order.DW_PW, Order.PW_DW]),
     seed=st.integers(0, 2**16),
 )
 def test_full_rank_is_exact_and_the_error_is_that_of_numpys_svd(
-    groups: int, inputs: int, outputs: int, kernel: tuple[int, int], seed: int
+    groups: int, inputs: int, outputs: int, kernel: list[int], order: Order, seed: int
 ) -> None:
     weight = torch.randn(
         groups * outputs, inputs, *kernel, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
-    full = min(outputs, kernel[0] * kernel[1])
+    matrices = weight.numpy().reshape(groups, outputs, inputs, -1)
+    if order is Order.DW_PW:
+        matrices = matrices.transpose(0, 2, 1, 3)
+    values = np.linalg.svd(matrices, compute_uv=False)
     errors = []
-    for rank in range(1, full + 1):
-        kernels = [rank] * (groups * inputs)
-        change = recompose(svd_factors(weight, groups, kernels, GENERATOR), kernels, weight, groups) - weight
+    for rank in range(1, values.shape[-1] + 1):
+        kernels = [rank] * (groups * matrices.shape[1])
+        factors = svd_factors(weight, groups, kernels, GENERATOR, order)
+        change = recompose(factors, kernels, weight, groups, order) - weight
         errors.append(float(change.square().sum()))
-        matrices = weight.numpy().reshape(groups, outputs, inputs, -1).transpose(0, 2, 1, 3)
-        dropped = np.linalg.svd(matrices, compute_uv=False)[..., rank:]
-        assert errors[-1] == pytest.approx(float((dropped**2).sum()), abs=1e-9)
+        assert errors[-1] == pytest.approx(float((values[..., rank:] ** 2).sum()), abs=1e-9)
     assert errors[-1] < 1e-12
     assert errors == sorted(errors, reverse=True)
 

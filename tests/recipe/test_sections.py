@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 import dsft
-from dsft.choices import DataSource, ModelSource
+from dsft.choices import DataSource, Method, ModelSource
 from dsft.recipe.schema import recipe_schema
 from dsft.recipe.sections import (
     BudgetSection,
@@ -127,6 +127,13 @@ def test_something_is_left_to_train_on() -> None:
     half = HeldOutSection(fraction=0.5)
     with pytest.raises(ValidationError, match=r"must be under 1 together, found 0\.5 and 0\.5"):
         DataSection(source=DataSource.DIGITS, val=half, test=half)
+
+
+def test_a_norm_between_goes_with_fresh_weights_only() -> None:
+    assert ConvertSection(method=Method.FRESH, rank=1, norm_between=True).norm_between
+    for method in (Method.AUTO, Method.SVD):
+        with pytest.raises(ValidationError, match="norm_between: goes with method fresh only"):
+            ConvertSection(method=method, rank=1, norm_between=True)
 
 
 def test_a_conversion_has_exactly_one_target() -> None:

@@ -14,7 +14,7 @@ from dsft.measure import run_example
 from dsft.progress import Event, Finished, Started
 from dsft.separable import DepthwiseSeparableConv2d
 from dsft.surgery import ConversionPlan, apply_plan, convert
-from tests.zoo import Residual, Shared, TwoInputs, redraw
+from tests.zoo import ManyKinds, Residual, Shared, TwoInputs, redraw
 
 IMAGES = torch.randn(2, 3, 16, 16)
 
@@ -110,6 +110,30 @@ def test_networks_with_two_inputs() -> None:
     torch.testing.assert_close(converted(*inputs), model(*inputs), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("order", ["dw_pw", "pw_dw"])
+def test_every_kind_of_convolution_is_exact_at_full_rank(order: str) -> None:
+    model, images = redraw(ManyKinds()).eval(), torch.randn(2, 1, 2, 10, 12)
+    conversion = convert(model, images, rank="full", order=order)
+    assert [layer.name for layer in conversion.plan.converted] == ["line", "mix", "down", "up", "fit"]
+    assert {layer.order for layer in conversion.plan.converted} == {order}
+    assert relative(run_example(conversion.model, images), run_example(model, images)) < 1e-5
+    assert conversion.report.converted.macs == conversion.plan.macs_after
+
+
+@pytest.mark.parametrize("order", ["dw_pw", "pw_dw"])
+def test_a_norm_and_an_activation_stand_between_in_fresh_layers(order: str) -> None:
+    conversion: Any = convert(Residual(), IMAGES, rank=2, method="fresh", order=order, norm_between=True)
+    layer = conversion.model.conv1
+    assert [type(module) for module in layer.between] == [nn.BatchNorm2d, nn.ReLU]
+    assert conversion.plan.norm_between
+    replayed = apply_plan(Residual(), ConversionPlan.from_dict(conversion.plan.to_dict()))
+    replayed.load_state_dict(conversion.model.state_dict())
+    assert torch.equal(run_example(replayed, IMAGES), run_example(conversion.model, IMAGES))
+    loss = conversion.model.train()(IMAGES).square().sum()
+    torch.autograd.backward(loss)
+    assert all(parameter.grad is not None for parameter in conversion.model.parameters())
+
+
 def test_fresh_weights_differ_by_seed_and_svd_is_nearer() -> None:
     model = redraw(Residual()).eval()
     expected = run_example(model, IMAGES)
@@ -144,7 +168,9 @@ def test_report_names_are_those_that_scripts_rely_on() -> None:
     ("arguments", "message"),
     [
         ({"method": "sdv"}, "method: one of auto, fresh, svd is needed, found 'sdv'. Did you mean svd"),
-        ({"order": "pw"}, "order: one of"),
+        ({"order": "pw"}, "order: one of auto, dw_pw, pw_dw is needed, found 'pw'"),
+        ({"form": "gater"}, "form: one of .* found 'gater'. Did you mean gather"),
+        ({"norm_between": True}, "norm_between: goes with method fresh only, found 'svd'"),
         ({"budget": {"mac": 0.5}}, "one key, macs"),
         ({"budget": 0.5}, "as .'macs': 0.5., found 0.5"),
         ({"budget": {"macs": "0.5"}}, "with a number is needed"),
@@ -164,7 +190,7 @@ def test_a_plan_is_replayed_on_a_fresh_network_and_on_no_other() -> None:
     replayed.load_state_dict(conversion.model.state_dict())
     assert torch.equal(run_example(replayed, IMAGES), run_example(conversion.model, IMAGES))
     other = Shared()
-    with pytest.raises(ConversionError, match="the plan needs a Conv2d there, found nothing"):
+    with pytest.raises(ConversionError, match="the plan needs a convolution there, found nothing"):
         apply_plan(other, plan)
     with pytest.raises(ConversionError, match=r"needs a weight of shape .* found"):
         apply_plan(Residual(16), plan)

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dsft.choices import Decision, Method, Reason
+from dsft.choices import Decision, Method, Order, Reason
 from dsft.errors import ConversionError
 from dsft.measure import count_macs
 from dsft.surgery import ConversionPlan, apply_plan, plan_conversion
 from dsft.surgery.convert import derive_factors
-from tests.zoo import Residual, redraw
+from tests.zoo import ManyKinds, Residual, redraw
 
 IMAGES = torch.randn(1, 3, 16, 16)
 
@@ -43,6 +43,60 @@ def test_the_smallest_budget_of_the_message_can_be_met() -> None:
         plan_conversion(model, IMAGES, budget=smallest - 2e-4)
 
 
+@pytest.mark.parametrize("order", [Order.AUTO, Order.DW_PW, Order.PW_DW])
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_every_kind_meets_the_budget_in_every_order(share: float, order: Order) -> None:
+    model, images = redraw(ManyKinds()), torch.randn(1, 1, 2, 10, 12)
+    plan = plan_conversion(model, images, budget=share, order=order)
+    converted = apply_plan(model, plan, derive_factors(model, plan))
+    assert plan.macs_after == count_macs(converted, images) <= share * plan.macs_before
+    assert order is Order.AUTO or {layer.order for layer in plan.converted} == {order}
+
+
+def test_the_order_is_that_which_loses_less_at_its_price() -> None:
+    images = torch.randn(1, 32, 12, 12)
+
+    def chosen(conv: nn.Module) -> Order | None:
+        return plan_conversion(conv, images, budget=0.4).layers[0].order
+
+    # With a stride pw_dw pays its pointwise convolution at the larger side; a transposed one is the other way round.
+    assert chosen(redraw(nn.Conv2d(32, 32, 3, stride=2, padding=1))) is Order.DW_PW
+    assert chosen(redraw(nn.ConvTranspose2d(32, 32, 3, stride=2))) is Order.PW_DW
+    # At equal cost the structure of the weights decides.
+    for order in (Order.DW_PW, Order.PW_DW):
+        conv = nn.Conv2d(32, 32, 3, padding=1)
+        with torch.no_grad():
+            conv.weight.copy_(rank_one_kernel(order))
+        assert chosen(conv) is order
+
+
+def rank_one_kernel(order: Order) -> Tensor:
+    """Return a kernel that one depthwise kernel for each input or output channel makes exact."""
+    kernels, points = torch.randn(32, 9), torch.randn(32, 32, 1)
+    products = points * (kernels if order is Order.DW_PW else kernels.unsqueeze(1))
+    return products.reshape(32, 32, 3, 3)
+
+
+def test_the_reason_tells_a_choice_from_what_cannot_be_cheaper() -> None:
+    conv = nn.Conv2d(32, 32, 3, padding=1)
+    (kept,) = plan_conversion(conv, torch.randn(1, 32, 8, 8), budget=1.0).layers
+    assert (kept.decision, kept.reason) == (Decision.KEPT, Reason.BUDGET)
+    # Each of 8 outputs needs a kernel, and its pointwise convolution is paid at all 64 positions.
+    wide = nn.Sequential(conv, nn.Conv2d(32, 2, 1), nn.Conv2d(2, 8, (2, 1), stride=2))
+    layers = plan_conversion(wide, torch.randn(1, 32, 8, 8), budget=0.9, order=Order.PW_DW).layers
+    assert (layers[-1].decision, layers[-1].reason) == (Decision.KEPT, Reason.NOT_CHEAPER)
+
+
+def test_more_orders_never_lose_more() -> None:
+    model = redraw(Residual(16))
+
+    def lost(order: Order) -> float:
+        plan = plan_conversion(model, IMAGES, budget=0.5, order=order)
+        return sum((layer.relative_error or 0) ** 2 for layer in plan.layers)
+
+    assert lost(Order.AUTO) <= min(lost(Order.DW_PW), lost(Order.PW_DW)) + 0.05
+
+
 def test_relative_errors_are_those_of_the_layers_that_come_out() -> None:
     model = redraw(Residual(16))
     plan = plan_conversion(model, IMAGES, budget=0.4)
@@ -66,11 +120,12 @@ def test_unequal_ranks_beat_equal_ones_of_the_same_cost() -> None:
     assert total(spread) < total(uniform)
 
 
-def test_untrained_weights_buy_whole_ranks_alike_for_all_channels() -> None:
-    plan = plan_conversion(redraw(Residual(16)), IMAGES, budget=0.5, is_trained=False)
+@pytest.mark.parametrize("order", [Order.AUTO, Order.DW_PW, Order.PW_DW])
+def test_untrained_weights_buy_whole_ranks_alike_for_all_channels(order: Order) -> None:
+    plan = plan_conversion(redraw(Residual(16)), IMAGES, budget=0.5, order=order, is_trained=False)
     assert plan.macs_ratio <= 0.5
     assert all(len(set(layer.kernels)) == 1 for layer in plan.converted)
-    noisy = plan_conversion(redraw(Residual(16)), IMAGES, budget=0.5)
+    noisy = plan_conversion(redraw(Residual(16)), IMAGES, budget=0.5, order=order)
     assert any(len(set(layer.kernels)) > 1 for layer in noisy.converted)
 
 

@@ -47,13 +47,37 @@ def test_every_obstacle_is_named() -> None:
         None: nn.Conv2d(4, 4, 3, groups=2),
         Reason.ONE_POSITION: nn.Conv2d(4, 4, 1),
         Reason.DEPTHWISE: nn.Conv2d(4, 8, 3, groups=4),
-        Reason.NOT_2D: nn.ConvTranspose2d(4, 4, 3),
+        Reason.NO_SEPARABLE_LAYER: nn.ConvTranspose1d(4, 4, 3),
         Reason.SUBCLASS: OwnConv(4, 4, 3),
         Reason.HOOKED: hooked,
         Reason.PARAMETRIZED: parametrizations.weight_norm(nn.Conv2d(4, 4, 3)),
     }
     for expected, module in cases.items():
-        assert obstacles(nn.Sequential(module)) == {"0": expected}
+        images = IMAGES[..., 0] if isinstance(module, nn.ConvTranspose1d) else IMAGES
+        assert obstacles(nn.Sequential(module), images) == {"0": expected}
+
+
+def test_every_kind_with_a_separable_layer_can_be_converted() -> None:
+    kinds = {
+        nn.Conv1d: torch.randn(2, 4, 8),
+        nn.Conv2d: torch.randn(2, 4, 8, 8),
+        nn.Conv3d: torch.randn(2, 4, 8, 8, 8),
+        nn.ConvTranspose2d: torch.randn(2, 4, 8, 8),
+    }
+    for kind, images in kinds.items():
+        model = nn.Sequential(kind(4, 6, 3, stride=2, groups=2))
+        (site,) = find_sites(model, images)
+        assert site.obstacle is None
+        assert site.macs == count_macs(model, images)
+        assert site.dense_kernel.shape[:2] == (6, 2)
+
+
+@pytest.mark.parametrize(("transposed", "before", "after"), [(False, 64, 9), (True, 64, 17 * 17)])
+def test_positions_of_the_input_and_the_output(transposed: bool, before: int, after: int) -> None:
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    (site,) = find_sites(kind(4, 6, 3, stride=2), IMAGES.repeat(3, 1, 1, 1))
+    assert (site.input_positions, site.output_positions) == (before, after)
+    assert site.positions == (before if transposed else after)
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")

@@ -1,0 +1,310 @@
+"""What the depthwise-separable layers of all dimensions have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from dsft.choices import Form, Order
+from dsft.errors import ConversionError
+from dsft.separable.composed import COMPOSED_WEIGHT, ComposedKernel
+from dsft.separable.forms import allowed_forms, pass_bounds, storage_order, whole_slices
+from dsft.separable.kernel_sum import KernelSum
+from dsft.separable.kernels import kernel_channels, swap_channels
+from dsft.separable.passes import run_passes
+
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+
+_POINTWISE: dict[int, type[Any]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_NORM: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+class DepthwiseSeparableConv(nn.Module):
+    r"""A depthwise and a pointwise convolution in place of a dense one; the base of the layers.
+
+    Order ``dw_pw``: input channel :math:`c` is filtered by ``kernels[c]`` depthwise kernels :math:`d_{c,r}`; the
+    pointwise convolution sums their outputs with weights :math:`p_{m,c,r}`, so that the dense kernel is
+    :math:`W_{m,c} = \sum_r p_{m,c,r} d_{c,r}`. Order ``pw_dw``: the pointwise convolution makes ``kernels[m]`` maps
+    for output channel :math:`m`, each is filtered by a kernel of its own and they are summed:
+    :math:`W_{m,c} = \sum_r p_{m,r,c} d_{m,r}` (Guo et al. 2018, "Network Decoupling", eq. 4 and 5; with unequal
+    numbers of kernels Dbouk & Shanbhag 2021, "Generalized Depthwise-Separable Convolutions", eq. 2).
+
+    Attributes that other code reads from torch's convolutions exist and mean the same. It is deliberately no
+    subclass of them, since tools that fuse or count convolutions would take it for a dense one.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Size of the depthwise kernels.
+        kernels: Depthwise kernels of each input channel (``dw_pw``; 0 drops the channel) or of each output
+            channel (``pw_dw``; at least 1). Their total is the same in each group.
+        order: Which convolution comes first.
+        form: How an input channel reaches several kernels; None for what needs no measurement. The order in
+            which the weights are kept follows from it.
+        stride: Stride of the depthwise convolution.
+        padding: Padding of the depthwise convolution, as torch's convolutions take it.
+        output_padding: Of a transposed convolution: additional size of one side of the output.
+        dilation: Dilation of the depthwise convolution.
+        groups: Blocks of input channels that are connected to blocks of output channels.
+        bias: Whether the last operation adds a bias.
+        padding_mode: How the depthwise convolution pads, as torch's convolutions take it.
+        norm_between: Put a batch normalisation and a ReLU between the two convolutions, as MobileNet does
+            (Howard et al. 2017). Then the layer stands for no dense kernel.
+        device: Where the parameters are.
+        dtype: Number format of the parameters.
+
+    Raises:
+        ValueError: ``kernels`` has not one number for each channel, or unequal totals in the groups, or the layer
+            cannot take the ``form``.
+    """
+
+    dimensions: ClassVar[int]
+    dense_class: ClassVar[type[Any]]
+    transposed: ClassVar[bool] = False
+
+    channels: Tensor
+    """The channel that each depthwise kernel belongs to, ``(kernels,)``."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        kernels: Sequence[int],
+        *,
+        order: Order = Order.DW_PW,
+        form: Form | None = None,
+        stride: int | tuple[int, ...] = 1,
+        padding: str | int | tuple[int, ...] = 0,
+        output_padding: int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
+        norm_between: bool = False,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride = self._sizes(kernel_size), self._sizes(stride)
+        self.dilation, self.output_padding = self._sizes(dilation), self._sizes(output_padding)
+        self.padding = padding if isinstance(padding, str) else self._sizes(padding)
+        self.padding_mode, self.norm_between = padding_mode, norm_between
+        self.kernels, self.order = tuple(kernels), order
+        is_first = order is Order.DW_PW
+        channels = kernel_channels(kernels, in_channels if is_first else out_channels, groups, 0 if is_first else 1)
+        self.form = self._choose_form(form)
+        self._storage = storage_order(self.kernels, groups, order, self.form)
+        # Follows from `kernels`, so it moves with the module and stays out of the state dict.
+        stored = [channels[place] for place in self._storage]
+        self.register_buffer("channels", torch.tensor(stored, device=device), persistent=False)
+        self._build(stored, bias, device=device, dtype=dtype)
+
+    def _sizes(self, size: int | tuple[int, ...]) -> tuple[int, ...]:
+        return (size,) * self.dimensions if isinstance(size, int) else tuple(size)
+
+    def _choose_form(self, form: Form | None) -> Form | None:
+        forms = allowed_forms(
+            self.kernels, self.groups, self.order, transposed=self.transposed, norm_between=self.norm_between
+        )
+        if form is None:
+            return forms[0] if forms else None
+        if form not in forms:
+            raise ValueError(f"form: one of {[str(each) for each in forms]} is possible here, found {str(form)!r}")
+        return form
+
+    def _build(self, channels: Sequence[int], bias: bool, **options: Any) -> None:
+        """Build the two convolutions, what stands between, and the sum that ``pw_dw`` ends with."""
+        total, is_first = len(channels), self.order is Order.DW_PW
+        is_summed = not is_first and set(self.kernels) != {1}
+        shifts = {"output_padding": self.output_padding} if self.transposed else {}
+        inputs = self.in_channels if self.form is Form.MULTIPLIER else total
+        self.depthwise: _ConvNd = self.dense_class(
+            inputs,
+            total,
+            self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=inputs,
+            bias=bias and not is_first and not is_summed,
+            padding_mode=self.padding_mode,
+            **shifts,
+            **options,
+        )
+        ends = (total, self.out_channels) if is_first else (self.in_channels, total)
+        self.pointwise: _ConvNd = _POINTWISE[self.dimensions](
+            *ends, 1, groups=self.groups, bias=bias and is_first, **options
+        )
+        between = [_NORM[self.dimensions](total, **options), nn.ReLU()] if self.norm_between else []
+        self.between = nn.Sequential(*between)
+        self.sum: nn.Module = nn.Identity()
+        if is_summed:
+            self.sum = KernelSum(self.kernels, channels, self.dimensions, bias=bias, **options)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Convolve ``(batch, in_channels, *size)`` or an unbatched ``(in_channels, *size)``."""
+        return self._convolve(images)
+
+    def _convolve(self, images: Tensor, **wanted: Any) -> Tensor:
+        """Run the layer; ``wanted`` is what the depthwise convolution takes beside its input."""
+        output: Tensor
+        if self.order is Order.PW_DW:
+            output = self.sum(self.depthwise(self.between(self.pointwise(images)), **wanted))
+        elif self.form is Form.PASSES:
+            bounds = pass_bounds(self.kernels, self.groups)
+            output = run_passes(images, self.in_channels, self.depthwise, self.pointwise, self.channels, bounds)
+        else:
+            output = self.pointwise(self.between(self.depthwise(self._spread(images), **wanted)))
+        return output
+
+    def _spread(self, images: Tensor) -> Tensor:
+        """Repeat each input channel once for every depthwise kernel that reads it."""
+        axis = -1 - self.dimensions
+        if self.form is None or self.form is Form.MULTIPLIER:
+            return images
+        if self.form is Form.GATHER:
+            return images.index_select(axis, self.channels)
+        # Concatenation copies whole blocks, where a gather in channels_last copies single numbers.
+        slices = whole_slices(self.kernels, self.groups)
+        pieces = [images if width == self.in_channels else images.narrow(axis, start, width) for start, width in slices]
+        return torch.cat(pieces, axis)
+
+    @property
+    def last(self) -> _ConvNd | KernelSum:
+        """The module that the output leaves, and whose bias is the layer's."""
+        if self.order is Order.DW_PW:
+            return self.pointwise
+        return self.sum if isinstance(self.sum, KernelSum) else self.depthwise
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias of the output, ``(out_channels,)``, or None."""
+        return self.last.bias
+
+    @property
+    def weight(self) -> Tensor:
+        """The composed dense kernel, in the shape that the dense convolution keeps it.
+
+        It is computed anew at each reading, and can be differentiated. Assigning it, or changing it in place,
+        would change nothing of the layer and raises an error instead.
+
+        Raises:
+            ConversionError: A norm and an activation stand between the two convolutions.
+        """
+        if self.norm_between:
+            raise ConversionError(
+                "a BatchNorm and a ReLU stand between the two convolutions of this layer, so it is no dense "
+                "convolution and has no composed weight. Only layers without norm_between can be merged."
+            )
+        is_first = self.order is Order.DW_PW
+        points = swap_channels(self.pointwise.weight, self.groups) if is_first else self.pointwise.weight
+        products = points.flatten(1).unsqueeze(2) * self.depthwise.weight.reshape(len(points), 1, -1)
+        slices = products.new_zeros(len(self.kernels), *products.shape[1:]).index_add(0, self.channels, products)
+        kernel = slices.reshape(*slices.shape[:2], *self.kernel_size)
+        # Slices of input channels are what a transposed convolution keeps, those of output channels the others.
+        kernel = kernel if is_first == self.transposed else swap_channels(kernel, self.groups)
+        return kernel.contiguous().as_subclass(ComposedKernel)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "weight":
+            raise AttributeError(COMPOSED_WEIGHT)
+        super().__setattr__(name, value)
+
+    @torch.no_grad()
+    def set_factors(self, depthwise: Tensor, pointwise: Tensor) -> None:
+        """Copy both factors into the layer, whatever its form.
+
+        Args:
+            depthwise: ``(kernels, 1, *kernel_size)``, in the order of ``kernel_channels``.
+            pointwise: ``(out_channels, kernels / groups, 1, ...)``, or ``(kernels, in_channels / groups, 1, ...)``
+                with ``pw_dw``, in the same order.
+        """
+        self.depthwise.weight.copy_(depthwise[self._storage])
+        self.pointwise.weight.copy_(self._reorder(pointwise, self._storage))
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Return both factors as :meth:`set_factors` takes them."""
+        places = sorted(range(len(self._storage)), key=self._storage.__getitem__)
+        depthwise, pointwise = self.depthwise.weight.detach(), self.pointwise.weight.detach()
+        return depthwise[places], self._reorder(pointwise, places)
+
+    def _reorder(self, pointwise: Tensor, places: Sequence[int]) -> Tensor:
+        if self.order is Order.PW_DW:
+            return pointwise[places]
+        return swap_channels(swap_channels(pointwise, self.groups)[places], self.groups)
+
+    @classmethod
+    def like(
+        cls,
+        dense: _ConvNd | DepthwiseSeparableConv,
+        kernels: Sequence[int],
+        order: Order,
+        form: Form | None = None,
+        *,
+        norm_between: bool = False,
+    ) -> Self:
+        """Build a layer of a convolution's geometry, device, dtype and mode, with random weights."""
+        layer = cls(
+            **_geometry(dense),
+            kernels=kernels,
+            order=order,
+            form=form,
+            norm_between=norm_between,
+            bias=dense.bias is not None,
+            device=_home(dense).device,
+            dtype=_home(dense).dtype,
+        )
+        return layer.train(dense.training)
+
+    def in_form(self, form: Form) -> Self:
+        """Return a layer of the same function in another form.
+
+        Raises:
+            ValueError: The layer cannot take it.
+        """
+        twin = self.like(self, self.kernels, self.order, form, norm_between=self.norm_between)
+        twin.load_state_dict(self.state_dict())
+        twin.set_factors(*self.factors())
+        for name, parameter in self.named_parameters():
+            twin.get_parameter(name).requires_grad_(parameter.requires_grad)
+        return twin
+
+    def merge(self) -> nn.Module:
+        """Return the dense convolution of the same function, device, dtype and mode.
+
+        Raises:
+            ConversionError: A norm and an activation stand between the two convolutions.
+        """
+        weight = self.weight.detach().as_subclass(Tensor)
+        dense: _ConvNd = self.dense_class(
+            **_geometry(self), bias=self.bias is not None, device=weight.device, dtype=weight.dtype
+        )
+        with torch.no_grad():
+            dense.weight.copy_(weight)
+            if dense.bias is not None and self.bias is not None:
+                dense.bias.copy_(self.bias)
+        return dense.train(self.training)
+
+    def extra_repr(self) -> str:
+        """Describe the layer as ``print(model)`` shows it."""
+        form = f", form={self.form}" if self.form is not None else ""
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"order={self.order}, kernels={len(self.channels)}{form}"
+        )
+
+
+def _geometry(conv: _ConvNd | DepthwiseSeparableConv) -> dict[str, Any]:
+    names = ["in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"]
+    names += ["output_padding"] if conv.transposed else []
+    return {name: getattr(conv, name) for name in names}
+
+
+def _home(conv: _ConvNd | DepthwiseSeparableConv) -> Tensor:
+    return conv.depthwise.weight if isinstance(conv, DepthwiseSeparableConv) else conv.weight

@@ -1,0 +1,51 @@
+"""The dense kernel that two factors stand for: to be read, never to be written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+COMPOSED_WEIGHT = (
+    "the weight of a depthwise-separable layer is composed of depthwise.weight and pointwise.weight: it "
+    "cannot be assigned or changed in place. Change those two, or set the dense weight before the conversion."
+)
+
+
+class ComposedKernel(Tensor):
+    """A kernel computed from two factors: readable and differentiable, but closed to in-place changes."""
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Refuse what writes into the kernel, and guard its views alike; anything else is a plain tensor.
+
+        Raises:
+            RuntimeError: The function changes the kernel in place.
+        """
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        target = args[0] if args else kwargs.get("tensor")
+        if isinstance(kwargs.get("out"), cls) or (_WRITES.fullmatch(name) and isinstance(target, cls)):
+            # Not a TypeError: torch's operators take one for "try the other operand".
+            raise RuntimeError(COMPOSED_WEIGHT)
+        with torch._C.DisableTorchFunctionSubclass():
+            result = func(*args, **kwargs)
+        return result.as_subclass(cls) if isinstance(result, Tensor) and _is_view(result, target) else result
+
+
+# Tensor methods that end in one underscore, augmented assignments, and setters of items and attributes.
+_WRITES = re.compile(r".*[^_]_|__i(?!nvert__|ndex__|nt__)\w+__|__set(item)?__")
+
+
+def _is_view(result: Tensor, target: object) -> bool:
+    # By the storage itself and not by its address, which all storages without memory share.
+    return isinstance(target, Tensor) and result.untyped_storage()._cdata == target.untyped_storage()._cdata

@@ -1,0 +1,84 @@
+"""The sum over the kernels of each output channel, with which the order ``pw_dw`` ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+
+class KernelSum(nn.Module):
+    """Sum the filtered maps of each output channel and add the bias.
+
+    Outputs are taken in the order of their number of kernels, the most first. There those with equal numbers
+    stand side by side, and their maps of one rank are one slice: the sum needs no more than slices, additions,
+    one concatenation where the numbers differ, and a gather where the order is not that of the output.
+
+    Args:
+        kernels: Depthwise kernels of each output channel.
+        channels: The output channel that each map belongs to, in the order of the maps: within a group by rank,
+            within a rank by number of kernels.
+        dimensions: Of the maps: 1, 2 or 3.
+        bias: Whether a bias is added.
+        device: Where the bias is.
+        dtype: Number format of the bias.
+    """
+
+    before: Tensor | None
+    after: Tensor | None
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        kernels: Sequence[int],
+        channels: Sequence[int],
+        dimensions: int,
+        *,
+        bias: bool,
+        device: torch.device | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        outputs = sorted(range(len(kernels)), key=lambda output: (-kernels[output], output))
+        places: dict[int, list[int]] = {output: [] for output in outputs}
+        for place, output in enumerate(channels):
+            places[output].append(place)
+        by_rank = [
+            places[output][rank] for rank in range(kernels[outputs[0]]) for output in outputs if kernels[output] > rank
+        ]
+        back = sorted(range(len(outputs)), key=outputs.__getitem__)
+        self.register_buffer("before", _index(by_rank, device), persistent=False)
+        self.register_buffer("after", _index(back, device), persistent=False)
+        self.slices = _slices([kernels[output] for output in outputs])
+        self.dimensions = dimensions
+        zeros = torch.zeros(len(kernels), device=device, dtype=dtype)
+        self.register_parameter("bias", nn.Parameter(zeros) if bias else None)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Sum ``(..., kernels, *size)`` to ``(..., out_channels, *size)``."""
+        axis = -1 - self.dimensions
+        if self.before is not None:
+            maps = maps.index_select(axis, self.before)
+        sums = [
+            reduce(torch.add, [maps.narrow(axis, start, width) for start in starts]) for starts, width in self.slices
+        ]
+        output = sums[0] if len(sums) == 1 else torch.cat(sums, axis)
+        if self.after is not None:
+            output = output.index_select(axis, self.after)
+        return output if self.bias is None else output + self.bias.reshape(-1, *(1,) * self.dimensions)
+
+
+def _index(order: Sequence[int], device: torch.device | None) -> Tensor | None:
+    return None if list(order) == sorted(order) else torch.tensor(order, device=device)
+
+
+def _slices(counts: Sequence[int]) -> list[tuple[list[int], int]]:
+    """Return for each distinct number of kernels where its maps of every rank start, and their width."""
+    ranks = range(counts[0])
+    starts = [sum(min(count, rank) for count in counts) for rank in ranks]
+    return [
+        ([starts[rank] + counts.index(count) for rank in range(count)], counts.count(count))
+        for count in sorted(set(counts), reverse=True)
+    ]

@@ -1,0 +1,54 @@
+"""The depthwise-separable layers, one for each kind of convolution that can become one."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from dsft.separable.base import DepthwiseSeparableConv
+
+
+class DepthwiseSeparableConv1d(DepthwiseSeparableConv):
+    """In place of an ``nn.Conv1d``; see :class:`DepthwiseSeparableConv`."""
+
+    dimensions = 1
+    dense_class = nn.Conv1d
+
+
+class DepthwiseSeparableConv2d(DepthwiseSeparableConv):
+    """In place of an ``nn.Conv2d``; see :class:`DepthwiseSeparableConv`."""
+
+    dimensions = 2
+    dense_class = nn.Conv2d
+
+
+class DepthwiseSeparableConv3d(DepthwiseSeparableConv):
+    """In place of an ``nn.Conv3d``; see :class:`DepthwiseSeparableConv`."""
+
+    dimensions = 3
+    dense_class = nn.Conv3d
+
+
+class DepthwiseSeparableConvTranspose2d(DepthwiseSeparableConv):
+    """In place of an ``nn.ConvTranspose2d``: the depthwise convolution is transposed, the pointwise one is plain.
+
+    ``dw_pw`` pays its pointwise convolution at the size of the output, ``pw_dw`` at that of the input, which is
+    the smaller one wherever the stride is above 1.
+    """
+
+    dimensions = 2
+    dense_class = nn.ConvTranspose2d
+    transposed = True
+
+    def forward(self, images: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Convolve ``(batch, in_channels, height, width)``, or unbatched, to ``output_size`` as torch takes it."""
+        return self._convolve(images, output_size=output_size)
+
+
+SEPARABLE_CLASSES: dict[type[_ConvNd], type[DepthwiseSeparableConv]] = {
+    nn.Conv1d: DepthwiseSeparableConv1d,
+    nn.Conv2d: DepthwiseSeparableConv2d,
+    nn.Conv3d: DepthwiseSeparableConv3d,
+    nn.ConvTranspose2d: DepthwiseSeparableConvTranspose2d,
+}
+"""The layer that can stand for each class of dense convolution."""

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dsft.choices import Method, Order
+from dsft.separable import SEPARABLE_CLASSES
+from dsft.surgery import apply_plan, plan_conversion
+from dsft.surgery.convert import derive_factors
+from tests.geometry import SIZES, geometries
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@settings(max_examples=120, deadline=None)
+@given(data=st.data())
+def test_the_error_never_rises_with_the_rank_and_full_rank_is_the_dense_convolution(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(list(SEPARABLE_CLASSES.values())))
+    geometry = data.draw(
+        geometries(kind).filter(lambda g: max(g["kernel_size"]) > 1 and g["in_channels"] > g["groups"])
+    )
+    order = data.draw(st.sampled_from([Order.DW_PW, Order.PW_DW]))
+    dense: Any = kind.dense_class(**geometry, dtype=torch.float64)
+    images = torch.randn(2, dense.in_channels, *SIZES[kind.dimensions], dtype=torch.float64)
+    errors = []
+    for rank in (1, 2, 3, 5, "full"):
+        plan = plan_conversion(dense, images, rank=rank, method=Method.SVD, order=order)
+        layer: Any = apply_plan(dense, plan, derive_factors(dense, plan))
+        assert type(layer) is kind
+        error = float((layer.weight - dense.weight).detach().norm() / dense.weight.detach().norm())
+        assert error == pytest.approx(plan.converted[0].relative_error, abs=1e-6)
+        errors.append(error)
+    assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(errors))
+    torch.testing.assert_close(layer(images), dense(images))
+    torch.testing.assert_close(layer.merge().weight, dense.weight)
