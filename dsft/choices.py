@@ -69,9 +69,11 @@ class Reason(StrEnum):
     ONE_POSITION = "kernel of one position"
     DEPTHWISE = "depthwise already"
     NOT_2D = "not a 2d convolution"
-    SUBCLASS = "a convolution class of its own"
+    SUBCLASS = "a convolution class or forward pass of its own"
     PARAMETRIZED = "weight is computed from other parameters"
     SHARED_WEIGHT = "weight is shared with another module"
+    HELD = "held by a plain attribute as well"
+    READ_OUTSIDE = "weight is read outside the layer"
     HOOKED = "has hooks"
 
 

@@ -31,8 +31,9 @@ def svd_factors(weight: Tensor, groups: int, kernels: Sequence[int], generator: 
     slices = channel_slices(weight, groups)
     channels, ranks = kernel_places(kernels, groups)
     depthwise = spectrum.directions[channels, ranks]
-    # W_c v is exact whatever the accuracy of the singular values, so full rank gives W back.
-    columns = torch.einsum("gmk,gk->gm", slices[channels], depthwise)
+    # W_c v is exact whatever the accuracy of the singular values, so full rank gives W back. All products of a
+    # channel are made at once: a copy of its slice for each kernel would take `rank` times the memory.
+    columns = (slices @ spectrum.directions.transpose(1, 2))[channels, :, ranks]
     pointwise = columns.reshape(groups, -1, columns.shape[1]).transpose(1, 2).flatten(0, 1)
     kernel_size = weight.shape[2:]
     return Factors(

@@ -11,6 +11,8 @@ from torch import nn
 from dsft.derive import Factors
 from dsft.errors import ConversionError
 from dsft.separable import DepthwiseSeparableConv2d
+from dsft.separable.same_padding import DepthwiseSeparableConv2dSame
+from dsft.surgery.dense import is_same_padded, is_trained, kind_of
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 
 
@@ -45,7 +47,8 @@ def _separable_layer(
     model: nn.Module, planned: LayerPlan, factors: Mapping[str, Factors] | None
 ) -> DepthwiseSeparableConv2d:
     dense = _convolution(model, planned)
-    layer = DepthwiseSeparableConv2d(
+    build = DepthwiseSeparableConv2dSame if is_same_padded(dense) else DepthwiseSeparableConv2d
+    layer = build(
         dense.in_channels,
         dense.out_channels,
         cast("tuple[int, int]", dense.kernel_size),
@@ -63,8 +66,8 @@ def _separable_layer(
         with torch.no_grad():
             layer.depthwise.weight.copy_(factors[planned.name].depthwise)
             layer.pointwise.weight.copy_(factors[planned.name].pointwise)
-    layer.depthwise.weight.requires_grad_(dense.weight.requires_grad)
-    layer.pointwise.weight.requires_grad_(dense.weight.requires_grad)
+    layer.depthwise.weight.requires_grad_(is_trained(dense))
+    layer.pointwise.weight.requires_grad_(is_trained(dense))
     # The bias is the same quantity before and after, so the parameter itself moves over.
     layer.pointwise.bias = dense.bias
     if dense.weight.is_contiguous(memory_format=torch.channels_last) and not dense.weight.is_contiguous():
@@ -77,7 +80,7 @@ def _convolution(model: nn.Module, planned: LayerPlan) -> nn.Conv2d:
         module = model.get_submodule(planned.name)
     except AttributeError:
         module = None
-    if type(module) is not nn.Conv2d:
+    if module is None or kind_of(module) is None:
         found = "nothing" if module is None else type(module).__name__
         raise ConversionError(
             f"layer {planned.name!r}: the plan needs a Conv2d there, found {found}. The plan was made for "
@@ -88,4 +91,4 @@ def _convolution(model: nn.Module, planned: LayerPlan) -> nn.Conv2d:
             f"layer {planned.name!r}: the plan needs {len(planned.kernels)} input channels, found "
             f"{module.in_channels}. The plan was made for another network."
         )
-    return module
+    return cast("nn.Conv2d", module)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,12 +12,14 @@ from dsft.choices import Method, Order
 from dsft.derive import DERIVATIONS, Factors
 from dsft.devices import Compute
 from dsft.errors import ConversionError, did_you_mean
-from dsft.measure.example import ExampleInput
+from dsft.measure.example import ExampleInput, run_example
 from dsft.progress import Advanced, Finished, Report, Started, ignore
 from dsft.surgery.apply import apply_plan
 from dsft.surgery.cost_report import ConversionReport, report_costs
+from dsft.surgery.dense import effective_weight
 from dsft.surgery.plan import ConversionPlan
 from dsft.surgery.planning import Rank, plan_conversion
+from dsft.surgery.ready import copied, unwrapped
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def convert(
     """Swap the standard convolutions of a network for depthwise-separable ones, in a copy.
 
     Args:
-        model: Any network; it is left as it was.
+        model: Any network; it is left as it was. What ``torch.compile`` or data parallelism wraps is unwrapped;
+            wrap what comes out again. Convolutions whose weight is normalised or standardised in each pass start
+            from that weight, and training no longer normalises it.
         example_input: What it takes, on its device: a tensor, a list that is its one argument, a tuple of
             positional or a dict of keyword arguments. Shapes, costs and times are those of this input.
         budget: ``{"macs": f}``: share of the network's multiply-accumulates that may be left, 0 to 1.
@@ -69,6 +72,7 @@ def convert(
         ConversionError: The request is contradictory, or cannot be met; the message names the way out.
     """
     chosen = _choose_method(method)
+    model = unwrapped(model)
     plan = plan_conversion(
         model,
         example_input,
@@ -80,7 +84,8 @@ def convert(
         exclude=exclude,
         report=report,
     )
-    converted = apply_plan(copy.deepcopy(model), plan, derive_factors(model, plan, seed, report))
+    converted = apply_plan(copied(model), plan, derive_factors(model, plan, seed, report))
+    _check_all_run(converted, plan, example_input)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     costs = report_costs(model, converted, plan, example_input, Compute(device), report)
     return Conversion(converted, plan, costs)
@@ -104,10 +109,27 @@ def derive_factors(
     for done, layer in enumerate(plan.converted, start=1):
         dense = model.get_submodule(layer.name)
         assert isinstance(dense, nn.Conv2d)  # noqa: S101 (the plan was made from this network)
-        factors[layer.name] = derive(dense.weight, dense.groups, layer.kernels, generator)
+        factors[layer.name] = derive(effective_weight(dense), dense.groups, layer.kernels, generator)
         report(Advanced(task, done))
     report(Finished(task))
     return factors
+
+
+def _check_all_run(model: nn.Module, plan: ConversionPlan, example_input: ExampleInput) -> None:
+    """Check that the network runs its new layers: something the module tree does not show may hold the old ones."""
+    ran: set[nn.Module] = set()
+    layers = {layer.name: model.get_submodule(layer.name) for layer in plan.converted}
+    handles = [layer.register_forward_pre_hook(lambda module, _: ran.add(module)) for layer in layers.values()]
+    try:
+        run_example(model, example_input)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if idle := [name for name, layer in layers.items() if layer not in ran]:
+        raise ConversionError(
+            f"layer {idle[0]!r}: the network still runs the old convolution, so something besides the module tree "
+            f"holds it. Exclude it: exclude={idle!r}."
+        )
 
 
 def _choose_method(method: str) -> Method:

@@ -19,7 +19,9 @@ from dsft.measure import count_macs
 from dsft.measure.example import ExampleInput
 from dsft.progress import Advanced, Finished, Report, Started, ignore
 from dsft.surgery.budget import Offer, spread_ranks
+from dsft.surgery.dense import effective_weight
 from dsft.surgery.plan import ConversionPlan, LayerPlan
+from dsft.surgery.ready import require_ready, unwrapped
 from dsft.surgery.sites import Site, find_sites
 
 Rank = int | Literal["full"]
@@ -40,7 +42,8 @@ def plan_conversion(
     """Decide what becomes of each convolution of a network.
 
     Args:
-        model: The dense network; it is run once and left as it was.
+        model: The dense network; it is run once and left as it was. Of a compiled or distributed one the network
+            inside is planned for.
         example_input: What it takes; shapes and costs are those of this input.
         budget: Share of the network's multiply-accumulates that may be left, 0 to 1.
         rank: Depthwise kernels of each input channel, alike in every layer, or ``full``: as many as make the
@@ -53,9 +56,12 @@ def plan_conversion(
 
     Raises:
         ConversionError: Neither or both of ``budget`` and ``rank``, a pattern without a layer, no layer that
-            can be converted, a budget that cannot be met, or a weight that is not finite.
+            can be converted, a budget that cannot be met, a weight that is not finite, or a network that is
+            scripted, lazy or compiled in parts.
     """
     _check_target(budget, rank)
+    model = unwrapped(model)
+    require_ready(model)
     sites = find_sites(model, example_input)
     _check_patterns([*include, *exclude], sites)
     obstacles = [site.obstacle or _pattern_obstacle(site, include, exclude) for site in sites]
@@ -143,7 +149,7 @@ def _bid_for_all(sites: Sequence[Site], report: Report) -> list[_Bid]:
 def _bid(site: Site) -> _Bid:
     module = site.module
     try:
-        energies = channel_spectrum(module.weight, module.groups).energies
+        energies = channel_spectrum(effective_weight(module), module.groups).energies
     except ConversionError as error:
         raise ConversionError(f"layer {site.name!r}: {error}") from error
     rank = energies.shape[1]
