@@ -167,9 +167,7 @@ def _warn_of_skipped(experiment: Experiment, report: Report) -> None:
     """Say how many images training left out; an evaluation counts its own."""
     if skipped := experiment.loaders.train.skipped:
         count = f"{len(skipped):,} of {len(experiment.splits.train):,}"
-        report(
-            Warn(f"data: {count} images of the train split cannot be read and were left out, such as {min(skipped)!r}")
-        )
+        report(Warn(f"data: {count} images of the train split cannot be read and were left out, such as {min(skipped)!r}"))
 
 
 def _evaluate(experiment: Experiment, module: nn.Module, name: SplitName, report: Report) -> Evaluation:

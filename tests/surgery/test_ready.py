@@ -34,9 +34,7 @@ def test_wrappers_are_taken_off_and_names_are_those_inside(wrap: Callable[[nn.Mo
 
 
 def test_distributed_networks_are_taken_out(tmp_path: Path) -> None:
-    distributed.init_process_group(
-        "gloo", store=distributed.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1
-    )
+    distributed.init_process_group("gloo", store=FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
     try:
         model = DistributedDataParallel(redraw(Residual()))
         conversion = convert(model, IMAGES, rank=1)
