@@ -80,7 +80,7 @@ def _convolution(model: nn.Module, planned: LayerPlan) -> nn.Conv2d:
         module = model.get_submodule(planned.name)
     except AttributeError:
         module = None
-    if module is None or kind_of(module) is None:
+    if not isinstance(module, nn.Conv2d) or kind_of(module) is None:
         found = "nothing" if module is None else type(module).__name__
         raise ConversionError(
             f"layer {planned.name!r}: the plan needs a Conv2d there, found {found}. The plan was made for "
@@ -91,4 +91,4 @@ def _convolution(model: nn.Module, planned: LayerPlan) -> nn.Conv2d:
             f"layer {planned.name!r}: the plan needs {len(planned.kernels)} input channels, found "
             f"{module.in_channels}. The plan was made for another network."
         )
-    return cast("nn.Conv2d", module)
+    return module

@@ -24,18 +24,21 @@ training no longer standardises it."""
 
 CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose2d)
 ALWAYS_SAME = (Conv2dSame, SameConv2d)
-KINDS: tuple[type[nn.Conv2d], ...] = (nn.Conv2d, *ALWAYS_SAME, *STANDARDISED)
+PLAIN: tuple[type[_ConvNd], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+KINDS: tuple[type[_ConvNd], ...] = (*PLAIN, *ALWAYS_SAME, *STANDARDISED)
 
 
-def kind_of(module: nn.Module) -> type[nn.Conv2d] | None:
+def kind_of(module: nn.Module) -> type[_ConvNd] | None:
     """Return the known class whose computation a module inherits unchanged, or None.
 
     A class of the user's own counts as the one that it derives from as long as it changes nothing of the pass.
     """
-    if not isinstance(module, nn.Conv2d) or isinstance(module, LazyModuleMixin) or "forward" in vars(module):
+    plain = next((each for each in PLAIN if isinstance(module, each)), None)
+    if plain is None or isinstance(module, LazyModuleMixin) or "forward" in vars(module):
         return None
-    own: type[nn.Conv2d] = type(module)
-    if own._conv_forward is not nn.Conv2d._conv_forward or own.__call__ is not nn.Module.__call__:
+    own = type(module)
+    inner = "_conv_forward"
+    if own.__call__ is not nn.Module.__call__ or getattr(own, inner, None) is not getattr(plain, inner, None):
         return None
     definer = next(base for base in own.__mro__ if "forward" in vars(base))
     return next((kind for kind in KINDS if kind is definer), None)
@@ -43,7 +46,9 @@ def kind_of(module: nn.Module) -> type[nn.Conv2d] | None:
 
 def is_same_padded(module: nn.Module) -> bool:
     """Whether a convolution of a known kind pads as TensorFlow does, by the size of each image."""
-    return kind_of(module) in ALWAYS_SAME or bool(getattr(module, "same_pad", False))
+    kind = kind_of(module)
+    # timm's standardised ones say by an attribute whether a fixed padding is the same for their geometry.
+    return kind in ALWAYS_SAME or (kind in (StdConv2dSame, ScaledStdConv2dSame) and bool(vars(module)["same_pad"]))
 
 
 def is_weight_normed(module: nn.Module) -> bool:
