@@ -5,10 +5,11 @@ A command is imported inside the function that needs it, so that ``--help`` load
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
 
 import typer
 
@@ -33,9 +34,9 @@ app.add_typer(recipes_app, name="recipes")
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Changes: section.key=value sets, ~section.key removes."),
+    typer.Argument(metavar="KEY=VALUE", help="Changes: section.key=value sets, ~section.key removes."),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output holds.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier output of this command.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Build and check everything, write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Progress = Annotated[
@@ -44,6 +45,43 @@ Progress = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 
 _state = {"debug": False}
+P = ParamSpec("P")
+
+
+def _reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Have a command show an error as one message and leave with its exit code; ``--debug`` keeps the traceback."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        exit_code = 0
+        try:
+            command(*args, **kwargs)
+        except (typer.Exit, BrokenPipeError):
+            raise
+        except Exception as error:
+            if _state["debug"]:
+                raise
+            exit_code = _tell(error)
+        if exit_code:
+            # Out here the traceback is gone, and with it what it kept: the processes that read images.
+            raise typer.Exit(exit_code)
+
+    return run
+
+
+def _tell(error: Exception) -> int:
+    """Print an error and return its exit code."""
+    from dsft.console import print_error
+
+    if isinstance(error, OSError):
+        error = DsftError(f"the system refused: {error}")
+    elif not isinstance(error, DsftError):
+        error = DsftError(
+            f"unforeseen {type(error).__name__}: {error}. This is a fault of dsft: please report it, with what "
+            "dsft --debug says when it is run again."
+        )
+    print_error(error)
+    return error.exit_code
 
 
 def _print_version(wanted: bool) -> None:
@@ -71,6 +109,7 @@ def _main(
 
 
 @app.command()
+@_reporting_errors
 def train(
     recipe: RecipeArgument,
     overrides: Overrides = None,
@@ -84,6 +123,7 @@ def train(
 
 
 @app.command()
+@_reporting_errors
 def finetune(
     recipe: RecipeArgument,
     overrides: Overrides = None,
@@ -97,6 +137,7 @@ def finetune(
 
 
 @app.command()
+@_reporting_errors
 def convert(
     source: Annotated[str, typer.Argument(help="timm/NAME, torchvision/NAME, a model folder or a weights file.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The new model folder.")] = None,
@@ -116,44 +157,44 @@ def convert(
     progress: Progress = None,
 ) -> None:
     """Convert a checkpoint to depthwise-separable convolutions; no training."""
-    with _reported_errors():
-        if out is None and not dry_run:
-            raise RecipeError("--out: a folder for the converted model is needed, or --dry-run to plan only.")
-        share, ranks = _macs_share(budget), _rank(rank)
-        with _progress(progress, None) as report:
-            from dsft.commands import convert as command
+    if out is None and not dry_run:
+        raise RecipeError("--out: a folder for the converted model is needed, or --dry-run to plan only.")
+    share, ranks = _macs_share(budget), _rank(rank)
+    with _progress(progress, None) as report:
+        from dsft.commands import convert as command
 
-            result = command.run(
-                source,
-                None if dry_run else out,
-                budget=share,
-                rank=ranks,
-                method=method,
-                order=order,
-                include=include or ["*"],
-                exclude=exclude or [],
-                model=model,
-                image_size=image_size,
-                seed=seed,
-                device=device,
-                overwrite=overwrite,
-                report=report,
-            )
-        from dsft.console import circumstances, costs_table, plan_table, print_json, print_result
+        result = command.run(
+            source,
+            None if dry_run else out,
+            budget=share,
+            rank=ranks,
+            method=method,
+            order=order,
+            include=include or ["*"],
+            exclude=exclude or [],
+            model=model,
+            image_size=image_size,
+            seed=seed,
+            device=device,
+            overwrite=overwrite,
+            report=report,
+        )
+    from dsft.console import circumstances, costs_table, plan_table, print_json, print_result
 
-        if as_json:
-            print_json(result.to_dict())
-            return
-        print_result(plan_table(result.plan))
-        if result.costs is not None:
-            print_result(costs_table(result.costs))
-            print_result(circumstances(result.costs.measured_on))
-            print_result(f"model folder: {result.folder}")
+    if as_json:
+        print_json(result.to_dict())
+        return
+    print_result(plan_table(result.plan))
+    if result.costs is not None:
+        print_result(costs_table(result.costs))
+        print_result(circumstances(result.costs.measured_on))
+        print_result(f"model folder: {result.folder}")
 
 
 @app.command()
+@_reporting_errors
 def evaluate(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Model folders, or folders of runs.")],
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Model folders, or folders of runs.")],
     data: Annotated[str | None, typer.Option(help="A recipe or a folder; else the data that the model names.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Change of the recipe, key=value.")] = None,
     split: Annotated[SplitName, typer.Option(help="The split to score.")] = SplitName.TEST,
@@ -165,119 +206,97 @@ def evaluate(
     progress: Progress = None,
 ) -> None:
     """Score models on held-out data, side by side, with what they cost."""
-    with _reported_errors():
-        with _progress(progress, None) as report:
-            from dsft.commands import evaluate as command
+    with _progress(progress, None) as report:
+        from dsft.commands import evaluate as command
 
-            result = command.run(
-                models,
-                data=data,
-                overrides=overrides or [],
-                split=split,
-                out=out,
-                device=device,
-                overwrite=overwrite,
-                report=report,
-            )
-        from dsft.console import (
-            ModelRow,
-            circumstances,
-            comparison_table,
-            metrics_table,
-            per_class_table,
-            print_json,
-            print_result,
+        result = command.run(
+            models,
+            data=data,
+            overrides=overrides or [],
+            split=split,
+            out=out,
+            device=device,
+            overwrite=overwrite,
+            report=report,
         )
+    from dsft.console import (
+        ModelRow,
+        circumstances,
+        comparison_table,
+        metrics_table,
+        per_class_table,
+        print_json,
+        print_result,
+    )
 
-        if as_json:
-            print_json(result.to_dict())
-            return
-        print_result(metrics_table([(row.model, row.metrics) for row in result.models]))
-        for row in result.models if per_class or len(models) == 1 else ():
-            print_result(per_class_table(row.metrics))
-        rows = [ModelRow(row.model, row.metrics, row.params, row.macs, row.latency_ms) for row in result.models]
-        print_result(comparison_table(rows))
-        print_result(circumstances(result.measured_on))
+    if as_json:
+        print_json(result.to_dict())
+        return
+    print_result(metrics_table([(row.model, row.metrics) for row in result.models]))
+    for row in result.models if per_class or len(models) == 1 else ():
+        print_result(per_class_table(row.metrics))
+    rows = [ModelRow(row.model, row.metrics, row.params, row.macs, row.latency_ms) for row in result.models]
+    print_result(comparison_table(rows))
+    print_result(circumstances(result.measured_on))
 
 
 @recipes_app.command("ls")
+@_reporting_errors
 def recipes_ls() -> None:
     """List the shipped recipes."""
-    with _reported_errors():
-        from dsft.commands import recipes
-        from dsft.console import build_table, print_result
+    from dsft.commands import recipes
+    from dsft.console import build_table, print_result
 
-        rows = [[f"dsft {recipe.verb} {recipe.name}", recipe.summary] for recipe in recipes.listing()]
-        print_result(build_table(["command", "what it does"], rows))
+    rows = [[f"dsft {recipe.verb} {recipe.name}", recipe.summary] for recipe in recipes.listing()]
+    print_result(build_table(["command", "what it does"], rows))
 
 
 @recipes_app.command("show")
+@_reporting_errors
 def recipes_show(name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")]) -> None:
     """Print a shipped recipe with its comments."""
-    with _reported_errors():
-        from dsft.commands import recipes
-        from dsft.console import print_result
+    from dsft.commands import recipes
+    from dsft.console import print_result
 
-        print_result(recipes.text(name).rstrip("\n"))
+    print_result(recipes.text(name).rstrip("\n"))
 
 
 @recipes_app.command("cp")
+@_reporting_errors
 def recipes_cp(
     name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")],
     target: Annotated[Path | None, typer.Argument(help="File or folder; the current folder by default.")] = None,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Copy a shipped recipe, to change it."""
-    with _reported_errors():
-        from dsft.commands import recipes
-        from dsft.console import print_result
+    from dsft.commands import recipes
+    from dsft.console import print_result
 
-        print_result(str(recipes.copy(name, target, overwrite=overwrite)))
+    print_result(str(recipes.copy(name, target, overwrite=overwrite)))
 
 
 @recipes_app.command("check")
+@_reporting_errors
 def recipes_check(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Check a recipe and print it resolved, or everything that is wrong with it."""
-    with _reported_errors():
-        from dsft.commands import recipes
-        from dsft.console import print_result
-        from dsft.recipe import dump_recipe
+    from dsft.commands import recipes
+    from dsft.console import print_result
+    from dsft.recipe import dump_recipe
 
-        print_result(dump_recipe(recipes.check(recipe, overrides or [])).rstrip("\n"))
+    print_result(dump_recipe(recipes.check(recipe, overrides or [])).rstrip("\n"))
 
 
 @recipes_app.command("schema")
+@_reporting_errors
 def recipes_schema(as_json: Json = False) -> None:
     """Print every key of a recipe: as Markdown, or as JSON Schema for editors."""
-    with _reported_errors():
-        from dsft.console import print_json, print_result
-        from dsft.recipe import json_schema, recipe_reference
+    from dsft.console import print_json, print_result
+    from dsft.recipe import json_schema, recipe_reference
 
-        if as_json:
-            print_json(json_schema())
-        else:
-            print_result(recipe_reference().rstrip("\n"))
-
-
-@contextmanager
-def _reported_errors() -> Iterator[None]:
-    """Show an error as one message and leave with its exit code; ``--debug`` keeps the traceback."""
-    try:
-        yield
-    except DsftError as error:
-        if _state["debug"]:
-            raise
-        from dsft.console import print_error
-
-        print_error(error)
-        raise typer.Exit(error.exit_code) from error
-    except OSError as error:
-        if _state["debug"] or isinstance(error, BrokenPipeError):
-            raise
-        from dsft.console import print_error
-
-        print_error(DsftError(f"the system refused: {error}"))
-        raise typer.Exit(1) from error
+    if as_json:
+        print_json(json_schema())
+    else:
+        print_result(recipe_reference().rstrip("\n"))
 
 
 @contextmanager
@@ -304,14 +323,13 @@ def _run_recipe(
     as_json: bool,
     progress: ProgressMode | None,
 ) -> None:
-    with _reported_errors():
-        loaded = _load(recipe, overrides)
-        with _progress(progress, loaded) as report:
-            from dsft.assembly import Verb
-            from dsft.commands import experiment
+    loaded = _load(recipe, overrides)
+    with _progress(progress, loaded) as report:
+        from dsft.assembly import Verb
+        from dsft.commands import experiment
 
-            result = experiment.run(loaded, Verb(verb), overwrite=overwrite, dry_run=dry_run, report=report)
-        _show_experiment(result, as_json)
+        result = experiment.run(loaded, Verb(verb), overwrite=overwrite, dry_run=dry_run, report=report)
+    _show_experiment(result, as_json)
 
 
 def _load(reference: str, overrides: list[str] | None) -> Recipe:

@@ -6,12 +6,16 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from dsft.errors import OutputError
+
+# Between quotes a line break is written as \\n, so this meets no text.
+_NUMBERS = re.compile(r"\[\n(?:\s+-?\d[\d.eE+-]*,?\n)+\s*\]")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -39,12 +43,13 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically; NaN and infinities are refused, since JSON has none.
+    """Write JSON atomically, a list of numbers on one line; NaN and infinities are refused, since JSON has none.
 
     Raises:
         ValueError: ``value`` holds a NaN or an infinity.
     """
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, _NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n")
 
 
 @contextlib.contextmanager
@@ -67,23 +72,30 @@ def staged_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def require_empty(folder: Path, *, overwrite: bool, ways_out: str = "--overwrite") -> None:
-    """Check that ``folder`` may receive new files; change nothing.
+def require_replaceable(folder: Path, kind: str, marks: Collection[str], *, overwrite: bool) -> None:
+    """Check that a folder may be written; change nothing.
 
     Args:
         folder: The output folder; it need not exist.
-        overwrite: The user allowed its contents to be replaced.
-        ways_out: The flags that the message proposes.
+        kind: What is written there, such as ``run``.
+        marks: The files by which an earlier one is known.
+        overwrite: An earlier one may be replaced.
 
     Raises:
-        OutputError: It is a file, or holds something and ``overwrite`` is off.
+        OutputError: The folder is not empty, and either ``overwrite`` is off or it is no earlier one.
     """
+    is_ours = all((folder / name).is_file() for name in marks)
+    if folder.is_dir() and any(folder.iterdir()) and not is_ours:
+        raise OutputError(
+            f"output folder {str(folder)!r} is not empty, and no earlier {kind} of dsft that could be overwritten "
+            f"(it has no {' and '.join(marks)}). Choose another folder."
+        )
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"output {str(folder)!r}: a folder is needed, found a file. Choose another folder.")
-    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+    if is_ours and not overwrite:
         raise OutputError(
-            f"output folder {str(folder)!r} is not empty. Choose another folder, or allow its "
-            f"contents to be replaced with {ways_out}."
+            f"output folder {str(folder)!r} is not empty. Choose another folder, or allow the {kind} in it to be "
+            "replaced with --overwrite."
         )
 
 
@@ -117,4 +129,4 @@ def _flush(path: Path) -> None:
 
 def _beside(path: Path, role: str) -> Path:
     """Name a hidden neighbour of ``path``: the same folder, so that a rename stays on one file system."""
-    return path.with_name(f".{path.name}.{os.getpid()}.{role}")
+    return path.absolute().with_name(f".{path.name}.{os.getpid()}.{role}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 # Before anything imports torch or the hub's client.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,6 +14,8 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 import pytest
 import torch
 
+from tests.workshop import Workshop, open_workshop
+
 
 @pytest.fixture(autouse=True)
 def _one_thread_and_a_seed() -> Iterator[None]:
@@ -20,3 +23,18 @@ def _one_thread_and_a_seed() -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """A dense run and a separable one on small pictures; tests read them and write elsewhere."""
+    return open_workshop(tmp_path_factory.mktemp("workshop"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder

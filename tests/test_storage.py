@@ -1,11 +1,12 @@
 import hashlib
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from dsft.errors import OutputError
-from dsft.storage import require_empty, sha256_of, staged_folder, write_bytes, write_json, write_text
+from dsft.storage import require_replaceable, sha256_of, staged_folder, write_bytes, write_json, write_text
 
 
 def names(folder: Path) -> set[str]:
@@ -100,28 +101,40 @@ def test_a_replacement_that_fails_puts_the_old_folder_back(tmp_path: Path, monke
     assert names(tmp_path) == {"model"}
 
 
-def test_an_output_folder_must_be_empty_or_given_up(tmp_path: Path) -> None:
+def test_only_an_earlier_output_of_the_same_kind_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    require_empty(folder, overwrite=False)
+
+    def require(*, overwrite: bool) -> None:
+        require_replaceable(folder, "run", ("recipe.yaml", "run.json"), overwrite=overwrite)
+
+    require(overwrite=False)
     folder.mkdir()
-    require_empty(folder, overwrite=False)
-    write_text(folder / "a.txt", "x")
-    with pytest.raises(OutputError, match=r"run' is not empty\..* with --overwrite\.$"):
-        require_empty(folder, overwrite=False)
-    with pytest.raises(OutputError, match=r"with --resume or --overwrite\.$"):
-        require_empty(folder, overwrite=False, ways_out="--resume or --overwrite")
-    require_empty(folder, overwrite=True)
-    assert names(folder) == {"a.txt"}
+    require(overwrite=False)
+    (folder / "recipe.yaml").touch()
+    with pytest.raises(OutputError, match=r"no earlier run .*it has no recipe.yaml and run.json"):
+        require(overwrite=True)
+    (folder / "run.json").touch()
+    with pytest.raises(OutputError, match="replaced with --overwrite"):
+        require(overwrite=False)
+    require(overwrite=True)
 
 
 def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
-    write_text(tmp_path / "run", "x")
+    (tmp_path / "run").touch()
     for overwrite in (False, True):
-        with pytest.raises(OutputError, match=r"a folder is needed, found a file"):
-            require_empty(tmp_path / "run", overwrite=overwrite)
+        with pytest.raises(OutputError, match="a folder is needed, found a file"):
+            require_replaceable(tmp_path / "run", "run", ("run.json",), overwrite=overwrite)
 
 
 def test_the_sha256_is_that_of_the_content(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000
     write_bytes(tmp_path / "a.bin", content)
     assert sha256_of(tmp_path / "a.bin") == hashlib.sha256(content).hexdigest()
+
+
+def test_json_keeps_lists_of_numbers_on_one_line_and_its_values(tmp_path: Path) -> None:
+    value = {"kernels": [1, -2, 3.5e-7], "text": "[\n 1,\n 2\n]", "mixed": [1, "a"], "nested": [[1, 2], []]}
+    write_json(tmp_path / "a.json", value)
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert json.loads(text) == value
+    assert '"kernels": [ 1, -2, 3.5e-07 ]' in text

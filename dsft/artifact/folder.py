@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from dsft.errors import CheckpointError
 from dsft.models import ModelSpec, build_model, load_weights
 from dsft.models.weights import describe_misfit
 from dsft.preprocessing import Preprocessing
-from dsft.storage import require_empty, sha256_of, staged_folder, write_bytes, write_json, write_text
+from dsft.separable import DepthwiseSeparableConv2d
+from dsft.storage import require_replaceable, sha256_of, staged_folder, write_bytes, write_json, write_text
 from dsft.surgery import ConversionPlan, apply_plan, copied
 
 
@@ -48,6 +49,8 @@ def save_model(
     weights: WeightsKind,
     fingerprints: Mapping[str, str],
     data: Mapping[str, Any] | None,
+    ancestors: Sequence[Mapping[str, Any]] = (),
+    documents: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Manifest:
     """Write a model folder, whole or not at all.
@@ -62,13 +65,16 @@ def save_model(
         weights: Which weights these are.
         fingerprints: Of the splits that trained and chose the weights, by name.
         data: The recipe's data section, or None.
+        ancestors: Fingerprints and data of earlier trainings, see :class:`Manifest`.
+        documents: Further JSON files that go into the folder, by name.
         overwrite: Replace what the folder holds.
 
     Raises:
-        OutputError: The folder is not empty and ``overwrite`` is off.
+        OutputError: The folder is not empty, and ``overwrite`` is off or it is no model folder.
         CheckpointError: The module is not what ``spec`` and ``plan`` build, or holds more than tensors.
     """
-    require_empty(folder, overwrite=overwrite)
+    require_replaceable(folder, "model folder", (MANIFEST_FILE,), overwrite=overwrite)
+    _check_plan(module, plan)
     tensors = _plain_tensors(module)
     _check_classes(classes, spec)
     if spec is not None and (misfit := describe_misfit(_converted(_skeleton(spec), plan), tensors)):
@@ -86,8 +92,10 @@ def save_model(
             fingerprints=fingerprints,
             data=data,
             versions=installed_versions(),
+            ancestors=tuple(ancestors),
         )
-        write_json(staged / MANIFEST_FILE, manifest.to_dict())
+        for name, document in {**(documents or {}), MANIFEST_FILE: manifest.to_dict()}.items():
+            write_json(staged / name, document)
         write_text(staged / "README.md", model_card(manifest))
     return manifest
 
@@ -139,6 +147,17 @@ def _plain_tensors(module: nn.Module) -> dict[str, Tensor]:
     if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise CheckpointError(f"the model keeps more than tensors in its state, under {', '.join(odd)}.")
     return {key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for key, tensor in state.items()}
+
+
+def _check_plan(module: nn.Module, plan: ConversionPlan | None) -> None:
+    """Refuse separable layers that no plan tells of, since loading could not build them."""
+    planned = {alias for layer in plan.converted for alias in layer.aliases} if plan is not None else set()
+    separable = {name for name, part in module.named_modules() if isinstance(part, DepthwiseSeparableConv2d)}
+    if unplanned := sorted(separable - planned):
+        raise CheckpointError(
+            f"the model has separable layers that its plan does not know, such as {unplanned[0]!r}. Give the plan of "
+            "its conversion: plan=conversion.plan."
+        )
 
 
 def _check_classes(classes: tuple[str, ...] | None, spec: ModelSpec | None) -> None:

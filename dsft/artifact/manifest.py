@@ -35,6 +35,8 @@ class Manifest:
         sha256: Of the weights file, 64 hexadecimal digits.
         fingerprints: Of the splits that trained and chose the weights, by the splits' names.
         data: The recipe's data section, so that the model can be evaluated on it again; None without.
+        ancestors: ``fingerprints`` and ``data`` of each earlier training that the weights, or a teacher of
+            theirs, went through: images that are not held out from this model either.
         versions: Of the packages that wrote the folder.
         format_version: Of the folder.
     """
@@ -48,6 +50,7 @@ class Manifest:
     fingerprints: Mapping[str, str]
     data: Mapping[str, Any] | None
     versions: Mapping[str, str]
+    ancestors: tuple[Mapping[str, Any], ...] = ()
     format_version: int = FORMAT_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,6 +66,7 @@ class Manifest:
             "fingerprints": dict(self.fingerprints),
             "data": self.data and dict(self.data),
             "versions": dict(self.versions),
+            "ancestors": [dict(ancestor) for ancestor in self.ancestors],
         }
 
     @classmethod
@@ -79,6 +83,7 @@ class Manifest:
             "source": ModelSpec.from_dict,
             "plan": ConversionPlan.from_dict,
             "classes": tuple,
+            "ancestors": tuple,
             "preprocessing": Preprocessing.from_dict,
             "weights": WeightsKind,
         }

@@ -12,7 +12,7 @@ from dsft.artifact.folder import load_model_folder, save_model
 from dsft.choices import WeightsKind
 from dsft.models import identify, preprocessing_of
 from dsft.preprocessing import Preprocessing
-from dsft.surgery import ConversionPlan, unwrapped
+from dsft.surgery import ConversionPlan, apply_plan, unwrapped
 
 
 def save(
@@ -42,7 +42,7 @@ def save(
         CheckpointError: The network keeps more than tensors in its state.
     """
     model = unwrapped(model)
-    spec = identify(model)
+    spec = identify(model, lambda plain: plain if plan is None else apply_plan(plain, plan))
     if preprocessing is None and spec is not None:
         preprocessing = preprocessing_of(spec)
     save_model(

@@ -12,21 +12,25 @@ import torch
 from torch import Tensor
 
 from dsft.assembly.data import Loaders, load_batches, open_splits
+from dsft.assembly.held_out import ROLES, Training, count_seen, record_training
 from dsft.assembly.network import Network, load_network
 from dsft.assembly.settings import fit_settings
 from dsft.assembly.teacher import choose_teacher
-from dsft.choices import Method, ModelSource, Order
+from dsft.choices import Method, ModelSource, Order, SplitName
 from dsft.data import Splits
 from dsft.devices import Compute, resolve_compute
-from dsft.errors import ConversionError, RecipeError
+from dsft.errors import ConversionError, DataError, ModelError, RecipeError
+from dsft.measure import run_example
 from dsft.models import head_parameters
 from dsft.preprocessing import Preprocessing
-from dsft.progress import Report
+from dsft.progress import Report, Warn
 from dsft.recipe import Recipe
 from dsft.surgery import ConversionPlan, apply_plan, plan_conversion
 from dsft.surgery.convert import derive_factors
 from dsft.surgery.planning import Rank
 from dsft.training import FitSettings
+from dsft.training.freezing import plan_phases
+from dsft.training.optimizer import make_optimizer
 
 
 class Verb(StrEnum):
@@ -49,6 +53,7 @@ class Experiment:
         student: The network that is trained: a converted copy, or the original itself.
         knows_task: The original's head was trained on the classes of the data, so its score means something.
         teacher: The network to learn from, or None.
+        earlier: What the weights of the original and of the teacher were trained on.
         settings: What the loop is told.
         head: Names of the parameters of the student's classifiers.
         converted: Names of the parameters of its separable layers.
@@ -62,6 +67,7 @@ class Experiment:
     student: Network
     knows_task: bool
     teacher: Network | None
+    earlier: tuple[Training, ...]
     settings: FitSettings
     head: tuple[str, ...]
     converted: tuple[str, ...]
@@ -83,11 +89,14 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report) -> Experiment
     splits = open_splits(recipe.data, report)
     original = load_network(recipe.model, splits.classes, recipe.data.image_size, recipe.train.seed, report)
     compute.place_module(original.module)
+    require_fitting_images(original, compute)
     student = _convert(original, recipe, verb, compute, report)
     teacher = choose_teacher(recipe.distill, original, splits.classes)
+    earlier = (*original.trainings, *(teacher.trainings if teacher is not None else ()))
+    _check_held_out(recipe, splits, earlier, report)
     if teacher is original and student is original:
         teacher = dataclasses.replace(original, module=copy.deepcopy(original.module))
-    return Experiment(
+    experiment = Experiment(
         recipe=recipe,
         splits=splits,
         loaders=load_batches(recipe, splits, original.preprocessing, compute),
@@ -96,10 +105,32 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report) -> Experiment
         student=student,
         knows_task=verb is Verb.FINETUNE and original.classes == splits.classes,
         teacher=teacher,
+        earlier=earlier,
         settings=fit_settings(recipe, has_teacher=teacher is not None),
         head=head_parameters(student.module),
         converted=_converted_parameters(student),
     )
+    _check_settings(experiment)
+    return experiment
+
+
+def require_fitting_images(network: Network, compute: Compute) -> None:
+    """Run a network once on one image of its size.
+
+    Raises:
+        ModelError: Its architecture cannot take such images.
+    """
+    try:
+        run_example(network.module, example_images(network.preprocessing, compute))
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError, ValueError) as error:
+        height, width = network.preprocessing.image_size
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(
+            f"data.image_size: {network.spec} cannot take images of {height} x {width} pixels ({reason}). Choose "
+            "another size, or another network."
+        ) from error
 
 
 def example_images(preprocessing: Preprocessing, compute: Compute) -> Tensor:
@@ -116,6 +147,7 @@ def plan_network(
     rank: Rank | None,
     method: Method,
     order: Order = Order.AUTO,
+    is_trained: bool = True,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
 ) -> ConversionPlan:
@@ -136,6 +168,7 @@ def plan_network(
         rank=rank,
         method=Method.SVD if method is Method.AUTO else method,
         order=order,
+        is_trained=is_trained,
         include=include,
         exclude=exclude,
         report=report,
@@ -164,6 +197,7 @@ def _convert(network: Network, recipe: Recipe, verb: Verb, compute: Compute, rep
         rank=section.rank,
         method=method,
         order=section.order,
+        is_trained=verb is Verb.FINETUNE,
         include=section.include,
         exclude=section.exclude,
     )
@@ -174,6 +208,41 @@ def _converted_parameters(network: Network) -> tuple[str, ...]:
     layers = network.plan.converted if network.plan is not None else ()
     prefixes = tuple(f"{alias}." for layer in layers for alias in layer.aliases)
     return tuple(name for name, _ in network.module.named_parameters() if name.startswith(prefixes))
+
+
+def _check_held_out(recipe: Recipe, splits: Splits, earlier: Sequence[Training], report: Report) -> None:
+    """Check that no network that takes part has been trained on the images that are to measure it.
+
+    Raises:
+        DataError: Images of the test split, which is to be scored, trained or chose one.
+    """
+    if all(record_training(recipe.data, splits) == training for training in earlier):
+        return
+    for name in dict.fromkeys([SplitName.VAL, *recipe.evaluate.splits]):
+        split = splits.get(name)
+        seen = {role: n for role, n in count_seen(split, earlier).items() if (name, role) != (SplitName.VAL,) * 2}
+        for role, count in seen.items():
+            message = (
+                f"data: {count:,} of the {len(split):,} images of the {name} split {ROLES[role]} the network that this "
+                "run starts from or learns from, so they are not held out. Use the same data, splits and data.seed as "
+                "its run"
+            )
+            if name is SplitName.TEST:
+                raise DataError(f"{message}, or leave test out of evaluate.splits.")
+            report(Warn(f"{message}."))
+
+
+def _check_settings(experiment: Experiment) -> None:
+    """Make what only the network can tell to be wrong, so that it is told before anything is written."""
+    module, settings = experiment.student.module, experiment.settings
+    plan_phases(
+        module,
+        settings.freeze,
+        steps_per_epoch=max(len(experiment.loaders.train), 1),
+        head=experiment.head,
+        converted=experiment.converted,
+    )
+    make_optimizer(module, settings.optimizer)
 
 
 def _check_verb(recipe: Recipe, verb: Verb) -> None:

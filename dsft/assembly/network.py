@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from dsft.artifact import load_model_folder
-from dsft.artifact.manifest import MANIFEST_FILE
+from dsft.artifact import load_model_folder, read_manifest
+from dsft.artifact.manifest import MANIFEST_FILE, Manifest
+from dsft.assembly.held_out import Training
 from dsft.choices import ModelSource
 from dsft.errors import CheckpointError, ModelError
 from dsft.models import LoadedModel, ModelSpec, load_model, replace_head
@@ -33,8 +33,7 @@ class Network:
         preprocessing: Its evaluation transform.
         classes: Names of its outputs; None where nobody told.
         plan: The conversion that it already went through, or None.
-        trained_on: The recipe's data section that a model folder recorded, as JSON values, or None.
-        fingerprints: Fingerprint of each split that trained or chose its weights, by name.
+        trainings: What its weights were trained on, as far as a model folder recorded it, the last one last.
     """
 
     module: nn.Module
@@ -42,8 +41,7 @@ class Network:
     preprocessing: Preprocessing
     classes: tuple[str, ...] | None
     plan: ConversionPlan | None
-    trained_on: dict[str, Any] | None
-    fingerprints: dict[str, str]
+    trainings: tuple[Training, ...]
 
 
 def load_network(
@@ -61,8 +59,9 @@ def load_network(
     Returns:
         The network; ``classes`` says what its head knew before it was replaced.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    # The network is built on the CPU; other devices' generators are none of its business.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         if section.source is ModelSource.DSFT:
             network, is_fixed = load_folder(Path(section.path or "")), False
         else:
@@ -82,22 +81,25 @@ def load_folder(folder: Path) -> Network:
     inner = folder / "model"
     if not (folder / MANIFEST_FILE).is_file() and (inner / MANIFEST_FILE).is_file():
         folder = inner
-    artifact = load_model_folder(folder)
-    manifest = artifact.manifest
+    manifest = read_manifest(folder)
     if manifest.source is None or manifest.preprocessing is None:
         raise CheckpointError(
             f"model folder {str(folder)!r}: it holds a module of the user's own, which only Python can build. "
             f"Load it with dsft.load({str(folder)!r}, skeleton=...)."
         )
     return Network(
-        module=artifact.module,
+        module=load_model_folder(folder).module,
         spec=manifest.source,
         preprocessing=manifest.preprocessing,
         classes=manifest.classes,
         plan=manifest.plan,
-        trained_on=dict(manifest.data) if manifest.data is not None else None,
-        fingerprints=dict(manifest.fingerprints),
+        trainings=_trainings(manifest),
     )
+
+
+def _trainings(manifest: Manifest) -> tuple[Training, ...]:
+    earlier = tuple(Training(**ancestor) for ancestor in manifest.ancestors)
+    return earlier if manifest.data is None else (*earlier, Training(manifest.data, manifest.fingerprints))
 
 
 def _how_to_make(folder: Path) -> str:
@@ -110,15 +112,7 @@ def _how_to_make(folder: Path) -> str:
 
 def as_network(loaded: LoadedModel) -> Network:
     """Return a network that comes from a library or a weights file."""
-    return Network(
-        loaded.module,
-        loaded.spec,
-        loaded.preprocessing,
-        loaded.classes,
-        None,
-        trained_on=None,
-        fingerprints={},
-    )
+    return Network(loaded.module, loaded.spec, loaded.preprocessing, loaded.classes, None, ())
 
 
 def with_image_size(network: Network, image_size: int | None, *, is_fixed: bool) -> Network:

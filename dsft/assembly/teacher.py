@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dsft.assembly.network import Network, load_folder
 from dsft.errors import RecipeError
+from dsft.preprocessing import Preprocessing
 from dsft.recipe.sections import DistillSection
 
 ORIGINAL = "original"
@@ -20,19 +21,32 @@ def choose_teacher(section: DistillSection | None, original: Network, classes: t
         classes: The class table of the data.
 
     Raises:
-        RecipeError: The teacher's class table is unknown or not that of the data.
+        RecipeError: The teacher's class table is unknown or not that of the data, its images are normalised
+            otherwise, or the original is itself converted.
     """
     if section is None or section.logits == 0:
         return None
+    if section.teacher == ORIGINAL and original.plan is not None:
+        raise RecipeError(
+            "distill.teacher 'original': the network is converted already, so that its original is another one. Give "
+            "the dense network's model folder as distill.teacher."
+        )
     teacher = original if section.teacher == ORIGINAL else load_folder(Path(section.teacher))
     if teacher.classes != classes:
         raise RecipeError(_unfit(section.teacher, teacher, classes))
-    if teacher.preprocessing.channels != original.preprocessing.channels:
-        raise RecipeError(
-            f"distill.teacher {section.teacher!r}: takes images of {teacher.preprocessing.channels} channels, the "
-            f"network that learns takes {original.preprocessing.channels}. Choose a teacher with the same input."
-        )
+    _check_input(section.teacher, teacher.preprocessing, original.preprocessing)
     return teacher
+
+
+def _check_input(name: str, taught: Preprocessing, learning: Preprocessing) -> None:
+    """Refuse a teacher that would see the images otherwise than it was trained to: both get the same tensors."""
+    for key in ("channels", "mean", "std"):
+        theirs, ours = getattr(taught, key), getattr(learning, key)
+        if theirs != ours:
+            raise RecipeError(
+                f"distill.teacher {name!r}: takes images with {key} {theirs}, the network that learns with {ours}, and "
+                "both are given the same. Choose a teacher with the same input."
+            )
 
 
 def _unfit(name: str, teacher: Network, classes: tuple[str, ...]) -> str:

@@ -10,14 +10,15 @@ from typing import Any
 from dsft.artifact import save_model
 from dsft.artifact.manifest import MANIFEST_FILE
 from dsft.assembly import load_source
-from dsft.assembly.experiment import apply_to_network, example_images, plan_network
+from dsft.assembly.experiment import apply_to_network, example_images, plan_network, require_fitting_images
+from dsft.assembly.held_out import provenance
 from dsft.choices import Amp, Method, Order, WeightsKind
-from dsft.commands.outputs import require_apart, require_replaceable
+from dsft.commands.outputs import require_apart
 from dsft.devices import resolve_compute
-from dsft.progress import Report, ignore
-from dsft.storage import write_json
+from dsft.progress import Report, Warn, ignore
+from dsft.storage import require_replaceable
 from dsft.surgery import ConversionPlan, ConversionReport, report_costs
-from dsft.surgery.planning import Rank
+from dsft.surgery.planning import Rank, check_target
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,11 @@ def run(
     if out is not None:
         require_replaceable(out, "model folder", (MANIFEST_FILE,), overwrite=overwrite)
         require_apart(out, (source,))
+    check_target(budget, rank)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     network = load_source(source, model, image_size, report)
     compute.place_module(network.module)
+    require_fitting_images(network, compute)
     plan = plan_network(
         network,
         compute,
@@ -88,6 +91,8 @@ def run(
         include=include,
         exclude=exclude,
     )
+    if not plan.converted:
+        report(Warn("no convolution is converted: the budget allows the network as it is."))
     if out is None:
         return ConvertResult(None, plan, None)
     converted = apply_to_network(network, plan, seed, report)
@@ -101,9 +106,8 @@ def run(
         classes=converted.classes,
         plan=plan,
         weights=WeightsKind.RAW,
-        fingerprints=converted.fingerprints,
-        data=converted.trained_on,
+        **provenance(network.trainings),
+        documents={"conversion.json": costs.to_dict()},
         overwrite=overwrite,
     )
-    write_json(out / "conversion.json", costs.to_dict())
     return ConvertResult(out, plan, costs)

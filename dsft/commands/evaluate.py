@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dsft.assembly import Network, load_folder, load_split, open_data, open_splits
+from dsft.assembly import Network, load_folder, load_split, open_data, split_data
 from dsft.assembly.experiment import example_images
+from dsft.assembly.held_out import ROLES, count_seen
 from dsft.choices import Amp, DataSource, SplitName
+from dsft.commands.outputs import require_apart
 from dsft.data import Split, held_out_split
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DataError, InputError
-from dsft.evaluation import Metrics, evaluate, write_evaluation
+from dsft.evaluation import Evaluation, Metrics, evaluate, write_evaluation
 from dsft.measure import MeasuredOn, compare_latency, count_macs, count_parameters, measured_on
 from dsft.progress import Report, Warn, ignore
 from dsft.recipe import load_recipe
 from dsft.recipe.sections import DataSection
 from dsft.report import plot_confusion
-from dsft.storage import require_empty, write_json
+from dsft.storage import require_replaceable, staged_folder, write_json
+
+RESULT_FILE = "models.json"
 
 
 @dataclass(frozen=True)
@@ -70,32 +73,41 @@ def run(
         split: The split to score.
         out: Where the metrics, tables and pictures of each model go; None writes nothing.
         device: Where the models run.
-        overwrite: Replace what ``out`` holds.
+        overwrite: Replace the earlier evaluation that ``out`` is.
         report: Receives the progress.
 
     Raises:
         InputError: A folder, the data or the split is at fault.
     """
     if out is not None:
-        require_empty(out, overwrite=overwrite)
+        require_replaceable(out, "evaluation", (RESULT_FILE,), overwrite=overwrite)
+        require_apart(out, [*map(str, models), data])
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     networks = [load_folder(folder) for folder in models]
     section = _data_section(data, overrides, models[0], networks[0])
     images = _held_out(section, data, split, networks[0], report)
-    metrics = [
-        _score(folder, network, images, section, compute, out, report)
+    candidates = [
+        _Candidate(folder, network, _under_class_table(images, folder, network))
         for folder, network in zip(models, networks, strict=True)
     ]
-    examples = [example_images(network.preprocessing, compute) for network in networks]
-    times = compare_latency([network.module for network in networks], examples, compute)
-    results = tuple(
-        ModelResult(str(folder), scores, count_parameters(network.module), count_macs(network.module, example), time)
-        for folder, network, scores, example, time in zip(models, networks, metrics, examples, times, strict=True)
+    evaluations = [_score(candidate, section, compute, report) for candidate in candidates]
+    result = EvaluateResult(
+        _with_costs(candidates, evaluations, compute),
+        measured_on(networks[0].module, example_images(networks[0].preprocessing, compute), compute),
+        out,
     )
-    result = EvaluateResult(results, measured_on(compute, examples[0]), out)
     if out is not None:
-        write_json(out / "models.json", result.to_dict())
+        _write(out, candidates, evaluations, result)
     return result
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A model, with the images under its own class table."""
+
+    folder: Path
+    network: Network
+    images: Split
 
 
 def _data_section(data: str | None, overrides: Sequence[str], folder: Path, network: Network) -> DataSection:
@@ -105,46 +117,70 @@ def _data_section(data: str | None, overrides: Sequence[str], folder: Path, netw
         raise InputError(f"overrides {list(overrides)!r}: they change a recipe, so --data must name one.")
     if data is not None:
         return DataSection(source=DataSource.FOLDER, root=data)
-    if network.trained_on is None:
+    if not network.trainings:
         raise DataError(f"model {str(folder)!r}: its folder names no data. Say which with --data RECIPE or FOLDER.")
-    return DataSection.model_validate_json(json.dumps(network.trained_on))
+    return network.trainings[-1].section()
 
 
 def _held_out(section: DataSection, data: str | None, name: SplitName, network: Network, report: Report) -> Split:
     """Open the split; a plain folder of classes is a split by itself."""
-    sources = open_data(section, report) if data is not None and Path(data).is_dir() else {}
-    if list(sources) == [SplitName.TRAIN]:
+    sources = open_data(section, report)
+    is_plain = data is not None and Path(data).is_dir() and list(sources) == [SplitName.TRAIN]
+    if is_plain:
         return held_out_split(name, sources[SplitName.TRAIN], _class_table(network), report)
-    return open_splits(section, report).get(name)
+    return split_data(section, sources, report).get(name)
 
 
-def _score(
-    folder: Path,
-    network: Network,
-    images: Split,
-    section: DataSection,
-    compute: Compute,
-    out: Path | None,
-    report: Report,
-) -> Metrics:
-    split = _under_class_table(images, folder, network)
-    _warn_if_seen(folder, network, split, report)
+def _score(candidate: _Candidate, section: DataSection, compute: Compute, report: Report) -> Evaluation:
+    images, network = candidate.images, candidate.network
+    _warn_if_seen(candidate, report)
     compute.place_module(network.module)
-    evaluation = evaluate(
+    return evaluate(
         network.module,
-        load_split(split, section, network.preprocessing, compute),
-        classes=split.classes,
-        split_name=split.name,
+        load_split(images, section, network.preprocessing, compute),
+        classes=images.classes,
+        split_name=images.name,
         compute=compute,
-        keys=split.keys,
+        keys=images.keys,
         report=report,
-        task=f"evaluate {folder}",
+        task=f"evaluate {candidate.folder}",
     )
-    if out is not None:
-        target = out / folder.as_posix().strip("/").replace("/", "-").replace(":", "")
-        write_evaluation(target, evaluation, split.classes, split.keys)
-        plot_confusion(evaluation.confusion, split.classes, target / "confusion.png")
-    return evaluation.metrics
+
+
+def _with_costs(
+    candidates: Sequence[_Candidate], evaluations: Sequence[Evaluation], compute: Compute
+) -> tuple[ModelResult, ...]:
+    modules = [candidate.network.module for candidate in candidates]
+    examples = [example_images(candidate.network.preprocessing, compute) for candidate in candidates]
+    times = compare_latency(modules, examples, compute)
+    return tuple(
+        ModelResult(
+            str(candidate.folder), evaluation.metrics, count_parameters(module), count_macs(module, example), time
+        )
+        for candidate, evaluation, module, example, time in zip(
+            candidates, evaluations, modules, examples, times, strict=True
+        )
+    )
+
+
+def _write(
+    out: Path, candidates: Sequence[_Candidate], evaluations: Sequence[Evaluation], result: EvaluateResult
+) -> None:
+    """Write the tables and pictures of every model in a folder of its own, and what compares them."""
+    names = _folder_names([candidate.folder for candidate in candidates])
+    with staged_folder(out) as staged:
+        for name, candidate, evaluation in zip(names, candidates, evaluations, strict=True):
+            images = candidate.images
+            write_evaluation(staged / name, evaluation, images.classes, images.keys)
+            plot_confusion(evaluation.confusion, images.classes, staged / name / "confusion.png")
+        write_json(staged / RESULT_FILE, result.to_dict())
+
+
+def _folder_names(folders: Sequence[Path]) -> list[str]:
+    """Name a folder after each model's path, as ``runs-quickstart``; numbered where two would be the same."""
+    parts = [[part for part in folder.parts if part not in (folder.anchor, "..")] for folder in folders]
+    names = ["-".join(path) or folder.resolve().name for path, folder in zip(parts, folders, strict=True)]
+    return names if len(set(names)) == len(names) else [f"{number}-{name}" for number, name in enumerate(names, 1)]
 
 
 def _under_class_table(images: Split, folder: Path, network: Network) -> Split:
@@ -167,9 +203,13 @@ def _class_table(network: Network) -> tuple[str, ...]:
     return network.classes
 
 
-def _warn_if_seen(folder: Path, network: Network, split: Split, report: Report) -> None:
-    seen = {fingerprint: name for name, fingerprint in network.fingerprints.items()}
-    role = {SplitName.TRAIN: "trained", SplitName.VAL: "chose"}
-    if split.fingerprint in seen:
-        name = SplitName(seen[split.fingerprint])
-        report(Warn(f"{folder}: these images {role[name]} this model; its score on them is no held-out score"))
+def _warn_if_seen(candidate: _Candidate, report: Report) -> None:
+    """Say how many of the images trained or chose the model."""
+    images = candidate.images
+    for role, count in count_seen(images, candidate.network.trainings).items():
+        report(
+            Warn(
+                f"{candidate.folder}: {count:,} of these {len(images):,} images {ROLES[role]} this model, or one that "
+                "it came from; its score on them is no held-out score."
+            )
+        )

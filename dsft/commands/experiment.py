@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ from torch import nn
 from dsft.artifact import save_model
 from dsft.assembly import Experiment, Network, Verb, prepare_experiment
 from dsft.assembly.experiment import example_images
+from dsft.assembly.held_out import provenance, record_training
 from dsft.choices import SplitName
 from dsft.commands.dry_run import try_experiment
 from dsft.commands.run_folder import RunFolder
+from dsft.devices import Compute
 from dsft.evaluation import Evaluation, Metrics, evaluate
 from dsft.progress import FolderOpened, Note, Report, Warn, ignore
 from dsft.recipe import Recipe
@@ -91,6 +94,9 @@ def run(recipe: Recipe, verb: Verb, *, overwrite: bool, dry_run: bool, report: R
     report(FolderOpened(folder.path))
     costs = _measure_costs(experiment, folder, report)
     scores = [*_score_teacher(experiment, report), *_score_before(experiment, folder, report)]
+    if experiment.original.module not in (experiment.student.module, experiment.teacher and experiment.teacher.module):
+        # It has been scored, and only takes the memory of the device from here on.
+        experiment.original.module.cpu()
     fitted = _fit(experiment, folder.path, report)
     _warn_of_skipped(experiment, report)
     _save(experiment, fitted, folder)
@@ -145,7 +151,7 @@ def _score_before(experiment: Experiment, folder: RunFolder, report: Report) -> 
 
 def _fit(experiment: Experiment, folder: Path, report: Report) -> FitResult:
     def validate(module: nn.Module) -> Mapping[str, float]:
-        metrics = _evaluate(experiment, module, SplitName.VAL, report).metrics
+        metrics = _evaluate(experiment, module, SplitName.VAL, experiment.compute, report).metrics
         names = ("loss", "top1", "top5", "macro_f1")
         return {f"val/{name}": getattr(metrics, name) for name in names}
 
@@ -167,17 +173,21 @@ def _warn_of_skipped(experiment: Experiment, report: Report) -> None:
     """Say how many images training left out; an evaluation counts its own."""
     if skipped := experiment.loaders.train.skipped:
         count = f"{len(skipped):,} of {len(experiment.splits.train):,}"
-        report(Warn(f"data: {count} images of the train split cannot be read and were left out, such as {min(skipped)!r}"))
+        report(
+            Warn(f"data: {count} images of the train split cannot be read and were left out, such as {min(skipped)!r}")
+        )
 
 
-def _evaluate(experiment: Experiment, module: nn.Module, name: SplitName, report: Report) -> Evaluation:
+def _evaluate(
+    experiment: Experiment, module: nn.Module, name: SplitName, compute: Compute, report: Report
+) -> Evaluation:
     split = experiment.splits.get(name)
     return evaluate(
         module,
         experiment.loaders.evaluation[name],
         classes=split.classes,
         split_name=name,
-        compute=experiment.compute,
+        compute=compute,
         keys=split.keys,
         report=report,
     )
@@ -192,7 +202,9 @@ def _score(
     folder: RunFolder | None,
     report: Report,
 ) -> Score:
-    evaluation = _evaluate(experiment, module, name, report)
+    # In the parameters' own format, as `dsft evaluate` will score them again.
+    exact = dataclasses.replace(experiment.compute, amp_dtype=None)
+    evaluation = _evaluate(experiment, module, name, exact, report)
     if folder is not None:
         folder.write_evaluation(slot, evaluation, experiment.splits.get(name))
     return Score(slot, network, evaluation.metrics)
@@ -209,10 +221,5 @@ def _save(experiment: Experiment, fitted: FitResult, folder: RunFolder) -> None:
         classes=splits.classes,
         plan=student.plan,
         weights=fitted.weights,
-        fingerprints={
-            **student.fingerprints,
-            SplitName.TRAIN.value: splits.train.fingerprint,
-            SplitName.VAL.value: splits.val.fingerprint,
-        },
-        data=experiment.recipe.data.model_dump(mode="json"),
+        **provenance((*experiment.earlier, record_training(experiment.recipe.data, splits))),
     )

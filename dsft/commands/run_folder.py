@@ -12,12 +12,12 @@ import torch
 
 from dsft.artifact.manifest import installed_versions
 from dsft.assembly import Experiment
-from dsft.commands.outputs import require_apart, require_replaceable
+from dsft.commands.outputs import require_apart
 from dsft.data import Split
 from dsft.evaluation import Evaluation, write_evaluation
 from dsft.recipe import Recipe, dump_recipe
 from dsft.report import plot_confusion
-from dsft.storage import write_json, write_text
+from dsft.storage import require_replaceable, write_json, write_text
 from dsft.surgery import ConversionReport
 
 RECIPE_FILE, RUN_FILE = "recipe.yaml", "run.json"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
+import traceback
 from collections.abc import Iterator
 from typing import TextIO
 
 from dsft.console.wording import sentence
+from dsft.errors import DsftError
 from dsft.progress import EpochDone, Event, FolderOpened, Note, Report, Warn
 
 LOG_FILE = "train.log"
@@ -17,7 +19,8 @@ LOG_FILE = "train.log"
 def write_log() -> Iterator[Report]:
     """Yield a report that writes epochs, notes and warnings to ``train.log`` in the run's folder.
 
-    Lines from before the folder is open are kept and written then; a command without a run writes nothing.
+    Lines from before the folder is open are kept and written then; a command without a run writes nothing. The
+    last line says what ended a run before its time, with the traceback of an error that nobody foresaw.
     """
     lines: list[str] = []
     file: TextIO | None = None
@@ -35,6 +38,12 @@ def write_log() -> Iterator[Report]:
 
     try:
         yield report
+    except DsftError as error:
+        report(Note(f"ended by {type(error).__name__}: {error}"))
+        raise
+    except Exception:
+        report(Note(f"ended by an unforeseen error\n{traceback.format_exc()}"))
+        raise
     finally:
         if file is not None:
             file.close()

@@ -178,7 +178,8 @@ class BatchLoader:
             num_workers=self.workers,
             collate_fn=_collate,
             pin_memory=self._pin_memory,
-            persistent_workers=self.workers > 0,
+            # Scoring comes once an epoch; its workers would stand idle beside those that train.
+            persistent_workers=self.workers > 0 and self._order.shuffle,
             # Seeds the workers, which reseed themselves for every image; its own, so that the global
             # generator stays as it is.
             generator=torch.Generator(),

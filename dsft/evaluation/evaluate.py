@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from dsft.devices import Compute
 from dsft.errors import DataError, ModelError, TrainingError
 from dsft.evaluation.batches import BatchSource, LabelledBatch
 from dsft.evaluation.values import Evaluation
+from dsft.measure.example import evaluation_mode
 from dsft.progress import Advanced, Finished, Report, Started, ignore
 from dsft.tasks import split_outputs
 
@@ -52,7 +52,7 @@ def evaluate(
     report(Started(task, len(keys), "images"))
     done = 0
     try:
-        with _evaluation_mode(module), torch.inference_mode():
+        with evaluation_mode(module), torch.inference_mode():
             for batch in loader.epoch(0):
                 logits = _answer(module, batch, compute, len(classes))
                 _require_finite(logits, batch.positions, keys, split_name)
@@ -70,20 +70,6 @@ def evaluate(
     return Evaluation.of(
         logits, targets, positions, classes=classes, split_name=split_name, skipped=len(loader.skipped)
     )
-
-
-@contextlib.contextmanager
-def _evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode, and every part of it back into its own mode afterwards."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        # A frozen norm may have stood in evaluation mode within a network that trains.
-        module.train(modes[0][1])
-        for part, was_training in modes:
-            part.training = was_training
 
 
 def _answer(module: nn.Module, batch: LabelledBatch, compute: Compute, num_classes: int) -> Tensor:

@@ -40,15 +40,17 @@ class MeasuredOn:
         return dict(vars(self))
 
 
-def measured_on(compute: Compute, example_input: ExampleInput) -> MeasuredOn:
-    """Describe what :func:`compare_latency` measures on."""
+def measured_on(module: nn.Module, example_input: ExampleInput, compute: Compute) -> MeasuredOn:
+    """Describe what :func:`compare_latency` measures a module on."""
     on_gpu = compute.device.type == "cuda"
+    weight = next((parameter for parameter in module.parameters() if parameter.dim() == 4), None)
+    is_last = weight is not None and weight.is_contiguous(memory_format=torch.channels_last)
     return MeasuredOn(
         device=torch.cuda.get_device_name(compute.device) if on_gpu else _processor(),
         threads=1,
         batch=batch_size_of(example_input),
-        dtype=str(compute.amp_dtype or torch.float32).removeprefix("torch."),
-        layout="channels_last" if compute.channels_last else "contiguous",
+        dtype=str(compute.amp_dtype or (torch.float32 if weight is None else weight.dtype)).removeprefix("torch."),
+        layout="channels_last" if is_last else "contiguous",
         runtime="eager",
     )
 
@@ -79,11 +81,9 @@ def compare_latency(
         for module, example in zip(modules, example_inputs, strict=True)
     ]
     with _one_thread(), torch.no_grad(), compute.autocast(), evaluation_mode(nn.ModuleList(modules)):
-        started = time.perf_counter()
-        for run in runs:
-            _timed(run, compute.device)
-        warm_up = time.perf_counter() - started
-        rounds = min(max(round(seconds / max(warm_up, 1e-6)), ROUNDS[0]), ROUNDS[1])
+        # The first pass of all chooses algorithms and loads libraries; the second tells how long a round is.
+        _, each = [[_timed(run, compute.device) for run in runs] for _ in range(2)]
+        rounds = min(max(round(seconds / (2 * sum(each) or 1e-6)), ROUNDS[0]), ROUNDS[1])
         times = [[_timed(run, compute.device) for run in runs] for _ in range(rounds)]
     return tuple(1000 * statistics.median(column) for column in zip(*times, strict=True))
 

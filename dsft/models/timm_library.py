@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import huggingface_hub
@@ -49,14 +49,16 @@ def build(spec: ModelSpec) -> nn.Module:
     return module
 
 
-def identify(module: nn.Module) -> ModelSpec | None:
+def identify(module: nn.Module, convert: Callable[[nn.Module], nn.Module]) -> ModelSpec | None:
     """Return the spec of a network that timm built, or None where its name does not tell all about it.
 
-    Arguments that change the architecture (``output_stride``, ``act_layer`` ...) often leave the tensors' names
-    and shapes alone, so that a network rebuilt without them would load, and answer otherwise.
+    Arguments that change the architecture (``output_stride``, ``act_layer`` ...), and changes made afterwards, often
+    leave the tensors' names and shapes alone, so that a network rebuilt without them would load, and answer
+    otherwise. So the rebuilt network has to print as the given one does.
 
     Args:
         module: Any module, converted or not.
+        convert: Converts a plain network as this one was.
     """
     config = getattr(module, "pretrained_cfg", None)
     if not isinstance(config, Mapping) or config.get("architecture") not in names():
@@ -64,8 +66,10 @@ def identify(module: nn.Module) -> ModelSpec | None:
     arguments = get_model_args(module)
     spec = ModelSpec(ModelSource.TIMM, config["architecture"], arguments["num_classes"], arguments["in_chans"])
     with torch.device("meta"):
-        is_plain = get_model_args(build(spec)) == arguments
-    return spec if is_plain else None
+        plain = build(spec)
+        if get_model_args(plain) != arguments:
+            return None
+        return spec if repr(convert(plain)) == repr(module) else None
 
 
 def preprocessing(name: str) -> Preprocessing:

@@ -6,7 +6,7 @@ import argparse
 import copy
 import pickle
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,20 +158,25 @@ def _needed_code(path: Path) -> str:
 
 def _find_table(content: Any, where: str) -> tuple[list[str], dict[str, Tensor]]:
     """Descend to the table of tensors; return the entries on the way and the table."""
-    entries: list[str] = []
-    while isinstance(content, dict):
-        if content and all(isinstance(value, Tensor) for value in content.values()):
-            return entries, content
-        entry = next((name for name in ENTRIES if isinstance(content.get(name), dict)), None)
-        if entry is None:
-            break
-        entries.append(entry)
-        content = content[entry]
-    found = f"the entries {', '.join(map(repr, list(content)[:8]))}" if isinstance(content, dict) else None
+    found = next(_tables(content), None)
+    if found is not None:
+        return found
+    names = f"the entries {', '.join(map(repr, list(content)[:8]))}" if isinstance(content, dict) else None
     raise CheckpointError(
         f"{where}: holds no table of weights. Expected tensors by name, alone or under one of "
-        f"{', '.join(ENTRIES)}; found {found or type(content).__name__}."
+        f"{', '.join(ENTRIES)}; found {names or type(content).__name__}."
     )
+
+
+def _tables(content: Any) -> Iterator[tuple[list[str], dict[str, Tensor]]]:
+    """Yield every table of tensors below ``content`` with the entries that lead to it, the preferred first."""
+    if not isinstance(content, dict):
+        return
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        yield [], content
+    for name in ENTRIES:
+        for entries, table in _tables(content.get(name)):
+            yield [name, *entries], table
 
 
 def _without_prefix(table: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -30,16 +31,25 @@ class ComposedKernel(Tensor):
         """Refuse what writes into the kernel, and guard its views alike; anything else is a plain tensor.
 
         Raises:
-            TypeError: The function changes the kernel in place.
+            RuntimeError: The function changes the kernel in place.
         """
+        kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        writes = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
-        if writes and args and isinstance(args[0], cls):
-            raise TypeError(COMPOSED_WEIGHT)
+        target = args[0] if args else kwargs.get("tensor")
+        if isinstance(kwargs.get("out"), cls) or (_WRITES.fullmatch(name) and isinstance(target, cls)):
+            # Not a TypeError: torch's operators take one for "try the other operand".
+            raise RuntimeError(COMPOSED_WEIGHT)
         with torch._C.DisableTorchFunctionSubclass():
-            result = func(*args, **(kwargs or {}))
-        is_view = name in ("detach", "__get__") and isinstance(result, Tensor)
-        return result.as_subclass(cls) if is_view else result
+            result = func(*args, **kwargs)
+        return result.as_subclass(cls) if isinstance(result, Tensor) and _is_view(result, target) else result
+
+
+# Tensor methods that end in one underscore, augmented assignments, and setters of items and attributes.
+_WRITES = re.compile(r".*[^_]_|__i(?!nvert__|ndex__|nt__)\w+__|__set(item)?__")
+
+
+def _is_view(result: Tensor, target: object) -> bool:
+    return isinstance(target, Tensor) and result.untyped_storage().data_ptr() == target.untyped_storage().data_ptr()
 
 
 class DepthwiseSeparableConv2d(nn.Module):

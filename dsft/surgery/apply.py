@@ -86,9 +86,15 @@ def _convolution(model: nn.Module, planned: LayerPlan) -> nn.Conv2d:
             f"layer {planned.name!r}: the plan needs a Conv2d there, found {found}. The plan was made for "
             f"another network."
         )
-    if module.in_channels != len(planned.kernels):
+    if tuple(module.weight.shape) != planned.weight_shape or module.in_channels != len(planned.kernels):
         raise ConversionError(
-            f"layer {planned.name!r}: the plan needs {len(planned.kernels)} input channels, found "
-            f"{module.in_channels}. The plan was made for another network."
+            f"layer {planned.name!r}: the plan needs a weight of shape {planned.weight_shape} for "
+            f"{len(planned.kernels)} channels, found {tuple(module.weight.shape)} for {module.in_channels}. The plan "
+            "was made for another network."
+        )
+    if any(model.get_submodule(alias) is not module for alias in planned.aliases):
+        raise ConversionError(
+            f"layer {planned.name!r}: the plan needs one module under the names {', '.join(planned.aliases)}, found "
+            "several. The plan was made for another network."
         )
     return module

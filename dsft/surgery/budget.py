@@ -35,8 +35,8 @@ def spread_ranks(offers: Sequence[Offer], limit: int) -> list[int]:
     r"""Choose ranks so that the summed error is least while the summed cost is at most ``limit``.
 
     For a price :math:`\mu` of one unit of cost each layer minimises error plus :math:`\mu` times cost on its
-    own; the price is bisected until the cost fits (Lagrangian relaxation, exact up to one rank of one layer;
-    Everett 1963). What is left over buys further ranks.
+    own; the price is bisected until the cost fits (Lagrangian relaxation; Everett 1963 shows the choice optimal
+    for the cost that it reaches). What is left over buys further ranks and dense layers, greedily.
 
     Args:
         offers: The layers.
@@ -88,18 +88,25 @@ def _total_cost(offers: Sequence[Offer], ranks: Sequence[int]) -> int:
 
 
 def _spend_rest(offers: Sequence[Offer], ranks: Sequence[int], rest: int) -> list[int]:
-    """Buy the best further ranks that still fit; a layer that reaches its dense cost stops below it."""
+    """Buy what removes most error for its cost and still fits: a further rank, or the dense layer back."""
     chosen = list(ranks)
-    while True:
-        affordable = [
-            (offer.gains[chosen[index]] / offer.rank_cost, index)
-            for index, offer in enumerate(offers)
-            if 0 < chosen[index] < len(offer.gains)
-            and offer.rank_cost <= rest
-            and (chosen[index] + 1) * offer.rank_cost < offer.dense_cost
-        ]
-        if not affordable:
-            return chosen
-        _, best = max(affordable)
-        chosen[best] += 1
-        rest -= offers[best].rank_cost
+    while upgrades := [
+        (gain / cost, index, rank, cost)
+        for index, offer in enumerate(offers)
+        for gain, cost, rank in _upgrades(offer, chosen[index])
+        if cost <= rest
+    ]:
+        _, index, rank, cost = max(upgrades)
+        chosen[index] = rank
+        rest -= cost
+    return chosen
+
+
+def _upgrades(offer: Offer, ranks: int) -> list[tuple[float, int, int]]:
+    """Return the error that one step up removes, its cost and its rank, for each way up that costs something."""
+    if ranks == 0:
+        return []
+    to_dense = (float(offer.gains[ranks:].sum()), offer.dense_cost - ranks * offer.rank_cost, 0)
+    if ranks == len(offer.gains) or (ranks + 1) * offer.rank_cost >= offer.dense_cost:
+        return [to_dense]
+    return [to_dense, (float(offer.gains[ranks]), offer.rank_cost, ranks + 1)]

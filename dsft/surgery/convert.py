@@ -151,6 +151,6 @@ def _choose_order(order: str) -> Order:
 def _macs_share(budget: Mapping[str, float] | None) -> float | None:
     if budget is None:
         return None
-    if list(budget) != ["macs"]:
-        raise ConversionError(f"budget: one key, macs, is needed, as in {{'macs': 0.5}}, found {dict(budget)!r}.")
+    if not isinstance(budget, Mapping) or list(budget) != ["macs"] or not isinstance(budget["macs"], int | float):
+        raise ConversionError(f"budget: one key, macs, with a number is needed, as {{'macs': 0.5}}, found {budget!r}.")
     return budget["macs"]

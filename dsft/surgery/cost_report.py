@@ -90,14 +90,16 @@ def report_costs(
         layers.append(_report_layer(layer, sites[layer.name], converted, compute))
         report(Advanced(task, done))
     report(Finished(task))
-    return ConversionReport(before, after, measured_on(compute, example_input), tuple(layers))
+    return ConversionReport(before, after, measured_on(original, example_input, compute), tuple(layers))
 
 
 def _report_layer(layer: LayerPlan, site: Site, converted: nn.Module, compute: Compute) -> LayerReport:
     before = after = None
     if layer.is_converted:
         weight = site.module.weight
-        images = compute.place(torch.zeros(site.input_shapes[0], device=weight.device, dtype=weight.dtype))
+        images = torch.zeros(site.input_shapes[0], device=weight.device, dtype=weight.dtype)
+        if images.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last):
+            images = images.to(memory_format=torch.channels_last)
         pair = [site.module, converted.get_submodule(layer.name)]
         before, after = compare_latency(pair, [images, images], compute, LAYER_SECONDS)
     return LayerReport(

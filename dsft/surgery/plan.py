@@ -16,6 +16,7 @@ class LayerPlan:
     Attributes:
         name: Its dotted name in the network.
         aliases: All names under which the same module stands, ``name`` included.
+        weight_shape: Shape of its weight, by which a network is recognised when the plan is replayed.
         decision: Converted or kept.
         reason: Why.
         order: Which convolution comes first, or None where it is kept.
@@ -28,6 +29,7 @@ class LayerPlan:
 
     name: str
     aliases: tuple[str, ...]
+    weight_shape: tuple[int, ...]
     decision: Decision
     reason: Reason
     order: Order | None
@@ -96,6 +98,7 @@ class ConversionPlan:
 def _layer_from_dict(values: Mapping[str, Any]) -> LayerPlan:
     words: dict[str, Any] = {
         "aliases": tuple(values["aliases"]),
+        "weight_shape": tuple(values["weight_shape"]),
         "decision": Decision(values["decision"]),
         "reason": Reason(values["reason"]),
         "order": Order(values["order"]) if values["order"] is not None else None,

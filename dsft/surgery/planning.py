@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-import numpy as np
-import torch
 from torch import nn
 
 from dsft.choices import Decision, Method, Order, Reason
-from dsft.derive import channel_spectrum
 from dsft.errors import ConversionError, did_you_mean
 from dsft.measure import count_macs
 from dsft.measure.example import ExampleInput
-from dsft.progress import Advanced, Finished, Report, Started, ignore
-from dsft.surgery.budget import Offer, spread_ranks
-from dsft.surgery.dense import effective_weight
+from dsft.progress import Report, ignore
+from dsft.surgery.bids import Bid, collect_bids
+from dsft.surgery.budget import spread_ranks
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 from dsft.surgery.ready import require_ready, unwrapped
 from dsft.surgery.sites import Site, find_sites
@@ -35,6 +31,7 @@ def plan_conversion(
     rank: Rank | None = None,
     method: Method = Method.SVD,
     order: Order = Order.AUTO,
+    is_trained: bool = True,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
     report: Report = ignore,
@@ -50,6 +47,7 @@ def plan_conversion(
             layer exact. Exactly one of ``budget`` and ``rank`` is given.
         method: How the weights will be derived.
         order: Which convolution comes first; ``auto`` is ``dw_pw``.
+        is_trained: The weights mean something; otherwise a budget buys whole ranks, alike for all channels.
         include: Patterns of the layers that may be converted.
         exclude: Patterns of the layers that stay dense.
         report: Receives the progress over the layers.
@@ -59,7 +57,10 @@ def plan_conversion(
             can be converted, a budget that cannot be met, a weight that is not finite, or a network that is
             scripted, lazy or compiled in parts.
     """
-    _check_target(budget, rank)
+    check_target(budget, rank)
+    for name, patterns in (("include", include), ("exclude", exclude)):
+        if isinstance(patterns, str):
+            raise ConversionError(f"{name}: a list of patterns is needed, such as [{patterns!r}], found {patterns!r}.")
     model = unwrapped(model)
     require_ready(model)
     sites = find_sites(model, example_input)
@@ -68,11 +69,11 @@ def plan_conversion(
     eligible = [site for site, obstacle in zip(sites, obstacles, strict=True) if obstacle is None]
     if not eligible:
         raise ConversionError(_nothing_eligible(sites, obstacles))
-    bids = _bid_for_all(eligible, report)
+    bids = collect_bids(eligible, is_trained=is_trained, report=report)
     total = count_macs(model, example_input)
-    ranks = _alike(bids, rank) if budget is None else _within_budget(bids, total, budget)
+    kernels = _alike(bids, rank) if budget is None else _within_budget(bids, total, budget)
     first = Order.DW_PW if order is Order.AUTO else order
-    chosen = {bid.site.name: (bid, kernels) for bid, kernels in zip(bids, ranks, strict=True)}
+    chosen = {bid.site.name: (bid, kernels) for bid, kernels in zip(bids, kernels, strict=True)}
     layers = tuple(
         _converted_layer(*chosen[site.name], method, first, Reason.RANK if budget is None else Reason.BUDGET)
         if site.name in chosen and chosen[site.name][1]
@@ -83,87 +84,11 @@ def plan_conversion(
     return ConversionPlan(method, layers, total, total - saved)
 
 
-@dataclass(frozen=True)
-class _Bid:
-    """A layer with its singular values in the order in which its kernels are bought.
-
-    Attributes:
-        site: The layer.
-        energies: Squared singular values of each group, descending, ``(groups, kernels)``.
-        channels: The input channel (within the group) of each of them, ``(groups, kernels)``.
-        full_rank: Kernels of one channel that make it exact.
-    """
-
-    site: Site
-    energies: torch.Tensor
-    channels: torch.Tensor
-    full_rank: int
-
-    @property
-    def offer(self) -> Offer:
-        """What the layer may become; its error is relative to its own weight (METHODS 2.2, lambda)."""
-        energy = float(self.energies.sum())
-        gains = self.energies.sum(0).numpy() / (energy or 1.0)
-        return Offer(np.asarray(gains, dtype=np.float64), self.macs_of(self.site.module.groups), self.site.macs)
-
-    def macs_of(self, kernels: int) -> int:
-        """Return the multiply-accumulates of the separable layer with so many depthwise kernels in all."""
-        module = self.site.module
-        per_kernel = math.prod(module.kernel_size) + module.out_channels // module.groups
-        return self.site.positions * kernels * per_kernel
-
-    def kernels_at(self, ranks: int) -> tuple[int, ...]:
-        """Return the kernels of each input channel when the ``ranks`` strongest of each group are kept."""
-        width = self.site.module.in_channels // self.site.module.groups
-        counts = [torch.bincount(row[:ranks], minlength=width) for row in self.channels]
-        return tuple(torch.cat(counts).tolist()) if ranks else ()
-
-    def kernels_at_rank(self, rank: Rank | None) -> tuple[int, ...]:
-        """Return ``rank`` kernels for each input channel, or as many as make the layer exact."""
-        limit = self.full_rank
-        return (min(rank, limit) if isinstance(rank, int) else limit,) * self.site.module.in_channels
-
-    def relative_error(self, kernels: Sequence[int]) -> float:
-        """Return the relative Frobenius error of the kernel that is left."""
-        groups, total = self.site.module.groups, float(self.energies.sum())
-        wanted = torch.tensor(kernels).reshape(groups, -1)
-        kept = 0.0
-        for row, channels, limits in zip(self.energies, self.channels, wanted, strict=True):
-            # The rank of an entry is how often its channel came before; energies of a channel descend.
-            seen = (channels.unsqueeze(0) == channels.unsqueeze(1)).tril(-1).sum(1)
-            kept += float(row[seen < limits[channels]].sum())
-        return math.sqrt(max(1 - kept / total, 0.0)) if total else 0.0
+def _alike(bids: Sequence[Bid], rank: Rank | None) -> list[tuple[int, ...]]:
+    return [bid.kernels_at_rank(None if rank == "full" else rank) for bid in bids]
 
 
-def _bid_for_all(sites: Sequence[Site], report: Report) -> list[_Bid]:
-    task = "decomposing"
-    report(Started(task, len(sites), "layers"))
-    bids = []
-    for done, site in enumerate(sites, start=1):
-        bids.append(_bid(site))
-        report(Advanced(task, done))
-    report(Finished(task))
-    return bids
-
-
-def _bid(site: Site) -> _Bid:
-    module = site.module
-    try:
-        energies = channel_spectrum(effective_weight(module), module.groups).energies
-    except ConversionError as error:
-        raise ConversionError(f"layer {site.name!r}: {error}") from error
-    rank = energies.shape[1]
-    per_group = energies.reshape(module.groups, -1)
-    # Stable, so that of equal values the lower rank comes first and a channel's kernels stay a prefix.
-    ordered, order = per_group.sort(dim=1, descending=True, stable=True)
-    return _Bid(site, ordered, order // rank, rank)
-
-
-def _alike(bids: Sequence[_Bid], rank: Rank | None) -> list[tuple[int, ...]]:
-    return [bid.kernels_at_rank(rank) for bid in bids]
-
-
-def _within_budget(bids: Sequence[_Bid], total: int, budget: float) -> list[tuple[int, ...]]:
+def _within_budget(bids: Sequence[Bid], total: int, budget: float) -> list[tuple[int, ...]]:
     offers = [bid.offer for bid in bids]
     fixed = total - sum(offer.dense_cost for offer in offers)
     least = fixed + sum(offer.least_cost for offer in offers)
@@ -179,11 +104,12 @@ def _within_budget(bids: Sequence[_Bid], total: int, budget: float) -> list[tupl
     return [bid.kernels_at(count) for bid, count in zip(bids, ranks, strict=True)]
 
 
-def _converted_layer(bid: _Bid, kernels: tuple[int, ...], method: Method, order: Order, reason: Reason) -> LayerPlan:
+def _converted_layer(bid: Bid, kernels: tuple[int, ...], method: Method, order: Order, reason: Reason) -> LayerPlan:
     site = bid.site
     return LayerPlan(
         name=site.name,
         aliases=site.aliases,
+        weight_shape=tuple(site.module.weight.shape),
         decision=Decision.CONVERTED,
         reason=reason,
         order=order,
@@ -195,10 +121,16 @@ def _converted_layer(bid: _Bid, kernels: tuple[int, ...], method: Method, order:
 
 
 def _kept_layer(site: Site, reason: Reason) -> LayerPlan:
-    return LayerPlan(site.name, site.aliases, Decision.KEPT, reason, None, (), site.macs, site.macs, None)
+    shape = tuple(site.module.weight.shape)
+    return LayerPlan(site.name, site.aliases, shape, Decision.KEPT, reason, None, (), site.macs, site.macs, None)
 
 
-def _check_target(budget: float | None, rank: Rank | None) -> None:
+def check_target(budget: float | None, rank: Rank | None) -> None:
+    """Check that exactly one of the two is given, and is sound.
+
+    Raises:
+        ConversionError: It is not.
+    """
     if (budget is None) == (rank is None):
         found = "neither" if budget is None else "both"
         raise ConversionError(f"exactly one of budget and rank is needed, found {found}.")

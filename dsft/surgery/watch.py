@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from dsft.errors import ModelError
 from dsft.measure.example import ExampleInput, run_example
 
 Shape = tuple[int, ...]
@@ -47,6 +48,11 @@ def observe(model: nn.Module, convolutions: Sequence[_ConvNd], example_input: Ex
     def end(module: _ConvNd, inputs: tuple[Any, ...], given: dict[str, Any], output: Tensor) -> None:
         running.pop()
         images = inputs[0] if inputs else given["input"]
+        if images.dim() == len(module.kernel_size) + 1:
+            raise ModelError(
+                f"example_input: images need a batch dimension, found a convolution's input of shape "
+                f"{tuple(images.shape)}. Give example_input.unsqueeze(0)."
+            )
         calls[module].append((tuple(images.shape), tuple(output.shape)))
 
     # First of all hooks, since the older weight_norm computes the kernel in one.

@@ -8,7 +8,7 @@ import torch
 
 import dsft
 from dsft.artifact import read_manifest
-from dsft.errors import CheckpointError
+from dsft.errors import CheckpointError, OutputError
 from tests.zoo import Residual, redraw
 
 
@@ -49,3 +49,32 @@ def test_a_network_of_timms_with_other_arguments_needs_its_skeleton(tmp_path: Pa
     assert read_manifest(tmp_path / "out").source is None
     with pytest.raises(CheckpointError, match="skeleton"):
         dsft.load(tmp_path / "out")
+
+
+def test_changes_that_no_tensor_shows_need_the_skeleton_too(tmp_path: Path) -> None:
+    model = timm.create_model("resnet10t", num_classes=3)
+    model.act1 = torch.nn.SiLU()
+    dsft.save(model, tmp_path / "out")
+    assert read_manifest(tmp_path / "out").source is None
+
+
+def test_another_head_put_on_by_hand_needs_the_skeleton(tmp_path: Path) -> None:
+    model = timm.create_model("resnet10t", num_classes=3)
+    model.fc = torch.nn.Linear(512, 7)
+    dsft.save(model, tmp_path / "out")
+    with torch.inference_mode():
+        assert dsft.load(tmp_path / "out", skeleton=model)(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
+
+
+def test_a_converted_network_without_its_plan_is_refused(tmp_path: Path) -> None:
+    conversion = dsft.convert(redraw(Residual()), torch.randn(1, 3, 16, 16), rank=1)
+    with pytest.raises(CheckpointError, match=r"plan=conversion\.plan"):
+        dsft.save(conversion.model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_a_model_folder_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious", encoding="utf-8")
+    with pytest.raises(OutputError, match="no earlier model folder"):
+        dsft.save(Residual(), tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.txt").is_file()

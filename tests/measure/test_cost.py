@@ -24,3 +24,11 @@ def test_groups_and_transposed_convolutions() -> None:
 
 def test_a_shared_parameter_is_counted_once() -> None:
     assert count_parameters(Shared()) == 4 * 4 * 9 + 4
+
+
+def test_attention_is_counted_in_evaluation_mode_too() -> None:
+    tokens, width = 10, 8
+    layer = nn.TransformerEncoderLayer(width, 2, dim_feedforward=16, batch_first=True)
+    # Four projections, two matrix products of attention, two layers of the feed-forward part.
+    expected = tokens * (4 * width * width + 2 * 16 * width) + 2 * tokens * tokens * width
+    assert count_macs(layer.eval(), torch.randn(1, tokens, width)) == expected

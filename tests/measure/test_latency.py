@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -22,14 +23,16 @@ def test_more_work_takes_longer_and_nothing_is_left_changed() -> None:
     assert small.training
 
 
-def test_circumstances_are_told() -> None:
-    where = measured_on(COMPUTE, torch.randn(3, 1, 8, 8)).to_dict()
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_circumstances_are_those_of_the_module(layout: torch.memory_format) -> None:
+    module = nn.Conv2d(4, 4, 3).to(torch.bfloat16).to(memory_format=layout)
+    where = measured_on(module, torch.randn(3, 4, 8, 8), COMPUTE).to_dict()
     assert where["device"]
     assert {**where, "device": ""} == {
         "device": "",
         "threads": 1,
         "batch": 3,
-        "dtype": "float32",
-        "layout": "contiguous",
+        "dtype": "bfloat16",
+        "layout": "channels_last" if layout is torch.channels_last else "contiguous",
         "runtime": "eager",
     }

@@ -38,6 +38,12 @@ def test_keeps_the_limit_and_is_as_good_as_every_choice_at_its_price(chosen: lis
     assert error <= best + max(float(o.gains.sum()) for o in chosen) + 1e-9
 
 
+def test_what_is_left_over_buys_a_dense_layer_back() -> None:
+    first = Offer(np.array([0.62, 0.31, 0.04, 0.03]), 6, 12)
+    second = Offer(np.array([0.45, 0.42, 0.13, 0.002]), 17, 24)
+    assert spread_ranks([first, second], 29) == [0, 1]
+
+
 def test_one_layer_gets_what_the_limit_buys() -> None:
     offer = Offer(np.array([4.0, 2.0, 1.0, 0.5]), 10, 100)
     assert [spread_ranks([offer], limit) for limit in (10, 25, 30, 39, 99, 100)] == [

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model
+from torchvision.models import get_model  # type: ignore[attr-defined]
 
 from dsft.errors import ConversionError
 from dsft.measure import run_example
@@ -146,6 +146,8 @@ def test_report_names_are_those_that_scripts_rely_on() -> None:
         ({"method": "sdv"}, "method: one of auto, fresh, svd is needed, found 'sdv'. Did you mean svd"),
         ({"order": "pw"}, "order: one of"),
         ({"budget": {"mac": 0.5}}, "one key, macs"),
+        ({"budget": 0.5}, "as .'macs': 0.5., found 0.5"),
+        ({"budget": {"macs": "0.5"}}, "with a number is needed"),
         ({"budget": {"macs": 0.5}, "rank": 1}, "found both"),
     ],
 )
@@ -164,6 +166,14 @@ def test_a_plan_is_replayed_on_a_fresh_network_and_on_no_other() -> None:
     other = Shared()
     with pytest.raises(ConversionError, match="the plan needs a Conv2d there, found nothing"):
         apply_plan(other, plan)
-    with pytest.raises(ConversionError, match="needs 8 input channels, found 16"):
+    with pytest.raises(ConversionError, match=r"needs a weight of shape .* found"):
         apply_plan(Residual(16), plan)
     assert type(other.first) is nn.Conv2d
+
+
+def test_a_plan_of_a_shared_module_fits_no_network_with_two() -> None:
+    plan = convert(Shared(), torch.randn(1, 4, 8, 8), rank=1).plan
+    apart: Any = Shared()
+    apart.second = nn.Conv2d(4, 4, 3, padding=1)
+    with pytest.raises(ConversionError, match="one module under the names first, second"):
+        apply_plan(apart, plan)

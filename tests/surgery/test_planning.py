@@ -66,6 +66,14 @@ def test_unequal_ranks_beat_equal_ones_of_the_same_cost() -> None:
     assert total(spread) < total(uniform)
 
 
+def test_untrained_weights_buy_whole_ranks_alike_for_all_channels() -> None:
+    plan = plan_conversion(redraw(Residual(16)), IMAGES, budget=0.5, is_trained=False)
+    assert plan.macs_ratio <= 0.5
+    assert all(len(set(layer.kernels)) == 1 for layer in plan.converted)
+    noisy = plan_conversion(redraw(Residual(16)), IMAGES, budget=0.5)
+    assert any(len(set(layer.kernels)) > 1 for layer in noisy.converted)
+
+
 def test_rank_converts_alike_and_full_is_exact() -> None:
     plan = plan_conversion(redraw(Residual()), IMAGES, rank=2)
     assert {layer.name: layer.kernels for layer in plan.converted} == {
@@ -113,6 +121,7 @@ def test_a_plan_survives_json() -> None:
         ({"rank": 0}, "at least 1, or 'full', is needed, found 0"),
         ({"rank": "half"}, "found 'half'"),
         ({"rank": True}, "found True"),
+        ({"rank": 1, "include": "conv*"}, r"include: a list of patterns is needed, such as \['conv\*'\]"),
         ({"rank": 1, "include": ["conv3"]}, "'conv3' matches none .* Did you mean conv2 or conv1"),
         (
             {"rank": 1, "include": ["skip"]},

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import pytest
 import timm
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
 from dsft.choices import Reason
+from dsft.errors import ModelError
 from dsft.measure import count_macs
 from dsft.surgery.sites import find_sites
 from tests.zoo import OwnConv, ReadFromOutside, Residual, Shared, TiedWeights
@@ -69,3 +71,8 @@ def test_the_root_can_be_the_convolution_and_no_hook_stays() -> None:
     root = nn.Conv2d(4, 4, 3)
     assert obstacles(root) == {"": None}
     assert not root._forward_hooks
+
+
+def test_an_example_without_a_batch_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"batch dimension.*\(4, 8, 8\)"):
+        find_sites(nn.Sequential(nn.Conv2d(4, 4, 3)), torch.randn(4, 8, 8))

@@ -121,7 +121,11 @@ def _portable(key: str) -> str:
 
 
 def _folders(root: Path) -> Sequence[Path]:
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
+    return sorted(
+        (entry for entry in root.iterdir() if entry.is_dir() and not _is_hidden(entry.name)),
+        # By name, which sorts alike everywhere; Windows compares paths without regard to case.
+        key=lambda folder: folder.name,
+    )
 
 
 def _is_hidden(name: str) -> bool:

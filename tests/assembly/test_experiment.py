@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dsft.assembly import Experiment, Verb, load_folder, prepare_experiment
+from dsft.assembly.experiment import apply_to_network, example_images, plan_network, require_fitting_images
+from dsft.choices import Decision, Method, SplitName
+from dsft.devices import Compute
+from dsft.errors import ConversionError, ModelError, RecipeError
+from dsft.progress import ignore
+from dsft.recipe import load_recipe
+from tests.workshop import CLASSES, Workshop, contents, write_pictures
+
+CPU = Compute(torch.device("cpu"))
+
+
+def prepare(recipe: Path, *changes: str, verb: Verb = Verb.FINETUNE) -> Experiment:
+    return prepare_experiment(load_recipe(str(recipe), changes), verb, ignore)
+
+
+def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def test_a_conversion_gives_a_copy_and_the_original_teaches(workshop: Workshop) -> None:
+    experiment = prepare(workshop.separable_recipe)
+    original, student, plan = experiment.original, experiment.student, experiment.student.plan
+    assert plan is not None
+    assert experiment.is_converted
+    assert experiment.teacher is original
+    assert original.plan is None
+    assert all(isinstance(original.module.get_submodule(layer.name), nn.Conv2d) for layer in plan.layers)
+    saved = load_folder(workshop.dense).module.state_dict()
+    assert all(torch.equal(saved[name], tensor) for name, tensor in original.module.state_dict().items())
+    assert plan.macs_ratio <= 0.5
+    # Everything but the new layers is as it was.
+    kept = {name: tensor for name, tensor in student.module.state_dict().items() if name not in experiment.converted}
+    assert all(torch.equal(saved[name], tensor) for name, tensor in kept.items())
+    with torch.no_grad():
+        for parameter in student.module.parameters():
+            parameter.zero_()
+    assert all(torch.equal(saved[name], tensor) for name, tensor in original.module.state_dict().items())
+
+
+def test_what_it_holds_goes_together(workshop: Workshop) -> None:
+    experiment = prepare(workshop.separable_recipe)
+    assert experiment.knows_task
+    assert experiment.splits.classes == CLASSES
+    assert set(experiment.loaders.evaluation) == {SplitName.VAL, SplitName.TEST}
+    assert experiment.head == ("fc.weight", "fc.bias")
+    names = [name for name, _ in experiment.student.module.named_parameters()]
+    plan = experiment.student.plan
+    assert plan is not None
+    expected = {f"{layer.name}.{part}.weight" for layer in plan.converted for part in ("depthwise", "pointwise")}
+    assert set(experiment.converted) == expected <= set(names)
+    assert experiment.settings.distill is not None
+
+
+def test_a_dense_pupil_learns_from_a_copy_that_stays(workshop: Workshop) -> None:
+    experiment = prepare(workshop.separable_recipe, "~convert", "freeze.0.train=[head]")
+    assert experiment.student is experiment.original
+    assert not experiment.is_converted
+    assert experiment.converted == ()
+    assert experiment.teacher is not None
+    before = snapshot(experiment.teacher.module)
+    assert before.keys() == experiment.student.module.state_dict().keys()
+    with torch.no_grad():
+        for parameter in experiment.student.module.parameters():
+            parameter.zero_()
+    assert all(torch.equal(before[name], tensor) for name, tensor in experiment.teacher.module.state_dict().items())
+
+
+def test_a_converted_network_is_tuned_with_its_layers_known(workshop: Workshop) -> None:
+    experiment = prepare(
+        workshop.separable_recipe, f"model.path={workshop.separable.as_posix()}", "~convert", "~distill"
+    )
+    assert not experiment.is_converted
+    assert experiment.student.plan == load_folder(workshop.separable).plan
+    assert experiment.converted
+
+
+def test_new_classes_are_another_task(workshop: Workshop, tmp_path: Path) -> None:
+    write_pictures(tmp_path, {"dog": 6, "elk": 6})
+    experiment = prepare(workshop.separable_recipe, f"data.root={tmp_path.as_posix()}", "~distill")
+    assert not experiment.knows_task
+    assert experiment.teacher is None
+    assert experiment.student.spec.num_classes == 2
+
+
+def test_training_starts_from_nothing_that_is_known(workshop: Workshop) -> None:
+    experiment = prepare(workshop.dense_recipe, verb=Verb.TRAIN)
+    assert not experiment.knows_task
+    assert experiment.teacher is None
+
+
+@pytest.mark.parametrize(("verb", "method"), [(Verb.TRAIN, Method.FRESH), (Verb.FINETUNE, Method.SVD)])
+def test_auto_keeps_weights_where_there_are_any(workshop: Workshop, verb: Verb, method: Method) -> None:
+    recipe = workshop.dense_recipe if verb is Verb.TRAIN else workshop.separable_recipe
+    plan = prepare(recipe, "convert={rank: 1}", verb=verb).student.plan
+    assert plan is not None
+    assert plan.method is method
+
+
+@pytest.mark.parametrize(
+    ("verb", "changes", "message"),
+    [
+        (Verb.FINETUNE, [], "starts from weights, found none. Set model.pretrained=true or model.checkpoint=FILE"),
+        (Verb.TRAIN, ["model.pretrained=true"], "starts from random weights, found a source of weights"),
+        (Verb.TRAIN, ["model.checkpoint=own.pth"], "starts from random weights, found a source of weights"),
+        (Verb.TRAIN, ["distill.logits=0.5"], "no trained original to learn from. Give a model folder"),
+    ],
+)
+def test_the_verb_and_the_weights_agree(workshop: Workshop, verb: Verb, changes: list[str], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        prepare(workshop.dense_recipe, *changes, verb=verb)
+
+
+def test_training_may_learn_from_a_model_folder(workshop: Workshop) -> None:
+    experiment = prepare(workshop.dense_recipe, f"distill.teacher={workshop.dense.as_posix()}", verb=Verb.TRAIN)
+    assert experiment.teacher is not None
+    assert experiment.teacher is not experiment.original
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("optim.opt=adamwz", "unknown optimizer, found 'adamwz'"),
+        ("freeze.0.train=[layer9.*]", r"freeze\.0\.train\.0: must match a parameter"),
+        ("train.amp=float16", "float16 needs a GPU"),
+    ],
+)
+def test_settings_are_checked_against_the_network(workshop: Workshop, change: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        prepare(workshop.separable_recipe, change)
+
+
+def test_nothing_is_written(workshop: Workshop, here: Path) -> None:
+    before = contents(workshop.dense.parents[1])
+    prepare(workshop.separable_recipe, "output.dir=out")
+    assert contents(here) == {}
+    assert contents(workshop.dense.parents[1]) == before
+
+
+def test_images_that_do_not_fit_the_network_are_refused(workshop: Workshop) -> None:
+    squeezenet = ["model.source=torchvision", "model.name=squeezenet1_1"]
+    with pytest.raises(ModelError, match=r"data\.image_size: torchvision/squeezenet1_1 cannot take images of 8 x 8"):
+        prepare(workshop.dense_recipe, *squeezenet, "data.image_size=8", verb=Verb.TRAIN)
+    network = load_folder(workshop.dense)
+    state = snapshot(network.module)
+    require_fitting_images(network, CPU)
+    assert all(torch.equal(state[name], tensor) for name, tensor in network.module.state_dict().items())
+
+
+def test_an_example_is_one_black_image_of_the_networks_size(workshop: Workshop) -> None:
+    images = example_images(load_folder(workshop.dense).preprocessing, CPU)
+    assert torch.equal(images, torch.zeros(1, 3, 32, 32))
+
+
+def test_a_plan_is_made_and_applied_to_a_copy(workshop: Workshop) -> None:
+    network = load_folder(workshop.dense)
+    plan = plan_network(network, CPU, ignore, budget=None, rank="full", method=Method.AUTO, exclude=["conv1.*"])
+    assert plan.method is Method.SVD
+    assert {layer.name for layer in plan.layers if layer.decision is Decision.CONVERTED}
+    assert not [layer.name for layer in plan.converted if layer.name.startswith("conv1.")]
+    converted = apply_to_network(network, plan, 0, ignore)
+    assert (network.plan, converted.plan) == (None, plan)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(converted.module(images), network.module(images), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConversionError, match=r"timm/test_resnet: \d+ of its convolutions are separable already"):
+        plan_network(converted, CPU, ignore, budget=0.5, rank=None, method=Method.AUTO)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torchvision.models import get_model  # type: ignore[attr-defined]
+
+import dsft as library
+from dsft.assembly import load_source
+from dsft.errors import ModelError
+from dsft.progress import Event, Note, ignore
+from tests.workshop import CLASSES, Workshop
+from tests.zoo import redraw
+
+
+def test_a_model_folder_or_the_folder_of_its_run(workshop: Workshop) -> None:
+    for folder in (workshop.separable, workshop.separable / "model"):
+        network = load_source(str(folder), None, None, ignore)
+        assert network.classes == CLASSES
+        assert network.plan is not None
+        assert network.preprocessing.image_size == (32, 32)
+        assert set(network.trainings[-1].fingerprints) == {"train", "val"}
+        images = torch.rand(1, 3, 32, 32)
+        assert torch.equal(network.module(images), library.load(workshop.separable / "model")(images))
+
+
+@pytest.mark.parametrize("model", ["timm/test_resnet", "torchvision/squeezenet1_1"])
+def test_a_weights_file_belongs_to_a_network(model: str, tmp_path: Path) -> None:
+    source, name = model.split("/")
+    build = timm.create_model if source == "timm" else get_model
+    network = redraw(build(name, num_classes=4)).eval()
+    save_file(network.state_dict(), tmp_path / "own.safetensors")
+    events: list[Event] = []
+    loaded = load_source(str(tmp_path / "own.safetensors"), model, 64, events.append)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(loaded.module.eval()(images), network(images))
+    assert (str(loaded.spec), loaded.classes, loaded.plan, loaded.trainings) == (model, None, None, ())
+    assert loaded.preprocessing.image_size == (64, 64)
+    assert any(isinstance(event, Note) and "own.safetensors" in event.message for event in events)
+
+
+@pytest.mark.parametrize(
+    ("source", "model", "message"),
+    [
+        ("nothere", None, "expected timm/NAME, torchvision/NAME, a model folder or a weights file, and there is no"),
+        ("timm/", None, "expected timm/NAME, torchvision/NAME"),
+        ("keras/resnet50", None, "expected timm/NAME, torchvision/NAME"),
+        ("own.pth", None, "a weights file needs --model timm/NAME or torchvision/NAME.*found None"),
+        ("own.pth", "resnet18", "a weights file needs --model timm/NAME or torchvision/NAME.*found 'resnet18'"),
+        ("timm/resnet18", "timm/resnet18", "--model: goes with a weights file, found 'timm/resnet18'"),
+        ("folder", "timm/resnet18", "--model: goes with a weights file"),
+        ("timm/resnet81", None, "Did you mean resnet18"),
+    ],
+)
+def test_what_is_none_of_these_is_refused(here: Path, source: str, model: str | None, message: str) -> None:
+    (here / "own.pth").touch()
+    (here / "folder").mkdir()
+    with pytest.raises(ModelError, match=message):
+        load_source(source, model, None, ignore)
+
+
+def test_a_network_of_one_image_size_stays_at_it(tmp_path: Path) -> None:
+    name = "test_vit"
+    torch.save(timm.create_model(name, num_classes=2).state_dict(), tmp_path / "own.pth")
+    with pytest.raises(ModelError, match=rf"timm/{name} takes images of 160 pixels only, found 64"):
+        load_source(str(tmp_path / "own.pth"), f"timm/{name}", 64, ignore)

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dsft as library
+from dsft.commands import evaluate
+from dsft.errors import DataError, InputError
+from tests.workshop import CLASSES, Workshop, contents, dsft, write_pictures, write_split_pictures
+from tests.zoo import Residual
+
+
+def scores_of(*arguments: str | Path) -> dict[str, Any]:
+    done = dsft("evaluate", *arguments, "--json")
+    assert done.exit_code == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def written_by(run: Path, slot: str = "test") -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((run / "evaluation" / slot / "metrics.json").read_text(encoding="utf-8"))
+    return metrics
+
+
+@pytest.mark.parametrize("run", ["dense", "separable"])
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_model_folder_alone_gives_what_the_run_found_to_the_bit(
+    workshop: Workshop, here: Path, run: str, split: str
+) -> None:
+    folder: Path = getattr(workshop, run)
+    # Elsewhere, and with nothing else of the run beside it.
+    shutil.copytree(folder / "model", here / "alone")
+    result = scores_of("alone", "--split", split, "--out", "scores")
+    assert [row["metrics"] for row in result["models"]] == [written_by(folder, split)]
+    found = contents(here / "scores" / "alone")
+    assert found == contents(folder / "evaluation" / split)
+
+
+@pytest.mark.usefixtures("here")
+def test_models_stand_side_by_side(workshop: Workshop) -> None:
+    result = scores_of(workshop.dense, workshop.separable / "model")
+    assert list(result) == ["measured_on", "models"]
+    first, second = result["models"]
+    assert list(first) == ["model", "metrics", "params", "macs", "latency_ms"]
+    assert (first["model"], second["model"]) == (str(workshop.dense), str(workshop.separable / "model"))
+    assert first["metrics"] == written_by(workshop.dense)
+    assert second["metrics"] == written_by(workshop.separable)
+    conversion = json.loads((workshop.separable / "conversion.json").read_text(encoding="utf-8"))
+    for row, costs in ((first, conversion["original"]), (second, conversion["converted"])):
+        assert (row["params"], row["macs"]) == (costs["params"], costs["macs"])
+        assert row["latency_ms"] > 0
+    done = dsft("evaluate", workshop.dense, workshop.separable)
+    assert "Classes of test" not in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith(str(workshop.separable))]
+    assert rows[1][1] == f"{second['metrics']['top1']:.2f}"
+    assert f"{second['macs'] / first['macs']:.3f}" in rows[1]
+    assert dsft("evaluate", workshop.dense, workshop.separable, "--per-class").stdout.count("Classes of test") == 2
+    assert dsft("evaluate", workshop.dense).stdout.count("Classes of test") == 1
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("split", "role"), [("train", "trained"), ("val", "chose"), ("test", None)])
+def test_images_that_made_the_model_are_warned_of(workshop: Workshop, split: str, role: str | None) -> None:
+    done = dsft("evaluate", workshop.separable, "--split", split)
+    assert done.exit_code == 0, done.stderr
+    count = {"train": 33, "val": 5, "test": 10}[split]
+    expected = [
+        f"warning: {workshop.separable}: {count} of these {count} images {role} this model, or one that it came from; "
+        "its score on them is no held-out score."
+    ]
+    assert [line for line in done.stderr.splitlines() if "warning" in line] == (expected if role else [])
+
+
+@pytest.mark.usefixtures("here")
+def test_so_is_the_folder_that_its_splits_were_drawn_from(workshop: Workshop) -> None:
+    done = dsft("evaluate", workshop.dense, "--data", workshop.pictures)
+    assert done.exit_code == 0, done.stderr
+    assert "33 of these 48 images trained this model" in done.stderr
+    assert "5 of these 48 images chose this model" in done.stderr
+
+
+def test_a_plain_folder_is_scored_whole(workshop: Workshop, here: Path) -> None:
+    write_pictures(here / "new", dict.fromkeys(CLASSES, 3), seed=9)
+    done = dsft("evaluate", workshop.dense, "--data", "new", "--json")
+    metrics = json.loads(done.stdout)["models"][0]["metrics"]
+    assert (metrics["split"], metrics["count"]) == ("test", 9)
+    assert done.stderr == ""
+
+
+def test_a_plain_folder_may_lack_classes(workshop: Workshop, here: Path) -> None:
+    write_pictures(here / "new", {"bee": 3}, seed=9)
+    done = dsft("evaluate", workshop.dense, "--data", "new", "--json")
+    metrics = json.loads(done.stdout)["models"][0]["metrics"]
+    assert [row["support"] for row in metrics["per_class"]] == [0, 3, 0]
+    assert "warning: data: the test split has no image of 'ant', 'cat'" in done.stderr
+
+
+@pytest.mark.parametrize(("split", "count"), [("val", 9), ("test", 9), ("train", 18)])
+def test_of_a_folder_with_splits_one_is_scored(workshop: Workshop, here: Path, split: str, count: int) -> None:
+    write_split_pictures(here / "new")
+    done = dsft("evaluate", workshop.dense, "--data", "new", "--split", split, "--json")
+    metrics = json.loads(done.stdout)["models"][0]["metrics"]
+    assert (metrics["split"], metrics["count"]) == (split, count)
+    assert done.stderr.count("new/train' as train") == 1
+
+
+@pytest.mark.usefixtures("here")
+def test_a_recipe_names_the_data_and_may_be_changed(workshop: Workshop) -> None:
+    data = ["--data", str(workshop.dense_recipe)]
+    assert scores_of(workshop.dense, *data)["models"][0]["metrics"] == written_by(workshop.dense)
+    changed = scores_of(workshop.dense, *data, "--set", "data.test.fraction=0.5")["models"][0]["metrics"]
+    assert changed["count"] == 24
+    done = dsft("evaluate", workshop.dense, "--set", "data.seed=1")
+    assert done.exit_code == 2
+    assert "they change a recipe, so --data must name one" in done.stderr
+
+
+def test_what_it_writes(workshop: Workshop, here: Path) -> None:
+    result = scores_of(workshop.dense, workshop.separable, "--out", "scores")
+    assert json.loads((here / "scores" / "models.json").read_text(encoding="utf-8")) == result
+    folders = [path for path in (here / "scores").iterdir() if path.is_dir()]
+    assert len(folders) == 2
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} == {
+            "metrics.json",
+            "per_class.csv",
+            "confusion.csv",
+            "predictions.csv",
+            "confusion.png",
+        }
+    scores_of(workshop.dense, "--out", "scores", "--overwrite")
+    assert len([path for path in (here / "scores").iterdir() if path.is_dir()]) == 1
+
+
+def test_models_whose_paths_read_alike_have_folders_of_their_own(
+    workshop: Workshop, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/b", "a-b"):
+        shutil.copytree(workshop.dense / "model", here / name)
+    scores_of("a/b", "a-b", "--out", "scores")
+    assert {path.name for path in (here / "scores").iterdir()} == {"1-a-b", "2-a-b", "models.json"}
+    monkeypatch.chdir(here / "a-b")
+    scores_of(".", "--out", "../inside")
+    assert {path.name for path in (here / "inside").iterdir()} == {"a-b", "models.json"}
+
+
+def test_a_model_that_fails_leaves_nothing_of_those_before_it(workshop: Workshop, here: Path) -> None:
+    write_pictures(here / "pictures", {"dog": 8, "elk": 8})
+    done = dsft("train", workshop.dense_recipe, "data.root=pictures", "output.dir=other", "schedule.epochs=1")
+    assert done.exit_code == 0, done.stderr
+    done = dsft("evaluate", workshop.dense, "other", "--out", "scores")
+    assert done.exit_code == 2
+    assert "model 'other': the data has classes that it does not know: ant, bee, cat. It knows dog, elk" in done.stderr
+    assert not (here / "scores").exists()
+
+
+def test_a_network_of_the_users_own(here: Path) -> None:
+    library.save(Residual(), here / "own", classes=list("abcde"))
+    with pytest.raises(InputError, match=r"a module of the user's own, which only Python can build\. Load it with"):
+        evaluate.run([here / "own"])
+
+
+def test_a_converted_checkpoint_says_what_it_lacks(workshop: Workshop, here: Path) -> None:
+    weights = workshop.dense / "model" / "model.safetensors"
+    done = dsft("convert", weights, "--model", "timm/test_resnet", "--rank", "1", "--image-size", "32", "--out", "new")
+    assert done.exit_code == 0, done.stderr
+    with pytest.raises(DataError, match=r"its folder names no data\. Say which with --data"):
+        evaluate.run([here / "new"])
+    with pytest.raises(DataError, match="its folder has no class table"):
+        evaluate.run([here / "new"], data=str(workshop.pictures))

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dsft.commands.run_folder import RunFolder
+from dsft.errors import OutputError
+from dsft.recipe import load_recipe
+from tests.workshop import Workshop, contents
+
+
+def test_only_an_earlier_run_is_free_to_be_overwritten(workshop: Workshop, here: Path) -> None:
+    recipe = load_recipe(str(workshop.dense_recipe))
+    shutil.copytree(workshop.dense, here / "out")
+    before = contents(here)
+    folder = RunFolder(here / "out")
+    folder.require_free(recipe, overwrite=True)
+    with pytest.raises(OutputError, match="--overwrite"):
+        folder.require_free(recipe, overwrite=False)
+    assert contents(here) == before
+    (here / "out" / "run.json").unlink()
+    with pytest.raises(OutputError, match=r"it has no recipe\.yaml and run\.json"):
+        folder.require_free(recipe, overwrite=True)
+
+
+@pytest.mark.parametrize("change", ["model.path=out/model", "distill.teacher=out/model", "data.root=out"])
+def test_a_run_that_this_one_needs_is_not(workshop: Workshop, here: Path, change: str) -> None:
+    shutil.copytree(workshop.dense, here / "out")
+    recipe = load_recipe(str(workshop.separable_recipe), [change])
+    with pytest.raises(OutputError, match=f"holds '{change.partition('=')[2]}', which this command reads"):
+        RunFolder(Path("out")).require_free(recipe, overwrite=True)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+
+from dsft.choices import Method
+from dsft.console import ModelRow, circumstances, comparison_table, costs_table, plan_table
+from dsft.console.results import count
+from dsft.devices import Compute
+from dsft.evaluation import Metrics
+from dsft.measure import MeasuredOn
+from dsft.surgery import ConversionPlan, ConversionReport, apply_plan, plan_conversion, report_costs
+from dsft.surgery.cost_report import ModelCost
+from tests.zoo import Residual, redraw
+
+MEASURED_ON = MeasuredOn("Some Processor", 1, 1, "float32", "channels_last", "eager")
+
+
+def lines(table: Table, width: int = 80) -> list[str]:
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("  ") if cell.strip()]
+
+
+def metrics(top1: float) -> Metrics:
+    return Metrics("test", 100, 0, 0.5, top1, 100.0, 0.9, 0.9, 0.9, 0.01, 0.5, ())
+
+
+@pytest.fixture(scope="module")
+def plan() -> ConversionPlan:
+    return plan_conversion(redraw(Residual()), torch.randn(1, 3, 16, 16), rank=1, exclude=["stem"])
+
+
+def test_a_plan_lists_every_convolution_with_its_reason(plan: ConversionPlan) -> None:
+    shown = lines(plan_table(plan), width=200)
+    assert shown[0] == "2 of 4 convolutions converted by svd"
+    rows = {cells(line)[0]: cells(line) for line in shown[3:] if line}
+    # 8 channels of 16x16; conv2 has stride 2.
+    assert rows["stem"] == ["stem", "-", "55.3 k", "55.3 k", "-", "left out by include or exclude"]
+    conv1 = plan.converted[0]
+    assert conv1.relative_error is not None
+    after = 256 * 8 * (9 + 8)
+    expected = ["conv1", "8", "147 k", f"{after / 1000:.3g} k", f"{conv1.relative_error:.3f}", "the rank was asked for"]
+    assert rows["conv1"] == expected
+    assert rows["skip"][1:3] == ["-", "8.19 k"]
+    assert rows["network"][-1] == f"x {plan.macs_ratio:.3f}"
+
+
+def test_random_weights_have_no_error() -> None:
+    plan = plan_conversion(redraw(Residual()), torch.randn(1, 3, 16, 16), rank=1, method=Method.FRESH)
+    row = next(cells(line) for line in lines(plan_table(plan), width=200) if line.startswith("conv1"))
+    assert row[4] == "-"
+
+
+def test_a_plan_fits_80_columns_with_every_digit(plan: ConversionPlan) -> None:
+    shown = lines(plan_table(plan))
+    assert max(map(cell_len, shown)) <= 80
+    assert all(any(number in line for line in shown) for number in ("147 k", "8.19 k", f"{plan.macs_ratio:.3f}"))
+
+
+def test_costs_stand_under_one_another_with_their_ratio(plan: ConversionPlan) -> None:
+    model = redraw(Residual())
+    converted = apply_plan(redraw(Residual()), plan)
+    costs = report_costs(model, converted, plan, torch.randn(1, 3, 16, 16), Compute(torch.device("cpu")))
+    shown = lines(costs_table(costs))
+    assert cells(shown[0]) == ["network", "MACs", "parameters", "latency ms"]
+    assert [cells(line)[0] for line in shown[2:] if line] == ["original", "converted", "ratio"]
+    ratio = cells(shown[-1])
+    assert ratio[1] == f"{plan.macs_ratio:.3f}"
+    assert ratio[2] == f"{costs.converted.params / costs.original.params:.3f}"
+    assert ratio[3] == f"{costs.converted.latency_ms / costs.original.latency_ms:.3f}"
+
+
+def test_costs_read_in_units() -> None:
+    before, after = ModelCost(4_111_514_624, 25_557_032, 31.4159), ModelCost(1_439_030_118, 9_000_500, 20.0)
+    shown = lines(costs_table(ConversionReport(before, after, MEASURED_ON, ())))
+    assert cells(shown[2]) == ["original", "4.11 G", "25.6 M", "31.42"]
+    assert cells(shown[3]) == ["converted", "1.44 G", "9 M", "20.00"]
+    assert cells(shown[-1]) == ["ratio", "0.350", "0.352", "0.637"]
+
+
+def test_models_are_compared_with_the_first() -> None:
+    rows = [
+        ModelRow("runs/digits_dense", metrics(98.05), 11_200_000, 34_000_000, 4.0),
+        ModelRow("runs/quickstart", metrics(97.5), 3_100_000, 11_900_000, 2.5),
+    ]
+    shown = lines(comparison_table(rows))
+    assert max(map(cell_len, shown)) <= 80
+    assert cells(shown[2]) == ["runs/digits_dense", "98.05", "11.2 M", "34 M", "1.000", "4.00", "1.000"]
+    assert cells(shown[3]) == ["runs/quickstart", "97.50", "3.1 M", "11.9 M", "0.350", "2.50", "0.625"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (999, "999"), (1000, "1 k"), (35_360, "35.4 k"), (1_000_000, "1 M"), (4_111_514_624, "4.11 G")],
+)
+def test_counts_have_three_digits_and_a_unit(number: int, text: str) -> None:
+    assert count(number) == text
+
+
+@pytest.mark.parametrize("number", [999_600, 999_999, 999_999_999, 123_456_789_012_345])
+def test_rounding_never_shows_an_exponent(number: int) -> None:
+    text = count(number)
+    assert "e" not in text
+    value, unit = text.split()
+    assert float(value) * {"k": 1e3, "M": 1e6, "G": 1e9}[unit] == pytest.approx(number, rel=5e-3)
+
+
+def test_what_times_were_measured_on_is_one_sentence() -> None:
+    assert circumstances(MEASURED_ON) == (
+        "Latency: Some Processor, 1 thread, batch 1, float32, channels_last, eager; median of runs in turn."
+    )

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from dsft.choices import Amp
+from dsft.devices import Compute, resolve_compute, resolve_device
+from dsft.errors import RecipeError
+
+CPU = torch.device("cpu")
+has_accelerator = torch.accelerator.is_available()
+
+
+@pytest.mark.skipif(has_accelerator, reason="this machine has one")
+def test_without_an_accelerator_auto_is_the_cpu() -> None:
+    assert resolve_device("auto") == CPU
+    assert resolve_compute("auto", Amp.AUTO, channels_last=True) == Compute(CPU, None, channels_last=True)
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert resolve_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "Cpu"])
+def test_an_unknown_name_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match=rf"device: expected auto, cpu, cuda, cuda:N or mps, found '{name}'"):
+        resolve_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "mps:99", "meta"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(
+        RecipeError, match=rf"this machine has \d+ device\(s\) of type .*found '{name}'. Use auto or cpu"
+    ):
+        resolve_device(name)
+
+
+@pytest.mark.parametrize(("amp", "expected"), [(Amp.AUTO, None), (Amp.NONE, None), (Amp.BFLOAT16, torch.bfloat16)])
+def test_number_formats_of_the_cpu(amp: Amp, expected: torch.dtype | None) -> None:
+    assert resolve_compute("cpu", amp, channels_last=False).amp_dtype is expected
+
+
+def test_float16_needs_a_gpu() -> None:
+    with pytest.raises(RecipeError, match=r"amp: float16 needs a GPU, found device 'cpu'\. Use bfloat16 or none"):
+        resolve_compute("cpu", Amp.FLOAT16, channels_last=False)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_images_and_kernels_are_laid_out_alike(channels_last: bool) -> None:
+    compute = Compute(CPU, channels_last=channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    images = torch.randn(2, 3, 4, 5)
+    placed = compute.place(images)
+    assert placed.is_contiguous(memory_format=layout)
+    assert torch.equal(placed, images)
+    module = nn.Conv2d(3, 8, 3)
+    assert compute.place_module(module) is module
+    assert module.weight.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_autocast_is_of_the_format(dtype: torch.dtype | None) -> None:
+    module, compute = nn.Linear(3, 4), Compute(CPU, dtype)
+    with compute.autocast():
+        assert module(torch.randn(2, 3)).dtype is (dtype or torch.float32)
+    assert module(torch.randn(2, 3)).dtype is torch.float32
