@@ -80,9 +80,11 @@ class Reason(StrEnum):
     ONE_POSITION = "kernel of one position"
     DEPTHWISE = "depthwise already"
     NO_SEPARABLE_LAYER = "no separable layer for its kind"
-    SUBCLASS = "a convolution class of its own"
+    SUBCLASS = "a convolution class or forward pass of its own"
     PARAMETRIZED = "weight is computed from other parameters"
     SHARED_WEIGHT = "weight is shared with another module"
+    HELD = "held by a plain attribute as well"
+    READ_OUTSIDE = "weight is read outside the layer"
     HOOKED = "has hooks"
 
 

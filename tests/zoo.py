@@ -10,12 +10,13 @@ from torch.nn import functional
 def redraw(model: nn.Module, seed: int = 0) -> nn.Module:
     """Draw all parameters and buffers anew, so that no zero scale hides a layer from the output."""
     generator = torch.Generator().manual_seed(seed)
-    for tensor in [*model.parameters(), *model.buffers()]:
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_floating_point():
-            fan = max(tensor[0].numel(), 1) if tensor.dim() > 1 else 1
-            drawn = torch.randn(tensor.shape, generator=generator) / fan**0.5
             # Vectors are scales, shifts and variances: all are sound between 0.5 and 1.5.
-            tensor.data.copy_(drawn if tensor.dim() > 1 else 0.5 + torch.rand(tensor.shape, generator=generator))
+            is_scale = tensor.dim() < 2 or name.endswith("var")
+            fan = 1 if is_scale else max(tensor[0].numel(), 1)
+            drawn = torch.randn(tensor.shape, generator=generator) / fan**0.5
+            tensor.data.copy_(0.5 + torch.rand(tensor.shape, generator=generator) if is_scale else drawn)
     return model
 
 

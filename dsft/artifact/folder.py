@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from dsft.models.weights import describe_misfit
 from dsft.preprocessing import Preprocessing
 from dsft.separable import DepthwiseSeparableConv
 from dsft.storage import require_replaceable, sha256_of, staged_folder, write_bytes, write_json, write_text
-from dsft.surgery import ConversionPlan, apply_plan
+from dsft.surgery import ConversionPlan, apply_plan, copied
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def load_model_folder(folder: Path, skeleton: nn.Module | None = None) -> Artifa
     path = folder / WEIGHTS_FILE
     _check_weights_file(path, manifest)
     if skeleton is not None:
-        module = copy.deepcopy(skeleton)
+        module = copied(skeleton)
     elif manifest.source is not None:
         module = _skeleton(manifest.source)
     else:

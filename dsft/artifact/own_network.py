@@ -12,7 +12,7 @@ from dsft.artifact.folder import load_model_folder, save_model
 from dsft.choices import WeightsKind
 from dsft.models import identify, preprocessing_of
 from dsft.preprocessing import Preprocessing
-from dsft.surgery import ConversionPlan, apply_plan
+from dsft.surgery import ConversionPlan, apply_plan, unwrapped
 
 
 def save(
@@ -30,7 +30,7 @@ def save(
     is loaded with a skeleton. Give the unconverted network's ``plan`` where ``dsft.convert`` made one.
 
     Args:
-        model: The network.
+        model: The network; what compiles or distributes it is left out.
         folder: The new folder.
         plan: ``conversion.plan``, where the network was converted.
         classes: Names of its outputs, in order.
@@ -41,6 +41,7 @@ def save(
         OutputError: The folder is not empty and ``overwrite`` is off.
         CheckpointError: The network keeps more than tensors in its state.
     """
+    model = unwrapped(model)
     spec = identify(model, lambda plain: plain if plan is None else apply_plan(plain, plan))
     if preprocessing is None and spec is not None:
         preprocessing = preprocessing_of(spec)

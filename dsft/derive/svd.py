@@ -39,8 +39,9 @@ def svd_factors(
     slices = channel_slices(weight, groups, order)
     channels, ranks = kernel_places(kernels, groups)
     depthwise = spectrum.directions[channels, ranks]
-    # W_c v is exact whatever the accuracy of the singular values, so full rank gives W back.
-    points = torch.einsum("gmk,gk->gm", slices[channels], depthwise)
+    # W_c v is exact whatever the accuracy of the singular values, so full rank gives W back. All products of a
+    # channel are made at once: a copy of its slice for each kernel would take `rank` times the memory.
+    points = (slices @ spectrum.directions.transpose(1, 2))[channels, :, ranks]
     pointwise = swap_channels(points, groups) if order is Order.DW_PW else points
     kernel_size = weight.shape[2:]
     return Factors(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -28,8 +31,20 @@ def count_macs(module: nn.Module, example_input: ExampleInput) -> int:
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FlopCounterMode(display=False) as counter:
+        with _frozen(module), FlopCounterMode(display=False) as counter:
             run_example(module, example_input)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
     return int(counter.get_total_flops()) // 2 // batch_size_of(example_input)
+
+
+@contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """Freeze every parameter: the counter hooks module inputs that require a gradient, and fails on their views."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

@@ -8,6 +8,7 @@ from dsft.surgery.convert import Conversion, convert
 from dsft.surgery.cost_report import ConversionReport, report_costs
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 from dsft.surgery.planning import plan_conversion
+from dsft.surgery.ready import copied, unwrapped
 
 __all__ = [
     "Conversion",
@@ -16,6 +17,8 @@ __all__ = [
     "LayerPlan",
     "apply_plan",
     "convert",
+    "copied",
     "plan_conversion",
     "report_costs",
+    "unwrapped",
 ]

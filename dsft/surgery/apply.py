@@ -12,7 +12,8 @@ from dsft.choices import Order
 from dsft.derive import Factors
 from dsft.devices import layout_of
 from dsft.errors import ConversionError
-from dsft.separable import SEPARABLE_CLASSES, DepthwiseSeparableConv
+from dsft.separable import DepthwiseSeparableConv
+from dsft.surgery.dense import is_trained, kind_of, separable_class_of
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 
 
@@ -50,12 +51,12 @@ def _separable_layer(
 ) -> DepthwiseSeparableConv:
     dense = _convolution(model, planned)
     order = planned.order or Order.DW_PW
-    build = SEPARABLE_CLASSES[type(dense)].like
+    build = separable_class_of(dense).like
     layer = build(dense, planned.kernels, order, planned.form, norm_between=norm_between)
     if factors is not None:
         layer.set_factors(factors[planned.name].depthwise, factors[planned.name].pointwise)
     for parameter in layer.parameters():
-        parameter.requires_grad_(dense.weight.requires_grad)
+        parameter.requires_grad_(is_trained(dense))
     # The bias is the same quantity before and after, so the parameter itself moves over.
     layer.last.bias = dense.bias
     if (layout := layout_of(dense.weight)) is not torch.contiguous_format:
@@ -65,7 +66,7 @@ def _separable_layer(
 
 def _convolution(model: nn.Module, planned: LayerPlan) -> _ConvNd:
     module = _submodule(model, planned.name)
-    if not isinstance(module, _ConvNd) or type(module) not in SEPARABLE_CLASSES:
+    if not isinstance(module, _ConvNd) or kind_of(module) is None:
         found = "nothing" if module is None else type(module).__name__
         raise ConversionError(
             f"layer {planned.name!r}: the plan needs a convolution there, found {found}. The plan was made for "

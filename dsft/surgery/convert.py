@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,15 +13,16 @@ from dsft.choices import Form, Method, Order
 from dsft.derive import DERIVATIONS, Factors
 from dsft.devices import Compute, layout_of
 from dsft.errors import ConversionError, did_you_mean
-from dsft.measure.example import ExampleInput
+from dsft.measure.example import ExampleInput, run_example
 from dsft.progress import Advanced, Finished, Report, Started, ignore
-from dsft.separable import swap_channels
 from dsft.surgery.apply import apply_plan
 from dsft.surgery.bids import Rank
 from dsft.surgery.cost_report import ConversionReport, report_costs
+from dsft.surgery.dense import dense_kernel
 from dsft.surgery.forms import choose_forms
 from dsft.surgery.plan import ConversionPlan
 from dsft.surgery.planning import plan_conversion
+from dsft.surgery.ready import copied, require_ready, unwrapped
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def convert(
     """Swap the standard convolutions of a network for depthwise-separable ones, in a copy.
 
     Args:
-        model: Any network; it is left as it was.
+        model: Any network; it is left as it was. What ``torch.compile`` or data parallelism wraps is unwrapped;
+            wrap what comes out again. Convolutions whose weight is normalised or standardised in each pass start
+            from that weight, and training no longer normalises it.
         example_input: What it takes, on its device: a tensor, a list that is its one argument, a tuple of
             positional or a dict of keyword arguments. Shapes, costs and times are those of this input.
         budget: ``{"macs": f}``: share of the network's multiply-accumulates that may be left, 0 to 1.
@@ -78,6 +80,8 @@ def convert(
     Raises:
         ConversionError: The request is contradictory, or cannot be met; the message names the way out.
     """
+    model = unwrapped(model)
+    require_ready(model)
     compute = _compute_of(model)
     plan = plan_conversion(
         model,
@@ -92,7 +96,8 @@ def convert(
         choose_form=choose_forms(Form(_choose("form", form, Form)), compute),
         report=report,
     )
-    converted = apply_plan(copy.deepcopy(model), plan, derive_factors(model, plan, seed, report))
+    converted = apply_plan(copied(model), plan, derive_factors(model, plan, seed, report))
+    _check_all_run(converted, plan, example_input)
     costs = report_costs(model, converted, plan, example_input, compute, report)
     return Conversion(converted, plan, costs)
 
@@ -115,11 +120,28 @@ def derive_factors(
     for done, layer in enumerate(plan.converted, start=1):
         dense = model.get_submodule(layer.name)
         assert isinstance(dense, _ConvNd)  # noqa: S101 (the plan was made from this network)
-        weight = swap_channels(dense.weight, dense.groups) if dense.transposed else dense.weight
-        factors[layer.name] = derive(weight, dense.groups, layer.kernels, generator, layer.order or Order.DW_PW)
+        order = layer.order or Order.DW_PW
+        factors[layer.name] = derive(dense_kernel(dense), dense.groups, layer.kernels, generator, order)
         report(Advanced(task, done))
     report(Finished(task))
     return factors
+
+
+def _check_all_run(model: nn.Module, plan: ConversionPlan, example_input: ExampleInput) -> None:
+    """Check that the network runs its new layers: something the module tree does not show may hold the old ones."""
+    ran: set[nn.Module] = set()
+    layers = {layer.name: model.get_submodule(layer.name) for layer in plan.converted}
+    handles = [layer.register_forward_pre_hook(lambda module, _: ran.add(module)) for layer in layers.values()]
+    try:
+        run_example(model, example_input)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if idle := [name for name, layer in layers.items() if layer not in ran]:
+        raise ConversionError(
+            f"layer {idle[0]!r}: the network still runs the old convolution, so something besides the module tree "
+            f"holds it. Exclude it: exclude={idle!r}."
+        )
 
 
 def _choose_method(method: str) -> Method:

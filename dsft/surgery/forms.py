@@ -9,7 +9,7 @@ import torch
 from dsft.choices import Form, Order
 from dsft.devices import Compute
 from dsft.measure import compare_latency
-from dsft.separable import SEPARABLE_CLASSES
+from dsft.surgery.dense import separable_class_of
 from dsft.surgery.sites import Site
 
 FormChoice = Callable[[Site, tuple[int, ...], Sequence[Form]], Form]
@@ -63,7 +63,7 @@ def _fixed_form(form: Form) -> FormChoice:
 
 def _fastest(site: Site, kernels: tuple[int, ...], forms: Sequence[Form], compute: Compute) -> Form:
     module = site.module
-    build = SEPARABLE_CLASSES[type(module)].like
+    build = separable_class_of(module).like
     images = compute.place(torch.zeros(site.input_shapes[0], dtype=module.weight.dtype))
     # The weights do not matter, so drawing them shall not move the caller's random numbers on.
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):

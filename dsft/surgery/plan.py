@@ -8,8 +8,11 @@ from typing import Any, Self
 
 from dsft.choices import Decision, Form, Method, Order, Reason
 
-RENAMED_REASONS = {"not a 2d convolution": Reason.NO_SEPARABLE_LAYER}
-"""Words of plans that were written before 1d, 3d and transposed convolutions could be converted."""
+RENAMED_REASONS = {
+    "not a 2d convolution": Reason.NO_SEPARABLE_LAYER,
+    "a convolution class of its own": Reason.SUBCLASS,
+}
+"""Words of plans that were written before other than plain 2d convolutions could be converted."""
 
 
 @dataclass(frozen=True)

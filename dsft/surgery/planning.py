@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
-from torch.nn.parameter import UninitializedParameter
 
 from dsft.choices import Decision, Form, Method, Order, Reason
 from dsft.errors import ConversionError, did_you_mean
@@ -19,6 +18,7 @@ from dsft.surgery.bids import Bid, Rank, collect_bids
 from dsft.surgery.budget import Options, spread_ranks
 from dsft.surgery.forms import FormChoice, first_form
 from dsft.surgery.plan import ConversionPlan, LayerPlan
+from dsft.surgery.ready import require_ready, unwrapped
 from dsft.surgery.sites import Site, find_sites
 
 Bought = tuple[Bid, tuple[int, ...]]
@@ -43,7 +43,8 @@ def plan_conversion(
     """Decide what becomes of each convolution of a network.
 
     Args:
-        model: The dense network; it is run once and left as it was.
+        model: The dense network; it is run once and left as it was. Of a compiled or distributed one the network
+            inside is planned for.
         example_input: What it takes; shapes and costs are those of this input.
         budget: Share of the network's multiply-accumulates that may be left, 0 to 1.
         rank: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), alike in every
@@ -60,14 +61,16 @@ def plan_conversion(
 
     Raises:
         ConversionError: Neither or both of ``budget`` and ``rank``, ``norm_between`` with weights that are kept, a
-            pattern without a layer, no layer that can be converted, a budget that cannot be met, or a weight that
-            is not finite.
+            pattern without a layer, no layer that can be converted, a budget that cannot be met, a weight that is
+            not finite, or a network that is scripted, lazy or compiled in parts.
     """
     check_target(budget, rank)
     for name, patterns in (("include", include), ("exclude", exclude)):
         if isinstance(patterns, str):
             raise ConversionError(f"{name}: a list of patterns is needed, such as [{patterns!r}], found {patterns!r}.")
     _check_norm(method, norm_between=norm_between)
+    model = unwrapped(model)
+    require_ready(model)
     sites = find_sites(model, example_input)
     _check_patterns([*include, *exclude], sites)
     obstacles = [site.obstacle or _pattern_obstacle(site, include, exclude) for site in sites]
@@ -147,7 +150,7 @@ def _converted_layer(
 
 
 def _kept_layer(site: Site, reason: Reason) -> LayerPlan:
-    shape = () if isinstance(site.module.weight, UninitializedParameter) else tuple(site.module.weight.shape)
+    shape = tuple(site.module.weight.shape)
     return LayerPlan(site.name, site.aliases, shape, Decision.KEPT, reason, None, (), site.macs, site.macs, None)
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.weight_norm import WeightNorm
+from torch.utils._pytree import tree_leaves
 
 from dsft.choices import Order, Reason
-from dsft.errors import ModelError
-from dsft.measure.example import ExampleInput, batch_size_of, run_example
-from dsft.separable import SEPARABLE_CLASSES, swap_channels
+from dsft.measure.example import ExampleInput, batch_size_of
+from dsft.separable import SEPARABLE_CLASSES
+from dsft.surgery.dense import dense_kernel, is_weight_normed, kind_of
+from dsft.surgery.watch import Observed, observe
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,6 @@ class Site:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the convolution for one image."""
-        if isinstance(self.module.weight, UninitializedParameter):
-            return 0
         return self.positions * self.module.weight.numel()
 
     def macs_of_kernel(self, order: Order) -> int:
@@ -73,8 +74,7 @@ class Site:
     @property
     def dense_kernel(self) -> Tensor:
         """The kernel as ``(out_channels, in_channels / groups, *kernel_size)``, transposed or not."""
-        weight = self.module.weight
-        return swap_channels(weight, self.module.groups) if self.module.transposed else weight
+        return dense_kernel(self.module)
 
 
 def find_sites(model: nn.Module, example_input: ExampleInput) -> list[Site]:
@@ -89,68 +89,62 @@ def find_sites(model: nn.Module, example_input: ExampleInput) -> list[Site]:
         if isinstance(module, _ConvNd):
             names.setdefault(module, []).append(name)
     owners = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
+    held = _held_by_attributes(model)
     # Before the pass, which puts hooks of its own on every convolution.
-    obstacles = {module: _structural_obstacle(module, owners) for module in names}
-    calls = _record_calls(model, list(names), example_input)
+    obstacles = {module: _structural_obstacle(module, owners, held) for module in names}
+    observed = observe(model, list(names), example_input)
     batch = batch_size_of(example_input)
     return [
         Site(
             name=aliases[0],
             aliases=tuple(aliases),
             module=module,
-            input_shapes=tuple(before for before, _ in calls[module]),
-            input_positions=sum(_positions(module, before) for before, _ in calls[module]) // batch,
-            output_positions=sum(_positions(module, after) for _, after in calls[module]) // batch,
-            obstacle=obstacles[module] or (None if calls[module] else Reason.NOT_RUN),
+            input_shapes=tuple(before for before, _ in observed.calls[module]),
+            input_positions=sum(_positions(module, before) for before, _ in observed.calls[module]) // batch,
+            output_positions=sum(_positions(module, after) for _, after in observed.calls[module]) // batch,
+            obstacle=obstacles[module] or _observed_obstacle(module, observed),
         )
         for module, aliases in names.items()
     ]
 
 
-def _structural_obstacle(module: _ConvNd, owners: Counter[int]) -> Reason | None:
+def _structural_obstacle(module: _ConvNd, owners: Counter[int], held: Collection[int]) -> Reason | None:
     """Return what speaks against converting a convolution wherever it stands, or None."""
     # The older weight_norm and spectral_norm put a plain tensor where the parameter was.
     is_computed = is_parametrized(module) or not isinstance(module._parameters.get("weight"), nn.Parameter)
-    hooks = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    )
+    kernel = [parameter for name, parameter in module.named_parameters() if name != "bias"]
     checks = {
-        Reason.PARAMETRIZED: is_computed,
+        Reason.PARAMETRIZED: is_computed and not is_weight_normed(module),
         Reason.NO_SEPARABLE_LAYER: not isinstance(module, tuple(SEPARABLE_CLASSES)),
-        Reason.SUBCLASS: type(module) not in SEPARABLE_CLASSES,
+        Reason.SUBCLASS: kind_of(module) is None,
         Reason.ONE_POSITION: math.prod(module.kernel_size) == 1,
         Reason.DEPTHWISE: module.groups == module.in_channels,
-        Reason.SHARED_WEIGHT: owners[id(module._parameters.get("weight"))] > 1,
-        Reason.HOOKED: any(hooks),
+        Reason.SHARED_WEIGHT: any(owners[id(parameter)] > 1 for parameter in kernel),
+        Reason.HELD: id(module) in held,
+        Reason.HOOKED: _has_hooks(module),
     }
     return next((reason for reason, holds in checks.items() if holds), None)
 
 
-def _record_calls(
-    model: nn.Module, modules: list[_ConvNd], example_input: ExampleInput
-) -> dict[_ConvNd, list[tuple[tuple[int, ...], tuple[int, ...]]]]:
-    """Run the model once and return the input and output shape of each call of each module."""
-    calls: dict[_ConvNd, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {module: [] for module in modules}
+def _observed_obstacle(module: _ConvNd, observed: Observed) -> Reason | None:
+    if module in observed.read_outside:
+        return Reason.READ_OUTSIDE
+    return None if observed.calls[module] else Reason.NOT_RUN
 
-    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(module, _ConvNd)  # noqa: S101 (it was registered on nothing else)
-        if inputs[0].dim() == len(module.kernel_size) + 1:
-            raise ModelError(
-                f"example_input: images need a batch dimension, found a convolution's input of shape "
-                f"{tuple(inputs[0].shape)}. Give example_input.unsqueeze(0)."
-            )
-        calls[module].append((tuple(inputs[0].shape), tuple(output.shape)))
 
-    handles = [module.register_forward_hook(record) for module in modules]
-    try:
-        run_example(model, example_input)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls
+def _has_hooks(module: _ConvNd) -> bool:
+    hooks = (module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)
+    # The older weight_norm is one such hook; what it computes is taken over.
+    return any(hooks) or len(module._forward_pre_hooks) > sum(
+        isinstance(hook, WeightNorm) for hook in module._forward_pre_hooks.values()
+    )
+
+
+def _held_by_attributes(model: nn.Module) -> set[int]:
+    """Return the ids of convolutions in plain attributes, such as lists, where no exchange would reach them."""
+    own = vars(nn.Module()).keys()
+    values = [value for module in model.modules() for key, value in vars(module).items() if key not in own]
+    return {id(leaf) for leaf in tree_leaves(values) if isinstance(leaf, _ConvNd)}
 
 
 def _positions(module: _ConvNd, shape: tuple[int, ...]) -> int:

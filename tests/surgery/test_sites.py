@@ -50,7 +50,7 @@ def test_every_obstacle_is_named() -> None:
         Reason.NO_SEPARABLE_LAYER: nn.ConvTranspose1d(4, 4, 3),
         Reason.SUBCLASS: OwnConv(4, 4, 3),
         Reason.HOOKED: hooked,
-        Reason.PARAMETRIZED: parametrizations.weight_norm(nn.Conv2d(4, 4, 3)),
+        Reason.PARAMETRIZED: parametrizations.spectral_norm(nn.Conv2d(4, 4, 3)),
     }
     for expected, module in cases.items():
         images = IMAGES[..., 0] if isinstance(module, nn.ConvTranspose1d) else IMAGES
@@ -80,15 +80,15 @@ def test_positions_of_the_input_and_the_output(transposed: bool, before: int, af
     assert site.positions == (before if transposed else after)
 
 
-@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
-def test_older_weight_norm_is_found_too() -> None:
-    module = nn.utils.weight_norm(nn.Conv2d(4, 4, 3))
-    assert obstacles(nn.Sequential(module)) == {"0": Reason.PARAMETRIZED}
+def test_what_the_pass_leaves_out_is_kept() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 3))
+    model[0].spare = nn.Conv2d(4, 4, 3)
+    assert obstacles(model)["0.spare"] is Reason.NOT_RUN
 
 
 def test_shared_parameters_and_weights_read_from_outside_are_kept() -> None:
     assert set(obstacles(TiedWeights()).values()) == {Reason.SHARED_WEIGHT}
-    assert obstacles(ReadFromOutside()) == {"read": Reason.NOT_RUN, "run": None}
+    assert obstacles(ReadFromOutside()) == {"read": Reason.READ_OUTSIDE, "run": None}
 
 
 def test_the_root_can_be_the_convolution_and_no_hook_stays() -> None:

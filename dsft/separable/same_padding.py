@@ -1,0 +1,46 @@
+"""Convolutions padded as TensorFlow pads: as much as the size of each image needs, the odd line at the far end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dsft.choices import Form
+from dsft.separable.layers import DepthwiseSeparableConv2d
+
+
+class SameConv2d(nn.Conv2d):
+    """A dense convolution whose output has ``ceil(size / stride)`` positions a side, as timm's ``Conv2dSame``."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pad and convolve ``(batch, in_channels, height, width)`` or an unbatched ``(in_channels, ...)``."""
+        return super().forward(_padded(self, images))
+
+
+class DepthwiseSeparableConv2dSame(DepthwiseSeparableConv2d):
+    """In place of timm's ``Conv2dSame`` and its like; see :class:`DepthwiseSeparableConv2d`.
+
+    The depthwise convolution pads, so that with ``pw_dw`` the pointwise one is paid for the image alone.
+    """
+
+    dense_class = SameConv2d
+
+    def _convolve(self, images: Tensor, **wanted: Any) -> Tensor:
+        # This form takes the kernels out of the depthwise convolution and does not call it.
+        return super()._convolve(_padded(self, images) if self.form is Form.PASSES else images, **wanted)
+
+
+def _padded(layer: nn.Conv2d | DepthwiseSeparableConv2d, images: Tensor) -> Tensor:
+    sides: list[int] = []
+    for axis in (1, 0):
+        size, kernel, stride, dilation = (
+            images.shape[axis - 2],
+            layer.kernel_size[axis],
+            layer.stride[axis],
+            layer.dilation[axis],
+        )
+        missing = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+        sides += [missing // 2, missing - missing // 2]
+    return functional.pad(images, sides)

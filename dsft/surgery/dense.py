@@ -1,0 +1,111 @@
+"""Which dense convolution a module stands for, whatever its class: the kinds that can be converted right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils.parametrizations import _WeightNorm
+from torch.nn.utils.weight_norm import WeightNorm
+from torch.overrides import TorchFunctionMode
+
+from dsft.measure import run_example
+from dsft.separable import SEPARABLE_CLASSES, DepthwiseSeparableConv, swap_channels
+from dsft.separable.same_padding import DepthwiseSeparableConv2dSame, SameConv2d
+
+STANDARDISED = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
+"""Convolutions whose weight is standardised in each pass. A converted one starts from the standardised weight, and
+training no longer standardises it."""
+
+CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose2d)
+ALWAYS_SAME = (Conv2dSame, SameConv2d)
+PLAIN: tuple[type[_ConvNd], ...] = tuple(SEPARABLE_CLASSES)
+KINDS: tuple[type[_ConvNd], ...] = (*PLAIN, *ALWAYS_SAME, *STANDARDISED)
+
+
+def kind_of(module: nn.Module) -> type[_ConvNd] | None:
+    """Return the known class whose computation a module inherits unchanged, or None.
+
+    A class of the user's own counts as the one that it derives from as long as it changes nothing of the pass.
+    """
+    plain = next((each for each in PLAIN if isinstance(module, each)), None)
+    if plain is None or isinstance(module, LazyModuleMixin) or "forward" in vars(module):
+        return None
+    own = type(module)
+    inner = "_conv_forward"
+    if own.__call__ is not nn.Module.__call__ or getattr(own, inner, None) is not getattr(plain, inner, None):
+        return None
+    definer = next(base for base in own.__mro__ if "forward" in vars(base))
+    return next((kind for kind in KINDS if kind is definer), None)
+
+
+def is_same_padded(module: nn.Module) -> bool:
+    """Whether a convolution of a known kind pads as TensorFlow does, by the size of each image."""
+    kind = kind_of(module)
+    # timm's standardised ones say by an attribute whether a fixed padding is the same for their geometry.
+    return kind in ALWAYS_SAME or (kind in (StdConv2dSame, ScaledStdConv2dSame) and bool(vars(module)["same_pad"]))
+
+
+def separable_class_of(module: _ConvNd) -> type[DepthwiseSeparableConv]:
+    """Return the layer that can stand for a convolution of a known kind."""
+    if is_same_padded(module):
+        return DepthwiseSeparableConv2dSame
+    return next(layer for plain, layer in SEPARABLE_CLASSES.items() if isinstance(module, plain))
+
+
+def is_weight_normed(module: nn.Module) -> bool:
+    """Whether the weight is a direction times a length (Salimans & Kingma 2016) and nothing else is computed."""
+    hooks = [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, WeightNorm)]
+    if hooks:
+        return [hook.name for hook in hooks] == ["weight"]
+    lists = cast("Mapping[str, Sequence[nn.Module]]", getattr(module, "parametrizations", {}))
+    return list(lists) == ["weight"] and [type(step) for step in lists["weight"]] == [_WeightNorm]
+
+
+def effective_weight(module: _ConvNd) -> Tensor:
+    """Return the dense kernel that a convolution of a known kind convolves with in evaluation mode."""
+    if kind_of(module) not in STANDARDISED and "weight" in module._parameters:
+        return module.weight
+    with _KernelsUsed() as used:
+        sizes = [(size - 1) * step + 1 for size, step in zip(module.kernel_size, module.dilation, strict=True)]
+        example = next(module.parameters()).new_zeros(1, module.in_channels, *sizes)
+        run_example(module, example)
+    kernel: Tensor
+    (kernel,) = used.kernels
+    return kernel
+
+
+def dense_kernel(module: _ConvNd) -> Tensor:
+    """Return the same kernel as ``(out_channels, in_channels / groups, *kernel_size)``, transposed or not."""
+    weight = effective_weight(module)
+    return swap_channels(weight, module.groups) if module.transposed else weight
+
+
+def is_trained(module: nn.Module) -> bool:
+    """Whether what the kernel is computed from requires a gradient."""
+    return any(value.requires_grad for name, value in module.named_parameters() if name != "bias")
+
+
+class _KernelsUsed(TorchFunctionMode):
+    """Records the kernels that convolutions are called with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels: list[Tensor] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func in CONVOLUTIONS:
+            self.kernels.append(args[1])
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,76 @@
+"""What must be taken off a network, or done with it, before its convolutions can be swapped."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import UninitializedParameter
+
+from dsft.errors import ConversionError
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``, or itself.
+
+    Names in a plan are relative to it. A converted network is compiled or distributed anew, since each of these
+    holds on to the modules and parameters that it found.
+    """
+    while True:
+        if _is_compiled(model):
+            model = model.get_submodule("_orig_mod")
+        elif isinstance(model, DataParallel | DistributedDataParallel):
+            model = model.module
+        else:
+            return model
+
+
+def require_ready(model: nn.Module) -> None:
+    """Check that a network can be run with hooks and that its weights exist.
+
+    Raises:
+        ConversionError: It is scripted, compiled in parts or in place, lazy, or without data.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ConversionError(
+                f"module {name!r}: is a {type(module).__name__}, whose forward pass is fixed. Convert the network "
+                f"first, then script or trace what comes out."
+            )
+        if _is_compiled(module) or getattr(module, "_compiled_call_impl", None) is not None:
+            raise ConversionError(
+                f"module {name!r}: is compiled, so that what it runs cannot be seen. Convert the network first, then "
+                f"compile what comes out."
+            )
+        _require_weights(name, module)
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Return a deep copy of a network, also of one with tensors computed from its parameters.
+
+    The older ``weight_norm`` and ``spectral_norm`` leave such tensors in plain attributes, and torch refuses to copy
+    what has a gradient's history; the next forward pass computes them anew.
+    """
+    values = [value for module in model.modules() for value in vars(module).values()]
+    computed = [value for value in values if isinstance(value, Tensor) and value.grad_fn is not None]
+    return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
+
+
+def _require_weights(name: str, module: nn.Module) -> None:
+    for key, parameter in module._parameters.items():
+        if isinstance(parameter, UninitializedParameter):
+            raise ConversionError(
+                f"module {name!r}: {key} has no shape yet, since {type(module).__name__} takes it from its first "
+                f"input. Run the network once, load its weights, and convert it then."
+            )
+        if parameter is not None and parameter.is_meta:
+            raise ConversionError(
+                f"module {name!r}: {key} is on the meta device and has no values. Load the weights before converting."
+            )
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    # By its content: importing the class takes seconds.
+    return "_orig_mod" in module._modules
