@@ -1,0 +1,10 @@
+"""The command line: parse, call one command, show its result.
+
+A command is imported inside the function that needs it, so that ``--help`` loads no torch. Each module registers its
+commands with the application, in the order in which ``--help`` lists them.
+"""
+
+from dsft.cli import experiments, models, recipes
+from dsft.cli.app import app
+
+__all__ = ["app", "experiments", "models", "recipes"]

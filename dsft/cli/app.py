@@ -1,0 +1,41 @@
+"""The application that the commands register with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dsft.cli.session import set_debug
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Fine-tune pretrained CNNs as depthwise-separable networks that keep their weights.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+
+        from dsft.console import print_result
+
+        print_result(importlib.metadata.version("dsft"))
+        raise typer.Exit
+
+
+# Eager, so that it works where no command follows.
+Version = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and leave.")
+]
+
+
+@app.callback()
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Version = False,  # noqa: ARG001 (its callback does it)
+) -> None:
+    set_debug(debug)

@@ -1,0 +1,87 @@
+"""``dsft train`` and ``dsft finetune``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from dsft.choices import ProgressMode
+from dsft.cli.app import app
+from dsft.cli.options import DryRun, Json, Overrides, Overwrite, Progress, RecipeArgument
+from dsft.cli.session import reporting_errors, shown_progress
+
+if TYPE_CHECKING:
+    from dsft.commands.experiment import ExperimentResult
+
+
+@app.command()
+@reporting_errors
+def train(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    progress: Progress = None,
+) -> None:
+    """Train from random weights, dense or separable."""
+    _run_recipe("train", recipe, overrides, dry_run, overwrite, as_json, progress)
+
+
+@app.command()
+@reporting_errors
+def finetune(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    progress: Progress = None,
+) -> None:
+    """Load weights, optionally convert, fine-tune, evaluate: the main job."""
+    _run_recipe("finetune", recipe, overrides, dry_run, overwrite, as_json, progress)
+
+
+def _run_recipe(
+    verb: Literal["train", "finetune"],
+    recipe: str,
+    overrides: list[str] | None,
+    dry_run: bool,
+    overwrite: bool,
+    as_json: bool,
+    progress: ProgressMode | None,
+) -> None:
+    from dsft.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    with shown_progress(progress, loaded) as report:
+        from dsft.assembly import Verb
+        from dsft.commands import experiment
+
+        result = experiment.run(loaded, Verb(verb), overwrite=overwrite, dry_run=dry_run, report=report)
+    _show_experiment(result, as_json)
+
+
+def _show_experiment(result: ExperimentResult, as_json: bool) -> None:
+    from dsft.console import (
+        circumstances,
+        costs_table,
+        metrics_table,
+        per_class_table,
+        plan_table,
+        print_json,
+        print_result,
+    )
+
+    if as_json:
+        print_json(result.to_dict())
+        return
+    if result.plan is not None and result.fit is None:
+        print_result(plan_table(result.plan))
+    if result.costs is not None:
+        print_result(costs_table(result.costs))
+        print_result(circumstances(result.costs.measured_on))
+    if result.scores:
+        print_result(per_class_table(result.scores[-1].metrics))
+        print_result(metrics_table([(score.network, score.metrics) for score in result.scores]))
+    if result.folder is not None:
+        print_result(f"run folder: {result.folder}")

@@ -1,0 +1,149 @@
+"""``dsft convert`` and ``dsft evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from dsft.choices import Form, Method, Order, SplitName
+from dsft.cli.app import app
+from dsft.cli.options import Device, DryRun, Json, Overwrite, Progress
+from dsft.cli.session import reporting_errors, shown_progress
+from dsft.errors import RecipeError
+
+
+@app.command()
+@reporting_errors
+def convert(
+    source: Annotated[str, typer.Argument(help="timm/NAME, torchvision/NAME, a model folder or a weights file.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The new model folder.")] = None,
+    budget: Annotated[str | None, typer.Option(help="What may be left of the cost, as macs=0.4.")] = None,
+    rank: Annotated[str | None, typer.Option(help="Depthwise kernels of each channel, or 'full'.")] = None,
+    method: Annotated[Method, typer.Option(help="How the weights are derived.")] = Method.AUTO,
+    order: Annotated[Order, typer.Option(help="Which convolution comes first; auto is by layer.")] = Order.AUTO,
+    form: Annotated[Form, typer.Option(help="How channels are repeated; auto is measured.")] = Form.AUTO,
+    include: Annotated[list[str] | None, typer.Option(help="Pattern of layers to convert; repeatable.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Pattern of layers to keep; repeatable.")] = None,
+    model: Annotated[str | None, typer.Option(help="timm/NAME or torchvision/NAME of a weights file.")] = None,
+    image_size: Annotated[int | None, typer.Option(min=8, help="Side of the images in pixels.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the method fresh.")] = 0,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    progress: Progress = None,
+) -> None:
+    """Convert a checkpoint to depthwise-separable convolutions; no training."""
+    if out is None and not dry_run:
+        raise RecipeError("--out: a folder for the converted model is needed, or --dry-run to plan only.")
+    share, ranks = _macs_share(budget), _rank(rank)
+    with shown_progress(progress, None) as report:
+        from dsft.commands import convert as command
+
+        result = command.run(
+            source,
+            None if dry_run else out,
+            budget=share,
+            rank=ranks,
+            method=method,
+            order=order,
+            form=form,
+            include=include or ["*"],
+            exclude=exclude or [],
+            model=model,
+            image_size=image_size,
+            seed=seed,
+            device=device,
+            overwrite=overwrite,
+            report=report,
+        )
+    from dsft.console import circumstances, costs_table, plan_table, print_json, print_result
+
+    if as_json:
+        print_json(result.to_dict())
+        return
+    print_result(plan_table(result.plan))
+    if result.costs is not None:
+        print_result(costs_table(result.costs))
+        print_result(circumstances(result.costs.measured_on))
+        print_result(f"model folder: {result.folder}")
+
+
+@app.command()
+@reporting_errors
+def evaluate(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Model folders, or folders of runs.")],
+    data: Annotated[str | None, typer.Option(help="A recipe or a folder; else the data that the model names.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change of the recipe, key=value.")] = None,
+    split: Annotated[SplitName, typer.Option(help="The split to score.")] = SplitName.TEST,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for metrics, tables and pictures.")] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Print the scores of every class.")] = False,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    progress: Progress = None,
+) -> None:
+    """Score models on held-out data, side by side, with what they cost."""
+    with shown_progress(progress, None) as report:
+        from dsft.commands import evaluate as command
+
+        result = command.run(
+            models,
+            data=data,
+            overrides=overrides or [],
+            split=split,
+            out=out,
+            device=device,
+            overwrite=overwrite,
+            report=report,
+        )
+    from dsft.console import (
+        ModelRow,
+        circumstances,
+        comparison_table,
+        metrics_table,
+        per_class_table,
+        print_json,
+        print_result,
+    )
+
+    if as_json:
+        print_json(result.to_dict())
+        return
+    print_result(metrics_table([(row.model, row.metrics) for row in result.models]))
+    for row in result.models if per_class or len(models) == 1 else ():
+        print_result(per_class_table(row.metrics))
+    rows = [ModelRow(row.model, row.metrics, row.params, row.macs, row.latency_ms) for row in result.models]
+    print_result(comparison_table(rows))
+    print_result(circumstances(result.measured_on))
+
+
+def _macs_share(budget: str | None) -> float | None:
+    """Read ``macs=0.4``."""
+    if budget is None:
+        return None
+    cost, _, share = budget.partition("=")
+    if cost != "macs" or not _is_number(share):
+        raise RecipeError(f"--budget: expected macs=SHARE, such as macs=0.4, found {budget!r}.")
+    return float(share)
+
+
+def _rank(rank: str | None) -> int | Literal["full"] | None:
+    """Read a whole number, or ``full``."""
+    if rank is None:
+        return None
+    if rank == "full":
+        return "full"
+    if not rank.isdecimal():
+        raise RecipeError(f"--rank: expected a whole number of at least 1, or full, found {rank!r}.")
+    return int(rank)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

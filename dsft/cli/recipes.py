@@ -1,0 +1,74 @@
+"""``dsft recipes``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dsft.cli.app import app
+from dsft.cli.options import Json, Overrides, RecipeArgument
+from dsft.cli.session import reporting_errors
+
+recipes_app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")
+app.add_typer(recipes_app, name="recipes")
+
+
+@recipes_app.command("ls")
+@reporting_errors
+def recipes_ls() -> None:
+    """List the shipped recipes."""
+    from dsft.commands import recipes
+    from dsft.console import build_table, print_result
+
+    rows = [[f"dsft {recipe.verb} {recipe.name}", recipe.summary] for recipe in recipes.listing()]
+    print_result(build_table(["command", "what it does"], rows))
+
+
+@recipes_app.command("show")
+@reporting_errors
+def recipes_show(name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")]) -> None:
+    """Print a shipped recipe with its comments."""
+    from dsft.commands import recipes
+    from dsft.console import print_result
+
+    print_result(recipes.text(name).rstrip("\n"))
+
+
+@recipes_app.command("cp")
+@reporting_errors
+def recipes_cp(
+    name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")],
+    target: Annotated[Path | None, typer.Argument(help="File or folder; the current folder by default.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+) -> None:
+    """Copy a shipped recipe, to change it."""
+    from dsft.commands import recipes
+    from dsft.console import print_result
+
+    print_result(str(recipes.copy(name, target, overwrite=overwrite)))
+
+
+@recipes_app.command("check")
+@reporting_errors
+def recipes_check(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """Check a recipe and print it resolved, or everything that is wrong with it."""
+    from dsft.commands import recipes
+    from dsft.console import print_result
+    from dsft.recipe import dump_recipe
+
+    print_result(dump_recipe(recipes.check(recipe, overrides or [])).rstrip("\n"))
+
+
+@recipes_app.command("schema")
+@reporting_errors
+def recipes_schema(as_json: Json = False) -> None:
+    """Print every key of a recipe: as Markdown, or as JSON Schema for editors."""
+    from dsft.console import print_json, print_result
+    from dsft.recipe import json_schema, recipe_reference
+
+    if as_json:
+        print_json(json_schema())
+    else:
+        print_result(recipe_reference().rstrip("\n"))
