@@ -147,9 +147,9 @@ class DepthwiseSeparableConv(nn.Module):
         if is_summed:
             self.sum = KernelSum(self.kernels, channels, self.dimensions, bias=bias, **options)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (Conv2d's name, by which it may be called)
         """Convolve ``(batch, in_channels, *size)`` or an unbatched ``(in_channels, *size)``."""
-        return self._convolve(images)
+        return self._convolve(input)
 
     def _convolve(self, images: Tensor, **wanted: Any) -> Tensor:
         """Run the layer; ``wanted`` is what the depthwise convolution takes beside its input."""

@@ -40,9 +40,9 @@ class DepthwiseSeparableConvTranspose2d(DepthwiseSeparableConv):
     dense_class = nn.ConvTranspose2d
     transposed = True
 
-    def forward(self, images: Tensor, output_size: list[int] | None = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002 (Conv2d's name, by which it may be called)
         """Convolve ``(batch, in_channels, height, width)``, or unbatched, to ``output_size`` as torch takes it."""
-        return self._convolve(images, output_size=output_size)
+        return self._convolve(input, output_size=output_size)
 
 
 SEPARABLE_CLASSES: dict[type[_ConvNd], type[DepthwiseSeparableConv]] = {

@@ -14,9 +14,9 @@ from dsft.separable.layers import DepthwiseSeparableConv2d
 class SameConv2d(nn.Conv2d):
     """A dense convolution whose output has ``ceil(size / stride)`` positions a side, as timm's ``Conv2dSame``."""
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (Conv2d's name, by which it may be called)
         """Pad and convolve ``(batch, in_channels, height, width)`` or an unbatched ``(in_channels, ...)``."""
-        return super().forward(_padded(self, images))
+        return super().forward(_padded(self, input))
 
 
 class DepthwiseSeparableConv2dSame(DepthwiseSeparableConv2d):

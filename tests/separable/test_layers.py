@@ -275,3 +275,9 @@ def test_other_dimensions_export_too(kind: type[DepthwiseSeparableConv], order: 
     layer = kind(3, 3, 3, [2, 2, 2], order=order)
     operators = export(layer, torch.randn(1, 3, *SIZES[kind.dimensions]))
     assert operators <= {f"conv{kind.dimensions}d", "cat", "narrow", "add", "reshape"}
+
+
+def test_is_called_by_keyword_as_a_convolution_is() -> None:
+    layer = DepthwiseSeparableConv2d(3, 4, (3, 3), [1, 1, 1])
+    images = torch.randn(1, 3, 8, 8)
+    assert torch.equal(layer(input=images), layer(images))
