@@ -7,9 +7,6 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-# A shell starts what it puts into the background with Ctrl-C ignored, and tests send it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 # Before anything imports torch or the hub's client.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -20,6 +17,12 @@ import pytest
 import torch
 
 from tests.workshop import Workshop, open_workshop
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_works() -> None:
+    # A shell starts what it puts into the background with Ctrl-C ignored, and tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
