@@ -77,12 +77,11 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise RecipeError(f"train.device: expected auto, cpu, cuda, cuda:N or mps, found {name!r}.") from error
+        raise RecipeError(f"device: expected auto, cpu, cuda, cuda:N or mps, found {name!r}.") from error
     count = torch.accelerator.device_count() if accelerator and accelerator.type == device.type else 0
     if device.type != "cpu" and (device.index or 0) >= count:
         raise RecipeError(
-            f"train.device: this machine has {count} device(s) of type {device.type!r}, "
-            f"found {name!r}. Use auto or cpu."
+            f"device: this machine has {count} device(s) of type {device.type!r}, found {name!r}. Use auto or cpu."
         )
     return device
 
