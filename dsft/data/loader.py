@@ -32,11 +32,13 @@ class Batch:
         images: ``(batch, channels, height, width)``, float32.
         targets: Class of each image ``(batch,)``, int64.
         positions: Position of each image in its split ``(batch,)``, int64.
+        number: Its place among the batches of its epoch, counted from 0; one that nothing is left of counts too.
     """
 
     images: Tensor
     targets: Tensor
     positions: Tensor
+    number: int
 
 
 class _Unreadable(NamedTuple):
@@ -87,6 +89,7 @@ class _Order:
     seed: int
     shuffle: bool
     epoch: int = 0
+    start: int = 0
 
     def __len__(self) -> int:
         # A training batch of one image cannot be normalised by its own statistics.
@@ -96,7 +99,7 @@ class _Order:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = [(self.epoch, position) for position in self._positions()]
         size = self.batch_size
-        return iter([order[batch * size : (batch + 1) * size] for batch in range(len(self))])
+        return iter([order[batch * size : (batch + 1) * size] for batch in range(self.start, len(self))])
 
     def _positions(self) -> Sequence[int]:
         if not self.shuffle:
@@ -139,21 +142,25 @@ class BatchLoader:
         """Keys of the images found unreadable so far."""
         return frozenset(self._skipped)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of epoch ``number``; only one epoch of a loader runs at a time.
 
         Images that cannot be read are left out of their batch; a batch that becomes empty, or for training
         too small for batch statistics, is not yielded.
+
+        Args:
+            number: The epoch, counted from 0.
+            start: The first batch, counted from 0: what comes before it is not read.
 
         Raises:
             DataError: An image cannot be read and the policy is ``error``, or none of the split can be.
         """
         self._current += 1
         current = self._current
-        self._order.epoch = number
+        self._order.epoch, self._order.start = number, start
         smallest = 2 if self._order.shuffle and self._order.batch_size > 1 and len(self.split) > 1 else 1
         yielded = 0
-        for collated in self._batches:
+        for at, collated in enumerate(self._batches, start):
             if self._current != current:
                 raise RuntimeError("another epoch of this loader has begun; one runs at a time")
             if collated.unreadable and self._bad_images is BadImages.ERROR:
@@ -164,8 +171,8 @@ class BatchLoader:
             self._skipped.update(image.key for image in collated.unreadable)
             if len(collated.targets) >= smallest:
                 yielded += 1
-                yield Batch(collated.images, collated.targets, collated.positions)
-        if not yielded and self._skipped:
+                yield Batch(collated.images, collated.targets, collated.positions, at)
+        if not yielded and start == 0 and self._skipped:
             raise DataError(
                 f"data: no batch of the {self.split.name} split is left: {len(self._skipped)} of "
                 f"{len(self.split)} images cannot be read, such as {min(self._skipped)!r}."

@@ -19,12 +19,16 @@ class TrainingBatch(Protocol):
     def targets(self) -> Tensor:
         """Class numbers ``(batch,)``, or probabilities ``(batch, classes)``."""
 
+    @property
+    def number(self) -> int:
+        """Its place among the batches of its epoch, counted from 0; one that nothing is left of counts too."""
+
 
 class TrainingLoader(Protocol):
     """Batches of one epoch after another, each epoch a function of its number."""
 
-    def epoch(self, number: int) -> Iterator[TrainingBatch]:
-        """Return the batches of an epoch, counted from 0."""
+    def epoch(self, number: int, start: int = 0) -> Iterator[TrainingBatch]:
+        """Return the batches of an epoch, counted from 0, from the batch ``start`` on."""
 
     def __len__(self) -> int:
         """Return the most batches that an epoch has."""

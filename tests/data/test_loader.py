@@ -118,6 +118,18 @@ def test_an_epoch_does_not_depend_on_those_before_or_on_global_generators(worker
     assert all_equal(list(used.epoch(3)), expected)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_can_begin_in_its_middle(workers: int) -> None:
+    made = loader(some(30), workers=workers)
+    whole = list(made.epoch(1))
+    rest = list(made.epoch(1, 3))
+    assert [batch.number for batch in whole] == list(range(8))
+    assert [batch.number for batch in rest] == list(range(3, 8))
+    assert all_equal(rest, whole[3:])
+    assert list(made.epoch(1, 8)) == []
+    assert all_equal(list(made.epoch(1)), whole)
+
+
 def test_augmentation_changes_with_epoch_and_seed_and_not_with_the_batch_size() -> None:
     first, second = (by_position(list(loader(some(20)).epoch(number))) for number in (0, 1))
     other_seed = by_position(list(loader(some(20), seed=1).epoch(0)))
@@ -195,6 +207,7 @@ def test_skipped_images_are_counted_and_never_replaced(tmp_path: Path, workers: 
     made = loader(split, workers=workers, shuffle=False, bad_images=BadImages.SKIP)
     batches = list(made.epoch(0))
     assert positions(batches) == [[0, 2, 3], [8, 9, 10]]
+    assert [batch.number for batch in batches] == [0, 2]
     assert made.skipped == {"a/001.png", "a/004.png", "a/005.png", "a/006.png", "a/007.png"}
     list(made.epoch(1))
     assert len(made.skipped) == 5

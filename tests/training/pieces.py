@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ CPU = Compute(torch.device("cpu"))
 class Batch:
     images: Tensor
     targets: Tensor
+    number: int = 0
 
 
 @dataclass
@@ -26,9 +27,9 @@ class Batches:
 
     batches: Sequence[Batch]
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         del number
-        return iter(self.batches)
+        return (replace(batch, number=at) for at, batch in enumerate(self.batches) if at >= start)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -40,11 +41,11 @@ class HookedBatches(Batches):
 
     change: Callable[[int, Batch], Batch | None]
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        for index, batch in enumerate(self.batches):
-            changed = self.change(number * len(self) + index, batch)
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        for batch in super().epoch(number, start):
+            changed = self.change(number * len(self) + batch.number, batch)
             if changed is not None:
-                yield changed
+                yield replace(changed, number=batch.number)
 
 
 def make_batches(count: int = 4, size: int = 6, *, seed: int = 0, classes: int = 3) -> list[Batch]:
