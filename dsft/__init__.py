@@ -16,15 +16,17 @@ if TYPE_CHECKING:
         DepthwiseSeparableConv3d,
         DepthwiseSeparableConvTranspose2d,
     )
-    from dsft.surgery import Conversion, ConversionPlan, apply_plan, convert, plan_conversion
+    from dsft.surgery import Budget, Conversion, ConversionPlan, Request, apply_plan, convert, plan_conversion
 
 _HOMES = {
+    "Budget": "dsft.surgery",
     "Conversion": "dsft.surgery",
     "ConversionPlan": "dsft.surgery",
     "DepthwiseSeparableConv1d": "dsft.separable",
     "DepthwiseSeparableConv2d": "dsft.separable",
     "DepthwiseSeparableConv3d": "dsft.separable",
     "DepthwiseSeparableConvTranspose2d": "dsft.separable",
+    "Request": "dsft.surgery",
     "apply_plan": "dsft.surgery",
     "convert": "dsft.surgery",
     "load": "dsft.artifact.own_network",
@@ -33,12 +35,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "Budget",
     "Conversion",
     "ConversionPlan",
     "DepthwiseSeparableConv1d",
     "DepthwiseSeparableConv2d",
     "DepthwiseSeparableConv3d",
     "DepthwiseSeparableConvTranspose2d",
+    "Request",
     "apply_plan",
     "convert",
     "load",

@@ -52,6 +52,12 @@ class Order(StrEnum):
     PW_DW = "pw_dw"
 
 
+class Cost(StrEnum):
+    """What a budget counts."""
+
+    MACS = "macs"
+
+
 class Form(StrEnum):
     """How an input channel reaches several depthwise kernels (order ``dw_pw``)."""
 

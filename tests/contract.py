@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 import dsft
 from dsft.measure import run_example
 from dsft.measure.example import call
-from dsft.surgery import ConversionPlan, apply_plan, plan_conversion
+from dsft.surgery import ConversionPlan, Request, apply_plan, plan_conversion
 from dsft.surgery.convert import derive_factors
 from dsft.surgery.sites import find_sites
 from tests.zoo import redraw
@@ -79,7 +79,7 @@ def check_full_rank(model: nn.Module, example: Any) -> tuple[float, float, bool]
     Returns:
         The greatest error of a layer, that of the network, and whether the latter was taken in float64.
     """
-    plan = plan_conversion(model, example, rank="full")
+    plan = plan_conversion(model, example, Request(rank="full"))
     converted = converted_copy(model, plan)
     expected = raw_outputs(model, example)
     assert expected, "the network returns no tensor"
@@ -100,7 +100,7 @@ def check_full_rank(model: nn.Module, example: Any) -> tuple[float, float, bool]
 def check_rank_one(model: nn.Module, example: Any, skeleton: Callable[[], nn.Module], folder: Path) -> None:
     """Check that a network of rank 1 returns the same shapes, and equal numbers when saved and loaded."""
     expected = [output.shape for output in raw_outputs(model, example)]
-    plan = plan_conversion(model, example, rank=1)
+    plan = plan_conversion(model, example, Request(rank=1))
     converted = converted_copy(model, plan)
     outputs = raw_outputs(converted, example)
     if not is_detection(model):

@@ -63,7 +63,7 @@ def test_a_network_of_ones_own_is_converted_trained_saved_and_loaded(tmp_path: P
 
 def test_a_plan_is_made_first_and_applied_later() -> None:
     model, images = redraw(Residual()), torch.randn(1, 3, 16, 16)
-    plan = dsft.plan_conversion(model, images, rank=1)
+    plan = dsft.plan_conversion(model, images, dsft.Request(rank=1))
     assert not any(isinstance(layer, dsft.DepthwiseSeparableConv2d) for layer in model.modules())
     dsft.apply_plan(model, plan)
     converted = [name for name, layer in model.named_modules() if isinstance(layer, dsft.DepthwiseSeparableConv2d)]

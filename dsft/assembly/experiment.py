@@ -8,27 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import torch
-from torch import Tensor
-
+from dsft.assembly.conversion import apply_to_network, plan_network, read_request, require_fitting_images
 from dsft.assembly.data import Loaders, load_batches, open_splits
 from dsft.assembly.held_out import ROLES, Training, count_seen, record_training
 from dsft.assembly.network import Network, load_network
 from dsft.assembly.settings import fit_settings
 from dsft.assembly.teacher import choose_teacher
-from dsft.choices import Form, Method, ModelSource, Order, SplitName
+from dsft.choices import ModelSource, SplitName
 from dsft.data import Splits
 from dsft.devices import Compute, resolve_compute
-from dsft.errors import ConversionError, DataError, ModelError, RecipeError
-from dsft.measure import run_example
+from dsft.errors import DataError, RecipeError
 from dsft.models import head_parameters
-from dsft.preprocessing import Preprocessing
 from dsft.progress import Report, Warn
 from dsft.recipe import Recipe
-from dsft.surgery import ConversionPlan, apply_plan, plan_conversion
-from dsft.surgery.bids import Rank
-from dsft.surgery.convert import derive_factors
-from dsft.surgery.forms import choose_forms
 from dsft.training import FitSettings
 from dsft.training.freezing import plan_phases
 from dsft.training.optimizer import make_optimizer
@@ -115,100 +107,13 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report) -> Experiment
     return experiment
 
 
-def require_fitting_images(network: Network, compute: Compute) -> None:
-    """Run a network once on one image of its size.
-
-    Raises:
-        ModelError: Its architecture cannot take such images.
-    """
-    try:
-        run_example(network.module, example_images(network.preprocessing, compute))
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, AssertionError, ValueError) as error:
-        height, width = network.preprocessing.image_size
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(
-            f"data.image_size: {network.spec} cannot take images of {height} x {width} pixels ({reason}). Choose "
-            "another size, or another network."
-        ) from error
-
-
-def example_images(preprocessing: Preprocessing, compute: Compute) -> Tensor:
-    """Return a black image ``(1, channels, height, width)`` of the size that a network takes."""
-    return compute.place(torch.zeros(1, preprocessing.channels, *preprocessing.image_size))
-
-
-def plan_network(
-    network: Network,
-    compute: Compute,
-    report: Report,
-    *,
-    budget: float | None,
-    rank: Rank | None,
-    method: Method,
-    order: Order = Order.AUTO,
-    is_trained: bool = True,
-    form: Form = Form.AUTO,
-    include: Sequence[str] = ("*",),
-    exclude: Sequence[str] = (),
-    norm_between: bool = False,
-) -> ConversionPlan:
-    """Plan the conversion of a network for the images that it takes; ``auto`` keeps the weights.
-
-    Raises:
-        ConversionError: The network is converted already, or the plan cannot be made.
-    """
-    if network.plan is not None:
-        raise ConversionError(
-            f"model {network.spec}: {len(network.plan.converted)} of its convolutions are separable already. Leave "
-            "the conversion out to tune it further, or convert the network that it was made from."
-        )
-    return plan_conversion(
-        network.module,
-        example_images(network.preprocessing, compute),
-        budget=budget,
-        rank=rank,
-        method=Method.SVD if method is Method.AUTO else method,
-        order=order,
-        is_trained=is_trained,
-        include=include,
-        exclude=exclude,
-        norm_between=norm_between,
-        choose_form=choose_forms(form, compute),
-        report=report,
-    )
-
-
-def apply_to_network(network: Network, plan: ConversionPlan, seed: int, report: Report) -> Network:
-    """Return a converted copy of a network; the original is untouched."""
-    factors = derive_factors(network.module, plan, seed, report)
-    module = apply_plan(copy.deepcopy(network.module), plan, factors)
-    return dataclasses.replace(network, module=module, plan=plan)
-
-
 def _convert(network: Network, recipe: Recipe, verb: Verb, compute: Compute, report: Report) -> Network:
-    section = recipe.convert
-    if section is None:
+    if recipe.convert is None:
         return network
-    method = section.method
-    if method is Method.AUTO and verb is Verb.TRAIN:
-        method = Method.FRESH
-    plan = plan_network(
-        network,
-        compute,
-        report,
-        budget=section.budget.macs if section.budget is not None else None,
-        rank=section.rank,
-        method=method,
-        order=section.order,
-        is_trained=verb is Verb.FINETUNE,
-        form=section.form,
-        include=section.include,
-        exclude=section.exclude,
-        norm_between=section.norm_between,
-    )
-    return apply_to_network(network, plan, recipe.train.seed, report)
+    is_trained = verb is Verb.FINETUNE
+    request = read_request(recipe.convert, recipe.train.seed, is_trained=is_trained)
+    plan = plan_network(network, request, compute, report, is_trained=is_trained)
+    return apply_to_network(network, plan, request.seed, report)
 
 
 def _converted_parameters(network: Network) -> tuple[str, ...]:

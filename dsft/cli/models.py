@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dsft.choices import Form, Method, Order, SplitName
+from dsft.choices import Cost, Form, Method, Order, SplitName
 from dsft.cli.app import app
 from dsft.cli.options import Device, DryRun, Json, Overwrite, Progress
 from dsft.cli.session import reporting_errors, shown_progress
@@ -38,23 +38,26 @@ def convert(
     """Convert a checkpoint to depthwise-separable convolutions; no training."""
     if out is None and not dry_run:
         raise RecipeError("--out: a folder for the converted model is needed, or --dry-run to plan only.")
-    share, ranks = _macs_share(budget), _rank(rank)
     with shown_progress(progress, None) as report:
         from dsft.commands import convert as command
+        from dsft.surgery import Budget, Request
 
-        result = command.run(
-            source,
-            None if dry_run else out,
-            budget=share,
-            rank=ranks,
+        request = Request(
+            budget=Budget.read(_budget(budget)),
+            rank=_rank(rank),
             method=method,
             order=order,
             form=form,
             include=include or ["*"],
             exclude=exclude or [],
+            seed=seed,
+        )
+        result = command.run(
+            source,
+            None if dry_run else out,
+            request,
             model=model,
             image_size=image_size,
-            seed=seed,
             device=device,
             overwrite=overwrite,
             report=report,
@@ -120,14 +123,14 @@ def evaluate(
     print_result(circumstances(result.measured_on))
 
 
-def _macs_share(budget: str | None) -> float | None:
+def _budget(budget: str | None) -> dict[str, float] | None:
     """Read ``macs=0.4``."""
     if budget is None:
         return None
     cost, _, share = budget.partition("=")
-    if cost != "macs" or not _is_number(share):
+    if cost not in list(Cost) or not _is_number(share):
         raise RecipeError(f"--budget: expected macs=SHARE, such as macs=0.4, found {budget!r}.")
-    return float(share)
+    return {cost: float(share)}
 
 
 def _rank(rank: str | None) -> int | Literal["full"] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,14 @@ from typing import Any
 from dsft.artifact import save_model
 from dsft.artifact.manifest import MANIFEST_FILE
 from dsft.assembly import load_source
-from dsft.assembly.experiment import apply_to_network, example_images, plan_network, require_fitting_images
+from dsft.assembly.conversion import apply_to_network, example_images, plan_network, require_fitting_images
 from dsft.assembly.held_out import provenance
-from dsft.choices import Amp, Form, Method, Order, WeightsKind
+from dsft.choices import Amp, WeightsKind
 from dsft.commands.outputs import require_apart
 from dsft.devices import resolve_compute
 from dsft.progress import Report, Warn, ignore
 from dsft.storage import require_replaceable
-from dsft.surgery import ConversionPlan, ConversionReport, report_costs
-from dsft.surgery.bids import Rank
-from dsft.surgery.planning import check_target
+from dsft.surgery import ConversionPlan, ConversionReport, Request, report_costs
 
 
 @dataclass(frozen=True)
@@ -38,17 +35,10 @@ class ConvertResult:
 def run(
     source: str,
     out: Path | None,
+    request: Request,
     *,
-    budget: float | None = None,
-    rank: Rank | None = None,
-    method: Method = Method.AUTO,
-    order: Order = Order.AUTO,
-    form: Form = Form.AUTO,
-    include: Sequence[str] = ("*",),
-    exclude: Sequence[str] = (),
     model: str | None = None,
     image_size: int | None = None,
-    seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
     report: Report = ignore,
@@ -58,16 +48,9 @@ def run(
     Args:
         source: ``timm/NAME``, ``torchvision/NAME``, a model folder or a weights file.
         out: The new model folder; None plans only and writes nothing.
-        budget: Share of the multiply-accumulates that may be left, 0 to 1. This or ``rank``.
-        rank: Depthwise kernels of each input channel, or ``full``.
-        method: How the weights are derived; ``auto`` keeps them.
-        order: Which convolution comes first.
-        form: How an input channel reaches several depthwise kernels.
-        include: Patterns of the layers that may be converted.
-        exclude: Patterns of the layers that stay dense.
+        request: What the conversion is asked for.
         model: The network that a weights file belongs to, as ``timm/NAME``.
         image_size: Side in pixels for which costs are counted; None for what the weights were trained with.
-        seed: Seed of the method ``fresh``.
         device: Where the times are measured.
         overwrite: Replace the model folder that ``out`` is.
         report: Receives the progress.
@@ -78,28 +61,16 @@ def run(
     if out is not None:
         require_replaceable(out, "model folder", (MANIFEST_FILE,), overwrite=overwrite)
         require_apart(out, (source,))
-    check_target(budget, rank)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     network = load_source(source, model, image_size, report)
     compute.place_module(network.module)
     require_fitting_images(network, compute)
-    plan = plan_network(
-        network,
-        compute,
-        report,
-        budget=budget,
-        rank=rank,
-        method=method,
-        order=order,
-        form=form,
-        include=include,
-        exclude=exclude,
-    )
+    plan = plan_network(network, request, compute, report)
     if not plan.converted:
         report(Warn("no convolution is converted: the budget allows the network as it is."))
     if out is None:
         return ConvertResult(None, plan, None)
-    converted = apply_to_network(network, plan, seed, report)
+    converted = apply_to_network(network, plan, request.seed, report)
     images = example_images(network.preprocessing, compute)
     costs = report_costs(network.module, converted.module, plan, images, compute, report)
     save_model(

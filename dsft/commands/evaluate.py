@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dsft.assembly import Network, load_folder, load_split, open_data, split_data
-from dsft.assembly.experiment import example_images
+from dsft.assembly.conversion import example_images
 from dsft.assembly.held_out import ROLES, count_seen
 from dsft.choices import Amp, DataSource, SplitName
 from dsft.commands.outputs import require_apart

@@ -12,7 +12,7 @@ from torch import nn
 
 from dsft.artifact import save_model
 from dsft.assembly import Experiment, Network, Verb, prepare_experiment
-from dsft.assembly.experiment import example_images
+from dsft.assembly.conversion import example_images
 from dsft.assembly.held_out import provenance, record_training
 from dsft.choices import SplitName
 from dsft.commands.dry_run import try_experiment

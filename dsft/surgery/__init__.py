@@ -9,12 +9,15 @@ from dsft.surgery.cost_report import ConversionReport, report_costs
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 from dsft.surgery.planning import plan_conversion
 from dsft.surgery.ready import copied, unwrapped
+from dsft.surgery.request import Budget, Request
 
 __all__ = [
+    "Budget",
     "Conversion",
     "ConversionPlan",
     "ConversionReport",
     "LayerPlan",
+    "Request",
     "apply_plan",
     "convert",
     "copied",

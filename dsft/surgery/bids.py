@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,9 +16,8 @@ from dsft.derive import channel_spectrum
 from dsft.errors import ConversionError
 from dsft.progress import Advanced, Finished, Report, Started
 from dsft.surgery.budget import Offer
+from dsft.surgery.request import Rank
 from dsft.surgery.sites import Site
-
-Rank = int | Literal["full"]
 
 
 @dataclass(frozen=True)

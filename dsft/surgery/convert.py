@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,17 +12,17 @@ from torch.nn.modules.conv import _ConvNd
 from dsft.choices import Form, Method, Order
 from dsft.derive import DERIVATIONS, Factors
 from dsft.devices import Compute, layout_of
-from dsft.errors import ConversionError, did_you_mean
+from dsft.errors import ConversionError
 from dsft.measure.example import ExampleInput, run_example
 from dsft.progress import Advanced, Finished, Report, Started, ignore
 from dsft.surgery.apply import apply_plan
-from dsft.surgery.bids import Rank
 from dsft.surgery.cost_report import ConversionReport, report_costs
 from dsft.surgery.dense import dense_kernel
-from dsft.surgery.forms import choose_forms
+from dsft.surgery.forms import measured_form
 from dsft.surgery.plan import ConversionPlan
 from dsft.surgery.planning import plan_conversion
 from dsft.surgery.ready import copied, require_ready, unwrapped
+from dsft.surgery.request import Budget, Rank, Request, read_word
 
 
 @dataclass(frozen=True)
@@ -80,22 +80,21 @@ def convert(
     Raises:
         ConversionError: The request is contradictory, or cannot be met; the message names the way out.
     """
-    model = unwrapped(model)
-    require_ready(model)
-    compute = _compute_of(model)
-    plan = plan_conversion(
-        model,
-        example_input,
-        budget=_macs_share(budget),
+    request = Request(
+        budget=Budget.read(budget),
         rank=rank,
-        method=_choose_method(method),
-        order=Order(_choose("order", order, Order)),
+        method=read_word("method", method, Method),
+        order=read_word("order", order, Order),
+        form=read_word("form", form, Form),
         include=include,
         exclude=exclude,
         norm_between=norm_between,
-        choose_form=choose_forms(Form(_choose("form", form, Form)), compute),
-        report=report,
+        seed=seed,
     )
+    model = unwrapped(model)
+    require_ready(model)
+    compute = _compute_of(model)
+    plan = plan_conversion(model, example_input, request, choose_form=measured_form(compute), report=report)
     converted = apply_plan(copied(model), plan, derive_factors(model, plan, seed, report))
     _check_all_run(converted, plan, example_input)
     costs = report_costs(model, converted, plan, example_input, compute, report)
@@ -144,30 +143,8 @@ def _check_all_run(model: nn.Module, plan: ConversionPlan, example_input: Exampl
         )
 
 
-def _choose_method(method: str) -> Method:
-    chosen = Method(_choose("method", method, Method))
-    return Method.SVD if chosen is Method.AUTO else chosen
-
-
-def _choose(argument: str, value: str, words: Iterable[str]) -> str:
-    known = list(words)
-    if value not in known:
-        raise ConversionError(
-            f"{argument}: one of {', '.join(known)} is needed, found {value!r}.{did_you_mean(value, known)}"
-        )
-    return value
-
-
 def _compute_of(model: nn.Module) -> Compute:
     """Return the device that a network is on and the layout that its kernels are in."""
     parameters = list(model.parameters())
     device = parameters[0].device if parameters else torch.device("cpu")
     return Compute(device, channels_last=any(layout_of(each) is torch.channels_last for each in parameters))
-
-
-def _macs_share(budget: Mapping[str, float] | None) -> float | None:
-    if budget is None:
-        return None
-    if not isinstance(budget, Mapping) or list(budget) != ["macs"] or not isinstance(budget["macs"], int | float):
-        raise ConversionError(f"budget: one key, macs, with a number is needed, as {{'macs': 0.5}}, found {budget!r}.")
-    return budget["macs"]

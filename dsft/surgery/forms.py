@@ -23,11 +23,6 @@ MARGIN = 0.95
 """A form must take less than this share of the first one's time to be taken instead."""
 
 
-def choose_forms(form: Form, compute: Compute) -> FormChoice:
-    """Return how forms are chosen: by measurement on ``compute`` with ``auto``, else ``form`` wherever possible."""
-    return measured_form(compute) if form is Form.AUTO else _fixed_form(form)
-
-
 def first_form(site: Site, kernels: tuple[int, ...], forms: Sequence[Form]) -> Form:  # noqa: ARG001
     """Choose by rule alone: concatenation where all channels have equal numbers of kernels, else a gather."""
     return forms[0]
@@ -54,7 +49,9 @@ def measured_form(compute: Compute) -> FormChoice:
     return choose
 
 
-def _fixed_form(form: Form) -> FormChoice:
+def fixed_form(form: Form) -> FormChoice:
+    """Return a choice that is one form wherever a layer can take it."""
+
     def choose(site: Site, kernels: tuple[int, ...], forms: Sequence[Form]) -> Form:  # noqa: ARG001
         return form if form in forms else forms[0]
 

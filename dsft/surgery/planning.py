@@ -14,11 +14,12 @@ from dsft.measure import count_macs
 from dsft.measure.example import ExampleInput
 from dsft.progress import Report, ignore
 from dsft.separable import allowed_forms
-from dsft.surgery.bids import Bid, Rank, collect_bids
+from dsft.surgery.bids import Bid, collect_bids
 from dsft.surgery.budget import Options, spread_ranks
-from dsft.surgery.forms import FormChoice, first_form
+from dsft.surgery.forms import FormChoice, first_form, fixed_form
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 from dsft.surgery.ready import require_ready, unwrapped
+from dsft.surgery.request import Budget, Rank, Request
 from dsft.surgery.sites import Site, find_sites
 
 Bought = tuple[Bid, tuple[int, ...]]
@@ -28,15 +29,9 @@ Bought = tuple[Bid, tuple[int, ...]]
 def plan_conversion(
     model: nn.Module,
     example_input: ExampleInput,
+    request: Request,
     *,
-    budget: float | None = None,
-    rank: Rank | None = None,
-    method: Method = Method.SVD,
-    order: Order = Order.AUTO,
     is_trained: bool = True,
-    include: Sequence[str] = ("*",),
-    exclude: Sequence[str] = (),
-    norm_between: bool = False,
     choose_form: FormChoice = first_form,
     report: Report = ignore,
 ) -> ConversionPlan:
@@ -46,91 +41,75 @@ def plan_conversion(
         model: The dense network; it is run once and left as it was. Of a compiled or distributed one the network
             inside is planned for.
         example_input: What it takes; shapes and costs are those of this input.
-        budget: Share of the network's multiply-accumulates that may be left, 0 to 1.
-        rank: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), alike in every
-            layer, or ``full``: as many as make the layer exact. Exactly one of ``budget`` and ``rank`` is given.
-        method: How the weights will be derived.
-        order: Which convolution comes first; ``auto`` is for each layer the one that loses less at its price under
-            a budget, and ``dw_pw`` where the rank is given.
+        request: What the conversion is asked for.
         is_trained: The weights mean something; otherwise a budget buys whole ranks, alike for all channels.
-        include: Patterns of the layers that may be converted.
-        exclude: Patterns of the layers that stay dense.
-        norm_between: Put a norm and an activation between the two convolutions; with the method ``fresh`` only.
-        choose_form: Chooses the form of layers with several kernels for an input channel.
+        choose_form: Chooses the form of layers with several kernels for an input channel, where the request leaves
+            it open.
         report: Receives the progress over the layers.
 
     Raises:
-        ConversionError: Neither or both of ``budget`` and ``rank``, ``norm_between`` with weights that are kept, a
-            pattern without a layer, no layer that can be converted, a budget that cannot be met, a weight that is
-            not finite, or a network that is scripted, lazy or compiled in parts.
+        ConversionError: A pattern without a layer, no layer that can be converted, a budget that cannot be met, a
+            weight that is not finite, or a network that is scripted, lazy or compiled in parts.
     """
-    check_target(budget, rank)
-    for name, patterns in (("include", include), ("exclude", exclude)):
-        if isinstance(patterns, str):
-            raise ConversionError(f"{name}: a list of patterns is needed, such as [{patterns!r}], found {patterns!r}.")
-    _check_norm(method, norm_between=norm_between)
     model = unwrapped(model)
     require_ready(model)
     sites = find_sites(model, example_input)
-    _check_patterns([*include, *exclude], sites)
-    obstacles = [site.obstacle or _pattern_obstacle(site, include, exclude) for site in sites]
+    _check_patterns([*request.include, *request.exclude], sites)
+    obstacles = [site.obstacle or _pattern_obstacle(site, request) for site in sites]
     eligible = [site for site, obstacle in zip(sites, obstacles, strict=True) if obstacle is None]
     if not eligible:
         raise ConversionError(_nothing_eligible(sites, obstacles))
-    bids = collect_bids(eligible, _orders(order, budget), is_trained=is_trained, report=report)
+    bids = collect_bids(eligible, _orders(request), is_trained=is_trained, report=report)
     total = count_macs(model, example_input)
-    bought = _alike(bids, rank) if rank is not None else _within_budget(bids, total, budget or 1.0)
+    if request.budget is not None:
+        bought = _within_budget(bids, total, request.budget)
+    else:
+        bought = _alike(bids, request.rank or "full")
     chosen = {bid.site.name: (bid, kernels) for bid, kernels in bought if kernels}
     savers = {bid.site.name for orders in bids for bid in orders if bid.least_macs < bid.site.macs}
-    reason = Reason.RANK if budget is None else Reason.BUDGET
+    choose = choose_form if request.form is Form.AUTO else fixed_form(request.form)
     layers = tuple(
-        _converted_layer(*chosen[site.name], method, reason, choose_form, norm_between=norm_between)
+        _converted_layer(*chosen[site.name], request, choose)
         if site.name in chosen
         else _kept_layer(site, obstacle or (Reason.BUDGET if site.name in savers else Reason.NOT_CHEAPER))
         for site, obstacle in zip(sites, obstacles, strict=True)
     )
     saved = sum(layer.macs_before - layer.macs_after for layer in layers)
-    return ConversionPlan(method, layers, total, total - saved, norm_between)
+    return ConversionPlan(request.derivation, layers, total, total - saved, request.norm_between)
 
 
-def _orders(order: Order, budget: float | None) -> tuple[Order, ...]:
-    if order is not Order.AUTO:
-        return (order,)
-    return (Order.DW_PW,) if budget is None else (Order.DW_PW, Order.PW_DW)
+def _orders(request: Request) -> tuple[Order, ...]:
+    if request.order is not Order.AUTO:
+        return (request.order,)
+    return (Order.DW_PW,) if request.budget is None else (Order.DW_PW, Order.PW_DW)
 
 
 def _alike(bids: Sequence[tuple[Bid, ...]], rank: Rank) -> list[Bought]:
     return [(bid, bid.kernels_at_rank(rank)) for bid, *_ in bids]
 
 
-def _within_budget(bids: Sequence[tuple[Bid, ...]], total: int, budget: float) -> list[Bought]:
+def _within_budget(bids: Sequence[tuple[Bid, ...]], total: int, budget: Budget) -> list[Bought]:
     layers = [Options(orders[0].site.macs, tuple(bid.offer for bid in orders)) for orders in bids]
     fixed = total - sum(options.dense_cost for options in layers)
     least = fixed + sum(options.least_cost for options in layers)
-    limit = math.floor(budget * total)
+    limit = math.floor(budget.share * total)
     if limit < least:
         # Rounded up, so that the fraction which the message names can be met.
         smallest = math.ceil(least / total * 1e4) / 1e4
         raise ConversionError(
-            f"budget macs={budget:g}: cannot be met: the smallest that this network allows is {smallest:g} "
-            f"({len(bids)} of its convolutions can be converted). Ask for more, or exclude fewer layers."
+            f"budget {budget.by}={budget.share:g}: cannot be met: the smallest that this network allows is "
+            f"{smallest:g} ({len(bids)} of its convolutions can be converted). Ask for more, or exclude fewer layers."
         )
     choices = spread_ranks(layers, limit - fixed)
     chosen = [(orders[choice.offer], choice.ranks) for orders, choice in zip(bids, choices, strict=True)]
     return [(bid, bid.kernels_at(ranks)) for bid, ranks in chosen]
 
 
-def _converted_layer(
-    bid: Bid,
-    kernels: tuple[int, ...],
-    method: Method,
-    reason: Reason,
-    choose_form: FormChoice,
-    *,
-    norm_between: bool,
-) -> LayerPlan:
+def _converted_layer(bid: Bid, kernels: tuple[int, ...], request: Request, choose_form: FormChoice) -> LayerPlan:
     site, module = bid.site, bid.site.module
-    forms = allowed_forms(kernels, module.groups, bid.order, transposed=module.transposed, norm_between=norm_between)
+    forms = allowed_forms(
+        kernels, module.groups, bid.order, transposed=module.transposed, norm_between=request.norm_between
+    )
     form: Form | None = forms[0] if forms else None
     if len(forms) > 1:
         form = choose_form(site, kernels, forms)
@@ -139,12 +118,12 @@ def _converted_layer(
         aliases=site.aliases,
         weight_shape=tuple(module.weight.shape),
         decision=Decision.CONVERTED,
-        reason=reason,
+        reason=Reason.RANK if request.budget is None else Reason.BUDGET,
         order=bid.order,
         kernels=kernels,
         macs_before=site.macs,
         macs_after=sum(kernels) * site.macs_of_kernel(bid.order),
-        relative_error=None if method is Method.FRESH else bid.relative_error(kernels),
+        relative_error=None if request.derivation is Method.FRESH else bid.relative_error(kernels),
         form=form,
     )
 
@@ -154,32 +133,8 @@ def _kept_layer(site: Site, reason: Reason) -> LayerPlan:
     return LayerPlan(site.name, site.aliases, shape, Decision.KEPT, reason, None, (), site.macs, site.macs, None)
 
 
-def _check_norm(method: Method, *, norm_between: bool) -> None:
-    if norm_between and method is not Method.FRESH:
-        raise ConversionError(
-            f"norm_between: goes with method fresh only, found {str(method)!r}: weights that are kept would mean "
-            f"something else behind a norm and an activation. Set method=fresh, or leave norm_between out."
-        )
-
-
-def check_target(budget: float | None, rank: Rank | None) -> None:
-    """Check that exactly one of the two is given, and is sound.
-
-    Raises:
-        ConversionError: It is not.
-    """
-    if (budget is None) == (rank is None):
-        found = "neither" if budget is None else "both"
-        raise ConversionError(f"exactly one of budget and rank is needed, found {found}.")
-    if budget is not None and not 0 < budget <= 1:
-        raise ConversionError(f"budget macs: a share above 0 and up to 1 is needed, found {budget!r}.")
-    is_number = isinstance(rank, int) and not isinstance(rank, bool)
-    if rank is not None and rank != "full" and not (is_number and int(rank) >= 1):
-        raise ConversionError(f"rank: a whole number of at least 1, or 'full', is needed, found {rank!r}.")
-
-
-def _pattern_obstacle(site: Site, include: Sequence[str], exclude: Sequence[str]) -> Reason | None:
-    is_wanted = _matches(site, include) and not _matches(site, exclude)
+def _pattern_obstacle(site: Site, request: Request) -> Reason | None:
+    is_wanted = _matches(site, request.include) and not _matches(site, request.exclude)
     return None if is_wanted else Reason.EXCLUDED
 
 

@@ -12,12 +12,12 @@ from dsft.choices import ModelSource, WeightsKind
 from dsft.errors import CheckpointError
 from dsft.models import ModelSpec
 from dsft.preprocessing import Preprocessing
-from dsft.surgery import plan_conversion
+from dsft.surgery import Request, plan_conversion
 from tests.zoo import Residual
 
 FULL = Manifest(
     source=ModelSpec(ModelSource.TIMM, "test_resnet", 2, 3),
-    plan=plan_conversion(Residual(), torch.zeros(1, 3, 16, 16), rank=2),
+    plan=plan_conversion(Residual(), torch.zeros(1, 3, 16, 16), Request(rank=2)),
     classes=("cat", "dog"),
     preprocessing=Preprocessing((64, 64), 3, (0.5,) * 3, (0.25,) * 3, "bicubic", 0.875, "center"),
     weights=WeightsKind.EMA,

@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 from dsft.assembly import Experiment, Verb, load_folder, prepare_experiment
-from dsft.assembly.experiment import apply_to_network, example_images, plan_network, require_fitting_images
-from dsft.choices import Decision, Method, SplitName
+from dsft.choices import Method, SplitName
 from dsft.devices import Compute
-from dsft.errors import ConversionError, ModelError, RecipeError
+from dsft.errors import RecipeError
 from dsft.progress import ignore
 from dsft.recipe import load_recipe
 from tests.workshop import CLASSES, Workshop, contents, write_pictures
@@ -143,33 +142,3 @@ def test_nothing_is_written(workshop: Workshop, here: Path) -> None:
     prepare(workshop.separable_recipe, "output.dir=out")
     assert contents(here) == {}
     assert contents(workshop.dense.parents[1]) == before
-
-
-def test_images_that_do_not_fit_the_network_are_refused(workshop: Workshop) -> None:
-    squeezenet = ["model.source=torchvision", "model.name=squeezenet1_1"]
-    with pytest.raises(ModelError, match=r"data\.image_size: torchvision/squeezenet1_1 cannot take images of 8 x 8"):
-        prepare(workshop.dense_recipe, *squeezenet, "data.image_size=8", verb=Verb.TRAIN)
-    network = load_folder(workshop.dense)
-    state = snapshot(network.module)
-    require_fitting_images(network, CPU)
-    assert all(torch.equal(state[name], tensor) for name, tensor in network.module.state_dict().items())
-
-
-def test_an_example_is_one_black_image_of_the_networks_size(workshop: Workshop) -> None:
-    images = example_images(load_folder(workshop.dense).preprocessing, CPU)
-    assert torch.equal(images, torch.zeros(1, 3, 32, 32))
-
-
-def test_a_plan_is_made_and_applied_to_a_copy(workshop: Workshop) -> None:
-    network = load_folder(workshop.dense)
-    plan = plan_network(network, CPU, ignore, budget=None, rank="full", method=Method.AUTO, exclude=["conv1.*"])
-    assert plan.method is Method.SVD
-    assert {layer.name for layer in plan.layers if layer.decision is Decision.CONVERTED}
-    assert not [layer.name for layer in plan.converted if layer.name.startswith("conv1.")]
-    converted = apply_to_network(network, plan, 0, ignore)
-    assert (network.plan, converted.plan) == (None, plan)
-    images = torch.rand(2, 3, 32, 32)
-    with torch.inference_mode():
-        torch.testing.assert_close(converted.module(images), network.module(images), rtol=1e-4, atol=1e-5)
-    with pytest.raises(ConversionError, match=r"timm/test_resnet: \d+ of its convolutions are separable already"):
-        plan_network(converted, CPU, ignore, budget=0.5, rank=None, method=Method.AUTO)

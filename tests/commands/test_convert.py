@@ -13,7 +13,7 @@ import dsft as library
 from dsft.choices import Method
 from dsft.commands import convert
 from dsft.errors import ConversionError
-from dsft.surgery import ConversionPlan
+from dsft.surgery import ConversionPlan, Request
 from tests.workshop import Workshop, contents, dsft
 from tests.zoo import redraw
 
@@ -70,7 +70,7 @@ def test_a_weights_file_with_the_network_that_it_belongs_to(here: Path) -> None:
 @pytest.mark.usefixtures("here")
 def test_fresh_weights_are_drawn_by_the_seed(workshop: Workshop) -> None:
     def weights(out: str, seed: int) -> dict[str, torch.Tensor]:
-        result = convert.run(str(workshop.dense), Path(out), rank=1, method=Method.FRESH, seed=seed)
+        result = convert.run(str(workshop.dense), Path(out), Request(rank=1, method=Method.FRESH, seed=seed))
         assert result.plan.method is Method.FRESH
         return library.load(out).state_dict()
 
@@ -94,5 +94,5 @@ def test_an_earlier_model_folder_is_overwritten_as_a_whole(workshop: Workshop, h
 
 def test_a_network_is_not_converted_twice(workshop: Workshop, here: Path) -> None:
     with pytest.raises(ConversionError, match=r"4 of its convolutions are separable already\. Leave the conversion"):
-        convert.run(str(workshop.separable), here / "new", rank=1)
+        convert.run(str(workshop.separable), here / "new", Request(rank=1))
     assert contents(here) == {}

@@ -12,7 +12,7 @@ from dsft.console.results import count
 from dsft.devices import Compute
 from dsft.evaluation import Metrics
 from dsft.measure import MeasuredOn
-from dsft.surgery import ConversionPlan, ConversionReport, apply_plan, plan_conversion, report_costs
+from dsft.surgery import ConversionPlan, ConversionReport, Request, apply_plan, plan_conversion, report_costs
 from dsft.surgery.cost_report import ModelCost
 from tests.zoo import Residual, redraw
 
@@ -36,7 +36,7 @@ def metrics(top1: float) -> Metrics:
 
 @pytest.fixture(scope="module")
 def plan() -> ConversionPlan:
-    return plan_conversion(redraw(Residual()), torch.randn(1, 3, 16, 16), rank=1, exclude=["stem"])
+    return plan_conversion(redraw(Residual()), torch.randn(1, 3, 16, 16), Request(rank=1, exclude=["stem"]))
 
 
 def test_a_plan_lists_every_convolution_with_its_reason(plan: ConversionPlan) -> None:
@@ -55,7 +55,7 @@ def test_a_plan_lists_every_convolution_with_its_reason(plan: ConversionPlan) ->
 
 
 def test_random_weights_have_no_error() -> None:
-    plan = plan_conversion(redraw(Residual()), torch.randn(1, 3, 16, 16), rank=1, method=Method.FRESH)
+    plan = plan_conversion(redraw(Residual()), torch.randn(1, 3, 16, 16), Request(rank=1, method=Method.FRESH))
     row = next(cells(line) for line in lines(plan_table(plan), width=200) if line.startswith("conv1"))
     assert row[4] == "-"
 

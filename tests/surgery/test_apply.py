@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dsft.choices import Method, Order
 from dsft.separable import SEPARABLE_CLASSES
-from dsft.surgery import apply_plan, plan_conversion
+from dsft.surgery import Request, apply_plan, plan_conversion
 from dsft.surgery.convert import derive_factors
 from tests.geometry import SIZES, geometries
 
@@ -28,7 +28,7 @@ def test_the_error_never_rises_with_the_rank_and_full_rank_is_the_dense_convolut
     images = torch.randn(2, dense.in_channels, *SIZES[kind.dimensions], dtype=torch.float64)
     errors = []
     for rank in (1, 2, 3, 5, "full"):
-        plan = plan_conversion(dense, images, rank=rank, method=Method.SVD, order=order)
+        plan = plan_conversion(dense, images, Request(rank=rank, method=Method.SVD, order=order))
         layer: Any = apply_plan(dense, plan, derive_factors(dense, plan))
         assert type(layer) is kind
         error = float((layer.weight - dense.weight).detach().norm() / dense.weight.detach().norm())

@@ -9,9 +9,9 @@ from torch import nn
 from dsft.choices import Form, Order
 from dsft.devices import Compute
 from dsft.separable import allowed_forms
-from dsft.surgery import convert, plan_conversion
+from dsft.surgery import Request, convert, plan_conversion
 from dsft.surgery import forms as module
-from dsft.surgery.forms import choose_forms, first_form
+from dsft.surgery.forms import first_form, measured_form
 from dsft.surgery.sites import Site, find_sites
 from tests.zoo import Residual, redraw
 
@@ -36,7 +36,7 @@ def test_the_fastest_form_is_chosen_and_like_layers_are_measured_once(
         return tuple(1.0 if layer.form is fastest else 2.0 for layer in layers)
 
     monkeypatch.setattr(module, "compare_latency", compare)
-    choose = choose_forms(Form.AUTO, CPU)
+    choose = measured_form(CPU)
     small, large = (site_of(nn.Conv2d(4, 4, 3), torch.zeros(1, 4, side, side)) for side in (8, 9))
     for site in (small, small, large):
         assert choose(site, (2,) * 4, EQUAL) is fastest
@@ -46,7 +46,7 @@ def test_the_fastest_form_is_chosen_and_like_layers_are_measured_once(
 def test_a_small_advantage_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "compare_latency", lambda *_: (1.0, 0.97, 0.96, 2.0))
     site = site_of(nn.Conv2d(4, 4, 3), torch.zeros(1, 4, 8, 8))
-    assert choose_forms(Form.AUTO, CPU)(site, (2,) * 4, EQUAL) is EQUAL[0]
+    assert measured_form(CPU)(site, (2,) * 4, EQUAL) is EQUAL[0]
 
 
 @pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d])
@@ -56,7 +56,7 @@ def test_measuring_runs_for_every_kind_and_moves_no_random_numbers(kind: Any, ch
     site = site_of(kind(4, 4, 3), images)
     forms = allowed_forms([2] * 4, 1, Order.DW_PW, transposed=kind is nn.ConvTranspose2d)
     before = torch.get_rng_state()
-    choose = choose_forms(Form.AUTO, Compute(torch.device("cpu"), channels_last=channels_last))
+    choose = measured_form(Compute(torch.device("cpu"), channels_last=channels_last))
     assert choose(site, (2,) * 4, forms) in forms
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -71,8 +71,10 @@ def test_a_form_that_is_asked_for_is_taken_wherever_it_can_be() -> None:
 
 
 def test_without_measurement_a_rule_decides() -> None:
-    plan = plan_conversion(redraw(Residual()), IMAGES, rank=2)
+    plan = plan_conversion(redraw(Residual()), IMAGES, Request(rank=2))
     assert {layer.form for layer in plan.converted} == {Form.CONCATENATE}
+    asked = plan_conversion(redraw(Residual()), IMAGES, Request(rank=2, form=Form.PASSES))
+    assert {layer.form for layer in asked.converted} == {Form.PASSES}
     site = site_of(nn.Conv2d(2, 4, 3), torch.zeros(1, 2, 8, 8))
     assert first_form(site, (2, 1), allowed_forms([2, 1], 1, Order.DW_PW)) is Form.GATHER
 

@@ -12,7 +12,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 import dsft
 from dsft.errors import ConversionError
 from dsft.measure import run_example
-from dsft.surgery import apply_plan, convert, plan_conversion, unwrapped
+from dsft.surgery import Request, apply_plan, convert, plan_conversion, unwrapped
 from tests.zoo import Residual, redraw
 
 IMAGES = torch.randn(2, 3, 16, 16)
@@ -77,7 +77,7 @@ def test_networks_without_values_are_errors() -> None:
     with torch.device("meta"):
         model = Residual()
     with pytest.raises(ConversionError, match="module 'stem': weight is on the meta device"):
-        plan_conversion(model, IMAGES, rank=1)
+        plan_conversion(model, IMAGES, Request(rank=1))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated", "ignore:.*not supported in Python")

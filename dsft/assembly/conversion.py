@@ -1,0 +1,97 @@
+"""A network and what a conversion is asked for become a converted network."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from dsft.assembly.network import Network
+from dsft.choices import Method
+from dsft.devices import Compute
+from dsft.errors import ConversionError, ModelError
+from dsft.measure import run_example
+from dsft.preprocessing import Preprocessing
+from dsft.progress import Report
+from dsft.recipe.sections import ConvertSection
+from dsft.surgery import Budget, ConversionPlan, Request, apply_plan, plan_conversion
+from dsft.surgery.convert import derive_factors
+from dsft.surgery.forms import measured_form
+
+
+def read_request(section: ConvertSection, seed: int, *, is_trained: bool) -> Request:
+    """Translate a recipe's section.
+
+    Args:
+        section: What the recipe asks for.
+        seed: Seed of whatever weights are drawn.
+        is_trained: There are weights to keep; otherwise ``auto`` draws new ones.
+    """
+    method = Method.FRESH if section.method is Method.AUTO and not is_trained else section.method
+    return Request(
+        budget=Budget.read(section.budget.model_dump(exclude_none=True) if section.budget is not None else None),
+        rank=section.rank,
+        method=method,
+        order=section.order,
+        form=section.form,
+        include=section.include,
+        exclude=section.exclude,
+        norm_between=section.norm_between,
+        seed=seed,
+    )
+
+
+def require_fitting_images(network: Network, compute: Compute) -> None:
+    """Run a network once on one image of its size.
+
+    Raises:
+        ModelError: Its architecture cannot take such images.
+    """
+    try:
+        run_example(network.module, example_images(network.preprocessing, compute))
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError, ValueError) as error:
+        height, width = network.preprocessing.image_size
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(
+            f"data.image_size: {network.spec} cannot take images of {height} x {width} pixels ({reason}). Choose "
+            "another size, or another network."
+        ) from error
+
+
+def example_images(preprocessing: Preprocessing, compute: Compute) -> Tensor:
+    """Return a black image ``(1, channels, height, width)`` of the size that a network takes."""
+    return compute.place(torch.zeros(1, preprocessing.channels, *preprocessing.image_size))
+
+
+def plan_network(
+    network: Network, request: Request, compute: Compute, report: Report, *, is_trained: bool = True
+) -> ConversionPlan:
+    """Plan the conversion of a network for the images that it takes.
+
+    Raises:
+        ConversionError: The network is converted already, or the plan cannot be made.
+    """
+    if network.plan is not None:
+        raise ConversionError(
+            f"model {network.spec}: {len(network.plan.converted)} of its convolutions are separable already. Leave "
+            "the conversion out to tune it further, or convert the network that it was made from."
+        )
+    return plan_conversion(
+        network.module,
+        example_images(network.preprocessing, compute),
+        request,
+        is_trained=is_trained,
+        choose_form=measured_form(compute),
+        report=report,
+    )
+
+
+def apply_to_network(network: Network, plan: ConversionPlan, seed: int, report: Report) -> Network:
+    """Return a converted copy of a network; the original is untouched."""
+    factors = derive_factors(network.module, plan, seed, report)
+    module = apply_plan(copy.deepcopy(network.module), plan, factors)
+    return dataclasses.replace(network, module=module, plan=plan)

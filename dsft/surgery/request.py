@@ -1,0 +1,131 @@
+"""What a conversion is asked for, checked when it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Self, TypeVar
+
+from dsft.choices import Cost, Form, Method, Order
+from dsft.errors import ConversionError, did_you_mean
+
+Rank = int | Literal["full"]
+Word = TypeVar("Word", bound=StrEnum)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the converted network may cost.
+
+    Attributes:
+        by: The cost that is counted.
+        share: Share of the original network's cost that may be left, above 0 and up to 1.
+
+    Raises:
+        ConversionError: The share is none.
+    """
+
+    by: Cost
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ConversionError(f"budget {self.by}: a share above 0 and up to 1 is needed, found {self.share!r}.")
+
+    @classmethod
+    def read(cls, budget: Mapping[str, float] | None) -> Self | None:
+        """Read a budget as Python and recipes write it, ``{"macs": 0.5}``; None is none.
+
+        Raises:
+            ConversionError: It has another form.
+        """
+        if budget is None:
+            return None
+        costs = [str(cost) for cost in Cost]
+        if isinstance(budget, Mapping) and len(budget) == 1:
+            ((by, share),) = budget.items()
+            if by in costs and isinstance(share, int | float) and not isinstance(share, bool):
+                return cls(Cost(by), share)
+        raise ConversionError(
+            f"budget: one key, {' or '.join(costs)}, with a number is needed, as {{'macs': 0.5}}, found {budget!r}."
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a conversion is asked for.
+
+    Words may be given as plain text. Exactly one of ``budget`` and ``rank`` is given.
+
+    Attributes:
+        budget: What the network may cost afterwards.
+        rank: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), alike in every
+            layer, or ``full``: as many as make the layer exact, whatever they cost.
+        method: How the weights are derived; ``auto`` keeps them.
+        order: Which convolution comes first; ``auto`` is for each layer the one that loses less at its price under
+            a budget, and ``dw_pw`` where the rank is given.
+        form: How an input channel reaches several kernels, wherever a layer can take it; ``auto`` is by layer.
+        include: Patterns of the layers that may be converted.
+        exclude: Patterns of the layers that stay dense.
+        norm_between: Put a norm and an activation between the two convolutions; with the method ``fresh`` only.
+        seed: Seed of whatever weights are drawn.
+
+    Raises:
+        ConversionError: The request is contradictory, or a word is unknown.
+    """
+
+    budget: Budget | None = None
+    rank: Rank | None = None
+    method: Method = Method.AUTO
+    order: Order = Order.AUTO
+    form: Form = Form.AUTO
+    include: Sequence[str] = ("*",)
+    exclude: Sequence[str] = ()
+    norm_between: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_target(self.budget, self.rank)
+        for name, words in (("method", Method), ("order", Order), ("form", Form)):
+            object.__setattr__(self, name, read_word(name, getattr(self, name), words))
+        for name in ("include", "exclude"):
+            patterns = getattr(self, name)
+            if isinstance(patterns, str):
+                raise ConversionError(
+                    f"{name}: a list of patterns is needed, such as [{patterns!r}], found {patterns!r}."
+                )
+        if self.norm_between and self.derivation is not Method.FRESH:
+            raise ConversionError(
+                f"norm_between: goes with method fresh only, found {str(self.derivation)!r}: weights that are kept "
+                f"would mean something else behind a norm and an activation. Set method=fresh, or leave norm_between "
+                f"out."
+            )
+
+    @property
+    def derivation(self) -> Method:
+        """The method that ``auto`` stands for, or the one that was named."""
+        return Method.SVD if self.method is Method.AUTO else self.method
+
+
+def read_word(argument: str, value: str, words: type[Word]) -> Word:
+    """Return the member of a closed list that a text names.
+
+    Raises:
+        ConversionError: It names none.
+    """
+    known = [str(word) for word in words]
+    if value not in known:
+        raise ConversionError(
+            f"{argument}: one of {', '.join(known)} is needed, found {value!r}.{did_you_mean(value, known)}"
+        )
+    return words(value)
+
+
+def _check_target(budget: Budget | None, rank: Rank | None) -> None:
+    if (budget is None) == (rank is None):
+        found = "neither" if budget is None else "both"
+        raise ConversionError(f"exactly one of budget and rank is needed, found {found}.")
+    is_number = isinstance(rank, int) and not isinstance(rank, bool)
+    if rank is not None and rank != "full" and not (is_number and int(rank) >= 1):
+        raise ConversionError(f"rank: a whole number of at least 1, or 'full', is needed, found {rank!r}.")

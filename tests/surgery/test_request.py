@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dsft.choices import Cost, Form, Method, Order
+from dsft.errors import ConversionError
+from dsft.surgery import Budget, Request
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "exactly one of budget and rank is needed, found neither"),
+        ({"budget": Budget(Cost.MACS, 0.5), "rank": 1}, "found both"),
+        ({"rank": 0}, "at least 1, or 'full', is needed, found 0"),
+        ({"rank": "half"}, "found 'half'"),
+        ({"rank": True}, "found True"),
+        ({"rank": 1, "include": "conv*"}, r"include: a list of patterns is needed, such as \['conv\*'\]"),
+        ({"rank": 1, "exclude": "conv*"}, "exclude: a list of patterns is needed"),
+        ({"rank": 1, "method": "sdv"}, "method: one of auto, fresh, svd is needed, found 'sdv'. Did you mean svd"),
+        ({"rank": 1, "order": "pw"}, "order: one of auto, dw_pw, pw_dw is needed, found 'pw'"),
+        ({"rank": 1, "form": "gater"}, "form: one of .* found 'gater'. Did you mean gather"),
+        ({"rank": 1, "norm_between": True}, "norm_between: goes with method fresh only, found 'svd'"),
+    ],
+)
+def test_contradictions_and_unknown_words_are_errors(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConversionError, match=message):
+        Request(**arguments)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan"), float("inf")])
+def test_a_share_is_above_0_and_up_to_1(share: float) -> None:
+    with pytest.raises(ConversionError, match=f"budget macs: a share above 0 and up to 1 is needed, found {share}"):
+        Budget(Cost.MACS, share)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [{"mac": 0.5}, 0.5, {"macs": "0.5"}, {"macs": True}, {"macs": None}, {}, {"macs": 0.5, "mac": 1}],
+)
+def test_budgets_of_another_form_are_errors(budget: Any) -> None:
+    with pytest.raises(ConversionError, match=r"budget: one key, macs.* with a number is needed, as .'macs': 0.5."):
+        Budget.read(budget)
+
+
+def test_budgets_are_read_as_python_and_recipes_write_them() -> None:
+    assert Budget.read(None) is None
+    assert Budget.read({"macs": 1}) == Budget(Cost.MACS, 1.0)
+
+
+def test_words_may_be_plain_text() -> None:
+    texts: dict[str, Any] = {"method": "fresh", "order": "pw_dw", "form": "gather"}
+    request = Request(rank="full", **texts)
+    assert (request.method, request.order, request.form) == (Method.FRESH, Order.PW_DW, Form.GATHER)
+    assert all(isinstance(word, Method | Order | Form) for word in (request.method, request.order, request.form))
+
+
+def test_auto_keeps_the_weights() -> None:
+    assert Request(rank=1).derivation is Method.SVD
+    assert Request(rank=1, method=Method.FRESH).derivation is Method.FRESH
