@@ -5,7 +5,15 @@ the model came from: the skeleton is built from its spec, the conversion plan is
 tensors are loaded.
 """
 
-from dsft.artifact.folder import Artifact, load_model_folder, save_model
+from dsft.artifact.folder import Artifact, build_outline, load_model_folder, save_model
 from dsft.artifact.manifest import FORMAT_VERSION, Manifest, read_manifest
 
-__all__ = ["FORMAT_VERSION", "Artifact", "Manifest", "load_model_folder", "read_manifest", "save_model"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Artifact",
+    "Manifest",
+    "build_outline",
+    "load_model_folder",
+    "read_manifest",
+    "save_model",
+]

@@ -131,6 +131,18 @@ def load_model_folder(folder: Path, skeleton: nn.Module | None = None) -> Artifa
     return Artifact(module.eval(), manifest)
 
 
+def build_outline(manifest: Manifest) -> nn.Module:
+    """Build the network that a manifest describes, converted and in evaluation mode, with random weights.
+
+    Raises:
+        CheckpointError: The manifest does not say how.
+        ModelError: The installed library has no such network.
+    """
+    if manifest.source is None:
+        raise CheckpointError("the manifest does not say how to build its network.")
+    return _converted(_skeleton(manifest.source), manifest.plan).eval()
+
+
 def _skeleton(spec: ModelSpec) -> nn.Module:
     # Its random weights are never seen, so they shall not move the caller's random numbers on.
     with torch.random.fork_rng(devices=[]):

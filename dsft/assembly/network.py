@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from dsft.artifact import load_model_folder, read_manifest
+from dsft.artifact import build_outline, load_model_folder, read_manifest
 from dsft.artifact.manifest import MANIFEST_FILE, Manifest
 from dsft.assembly.held_out import Training
 from dsft.choices import ModelSource
@@ -76,11 +76,33 @@ def load_folder(folder: Path) -> Network:
     Raises:
         CheckpointError: There is none, it is damaged, or it does not say how to build its network.
     """
+    folder = find_model_folder(folder)
+    return _described(folder, lambda _: load_model_folder(folder).module)
+
+
+def outline_folder(folder: Path) -> Network:
+    """Build the network of a model folder for its shapes alone, with random weights.
+
+    Raises:
+        CheckpointError: There is no such folder, its manifest is damaged, or it does not say how to build its network.
+    """
+    return _described(find_model_folder(folder), build_outline)
+
+
+def find_model_folder(folder: Path) -> Path:
+    """Return the model folder that is meant: ``folder`` itself, or the one inside a run's folder.
+
+    Raises:
+        CheckpointError: There is no such folder.
+    """
     if not folder.exists():
         raise CheckpointError(f"model folder {str(folder)!r}: there is no such folder.{_how_to_make(folder)}")
     inner = folder / "model"
-    if not (folder / MANIFEST_FILE).is_file() and (inner / MANIFEST_FILE).is_file():
-        folder = inner
+    is_run = not (folder / MANIFEST_FILE).is_file() and (inner / MANIFEST_FILE).is_file()
+    return inner if is_run else folder
+
+
+def _described(folder: Path, build: Callable[[Manifest], nn.Module]) -> Network:
     manifest = read_manifest(folder)
     if manifest.source is None or manifest.preprocessing is None:
         raise CheckpointError(
@@ -88,7 +110,7 @@ def load_folder(folder: Path) -> Network:
             f"Load it with dsft.load({str(folder)!r}, skeleton=...)."
         )
     return Network(
-        module=load_model_folder(folder).module,
+        module=build(manifest),
         spec=manifest.source,
         preprocessing=manifest.preprocessing,
         classes=manifest.classes,

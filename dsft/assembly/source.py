@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dsft.assembly.network import Network, as_network, load_folder, with_image_size
+import torch
+
+from dsft.assembly.network import Network, as_network, load_folder, outline_folder, with_image_size
 from dsft.choices import ModelSource
 from dsft.errors import ModelError
 from dsft.models import load_model
@@ -27,8 +29,7 @@ def load_source(source: str, model: str | None, image_size: int | None, report: 
     """
     path = Path(source)
     named = _library_and_name(source)
-    if model is not None and (path.is_dir() or named is not None):
-        raise ModelError(f"--model: goes with a weights file, found {model!r} beside {source!r}. Leave it out.")
+    _check_model(source, model)
     if path.is_dir():
         return with_image_size(load_folder(path), image_size, is_fixed=False)
     if named is not None and not path.exists():
@@ -38,6 +39,36 @@ def load_source(source: str, model: str | None, image_size: int | None, report: 
     for note in loaded.notes:
         report(Note(f"model {loaded.spec}: {note}"))
     return with_image_size(as_network(loaded), image_size, is_fixed=loaded.fixed_size)
+
+
+def outline_source(source: str, model: str | None, image_size: int | None, *, meta: bool, report: Report) -> Network:
+    """Build the network of a source for its shapes alone: nothing is downloaded, and weights are random or absent.
+
+    Args:
+        source: As :func:`load_source` takes it, or a run's folder. A weights file is read, since it says how many
+            classes and channels there are.
+        model: ``timm/NAME`` or ``torchvision/NAME``: the network that a weights file belongs to.
+        image_size: Side of the images in pixels; None for what the weights were trained with.
+        meta: Build it on torch's meta device, where tensors have shapes and no values; not for weights files.
+        report: Receives what was taken from where.
+
+    Raises:
+        ModelError: The source is none of these, or a weights file comes without ``model``.
+    """
+    path, named = Path(source), _library_and_name(source)
+    _check_model(source, model)
+    with torch.device("meta" if meta else "cpu"):
+        if path.is_dir():
+            return with_image_size(outline_folder(path), image_size, is_fixed=False)
+        if named is None or path.exists():
+            return load_source(source, model, image_size, report)
+        loaded = load_model(*named)
+    return with_image_size(as_network(loaded), image_size, is_fixed=loaded.fixed_size)
+
+
+def _check_model(source: str, model: str | None) -> None:
+    if model is not None and (Path(source).is_dir() or _library_and_name(source) is not None):
+        raise ModelError(f"--model: goes with a weights file, found {model!r} beside {source!r}. Leave it out.")
 
 
 def _library_and_name(text: str) -> tuple[ModelSource, str] | None:

@@ -13,6 +13,11 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Changes: section.key=value sets, ~section.key removes."),
 ]
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="timm/NAME, torchvision/NAME, a model folder or a weights file.")
+]
+ModelOfFile = Annotated[str | None, typer.Option("--model", help="timm/NAME or torchvision/NAME of a weights file.")]
+ImageSize = Annotated[int | None, typer.Option("--image-size", min=8, help="Side of the images in pixels.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier output of this command.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Build and check everything, write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -3,6 +3,7 @@
 No other room prints. Importing this one loads no torch, so that ``dsft --help`` stays quick.
 """
 
+from dsft.console.inspection import inspection_table
 from dsft.console.log import write_log
 from dsft.console.messages import print_error, print_json, print_result
 from dsft.console.progress import show_progress
@@ -15,6 +16,7 @@ __all__ = [
     "circumstances",
     "comparison_table",
     "costs_table",
+    "inspection_table",
     "metrics_table",
     "per_class_table",
     "plan_table",

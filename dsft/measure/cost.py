@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dsft.measure.example import ExampleInput, batch_size_of, run_example
@@ -27,15 +28,22 @@ def count_macs(module: nn.Module, example_input: ExampleInput) -> int:
         module: Any module; its modes are restored.
         example_input: What the module takes; see :func:`dsft.measure.example.run_example`.
     """
-    # The fused attention of evaluation mode is one operator that the counter does not know.
+    with counting_macs(module) as counter:
+        run_example(module, example_input)
+    return int(counter.get_total_flops()) // 2 // batch_size_of(example_input)
+
+
+@contextmanager
+def counting_macs(module: nn.Module) -> Iterator[FlopCounterMode]:
+    """Count the floating-point operations of what runs of a module inside the block."""
+    # The counter does not know every fused attention: neither that of evaluation mode nor that of CPUs.
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with _frozen(module), FlopCounterMode(display=False) as counter:
-            run_example(module, example_input)
+        with _frozen(module), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            yield counter
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-    return int(counter.get_total_flops()) // 2 // batch_size_of(example_input)
 
 
 @contextmanager

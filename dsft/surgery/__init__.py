@@ -6,6 +6,7 @@ Planning decides and changes nothing; ``apply_plan`` is the one function that ch
 from dsft.surgery.apply import apply_plan
 from dsft.surgery.convert import Conversion, convert
 from dsft.surgery.cost_report import ConversionReport, report_costs
+from dsft.surgery.inspection import InspectedLayer, Inspection, inspect_layers
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 from dsft.surgery.planning import plan_conversion
 from dsft.surgery.ready import copied, unwrapped
@@ -16,11 +17,14 @@ __all__ = [
     "Conversion",
     "ConversionPlan",
     "ConversionReport",
+    "InspectedLayer",
+    "Inspection",
     "LayerPlan",
     "Request",
     "apply_plan",
     "convert",
     "copied",
+    "inspect_layers",
     "plan_conversion",
     "report_costs",
     "unwrapped",

@@ -99,4 +99,5 @@ class _KernelReads(TorchFunctionMode):
 
 
 def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else 0
+    # The storage itself and not its address, which all storages without memory share.
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else 0

@@ -1,0 +1,30 @@
+"""``dsft inspect``."""
+
+from __future__ import annotations
+
+from dsft.cli.app import app
+from dsft.cli.options import ImageSize, Json, ModelOfFile, Progress, SourceArgument
+from dsft.cli.session import reporting_errors, shown_progress
+
+
+@app.command()
+@reporting_errors
+def inspect(
+    source: SourceArgument,
+    model: ModelOfFile = None,
+    image_size: ImageSize = None,
+    as_json: Json = False,
+    progress: Progress = None,
+) -> None:
+    """List a network's layers: shapes, costs, what could be converted and saved; no weights needed."""
+    with shown_progress(progress, None) as report:
+        from dsft.commands import inspect as command
+
+        result = command.run(source, model=model, image_size=image_size, report=report)
+    from dsft.console import inspection_table, print_json, print_result
+
+    if as_json:
+        print_json(result.to_dict())
+        return
+    height, width = result.image_size
+    print_result(inspection_table(result.inspection, f"{result.model}, one image of {height} x {width} pixels"))

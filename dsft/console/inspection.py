@@ -1,0 +1,67 @@
+"""The table of a network's layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from dsft.choices import Reason
+from dsft.console.results import count
+from dsft.console.tables import build_table
+
+if TYPE_CHECKING:
+    from dsft.surgery import InspectedLayer, Inspection
+
+_CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d")
+
+
+def inspection_table(inspection: Inspection, title: str) -> Table:
+    """List every layer: what it is, what it costs, and what one depthwise kernel for each channel would save."""
+    numbers = ["params", "MACs", "share", "saved"]
+    total = inspection.macs or 1
+    rows = [
+        [
+            layer.name or "(root)",
+            _kind(layer),
+            _shape(layer.output_shape),
+            count(layer.params),
+            count(layer.macs),
+            f"{layer.macs / total:.1%}",
+            count(layer.rank1_saving) if layer.convertible else "-",
+            _prospect(layer),
+        ]
+        for layer in inspection.layers
+    ]
+    saved = inspection.macs - inspection.rank1_macs
+    footer = ["network", "", "", count(inspection.params), count(inspection.macs), "100.0%", count(saved)]
+    return build_table(
+        ["layer", "kind", "output", *numbers, "why not"],
+        rows,
+        numbers=numbers,
+        title=f"{title}; saved: the MACs that one depthwise kernel for each channel (rank 1) would save",
+        footer=[*footer, f"x {inspection.rank1_macs / total:.3f}"],
+    )
+
+
+def _kind(layer: InspectedLayer) -> str:
+    if not layer.kernel_size:
+        return layer.kind
+    size = "x".join(map(str, layer.kernel_size))
+    name = "conv" if layer.kind in _CONVOLUTIONS else layer.kind.replace("DepthwiseSeparableConv", "separable ")
+    stride = f" /{'x'.join(map(str, dict.fromkeys(layer.stride)))}" if set(layer.stride) != {1} else ""
+    groups = f" in {layer.groups} groups" if layer.groups > 1 else ""
+    return f"{name} {size}{stride}{groups}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "-"
+
+
+def _prospect(layer: InspectedLayer) -> str:
+    """Say why a layer cannot be converted, or nothing where it can."""
+    if layer.kernels is not None:
+        return f"converted: {layer.order}, {layer.kernels} kernels"
+    if layer.convertible:
+        return "" if layer.rank1_saving else Reason.NOT_CHEAPER
+    return layer.reason or "no convolution"
