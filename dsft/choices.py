@@ -36,6 +36,14 @@ class BadImages(StrEnum):
     SKIP = "skip"
 
 
+class PredictionFormat(StrEnum):
+    """How predictions are written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
 class Method(StrEnum):
     """How the weights of a separable layer are derived from the dense ones."""
 

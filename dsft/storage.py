@@ -99,6 +99,18 @@ def require_replaceable(folder: Path, kind: str, marks: Collection[str], *, over
         )
 
 
+def require_free_file(path: Path, *, overwrite: bool) -> None:
+    """Check that a file may be written; change nothing.
+
+    Raises:
+        OutputError: It exists and ``overwrite`` is off, or it is a folder.
+    """
+    if path.is_dir():
+        raise OutputError(f"output {str(path)!r}: a file is needed, found a folder. Choose another name.")
+    if path.exists() and not overwrite:
+        raise OutputError(f"output {str(path)!r} exists. Choose another name, or replace it with --overwrite.")
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's content as 64 hexadecimal digits."""
     with path.open("rb") as file:

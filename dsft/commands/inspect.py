@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dsft.assembly import Network, outline_source
-from dsft.assembly.experiment import require_fitting_images
+from dsft.assembly.conversion import require_fitting_images
 from dsft.devices import Compute
 from dsft.errors import DsftError
 from dsft.progress import Report, ignore

@@ -5,7 +5,8 @@ No other room prints. Importing this one loads no torch, so that ``dsft --help``
 
 from dsft.console.inspection import inspection_table
 from dsft.console.log import write_log
-from dsft.console.messages import print_error, print_json, print_result
+from dsft.console.messages import print_error, print_json, print_result, print_text
+from dsft.console.predictions import predictions_table
 from dsft.console.progress import show_progress
 from dsft.console.results import ModelRow, circumstances, comparison_table, costs_table, plan_table
 from dsft.console.tables import build_table, metrics_table, per_class_table
@@ -20,9 +21,11 @@ __all__ = [
     "metrics_table",
     "per_class_table",
     "plan_table",
+    "predictions_table",
     "print_error",
     "print_json",
     "print_result",
+    "print_text",
     "show_progress",
     "write_log",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 from rich.console import RenderableType
@@ -38,6 +39,14 @@ def print_json(value: Any) -> None:
         ValueError: ``value`` holds a NaN or an infinity, which JSON has not.
     """
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print lines for machines on standard output, as they are."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A class name that the encoding lacks must not cost the results of a long run.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stdout.write(text)
 
 
 def print_error(error: DsftError) -> None:

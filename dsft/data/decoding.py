@@ -41,7 +41,8 @@ def read_image(path: Path) -> Image.Image:
     except Exception as error:  # Pillow's decoders let through whatever their parsing stumbles over
         raise DataError(
             f"{str(path)!r} cannot be read as an image ({type(error).__name__}: {error}). "
-            "Repair or remove it, or leave such images out with data.bad_images=skip."
+            "Repair or remove it, or leave such images out with data.bad_images=skip "
+            "or --bad-images skip."
         ) from error
 
 

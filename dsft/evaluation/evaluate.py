@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dsft.devices import Compute
-from dsft.errors import DataError, ModelError, TrainingError
-from dsft.evaluation.batches import BatchSource, LabelledBatch
+from dsft.errors import DataError
+from dsft.evaluation.answers import answer_batches
+from dsft.evaluation.batches import BatchSource
 from dsft.evaluation.values import Evaluation
-from dsft.measure.example import evaluation_mode
-from dsft.progress import Advanced, Finished, Report, Started, ignore
-from dsft.tasks import split_outputs
+from dsft.progress import Report, ignore
 
 
 def evaluate(
@@ -47,20 +46,18 @@ def evaluate(
         TrainingError: A logit is not finite.
         DataError: There is no readable image.
     """
-    task = task or f"evaluate {split_name}"
-    batches: list[tuple[Tensor, Tensor, Tensor]] = []
-    report(Started(task, len(keys), "images"))
-    done = 0
-    try:
-        with evaluation_mode(module), torch.inference_mode():
-            for batch in loader.epoch(0):
-                logits = _answer(module, batch, compute, len(classes))
-                _require_finite(logits, batch.positions, keys, split_name)
-                batches.append((logits, batch.targets, batch.positions))
-                done += len(logits)
-                report(Advanced(task, done))
-    finally:
-        report(Finished(task))
+    batches = list(
+        answer_batches(
+            module,
+            loader,
+            num_classes=len(classes),
+            compute=compute,
+            keys=keys,
+            what=f"split {split_name}",
+            task=task or f"evaluate {split_name}",
+            report=report,
+        )
+    )
     if not batches:
         raise DataError(
             f"split {split_name}: at least one readable image is needed, found none "
@@ -70,25 +67,3 @@ def evaluate(
     return Evaluation.of(
         logits, targets, positions, classes=classes, split_name=split_name, skipped=len(loader.skipped)
     )
-
-
-def _answer(module: nn.Module, batch: LabelledBatch, compute: Compute, num_classes: int) -> Tensor:
-    with compute.autocast():
-        logits, _ = split_outputs(module(compute.place(batch.images)))
-    if logits.shape != (len(batch.targets), num_classes):
-        raise ModelError(
-            f"output of the model: {num_classes} classes need logits of shape ({len(batch.targets)}, "
-            f"{num_classes}), found {tuple(logits.shape)}. Replace the head, or give data of these classes."
-        )
-    return logits.float().cpu()
-
-
-def _require_finite(logits: Tensor, positions: Tensor, keys: Sequence[str], split_name: str) -> None:
-    is_finite = logits.isfinite().all(dim=1)
-    if not is_finite.all():
-        row = int(is_finite.logical_not().nonzero()[0])
-        raise TrainingError(
-            f"split {split_name}: logits must be finite, found {logits[row, :5].tolist()} among those of "
-            f"image {keys[int(positions[row])]!r}. The weights have diverged, or mixed precision overflows: "
-            "train with a lower learning rate, or try train.amp=none."
-        )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from dsft.console import inspection_table
-from dsft.surgery import apply_plan, inspect_layers, plan_conversion
+from dsft.surgery import Request, apply_plan, inspect_layers, plan_conversion
 from tests.console.test_results import cells, lines
 from tests.zoo import Residual
 
@@ -25,7 +25,7 @@ def test_each_layer_is_a_row_with_its_prospect() -> None:
 
 def test_a_separable_layer_says_its_order_and_kernels() -> None:
     model = Residual()
-    apply_plan(model, plan_conversion(model, IMAGES, rank=2))
+    apply_plan(model, plan_conversion(model, IMAGES, Request(rank=2)))
     shown = lines(inspection_table(inspect_layers(model, IMAGES), "a network"), width=200)
     assert any("separable 2d 3x3" in line and "converted: dw_pw, 16 kernels" in line for line in shown)
     assert max(len(line) for line in lines(inspection_table(inspect_layers(model, IMAGES), "a network"))) <= 80

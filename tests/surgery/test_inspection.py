@@ -9,7 +9,7 @@ from torch import nn
 
 from dsft.choices import Order, Reason
 from dsft.measure import count_macs, count_parameters
-from dsft.surgery import Inspection, apply_plan, inspect_layers, plan_conversion
+from dsft.surgery import Inspection, Request, apply_plan, inspect_layers, plan_conversion
 from tests.zoo import Residual, Shared
 
 IMAGES = torch.randn(2, 3, 8, 8)
@@ -34,7 +34,7 @@ def test_layers_have_the_shapes_and_costs_of_the_papers_formula() -> None:
 
 def test_rank_1_is_what_the_planner_makes_of_it() -> None:
     model = Residual()
-    plans = [plan_conversion(model, IMAGES, rank=1, order=order) for order in (Order.DW_PW, Order.PW_DW)]
+    plans = [plan_conversion(model, IMAGES, Request(rank=1, order=order)) for order in (Order.DW_PW, Order.PW_DW)]
     layers = by_name(inspect_layers(model, IMAGES))
     for name in ("stem", "conv1", "conv2"):
         costs = [next(layer.macs_after for layer in plan.layers if layer.name == name) for plan in plans]
@@ -45,7 +45,7 @@ def test_rank_1_is_what_the_planner_makes_of_it() -> None:
 
 def test_a_converted_network_shows_its_separable_layers_whole() -> None:
     model = Residual()
-    plan = plan_conversion(model, IMAGES, rank=2, exclude=["stem"])
+    plan = plan_conversion(model, IMAGES, Request(rank=2, exclude=["stem"]))
     apply_plan(model, plan)
     inspection = inspect_layers(model, IMAGES)
     layers = by_name(inspection)

@@ -7,6 +7,16 @@ They are :class:`ImageFiles` or :class:`ImageArray`, keyed by split; a data set 
 from dsft.data.sources.digits import open_digits
 from dsft.data.sources.folder import open_folder
 from dsft.data.sources.images import ImageArray, ImageFiles, ImageSource
+from dsft.data.sources.loose import LooseImages, find_images
 from dsft.data.sources.torchvision import open_torchvision
 
-__all__ = ["ImageArray", "ImageFiles", "ImageSource", "open_digits", "open_folder", "open_torchvision"]
+__all__ = [
+    "ImageArray",
+    "ImageFiles",
+    "ImageSource",
+    "LooseImages",
+    "find_images",
+    "open_digits",
+    "open_folder",
+    "open_torchvision",
+]

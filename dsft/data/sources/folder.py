@@ -51,6 +51,19 @@ def open_folder(root: Path, report: Report = ignore) -> Mapping[SplitName, Image
         raise DataError(f"data.root {str(root)!r}: cannot be listed ({error}).") from error
 
 
+def list_images(folder: Path) -> list[Path]:
+    """Return every image file below a folder, sorted by path; hidden files and folders do not count.
+
+    Raises:
+        DataError: The folder cannot be listed.
+    """
+    try:
+        # The key begins with the folder's own place, which stands for it here.
+        return [folder / key.partition("/")[2] for key in sorted(_images(folder, "", frozenset()))]
+    except OSError as error:
+        raise DataError(f"{str(folder)!r}: cannot be listed ({error}).") from error
+
+
 def _split_folders(root: Path) -> dict[SplitName, Path]:
     """Find the folder of each split, in the order of the splits; nothing where ``root`` holds classes."""
     folders: dict[SplitName, Path] = {}
@@ -74,7 +87,7 @@ def _split_folders(root: Path) -> dict[SplitName, Path]:
 
 def _is_split(folder: Path) -> bool:
     # A folder called "train" with images in it and no folders is a class: vehicles have trains.
-    return any(_folders(folder)) or not any(_is_image(entry.name) for entry in folder.iterdir())
+    return any(_folders(folder)) or not any(is_image(entry.name) for entry in folder.iterdir())
 
 
 def _scan(root: Path, report: Report) -> ImageFiles:
@@ -91,7 +104,7 @@ def _scan(root: Path, report: Report) -> ImageFiles:
             f"data: {str(root)!r} has class folders without an image: {', '.join(map(repr, empty))}. "
             f"Fill or remove them. Images end in {', '.join(sorted(IMAGE_EXTENSIONS))}."
         )
-    if stray := sum(_is_image(entry.name) for entry in root.iterdir() if entry.is_file()):
+    if stray := sum(is_image(entry.name) for entry in root.iterdir() if entry.is_file()):
         report(Warn(f"data: {stray} image(s) directly in {str(root)!r} belong to no class and are left out"))
     targets = tuple(target for target, keys in enumerate(images) for _ in keys)
     classes = tuple(folder.name for folder in folders)
@@ -108,11 +121,16 @@ def _images(folder: Path, prefix: str, ancestors: frozenset[str]) -> Iterator[st
             key = f"{prefix}/{entry.name}"
             if entry.is_dir() and not _is_hidden(entry.name):
                 yield from _images(folder / entry.name, key, ancestors | {real})
-            elif _is_image(entry.name):
-                yield _portable(key)
+            elif is_image(entry.name):
+                yield require_portable(key)
 
 
-def _portable(key: str) -> str:
+def require_portable(key: str) -> str:
+    """Return a file's name, where every system and file format can write it.
+
+    Raises:
+        DataError: It has bytes that are no text.
+    """
     try:
         key.encode()
     except UnicodeEncodeError:
@@ -133,5 +151,6 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether a file is an image by its name, and not hidden."""
     return not _is_hidden(name) and PurePath(name).suffix.lower() in IMAGE_EXTENSIONS

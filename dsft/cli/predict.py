@@ -1,0 +1,107 @@
+"""``dsft predict``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dsft.choices import BadImages, PredictionFormat
+from dsft.cli.app import app
+from dsft.cli.options import Device, Overwrite, Progress
+from dsft.cli.session import reporting_errors, shown_progress
+from dsft.errors import RecipeError
+
+if TYPE_CHECKING:
+    from dsft.commands.predict import PredictResult
+
+
+@app.command()
+@reporting_errors
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or the folder of a run.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATHS", help="Images, folders, patterns; - reads paths from standard input.")
+    ],
+    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Classes to name for each image.")] = 1,
+    form: Annotated[
+        PredictionFormat | None, typer.Option("--format", help="How they are written; else by the ending of --out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A file instead of standard output.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in a batch.")] = 64,
+    workers: Annotated[str, typer.Option("--workers", "-j", help="Processes that read images, or auto.")] = "auto",
+    bad_images: Annotated[
+        BadImages, typer.Option("--bad-images", help="skip: leave out, tell, and exit with 1; error: stop.")
+    ] = BadImages.SKIP,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    progress: Progress = None,
+) -> None:
+    """Name the most probable classes of images, preprocessed as the model's folder says."""
+    form = _format(form, out)
+    if out is not None:
+        from dsft.storage import require_free_file
+
+        require_free_file(out, overwrite=overwrite)
+    asked = _paths(paths)
+    with shown_progress(progress, None) as report:
+        from dsft.commands import predict as command
+
+        result = command.run(
+            model,
+            asked,
+            top_k=top_k,
+            batch_size=batch_size,
+            workers=_workers(workers),
+            bad_images=bad_images,
+            device=device,
+            report=report,
+        )
+    _show(result, form, out)
+    if result.unreadable:
+        raise typer.Exit(1)
+
+
+def _format(form: PredictionFormat | None, out: Path | None) -> PredictionFormat:
+    if out is None:
+        return form or PredictionFormat.TABLE
+    ending = out.suffix.removeprefix(".").lower()
+    written = [PredictionFormat.CSV, PredictionFormat.JSONL]
+    if form is None and ending in written:
+        return PredictionFormat(ending)
+    if form not in written:
+        raise RecipeError(f"--out {str(out)!r}: a file ends in .csv or .jsonl, or say --format csv or jsonl.")
+    return form
+
+
+def _show(result: PredictResult, form: PredictionFormat, out: Path | None) -> None:
+    from dsft.console import predictions_table, print_result, print_text
+    from dsft.storage import write_text
+
+    if form is PredictionFormat.TABLE:
+        print_result(predictions_table(result.predictions))
+        return
+    text = result.to_csv() if form is PredictionFormat.CSV else result.to_jsonl()
+    if out is None:
+        print_text(text)
+    else:
+        write_text(out, text)
+
+
+def _paths(paths: list[str]) -> list[str]:
+    """Put the lines of standard input in the place of ``-``."""
+    lines = [line for line in sys.stdin.read().splitlines() if line.strip()] if "-" in paths else []
+    asked = [each for path in paths for each in (lines if path == "-" else [path])]
+    if not asked:
+        raise RecipeError("PATHS: standard input has no path in it. Give one a line.")
+    return asked
+
+
+def _workers(workers: str) -> int | Literal["auto"]:
+    if workers == "auto":
+        return "auto"
+    if not workers.isdecimal():
+        raise RecipeError(f"--workers: expected a whole number, or auto, found {workers!r}.")
+    return int(workers)

@@ -1,0 +1,77 @@
+"""What a network says about images whose class nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from dsft.devices import Compute
+from dsft.evaluation.answers import answer_batches
+from dsft.evaluation.batches import BatchSource
+from dsft.progress import Report, ignore
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable classes of one image.
+
+    Attributes:
+        path: The image.
+        classes: Their names, the most probable first.
+        probabilities: Their probabilities (softmax of the logits), fractions of 1.
+    """
+
+    path: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the prediction as JSON values."""
+        rows = zip(self.classes, self.probabilities, strict=True)
+        return {"path": self.path, "predictions": [{"class": name, "probability": share} for name, share in rows]}
+
+
+def predict(
+    module: nn.Module,
+    loader: BatchSource,
+    *,
+    classes: Sequence[str],
+    count: int,
+    compute: Compute,
+    keys: Sequence[str],
+    report: Report = ignore,
+) -> Iterator[Prediction]:
+    """Yield the ``count`` most probable classes of every readable image, in the order of ``keys``.
+
+    Args:
+        module: The network, on the device of ``compute``.
+        loader: The images, with the evaluation transform and not shuffled.
+        classes: The class table, in the order of the logits.
+        count: Classes to name for each image; all where there are fewer.
+        compute: How the network runs.
+        keys: Paths of the images, by position.
+        report: Receives the progress, in images.
+
+    Raises:
+        ModelError: The output is not one logit for each class.
+        TrainingError: A logit is not finite.
+    """
+    answers = answer_batches(
+        module,
+        loader,
+        num_classes=len(classes),
+        compute=compute,
+        keys=keys,
+        what="images",
+        task="predict",
+        report=report,
+    )
+    for logits, _, positions in answers:
+        # In float64, as the files of an evaluation state them.
+        best = logits.double().softmax(dim=1).topk(min(count, len(classes)), dim=1)
+        rows = zip(positions.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+        for position, indices, values in rows:
+            yield Prediction(keys[position], tuple(classes[index] for index in indices), tuple(values))
