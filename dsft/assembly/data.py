@@ -10,6 +10,7 @@ from dsft.choices import DataSource, SplitName
 from dsft.data import (
     BatchLoader,
     ImageSource,
+    Mixing,
     Split,
     Splits,
     evaluation_transform,
@@ -82,6 +83,15 @@ def load_batches(recipe: Recipe, splits: Splits, preprocessing: Preprocessing, c
         shuffle=True,
         bad_images=data.bad_images,
         pin_memory=compute.device.type == "cuda",
+        mixing=Mixing(
+            mixup=augment.mixup,
+            cutmix=augment.cutmix,
+            cutmix_minmax=augment.cutmix_minmax,
+            prob=augment.mixup_prob,
+            switch_prob=augment.mixup_switch_prob,
+            mode=augment.mixup_mode,
+            off_epoch=augment.mixup_off_epoch,
+        ),
     )
     names = dict.fromkeys([SplitName.VAL, *recipe.evaluate.splits])
     return Loaders(train, {name: load_split(splits.get(name), data, preprocessing, compute) for name in names})

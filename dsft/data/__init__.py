@@ -7,6 +7,7 @@ position.
 """
 
 from dsft.data.loader import Batch, BatchLoader, make_loader
+from dsft.data.mixing import Mixing
 from dsft.data.sources import ImageSource, find_images, open_digits, open_folder, open_torchvision
 from dsft.data.splits import Split, Splits, held_out_split, make_splits
 from dsft.data.transforms import Transform, evaluation_transform, training_transform
@@ -15,6 +16,7 @@ __all__ = [
     "Batch",
     "BatchLoader",
     "ImageSource",
+    "Mixing",
     "Split",
     "Splits",
     "Transform",

@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dsft.choices import BadImages
+from dsft.data.mixing import Mixing, mix_batch
 from dsft.data.seeding import seeded, stable_seed
 from dsft.data.splits import Split
 from dsft.data.transforms import Transform
 from dsft.errors import DataError
 
+UNMIXED = Mixing()
 _MOST_WORKERS = 8
 # A process is worth starting for this many images: decoding a file costs far more than slicing an array.
 _IMAGES_PER_WORKER_ON_DISK = 64
@@ -30,7 +32,8 @@ class Batch:
 
     Attributes:
         images: ``(batch, channels, height, width)``, float32.
-        targets: Class of each image ``(batch,)``, int64.
+        targets: Class of each image ``(batch,)``, int64; shares of the classes ``(batch, classes)``, float32, where
+            images are mixed.
         positions: Position of each image in its split ``(batch,)``, int64.
         number: Its place among the batches of its epoch, counted from 0; one that nothing is left of counts too.
     """
@@ -50,6 +53,7 @@ class _Sample(NamedTuple):
     image: Tensor
     target: int
     position: int
+    epoch: int
 
 
 class _Collated(NamedTuple):
@@ -77,7 +81,7 @@ class _Samples(Dataset[_Sample | _Unreadable]):
             # An exception would come out of a worker process with its traceback for a message.
             return _Unreadable(self.split.keys[position], str(error))
         with seeded(stable_seed("augment", self.seed, epoch, position)):
-            return _Sample(self.transform(image), self.split.targets[position], position)
+            return _Sample(self.transform(image), self.split.targets[position], position, epoch)
 
 
 @dataclass
@@ -118,17 +122,27 @@ class BatchLoader:
         workers: Processes that read; 0 reads in this one.
         bad_images: What an unreadable image does.
         pin_memory: Put batches where a GPU can fetch them faster.
+        mixing: How images of a batch are blended.
     """
 
     def __init__(
-        self, samples: _Samples, order: _Order, *, workers: int, bad_images: BadImages, pin_memory: bool
+        self,
+        samples: _Samples,
+        order: _Order,
+        *,
+        workers: int,
+        bad_images: BadImages,
+        pin_memory: bool,
+        mixing: Mixing,
     ) -> None:
         self.split = samples.split
         self.workers = workers
+        self.mixing = mixing
         self._samples = samples
         self._order = order
         self._bad_images = bad_images
         self._pin_memory = pin_memory
+        self._collate = _Collate(mixing, len(samples.split.classes), samples.seed)
         self._skipped: set[str] = set()
         self._current = 0
         self._batches = self._open()
@@ -183,7 +197,7 @@ class BatchLoader:
             self._samples,
             batch_sampler=self._order,
             num_workers=self.workers,
-            collate_fn=_collate,
+            collate_fn=self._collate,
             pin_memory=self._pin_memory,
             # Scoring comes once an epoch; its workers would stand idle beside those that train.
             persistent_workers=self.workers > 0 and self._order.shuffle,
@@ -214,6 +228,7 @@ def make_loader(
     shuffle: bool,
     bad_images: BadImages,
     pin_memory: bool,
+    mixing: Mixing = UNMIXED,
 ) -> BatchLoader:
     """Return a loader of a split.
 
@@ -229,11 +244,17 @@ def make_loader(
         shuffle: Training order.
         bad_images: What an unreadable image does.
         pin_memory: Put batches where a GPU can fetch them faster.
+        mixing: How the images of a batch are blended; what is drawn for it hangs on seed, epoch and batch.
     """
     count = _auto_workers(split) if workers == "auto" else workers
     order = _Order(len(split), batch_size, seed, shuffle)
     return BatchLoader(
-        _Samples(split, transform, seed), order, workers=count, bad_images=bad_images, pin_memory=pin_memory
+        _Samples(split, transform, seed),
+        order,
+        workers=count,
+        bad_images=bad_images,
+        pin_memory=pin_memory,
+        mixing=mixing,
     )
 
 
@@ -248,11 +269,22 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _collate(samples: list[_Sample | _Unreadable]) -> _Collated:
-    readable = [sample for sample in samples if isinstance(sample, _Sample)]
-    return _Collated(
-        torch.stack([sample.image for sample in readable]) if readable else torch.empty(0),
-        torch.tensor([sample.target for sample in readable], dtype=torch.int64),
-        torch.tensor([sample.position for sample in readable], dtype=torch.int64),
-        [sample for sample in samples if isinstance(sample, _Unreadable)],
-    )
+@dataclass(frozen=True)
+class _Collate:
+    """Stacks and blends samples, where they were read: a worker's time is cheaper than that of the training step."""
+
+    mixing: Mixing
+    num_classes: int
+    seed: int
+
+    def __call__(self, samples: list[_Sample | _Unreadable]) -> _Collated:
+        readable = [sample for sample in samples if isinstance(sample, _Sample)]
+        images = torch.stack([sample.image for sample in readable]) if readable else torch.empty(0)
+        targets = torch.tensor([sample.target for sample in readable], dtype=torch.int64)
+        if readable and self.mixing.is_on(readable[0].epoch):
+            # An image is in one batch of an epoch only, so that the first one names its batch.
+            seed = stable_seed("mix", self.seed, readable[0].epoch, readable[0].position)
+            images, targets = mix_batch(images, targets, self.mixing, num_classes=self.num_classes, seed=seed)
+        positions = torch.tensor([sample.position for sample in readable], dtype=torch.int64)
+        unreadable = [sample for sample in samples if isinstance(sample, _Unreadable)]
+        return _Collated(images, targets, positions, unreadable)

@@ -7,7 +7,7 @@ import torch
 
 from dsft.assembly import load_batches, load_split, open_data, open_splits, split_data
 from dsft.choices import BadImages, DataSource, SplitName
-from dsft.data import make_splits
+from dsft.data import Mixing, make_splits
 from dsft.devices import Compute
 from dsft.errors import DataError
 from dsft.progress import ignore
@@ -114,3 +114,13 @@ def test_the_policy_for_unreadable_images_holds_everywhere(
         else:
             assert sum(len(batch.images) for batch in loader.epoch(0)) == len(loader.split) - 1
             assert loader.skipped == {"bee/001.png"}
+
+
+def test_training_alone_blends_its_images(workshop: Workshop) -> None:
+    augment = {"mixup": 0.5, "cutmix": 1.0, "mixup_prob": 0.5, "mixup_switch_prob": 0.25, "mixup_mode": "pair"}
+    changes = [f"augment.{key}={value}" for key, value in {**augment, "mixup_off_epoch": 3}.items()]
+    recipe = load_recipe(str(workshop.dense_recipe), changes)
+    loaders = load_batches(recipe, open_splits(recipe.data, ignore), INPUT, CPU)
+    assert loaders.train.mixing == Mixing(0.5, 1.0, None, 0.5, 0.25, "pair", 3)
+    assert next(iter(loaders.train.epoch(0))).targets.shape == (8, 3)
+    assert next(iter(loaders.evaluation[SplitName.VAL].epoch(0))).targets.dtype == torch.int64

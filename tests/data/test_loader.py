@@ -14,6 +14,7 @@ from dsft.choices import BadImages, SplitName
 from dsft.data import (
     Batch,
     BatchLoader,
+    Mixing,
     Split,
     evaluation_transform,
     make_loader,
@@ -51,6 +52,7 @@ def loader(
     seed: int = 0,
     shuffle: bool = True,
     bad_images: BadImages = BadImages.ERROR,
+    mixing: Mixing = Mixing(),  # noqa: B008 - frozen
 ) -> BatchLoader:
     return make_loader(
         split,
@@ -61,6 +63,7 @@ def loader(
         shuffle=shuffle,
         bad_images=bad_images,
         pin_memory=False,
+        mixing=mixing,
     )
 
 
@@ -128,6 +131,22 @@ def test_an_epoch_can_begin_in_its_middle(workers: int) -> None:
     assert all_equal(rest, whole[3:])
     assert list(made.epoch(1, 8)) == []
     assert all_equal(list(made.epoch(1)), whole)
+
+
+def test_mixing_does_not_depend_on_workers_or_on_where_an_epoch_begins() -> None:
+    mixing = Mixing(mixup=0.5, cutmix=1.0, off_epoch=2)
+    alone, helped = (loader(some(30), workers=workers, mixing=mixing) for workers in (0, 2))
+    for number in (0, 1, 2):
+        whole = list(alone.epoch(number))
+        assert all_equal(list(helped.epoch(number)), whole)
+        assert all_equal(list(helped.epoch(number, 3)), whole[3:])
+    first, second, last = (next(iter(alone.epoch(number))) for number in (0, 1, 2))
+    plain = next(iter(loader(some(30)).epoch(0)))
+    assert first.targets.shape == (4, 3)
+    assert torch.equal(first.positions, plain.positions)
+    assert not torch.equal(first.images, plain.images)
+    assert not torch.equal(first.targets, second.targets)
+    assert last.targets.dtype == torch.int64
 
 
 def test_augmentation_changes_with_epoch_and_seed_and_not_with_the_batch_size() -> None:

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import dsft
 from dsft.choices import DataSource, Method, ModelSource
 from dsft.recipe.schema import recipe_schema
 from dsft.recipe.sections import (
+    AugmentSection,
     BudgetSection,
     ConvertSection,
     DataSection,
@@ -161,3 +163,19 @@ def test_drops_go_with_their_schedules(sched: str, decay_epochs: Any, message: s
 def test_drops_may_be_given_as_integers() -> None:
     assert ScheduleSection.model_validate({"sched": "step", "decay_epochs": 3}).decay_epochs == 3.0
     assert ScheduleSection.model_validate_json('{"sched": "multistep", "decay_epochs": [3, 6]}').decay_epochs
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"scale": [0.5, 0.2]}, "scale: the smallest share comes first"),
+        ({"cutmix_minmax": [0.5, 0.2]}, "cutmix_minmax: the smallest share comes first"),
+        ({"cutmix": 1.0, "cutmix_minmax": [0.2, 0.5]}, "cutmix_minmax: goes without cutmix"),
+        ({"mixup": 0.2, "mixup_switch_prob": 0.3}, "mixup_switch_prob: goes with mixup and cutmix together"),
+        ({"mixup_mode": "elem"}, "mixup_mode: goes with mixup or cutmix, which is off"),
+        ({"mixup_off_epoch": 3}, "mixup_off_epoch: goes with mixup or cutmix, which is off"),
+    ],
+)
+def test_images_are_blended_in_one_sense(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        AugmentSection.model_validate_json(json.dumps(values))
