@@ -10,6 +10,8 @@ from dsft.cli.options import DryRun, Json, Overrides, Overwrite, Progress, Recip
 from dsft.cli.session import reporting_errors, shown_progress
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from dsft.commands.experiment import ExperimentResult
 
 
@@ -75,13 +77,14 @@ def _show_experiment(result: ExperimentResult, as_json: bool) -> None:
     if as_json:
         print_json(result.to_dict())
         return
+    shown: list[RenderableType] = []
     if result.plan is not None and result.fit is None:
-        print_result(plan_table(result.plan))
+        shown.append(plan_table(result.plan))
     if result.costs is not None:
-        print_result(costs_table(result.costs))
-        print_result(circumstances(result.costs.measured_on))
+        shown += [costs_table(result.costs), circumstances(result.costs.measured_on)]
     if result.scores:
-        print_result(per_class_table(result.scores[-1].metrics))
-        print_result(metrics_table([(score.network, score.metrics) for score in result.scores]))
+        shown.append(per_class_table(result.scores[-1].metrics))
+        shown.append(metrics_table([(score.network, score.metrics) for score in result.scores]))
     if result.folder is not None:
-        print_result(f"run folder: {result.folder}")
+        shown.append(f"run folder: {result.folder}")
+    print_result(*shown)

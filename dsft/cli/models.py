@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +12,11 @@ from dsft.cli.app import app
 from dsft.cli.options import Device, DryRun, Json, Overwrite, Progress
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from dsft.commands.evaluate import EvaluateResult
 
 
 @app.command()
@@ -67,11 +72,11 @@ def convert(
     if as_json:
         print_json(result.to_dict())
         return
-    print_result(plan_table(result.plan))
+    results: list[RenderableType] = [plan_table(result.plan)]
     if result.costs is not None:
-        print_result(costs_table(result.costs))
-        print_result(circumstances(result.costs.measured_on))
-        print_result(f"model folder: {result.folder}")
+        folder = f"model folder: {result.folder}"
+        results += [costs_table(result.costs), circumstances(result.costs.measured_on), folder]
+    print_result(*results)
 
 
 @app.command()
@@ -83,6 +88,13 @@ def evaluate(
     split: Annotated[SplitName, typer.Option(help="The split to score.")] = SplitName.TEST,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for metrics, tables and pictures.")] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Print the scores of every class.")] = False,
+    with_temperature: Annotated[
+        bool, typer.Option("--fit-temperature", help="Fit a temperature on val, and score the probabilities with it.")
+    ] = False,
+    min_top1: Annotated[
+        float | None,
+        typer.Option("--min-top1", min=0, max=100, help="Leave with exit code 1 where top-1 in percent is below."),
+    ] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -97,30 +109,46 @@ def evaluate(
             data=data,
             overrides=overrides or [],
             split=split,
+            with_temperature=with_temperature,
             out=out,
             device=device,
             overwrite=overwrite,
             report=report,
         )
+    _show_evaluation(result, as_json, with_classes=per_class or len(models) == 1)
+    if min_top1 is not None:
+        result.require_top1(min_top1)
+
+
+def _show_evaluation(result: EvaluateResult, as_json: bool, with_classes: bool) -> None:
     from dsft.console import (
         ModelRow,
-        circumstances,
-        comparison_table,
+        calibration_table,
+        differences_table,
+        footprint_circumstances,
         metrics_table,
         per_class_table,
         print_json,
         print_result,
+        size_table,
+        speed_table,
     )
 
     if as_json:
         print_json(result.to_dict())
         return
-    print_result(metrics_table([(row.model, row.metrics) for row in result.models]))
-    for row in result.models if per_class or len(models) == 1 else ():
-        print_result(per_class_table(row.metrics))
-    rows = [ModelRow(row.model, row.metrics, row.params, row.macs, row.latency_ms) for row in result.models]
-    print_result(comparison_table(rows))
-    print_result(circumstances(result.measured_on))
+    scores = [(row.model, row.metrics) for row in result.models]
+    differences = [(row.model, row.difference) for row in result.models if row.difference is not None]
+    costs = [ModelRow(row.model, row.footprint, row.file_bytes) for row in result.models]
+    print_result(
+        *(per_class_table(metrics) for _, metrics in scores if with_classes),
+        metrics_table(scores),
+        *([differences_table(result.models[0].model, differences)] if differences else []),
+        calibration_table(scores),
+        size_table(costs),
+        speed_table(costs),
+        footprint_circumstances(result.measured_on, result.models[0].footprint),
+    )
 
 
 def _budget(budget: str | None) -> dict[str, float] | None:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from dsft.assembly import Network, load_folder, load_split, open_data, split_data
+from dsft.artifact.manifest import WEIGHTS_FILE
+from dsft.assembly import Network, load_folder, load_split
 from dsft.assembly.conversion import example_images
 from dsft.assembly.held_out import ROLES, count_seen
-from dsft.choices import Amp, DataSource, SplitName
+from dsft.assembly.network import find_model_folder
+from dsft.assembly.scoring import open_scoring_data, under_class_table
+from dsft.choices import Amp, SplitName
 from dsft.commands.outputs import require_apart
-from dsft.data import Split, held_out_split
+from dsft.data import Split
 from dsft.devices import Compute, resolve_compute
-from dsft.errors import DataError, InputError
-from dsft.evaluation import Evaluation, Metrics, evaluate, write_evaluation
-from dsft.measure import MeasuredOn, compare_latency, count_macs, count_parameters, measured_on
+from dsft.errors import DsftError, InputError
+from dsft.evaluation import Difference, Evaluation, Metrics, compare, evaluate, write_evaluation
+from dsft.measure import Footprint, MeasuredOn, measure_footprints, measured_on
+from dsft.metrics import TEMPERATURES, fit_temperature
 from dsft.progress import Report, Warn, ignore
-from dsft.recipe import load_recipe
 from dsft.recipe.sections import DataSection
 from dsft.report import plot_confusion
 from dsft.storage import require_replaceable, staged_folder, write_json
@@ -29,13 +31,31 @@ RESULT_FILE = "models.json"
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model: its scores, and what it costs for one image; ``latency_ms`` was measured in turn with the others."""
+    """One model: its scores and its cost.
+
+    Attributes:
+        model: Its folder.
+        metrics: Its scores.
+        footprint: What it costs to run.
+        file_bytes: Size of its weights file.
+        difference: How it differs from the first model; None for that one itself.
+    """
 
     model: str
     metrics: Metrics
-    params: int
-    macs: int
-    latency_ms: float
+    footprint: Footprint
+    file_bytes: int
+    difference: Difference | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return {
+            "model": self.model,
+            "metrics": self.metrics.to_dict(),
+            **vars(self.footprint),
+            "file_bytes": self.file_bytes,
+            "difference": self.difference and self.difference.to_dict(),
+        }
 
 
 @dataclass(frozen=True)
@@ -48,8 +68,17 @@ class EvaluateResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
-        models = [{**vars(model), "metrics": model.metrics.to_dict()} for model in self.models]
-        return {"measured_on": self.measured_on.to_dict(), "models": models}
+        return {"measured_on": self.measured_on.to_dict(), "models": [model.to_dict() for model in self.models]}
+
+    def require_top1(self, minimum: float) -> None:
+        """Check that every model reaches a top-1, in percent.
+
+        Raises:
+            DsftError: One does not.
+        """
+        if low := [row for row in self.models if not row.metrics.top1 >= minimum]:
+            found = ", ".join(f"{row.metrics.top1:.2f} of {row.model!r}" for row in low)
+            raise DsftError(f"--min-top1: at least {minimum:g} % is asked for, found {found}.")
 
 
 def run(
@@ -58,6 +87,7 @@ def run(
     data: str | None = None,
     overrides: Sequence[str] = (),
     split: SplitName = SplitName.TEST,
+    with_temperature: bool = False,
     out: Path | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -71,6 +101,7 @@ def run(
             model's folder names.
         overrides: Changes to the data, as ``data.root=FOLDER``.
         split: The split to score.
+        with_temperature: Fit a temperature on the val split of the same data, and score with it as well.
         out: Where the metrics, tables and pictures of each model go; None writes nothing.
         device: Where the models run.
         overwrite: Replace the earlier evaluation that ``out`` is.
@@ -82,17 +113,27 @@ def run(
     if out is not None:
         require_replaceable(out, "evaluation", (RESULT_FILE,), overwrite=overwrite)
         require_apart(out, [*map(str, models), data])
+    if with_temperature and split is SplitName.VAL:
+        raise InputError(
+            "--fit-temperature: a temperature is fitted on val, so it cannot be scored there too, found --split val. "
+            "Score another split."
+        )
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     networks = [load_folder(folder) for folder in models]
-    section = _data_section(data, overrides, models[0], networks[0])
-    images = _held_out(section, data, split, networks[0], report)
+    scoring = open_scoring_data(data, overrides, models[0], networks[0], report)
+    if with_temperature and scoring.is_plain:
+        raise InputError(
+            f"--fit-temperature: a temperature is fitted on val, and {data!r} is a plain folder of classes without "
+            "one. Give a recipe, or a folder with train, val and test."
+        )
+    images = scoring.split(split, networks[0], report)
+    calibration = scoring.split(SplitName.VAL, networks[0], ignore) if with_temperature else None
     candidates = [
-        _Candidate(folder, network, _under_class_table(images, folder, network))
-        for folder, network in zip(models, networks, strict=True)
+        _Candidate.of(folder, network, images, calibration) for folder, network in zip(models, networks, strict=True)
     ]
-    evaluations = [_score(candidate, section, compute, report) for candidate in candidates]
+    evaluations = [_score(candidate, scoring.section, compute, report) for candidate in candidates]
     result = EvaluateResult(
-        _with_costs(candidates, evaluations, compute),
+        _compare(candidates, evaluations, compute),
         measured_on(networks[0].module, example_images(networks[0].preprocessing, compute), compute),
         out,
     )
@@ -103,38 +144,42 @@ def run(
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A model, with the images under its own class table."""
+    """A model, with the images that it is scored on and those for its temperature, under its own class table."""
 
     folder: Path
     network: Network
     images: Split
+    calibration: Split | None
 
-
-def _data_section(data: str | None, overrides: Sequence[str], folder: Path, network: Network) -> DataSection:
-    if data is not None and not Path(data).is_dir():
-        return load_recipe(data, overrides).data
-    if overrides:
-        raise InputError(f"overrides {list(overrides)!r}: they change a recipe, so --data must name one.")
-    if data is not None:
-        return DataSection(source=DataSource.FOLDER, root=data)
-    if not network.trainings:
-        raise DataError(f"model {str(folder)!r}: its folder names no data. Say which with --data RECIPE or FOLDER.")
-    return network.trainings[-1].section()
-
-
-def _held_out(section: DataSection, data: str | None, name: SplitName, network: Network, report: Report) -> Split:
-    """Open the split; a plain folder of classes is a split by itself."""
-    sources = open_data(section, report)
-    is_plain = data is not None and Path(data).is_dir() and list(sources) == [SplitName.TRAIN]
-    if is_plain:
-        return held_out_split(name, sources[SplitName.TRAIN], _class_table(network), report)
-    return split_data(section, sources, report).get(name)
+    @classmethod
+    def of(cls, folder: Path, network: Network, images: Split, calibration: Split | None) -> Self:
+        """Number the classes as the model does."""
+        numbered = calibration and under_class_table(calibration, folder, network)
+        return cls(folder, network, under_class_table(images, folder, network), numbered)
 
 
 def _score(candidate: _Candidate, section: DataSection, compute: Compute, report: Report) -> Evaluation:
-    images, network = candidate.images, candidate.network
     _warn_if_seen(candidate, report)
-    compute.place_module(network.module)
+    compute.place_module(candidate.network.module)
+    evaluation = _answer(candidate, candidate.images, section, compute, report)
+    if candidate.calibration is None:
+        return evaluation
+    held_out = _answer(candidate, candidate.calibration, section, compute, report)
+    temperature = fit_temperature(held_out.logits, held_out.targets)
+    low, high = TEMPERATURES
+    if not low * 1.01 < temperature < high / 1.01:
+        report(
+            Warn(
+                f"{candidate.folder}: the likelihood on val has no best temperature between {low:g} and {high:g} "
+                f"(top-1 there is {held_out.metrics.top1:.2f} %), so the bound {temperature:.3g} is taken. Do not rely "
+                "on the probabilities that it gives."
+            )
+        )
+    return evaluation.at_temperature(temperature, fitted_on=SplitName.VAL.value)
+
+
+def _answer(candidate: _Candidate, images: Split, section: DataSection, compute: Compute, report: Report) -> Evaluation:
+    network = candidate.network
     return evaluate(
         network.module,
         load_split(images, section, network.preprocessing, compute),
@@ -143,23 +188,25 @@ def _score(candidate: _Candidate, section: DataSection, compute: Compute, report
         compute=compute,
         keys=images.keys,
         report=report,
-        task=f"evaluate {candidate.folder}",
+        task=f"evaluate {candidate.folder} on {images.name}",
     )
 
 
-def _with_costs(
+def _compare(
     candidates: Sequence[_Candidate], evaluations: Sequence[Evaluation], compute: Compute
 ) -> tuple[ModelResult, ...]:
-    modules = [candidate.network.module for candidate in candidates]
-    examples = [example_images(candidate.network.preprocessing, compute) for candidate in candidates]
-    times = compare_latency(modules, examples, compute)
+    """Put scores and costs together; every model but the first is compared with the first."""
+    images = [example_images(candidate.network.preprocessing, compute) for candidate in candidates]
+    footprints = measure_footprints([candidate.network.module for candidate in candidates], images, compute)
     return tuple(
         ModelResult(
-            str(candidate.folder), evaluation.metrics, count_parameters(module), count_macs(module, example), time
+            str(candidate.folder),
+            evaluation.metrics,
+            footprint,
+            (find_model_folder(candidate.folder) / WEIGHTS_FILE).stat().st_size,
+            None if evaluation is evaluations[0] else compare(evaluations[0], evaluation),
         )
-        for candidate, evaluation, module, example, time in zip(
-            candidates, evaluations, modules, examples, times, strict=True
-        )
+        for candidate, evaluation, footprint in zip(candidates, evaluations, footprints, strict=True)
     )
 
 
@@ -181,26 +228,6 @@ def _folder_names(folders: Sequence[Path]) -> list[str]:
     parts = [[part for part in folder.parts if part not in (folder.anchor, "..")] for folder in folders]
     names = ["-".join(path) or folder.resolve().name for path, folder in zip(parts, folders, strict=True)]
     return names if len(set(names)) == len(names) else [f"{number}-{name}" for number, name in enumerate(names, 1)]
-
-
-def _under_class_table(images: Split, folder: Path, network: Network) -> Split:
-    """Number the classes as the model does."""
-    table = _class_table(network)
-    if unknown := [name for name in images.classes if name not in table]:
-        raise DataError(
-            f"model {str(folder)!r}: the data has classes that it does not know: {', '.join(unknown[:5])}. It knows "
-            f"{', '.join(table[:5])}{', ...' if len(table) > 5 else ''}."
-        )
-    return dataclasses.replace(images, classes=table)
-
-
-def _class_table(network: Network) -> tuple[str, ...]:
-    if network.classes is None:
-        raise DataError(
-            f"model {network.spec}: its folder has no class table, so its answers cannot be compared with labels. "
-            "Fine-tune it, or convert it from a source with classes."
-        )
-    return network.classes
 
 
 def _warn_if_seen(candidate: _Candidate, report: Report) -> None:

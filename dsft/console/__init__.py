@@ -8,15 +8,26 @@ from dsft.console.log import write_log
 from dsft.console.messages import print_error, print_json, print_result, print_text
 from dsft.console.predictions import predictions_table
 from dsft.console.progress import show_progress
-from dsft.console.results import ModelRow, circumstances, comparison_table, costs_table, plan_table
-from dsft.console.tables import build_table, metrics_table, per_class_table
+from dsft.console.results import (
+    ModelRow,
+    circumstances,
+    costs_table,
+    differences_table,
+    footprint_circumstances,
+    plan_table,
+    size_table,
+    speed_table,
+)
+from dsft.console.tables import build_table, calibration_table, metrics_table, per_class_table
 
 __all__ = [
     "ModelRow",
     "build_table",
+    "calibration_table",
     "circumstances",
-    "comparison_table",
     "costs_table",
+    "differences_table",
+    "footprint_circumstances",
     "inspection_table",
     "metrics_table",
     "per_class_table",
@@ -27,5 +38,7 @@ __all__ = [
     "print_result",
     "print_text",
     "show_progress",
+    "size_table",
+    "speed_table",
     "write_log",
 ]

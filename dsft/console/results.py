@@ -9,22 +9,21 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from dsft.console.tables import build_table
+from dsft.console.wording import figure
 
 if TYPE_CHECKING:
-    from dsft.evaluation import Metrics
-    from dsft.measure import MeasuredOn
+    from dsft.evaluation import Difference
+    from dsft.measure import Footprint, MeasuredOn
     from dsft.surgery import ConversionPlan, ConversionReport
 
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One model of a comparison: a label, its scores, and its cost for one image."""
+    """One model of a comparison: a label, what it costs to run, and the size of its file."""
 
     label: str
-    metrics: Metrics
-    params: int
-    macs: int
-    latency_ms: float
+    footprint: Footprint
+    file_bytes: int
 
 
 def plan_table(plan: ConversionPlan) -> Table:
@@ -64,19 +63,57 @@ def costs_table(costs: ConversionReport) -> Table:
     return build_table(["network", *numbers], rows, numbers=numbers, footer=["ratio", *ratios])
 
 
-def comparison_table(rows: Sequence[ModelRow]) -> Table:
-    """Set models side by side; ratios are to the first."""
-    first = rows[0]
-    numbers = ["top-1", "parameters", "MACs", "ratio", "latency ms", "ratio"]
+def differences_table(first: str, rows: Sequence[tuple[str, Difference]]) -> Table:
+    """Set models against the first one, on the same images.
+
+    Args:
+        first: Label of the first model.
+        rows: A label and the difference for each of the others.
+    """
+    numbers = ["points", "95 % CI", "only it", "only first", "McNemar p"]
+    cells = (
+        [
+            label,
+            f"{difference.top1:+.2f}",
+            "{:+.2f} to {:+.2f}".format(*difference.interval),
+            str(difference.only_this_right),
+            str(difference.only_other_right),
+            f"{difference.mcnemar_p:.3g}",
+        ]
+        for label, difference in rows
+    )
+    return build_table(["model", *numbers], cells, numbers=numbers, title=f"Top-1 less that of {first}")
+
+
+def size_table(rows: Sequence[ModelRow]) -> Table:
+    """Set the sizes of models side by side; ratios are to the first."""
+    first = rows[0].footprint
+    numbers = ["parameters", "MACs", "ratio", "file", "memory"]
+    cells = (
+        [
+            row.label,
+            count(row.footprint.params),
+            count(row.footprint.macs),
+            f"{row.footprint.macs / first.macs:.3f}",
+            f"{count(row.file_bytes)}B",
+            f"{count(row.footprint.memory_bytes)}B",
+        ]
+        for row in rows
+    )
+    return build_table(["model", *numbers], cells, numbers=numbers)
+
+
+def speed_table(rows: Sequence[ModelRow]) -> Table:
+    """Set the times of models side by side; ratios are to the first."""
+    first = rows[0].footprint
+    numbers = ["latency ms", "ratio", "images/s", "ratio"]
     cells: list[Sequence[str]] = [
         [
             row.label,
-            f"{row.metrics.top1:.2f}",
-            count(row.params),
-            count(row.macs),
-            f"{row.macs / first.macs:.3f}",
-            f"{row.latency_ms:.2f}",
-            f"{row.latency_ms / first.latency_ms:.3f}",
+            f"{row.footprint.latency_ms:.2f}",
+            f"{row.footprint.latency_ms / first.latency_ms:.3f}",
+            figure(row.footprint.throughput, digits=3),
+            f"{row.footprint.throughput / first.throughput:.3f}",
         ]
         for row in rows
     ]
@@ -98,4 +135,12 @@ def circumstances(measured_on: MeasuredOn) -> str:
     return (
         f"Latency: {measured_on.device}, {measured_on.threads} thread, batch {measured_on.batch}, "
         f"{measured_on.dtype}, {measured_on.layout}, {measured_on.runtime}; median of runs in turn."
+    )
+
+
+def footprint_circumstances(measured_on: MeasuredOn, footprint: Footprint) -> str:
+    """Say in sentences what the figures of a footprint were measured on."""
+    return (
+        f"{circumstances(measured_on)} Images a second: the same with batch {footprint.throughput_batch}. Memory: the "
+        "most bytes of tensors alive at once in a pass of one image, weights included."
     )

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from dsft.evaluation import Metrics
+    from dsft.evaluation import CalibratedMetrics, Metrics
 
 _MOST_CLASSES = 40
-_NARROWEST_TEXT = 10  # columns of a terminal
+_NARROWEST_TEXT = 8  # columns of a terminal
 
 
 def build_table(
@@ -60,14 +60,29 @@ def metrics_table(rows: Sequence[tuple[str, Metrics]]) -> Table:
         "skipped": lambda metrics: str(metrics.skipped),
         "loss": lambda metrics: f"{metrics.loss:.4f}",
         "top-1": lambda metrics: f"{metrics.top1:.2f}",
+        "95 % CI": lambda metrics: "{:.1f}-{:.1f}".format(*metrics.top1_interval),
         "top-5": lambda metrics: f"{metrics.top5:.2f}",
         "macro F1": lambda metrics: f"{metrics.macro_f1:.4f}",
-        "ECE": lambda metrics: f"{metrics.ece:.4f}",
     }
     if not any(metrics.skipped for _, metrics in rows):
         del numbers["skipped"]
     cells = ([label, metrics.split, *(show(metrics) for show in numbers.values())] for label, metrics in rows)
     return build_table(["model", "split", *numbers], cells, numbers=numbers)
+
+
+def calibration_table(rows: Sequence[tuple[str, Metrics]]) -> Table:
+    """Lay side by side whether the probabilities of models mean what they say, also at a fitted temperature.
+
+    Args:
+        rows: A label, such as the model's folder, and its metrics.
+    """
+    numbers = ["temperature", "NLL", "Brier", "ECE"]
+    cells: list[Sequence[str]] = []
+    for label, metrics in rows:
+        cells.append([label, *_probabilities(1.0, metrics)])
+        if metrics.calibrated is not None:
+            cells.append([label, *_probabilities(metrics.calibrated.temperature, metrics.calibrated)])
+    return build_table(["model", *numbers], cells, numbers=numbers, title=f"Calibration on {rows[0][1].split}")
 
 
 def per_class_table(metrics: Metrics) -> Table:
@@ -86,3 +101,7 @@ def per_class_table(metrics: Metrics) -> Table:
         title=title,
         footer=["macro mean", *(f"{score:.4f}" for score in mean), str(metrics.count)],
     )
+
+
+def _probabilities(temperature: float, scores: Metrics | CalibratedMetrics) -> list[str]:
+    return [f"{temperature:.3f}", f"{scores.nll:.4f}", f"{scores.brier:.4f}", f"{scores.ece:.4f}"]

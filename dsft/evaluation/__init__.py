@@ -1,18 +1,22 @@
-"""A network over images: its metrics on a held-out split and the files that hold them, or its predictions."""
+"""A network over images: its metrics on a split, how they compare, and their files; or its predictions."""
 
 from dsft.evaluation.batches import BatchSource, LabelledBatch
+from dsft.evaluation.comparison import Difference, compare
 from dsft.evaluation.evaluate import evaluate
 from dsft.evaluation.files import write_evaluation
 from dsft.evaluation.prediction import Prediction, predict
-from dsft.evaluation.values import ClassMetrics, Evaluation, Metrics
+from dsft.evaluation.values import CalibratedMetrics, ClassMetrics, Evaluation, Metrics
 
 __all__ = [
     "BatchSource",
+    "CalibratedMetrics",
     "ClassMetrics",
+    "Difference",
     "Evaluation",
     "LabelledBatch",
     "Metrics",
     "Prediction",
+    "compare",
     "evaluate",
     "predict",
     "write_evaluation",

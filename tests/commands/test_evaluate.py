@@ -1,17 +1,28 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
+from torch.nn import functional
 
 import dsft as library
+from dsft.assembly import load_folder, load_split, open_splits
+from dsft.assembly.network import find_model_folder
+from dsft.choices import SplitName
 from dsft.commands import evaluate
+from dsft.devices import Compute
 from dsft.errors import DataError, InputError
+from dsft.progress import ignore
 from tests.workshop import CLASSES, Workshop, contents, dsft, write_pictures, write_split_pictures
 from tests.zoo import Residual
+
+CPU = Compute(torch.device("cpu"))
 
 
 def scores_of(*arguments: str | Path) -> dict[str, Any]:
@@ -19,6 +30,11 @@ def scores_of(*arguments: str | Path) -> dict[str, Any]:
     assert done.exit_code == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result
+
+
+def predictions_of(run: Path, slot: str = "test") -> list[list[str]]:
+    with (run / "evaluation" / slot / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))[1:]
 
 
 def written_by(run: Path, slot: str = "test") -> dict[str, Any]:
@@ -45,19 +61,34 @@ def test_models_stand_side_by_side(workshop: Workshop) -> None:
     result = scores_of(workshop.dense, workshop.separable / "model")
     assert list(result) == ["measured_on", "models"]
     first, second = result["models"]
-    assert list(first) == ["model", "metrics", "params", "macs", "latency_ms"]
+    costs = ["params", "macs", "memory_bytes", "latency_ms", "throughput", "throughput_batch", "file_bytes"]
+    assert list(first) == ["model", "metrics", *costs, "difference"]
     assert (first["model"], second["model"]) == (str(workshop.dense), str(workshop.separable / "model"))
     assert first["metrics"] == written_by(workshop.dense)
     assert second["metrics"] == written_by(workshop.separable)
     conversion = json.loads((workshop.separable / "conversion.json").read_text(encoding="utf-8"))
     for row, costs in ((first, conversion["original"]), (second, conversion["converted"])):
         assert (row["params"], row["macs"]) == (costs["params"], costs["macs"])
-        assert row["latency_ms"] > 0
+        assert row["latency_ms"] > 0 < row["throughput"]
+        weights = find_model_folder(Path(row["model"])) / "model.safetensors"
+        assert row["file_bytes"] == weights.stat().st_size > 4 * row["params"]
+        assert row["memory_bytes"] > 4 * row["params"]
+    assert first["difference"] is None
+    answers = [predictions_of(run) for run in (workshop.dense, workshop.separable)]
+    right = [{key for key, target, guess, _ in rows if target == guess} for rows in answers]
+    difference = second["difference"]
+    assert difference["only_other_right"] == len(right[0] - right[1])
+    assert difference["only_this_right"] == len(right[1] - right[0])
+    assert difference["top1"] == pytest.approx(second["metrics"]["top1"] - first["metrics"]["top1"])
     done = dsft("evaluate", workshop.dense, workshop.separable)
     assert "Classes of test" not in done.stdout
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith(str(workshop.separable))]
-    assert rows[1][1] == f"{second['metrics']['top1']:.2f}"
-    assert f"{second['macs'] / first['macs']:.3f}" in rows[1]
+    scores, differences, calibration, sizes, speeds = rows
+    assert scores[4] == f"{second['metrics']['top1']:.2f}"
+    assert differences[1] == f"{difference['top1']:+.2f}"
+    assert calibration[-1] == f"{second['metrics']['ece']:.4f}"
+    assert f"{second['macs'] / first['macs']:.3f}" in sizes
+    assert len(speeds) == 5
     assert dsft("evaluate", workshop.dense, workshop.separable, "--per-class").stdout.count("Classes of test") == 2
     assert dsft("evaluate", workshop.dense).stdout.count("Classes of test") == 1
 
@@ -172,3 +203,49 @@ def test_a_converted_checkpoint_says_what_it_lacks(workshop: Workshop, here: Pat
         evaluate.run([here / "new"])
     with pytest.raises(DataError, match="its folder has no class table"):
         evaluate.run([here / "new"], data=str(workshop.pictures))
+
+
+@pytest.mark.usefixtures("here")
+def test_a_temperature_is_fitted_on_val(workshop: Workshop) -> None:
+    plain = scores_of(workshop.dense)["models"][0]["metrics"]
+    scaled = scores_of(workshop.dense, "--fit-temperature")["models"][0]["metrics"]
+    calibrated = scaled["calibrated"]
+    assert {**scaled, "calibrated": None} == plain
+    assert calibrated["fitted_on"] == "val"
+    # The same from the network and the images, by another way.
+    network = load_folder(workshop.dense)
+    section = network.trainings[-1].section()
+    split = open_splits(section, ignore).get(SplitName.VAL)
+    batches = load_split(split, section, network.preprocessing, CPU).epoch(0)
+    logits = torch.cat([network.module(batch.images).detach().double() for batch in batches])
+    targets = torch.tensor(split.targets)
+
+    def likelihood(temperature: float) -> float:
+        return functional.cross_entropy(logits / float(temperature), targets).item()
+
+    best = minimize_scalar(likelihood, bounds=(0.05, 20), method="bounded")
+    assert calibrated["temperature"] == pytest.approx(best.x, rel=1e-3)
+    done = dsft("evaluate", workshop.dense, "--fit-temperature")
+    assert f"{calibrated['temperature']:.3f}" in done.stdout
+
+
+def test_a_temperature_is_never_fitted_on_what_is_scored(workshop: Workshop, here: Path) -> None:
+    done = dsft("evaluate", workshop.dense, "--fit-temperature", "--split", "val")
+    assert done.exit_code == 2
+    assert "--fit-temperature: a temperature is fitted on val, so it cannot be scored there too" in done.stderr
+    write_pictures(here / "new", dict.fromkeys(CLASSES, 3), seed=9)
+    done = dsft("evaluate", workshop.dense, "--fit-temperature", "--data", "new")
+    assert done.exit_code == 2
+    assert "'new' is a plain folder of classes without one" in done.stderr
+
+
+@pytest.mark.usefixtures("here")
+def test_a_minimum_of_top1_decides_the_exit_code(workshop: Workshop) -> None:
+    top1 = written_by(workshop.dense)["top1"]
+    assert dsft("evaluate", workshop.dense, "--min-top1", str(top1)).exit_code == 0
+    done = dsft("evaluate", workshop.dense, "--min-top1", str(top1 + 0.01), "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["models"][0]["metrics"]["top1"] == top1
+    assert f"--min-top1: at least {top1 + 0.01:g} % is asked for, found {top1:.2f} of '{workshop.dense}'" in done.stderr
+    for number in ("nan", "101", "-1"):
+        assert dsft("evaluate", workshop.dense, "--min-top1", number).exit_code == 2

@@ -7,11 +7,20 @@ from rich.console import Console
 from rich.table import Table
 
 from dsft.choices import Method
-from dsft.console import ModelRow, circumstances, comparison_table, costs_table, plan_table
+from dsft.console import (
+    ModelRow,
+    circumstances,
+    costs_table,
+    differences_table,
+    footprint_circumstances,
+    plan_table,
+    size_table,
+    speed_table,
+)
 from dsft.console.results import count
 from dsft.devices import Compute
-from dsft.evaluation import Metrics
-from dsft.measure import MeasuredOn
+from dsft.evaluation import Difference
+from dsft.measure import Footprint, MeasuredOn
 from dsft.surgery import ConversionPlan, ConversionReport, Request, apply_plan, plan_conversion, report_costs
 from dsft.surgery.cost_report import ModelCost
 from tests.zoo import Residual, redraw
@@ -28,10 +37,6 @@ def lines(table: Table, width: int = 80) -> list[str]:
 
 def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.split("  ") if cell.strip()]
-
-
-def metrics(top1: float) -> Metrics:
-    return Metrics("test", 100, 0, 0.5, top1, 100.0, 0.9, 0.9, 0.9, 0.01, 0.5, ())
 
 
 @pytest.fixture(scope="module")
@@ -87,15 +92,38 @@ def test_costs_read_in_units() -> None:
     assert cells(shown[-1]) == ["ratio", "0.350", "0.352", "0.637"]
 
 
-def test_models_are_compared_with_the_first() -> None:
-    rows = [
-        ModelRow("runs/digits_dense", metrics(98.05), 11_200_000, 34_000_000, 4.0),
-        ModelRow("runs/quickstart", metrics(97.5), 3_100_000, 11_900_000, 2.5),
+def rows() -> list[ModelRow]:
+    return [
+        ModelRow("runs/digits_dense", Footprint(11_200_000, 34_000_000, 45_678_901, 4.0, 250.0, 8), 44_800_123),
+        ModelRow("runs/quickstart", Footprint(3_100_000, 11_900_000, 13_000_000, 2.5, 1234.5, 8), 12_400_000),
     ]
-    shown = lines(comparison_table(rows))
-    assert max(map(cell_len, shown)) <= 80
-    assert cells(shown[2]) == ["runs/digits_dense", "98.05", "11.2 M", "34 M", "1.000", "4.00", "1.000"]
-    assert cells(shown[3]) == ["runs/quickstart", "97.50", "3.1 M", "11.9 M", "0.350", "2.50", "0.625"]
+
+
+def test_sizes_are_compared_with_the_first() -> None:
+    shown = lines(size_table(rows()))
+    assert cells(shown[0]) == ["model", "parameters", "MACs", "ratio", "file", "memory"]
+    assert cells(shown[2]) == ["runs/digits_dense", "11.2 M", "34 M", "1.000", "44.8 MB", "45.7 MB"]
+    assert cells(shown[3]) == ["runs/quickstart", "3.1 M", "11.9 M", "0.350", "12.4 MB", "13 MB"]
+
+
+def test_times_are_compared_with_the_first() -> None:
+    shown = lines(speed_table(rows()))
+    assert cells(shown[0]) == ["model", "latency ms", "ratio", "images/s", "ratio"]
+    assert cells(shown[2]) == ["runs/digits_dense", "4.00", "1.000", "250", "1.000"]
+    assert cells(shown[3]) == ["runs/quickstart", "2.50", "0.625", "1234", "4.938"]
+
+
+def test_differences_say_what_they_are_against_and_how_sure() -> None:
+    difference = Difference(-1.25, (-2.5, 0.0), 12, 3, 0.035156)
+    shown = lines(differences_table("runs/digits_dense", [("runs/quickstart", difference)]))
+    assert shown[0] == "Top-1 less that of runs/digits_dense"
+    assert cells(shown[1]) == ["model", "points", "95 % CI", "only it", "only first", "McNemar p"]
+    assert cells(shown[3]) == ["runs/quickstart", "-1.25", "-2.50 to +0.00", "3", "12", "0.0352"]
+
+
+@pytest.mark.parametrize("table", [size_table(rows()), speed_table(rows())])
+def test_comparisons_fit_80_columns(table: Table) -> None:
+    assert max(map(cell_len, lines(table))) <= 80
 
 
 @pytest.mark.parametrize(
@@ -117,4 +145,11 @@ def test_rounding_never_shows_an_exponent(number: int) -> None:
 def test_what_times_were_measured_on_is_one_sentence() -> None:
     assert circumstances(MEASURED_ON) == (
         "Latency: Some Processor, 1 thread, batch 1, float32, channels_last, eager; median of runs in turn."
+    )
+
+
+def test_what_a_footprint_was_measured_on_is_said() -> None:
+    assert footprint_circumstances(MEASURED_ON, rows()[0].footprint) == (
+        f"{circumstances(MEASURED_ON)} Images a second: the same with batch 8. Memory: the most bytes of tensors alive "
+        "at once in a pass of one image, weights included."
     )

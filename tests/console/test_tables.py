@@ -5,13 +5,29 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from dsft.console import build_table, metrics_table, per_class_table
-from dsft.evaluation import ClassMetrics, Metrics
+from dsft.console import build_table, calibration_table, metrics_table, per_class_table
+from dsft.evaluation import CalibratedMetrics, ClassMetrics, Metrics
 
 
-def _metrics(classes: int = 4, skipped: int = 0) -> Metrics:
+def _metrics(classes: int = 4, skipped: int = 0, has_temperature: bool = False) -> Metrics:
     rows = (ClassMetrics(f"class {number}", 0.5, 0.25, number / classes, 9) for number in range(classes))
-    return Metrics("test", 1234567, skipped, 10.1234, 100.0, 100.0, 0.11, 0.22, 0.33, 0.0123, 10.1234, tuple(rows))
+    return Metrics(
+        split="test",
+        count=1234567,
+        skipped=skipped,
+        loss=10.1234,
+        top1=100.0,
+        top1_interval=(98.765, 100.0),
+        top5=100.0,
+        macro_precision=0.11,
+        macro_recall=0.22,
+        macro_f1=0.33,
+        ece=0.0123,
+        nll=10.1234,
+        brier=0.4567,
+        calibrated=CalibratedMetrics(1.5, "val", 0.005, 9.5, 0.45) if has_temperature else None,
+        per_class=tuple(rows),
+    )
 
 
 def _lines(table: Table, width: int = 80) -> list[str]:
@@ -27,16 +43,29 @@ def test_the_scores_of_models_fit_80_columns_with_every_digit(skipped: int) -> N
     lines = _lines(metrics_table([("runs/digits_dense/model", _metrics()), (deep, _metrics(skipped=skipped))]))
     assert max(map(cell_len, lines)) <= 80
     heading = (
-        "model split images skipped loss top-1 top-5 macro F1 ECE"
+        "model split images skipped loss top-1 95 % CI top-5 macro F1"
         if skipped
-        else ("model split images loss top-1 top-5 macro F1 ECE")
+        else ("model split images loss top-1 95 % CI top-5 macro F1")
     )
     assert lines[0].split() == heading.split()
-    numbers = ["test", "1234567", *(["12"] if skipped else []), "10.1234", "100.00", "100.00", "0.3300", "0.0123"]
+    numbers = ["test", "1234567", *(["12"] if skipped else []), "10.1234", "100.00", "98.8-100.0"]
+    numbers += ["100.00", "0.3300"]
     assert any(line.split()[1:] == numbers for line in lines)
     # Folded, and whole when the pieces are put together.
     first = next(number for number, line in enumerate(lines) if line.startswith("/home"))
     assert "".join(line.split()[0] for line in lines[first:]) == deep
+
+
+def test_calibration_is_shown_before_and_after_scaling() -> None:
+    table = calibration_table([("dense", _metrics()), ("scaled", _metrics(has_temperature=True))])
+    lines = _lines(table)
+    assert lines[0].strip() == "Calibration on test"
+    assert lines[1].split() == ["model", "temperature", "NLL", "Brier", "ECE"]
+    assert [line.split() for line in lines[3:]] == [
+        ["dense", "1.000", "10.1234", "0.4567", "0.0123"],
+        ["scaled", "1.000", "10.1234", "0.4567", "0.0123"],
+        ["scaled", "1.500", "9.5000", "0.4500", "0.0050"],
+    ]
 
 
 def test_every_class_has_a_row_and_the_last_is_the_macro_mean() -> None:

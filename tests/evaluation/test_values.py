@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from sklearn import metrics as reference
@@ -53,5 +54,23 @@ def test_the_dictionary_is_json_with_the_names_that_scripts_rely_on(evaluation: 
     read = json.loads(json.dumps(evaluation.metrics.to_dict(), allow_nan=False))
     assert list(read) == [field.name for field in dataclasses.fields(Metrics)]
     assert {"split", "count", "loss", "top1", "top5", "macro_precision", "macro_recall", "macro_f1"} < set(read)
-    assert {"ece", "nll", "per_class"} < set(read)
+    assert {"ece", "nll", "brier", "top1_interval", "calibrated", "per_class"} < set(read)
+    assert read["calibrated"] is None
+    low, high = read["top1_interval"]
+    assert low < evaluation.metrics.top1 < high
     assert set(read["per_class"][0]) == {"name", "precision", "recall", "f1", "support"}
+
+
+def test_a_temperature_changes_the_probabilities_and_no_answer(evaluation: Evaluation) -> None:
+    scaled = evaluation.at_temperature(2.5, fitted_on="val")
+    assert dataclasses.replace(scaled.metrics, calibrated=None) == evaluation.metrics
+    probability = (evaluation.logits.double() / 2.5).softmax(dim=1).numpy()
+    found = scaled.metrics.to_dict()["calibrated"]
+    assert (found["temperature"], found["fitted_on"]) == (2.5, "val")
+    assert found["nll"] == pytest.approx(reference.log_loss(evaluation.targets.numpy(), probability, labels=range(6)))
+    one_hot = np.eye(6)[evaluation.targets.numpy()]
+    assert found["brier"] == pytest.approx(((probability - one_hot) ** 2).sum(axis=1).mean())
+    again = Evaluation.of(
+        evaluation.logits / 2.5, evaluation.targets, evaluation.positions, classes=CLASSES, split_name="x", skipped=0
+    )
+    assert found["ece"] == pytest.approx(again.metrics.ece)

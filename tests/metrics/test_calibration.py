@@ -3,9 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import log_loss
+from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
+from sklearn.metrics import brier_score_loss, log_loss
 
-from dsft.metrics import expected_calibration_error, negative_log_likelihood
+from dsft.metrics import (
+    TEMPERATURES,
+    brier_score,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    reliability,
+)
 
 
 def _example(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,3 +51,42 @@ def test_the_sure_are_calibrated_only_where_they_are_right() -> None:
     logits = torch.eye(4) * 1e3
     assert expected_calibration_error(logits, torch.arange(4)) == 0.0
     assert expected_calibration_error(logits, (torch.arange(4) + 1) % 4) == 1.0
+
+
+def test_the_brier_score_agrees_with_scikit_learn_and_with_one_hot_vectors() -> None:
+    logits, targets = _example(1)
+    probability = logits.double().softmax(dim=1).numpy()
+    one_hot = np.eye(6)[targets.numpy()]
+    assert brier_score(logits, targets) == pytest.approx(((probability - one_hot) ** 2).sum(axis=1).mean(), rel=1e-12)
+    two, binary = logits[:, :2], (targets == 1).long()
+    expected = brier_score_loss(binary.numpy(), two.double().softmax(dim=1)[:, 1].numpy())
+    assert brier_score(two, binary) == pytest.approx(2 * expected, rel=1e-9)
+
+
+def test_the_bins_hold_what_the_paper_puts_into_them() -> None:
+    # Two classes: a confidence is at least one half. 0.8 is the closed end of the interval (0.6, 0.8].
+    logits = torch.tensor([[0.55, 0.45], [0.8, 0.2], [0.1, 0.9], [0.95, 0.05]], dtype=torch.float64).log()
+    found = reliability(logits, torch.tensor([1, 0, 1, 1]), bins=5)
+    assert found.counts == (0, 0, 1, 1, 2)
+    assert found.confidence == pytest.approx((0, 0, 0.55, 0.8, 0.925))
+    assert found.accuracy == (0.0, 0.0, 0.0, 1.0, 0.5)
+    assert found.error == pytest.approx((0.55 + 0.2 + 2 * 0.425) / 4)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+def test_the_temperature_is_the_one_of_the_least_likelihood(temperature: float) -> None:
+    logits, targets = _example(3)
+    found = fit_temperature(logits * temperature, targets)
+
+    def likelihood(value: float) -> float:
+        return negative_log_likelihood(logits.double() * temperature / value, targets)
+
+    expected = minimize_scalar(likelihood, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9}).x
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert likelihood(found) <= min(likelihood(1.0), likelihood(found * 1.01), likelihood(found / 1.01))
+
+
+def test_a_temperature_that_has_no_best_stays_within_bounds() -> None:
+    logits, targets = torch.eye(4), torch.arange(4)
+    assert fit_temperature(logits, targets) == pytest.approx(TEMPERATURES[0])
+    assert fit_temperature(-logits, targets) == pytest.approx(TEMPERATURES[1])

@@ -1,0 +1,62 @@
+"""The memory that a forward pass needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dsft.measure.example import ExampleInput, run_example
+
+
+def peak_memory(module: nn.Module, example_input: ExampleInput) -> int:
+    """Return the most bytes of tensors that are alive at once in a forward pass: weights, input and activations.
+
+    Counted operator by operator, so the number is the same on every machine and at every run; what an operator needs
+    for itself meanwhile, and what an allocator keeps in store, is not in it.
+
+    Args:
+        module: Any module; its modes are restored.
+        example_input: What the module takes; see :func:`dsft.measure.example.run_example`.
+    """
+    alive = _LiveTensors()
+    alive.add([*module.parameters(), *module.buffers()])
+    alive.add(tree_leaves(example_input))
+    with alive:
+        run_example(module, example_input)
+    return alive.peak
+
+
+class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Keeps count of the storages that operators have returned and that nothing has freed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._sizes: dict[StorageWeakRef, int] = {}
+
+    def add(self, values: Sequence[object]) -> None:
+        """Count the storages of tensors, each once."""
+        for storage in (value.untyped_storage() for value in values if isinstance(value, Tensor)):
+            self._sizes[StorageWeakRef(storage)] = storage.nbytes()  # type: ignore[no-untyped-call]
+        self._sizes = {storage: size for storage, size in self._sizes.items() if not _is_freed(storage)}
+        self.peak = max(self.peak, sum(self._sizes.values()))
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.add(tree_leaves(result))
+        return result
+
+
+def _is_freed(storage: StorageWeakRef) -> bool:
+    return bool(storage.expired())  # type: ignore[no-untyped-call]
