@@ -154,7 +154,7 @@ def _check_settings(experiment: Experiment) -> None:
         head=experiment.head,
         converted=experiment.converted,
     )
-    make_optimizer(module, settings.optimizer)
+    make_optimizer(module, settings.optimizer, {"head": experiment.head, "converted": experiment.converted})
 
 
 def _check_verb(recipe: Recipe, verb: Verb) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsft.recipe import Recipe
-from dsft.recipe.sections import ScheduleSection
+from dsft.recipe.sections import OptimSection, ScheduleSection
 from dsft.training import (
     DistillSettings,
     EmaSettings,
@@ -17,9 +17,9 @@ from dsft.training import (
 
 def fit_settings(recipe: Recipe, *, has_teacher: bool) -> FitSettings:
     """Translate a recipe; ``has_teacher`` says whether there is anything to distil from."""
-    optim, evaluate, distill = recipe.optim, recipe.evaluate, recipe.distill
+    evaluate, distill = recipe.evaluate, recipe.distill
     return FitSettings(
-        optimizer=OptimizerSettings(optim.opt, optim.lr, optim.weight_decay, optim.momentum, clip_grad=optim.clip_grad),
+        optimizer=_optimizer(recipe.optim),
         schedule=_schedule(recipe.schedule),
         freeze=tuple(FreezePhase(phase.until, tuple(phase.train)) for phase in recipe.freeze),
         distill=DistillSettings(distill.logits, distill.temperature) if distill and has_teacher else None,
@@ -28,6 +28,19 @@ def fit_settings(recipe: Recipe, *, has_teacher: bool) -> FitSettings:
         smoothing=recipe.augment.smoothing,
         seed=recipe.train.seed,
         deterministic=recipe.train.deterministic,
+    )
+
+
+def _optimizer(section: OptimSection) -> OptimizerSettings:
+    return OptimizerSettings(
+        opt=section.opt,
+        lr=section.lr,
+        weight_decay=section.weight_decay,
+        momentum=section.momentum,
+        clip_grad=section.clip_grad,
+        layer_decay=section.layer_decay,
+        lr_mult=tuple(section.lr_mult.items()),
+        depthwise_decay=section.depthwise_decay,
     )
 
 

@@ -79,6 +79,8 @@ def in_words(schema: Schema) -> str:
         return f"{'an integer' if kind == 'integer' else 'a number'}{_bounds(schema)}"
     if kind == "array":
         return _list_in_words(schema)
+    if kind == "object" and _is_map(schema):
+        return f"a map from names, each to {in_words(schema['additionalProperties'])}"
     if kind == "object":
         return f"a section with the keys {', '.join(schema['properties'])}"
     if kind == "string" and "examples" in schema:
@@ -88,10 +90,16 @@ def in_words(schema: Schema) -> str:
 
 def _entry(key: str, schema: Schema) -> Schema | None:
     inner = resolved(schema)
+    if _is_map(inner):
+        return inner["additionalProperties"]  # type: ignore[no-any-return]
     if not key.isdecimal():
         return keys_of(schema).get(key)
     entries: list[Schema] = inner.get("prefixItems", [])
     return entries[int(key)] if int(key) < len(entries) else inner.get("items")
+
+
+def _is_map(schema: Schema) -> bool:
+    return isinstance(schema.get("additionalProperties"), dict)
 
 
 def _one_of(words: list[str]) -> str:

@@ -239,6 +239,13 @@ class OptimSection(Section):
     """Momentum, where the optimizer has one."""
     clip_grad: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of the gradient."""
+    layer_decay: Fraction | None = None
+    """Factor of the learning rate from a layer to the one before it, such as 0.75; left out, alike everywhere."""
+    lr_mult: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Factors of the learning rate by pattern of parameter names, such as `{head: 10, "layer4.*": 0.1}`; of several
+    that match, the first counts. `head` and `converted` are words."""
+    depthwise_decay: bool = True
+    """Whether depthwise kernels have weight decay, as other kernels have."""
 
 
 class ScheduleSection(Section):

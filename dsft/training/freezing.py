@@ -7,13 +7,13 @@ gradient, which every optimizer passes over, with its weight decay and momentum.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from torch import nn
 
-from dsft.errors import RecipeError, did_you_mean
+from dsft.errors import RecipeError
+from dsft.training.patterns import match_parameters
 from dsft.training.settings import FreezePhase
 
 _UNTIL = re.compile(r"(\d+(?:\.\d+)?)(ep|it)")
@@ -64,7 +64,8 @@ def plan_phases(
                 f"found {phase.until!r} (step {end}). Order the phases by their end."
             )
         matches = [
-            _match(f"freeze.{index}.train.{at}", pattern, names, groups) for at, pattern in enumerate(phase.train)
+            match_parameters(f"freeze.{index}.train.{at}", pattern, names, groups)
+            for at, pattern in enumerate(phase.train)
         ]
         phases.append(Phase(end, frozenset().union(*matches)))
     return (*phases, Phase(None, frozenset(names)))
@@ -121,19 +122,3 @@ def _steps(place: str, until: str, steps_per_epoch: int) -> int:
         raise RecipeError(f"{place}: expected such as '1ep' (epochs) or '200it' (steps), found {until!r}.")
     amount = float(match[1])
     return round(amount * steps_per_epoch) if match[2] == "ep" else round(amount)
-
-
-def _match(place: str, pattern: str, names: Sequence[str], groups: Mapping[str, Collection[str]]) -> frozenset[str]:
-    if pattern in groups:
-        found = frozenset(groups[pattern]).intersection(names)
-    else:
-        found = frozenset(name for name in names if fnmatchcase(name, pattern))
-    if not found:
-        tops = list(dict.fromkeys(name.split(".")[0] for name in names))
-        hint = did_you_mean(pattern.split(".")[0], [*groups, *tops]) if pattern not in groups else ""
-        raise RecipeError(
-            f"{place}: must match a parameter that trains, found {pattern!r}, which matches none.{hint} "
-            f"Patterns are matched with whole parameter names, such as {names[0]!r} by '{tops[0]}*'; "
-            f"the words are {' and '.join(groups)}."
-        )
-    return found

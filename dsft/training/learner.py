@@ -62,7 +62,7 @@ class Learner:
         )
         self._phase: Phase | None = None
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self._optimizer = make_optimizer(module, settings.optimizer)
+        self._optimizer = make_optimizer(module, settings.optimizer, {"head": head, "converted": converted})
         self._set_rate = make_schedule(self._optimizer, settings.schedule, steps_per_epoch)
         self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.amp_dtype is torch.float16)
         self._average = MovingAverage(module, settings.ema) if settings.ema else None
@@ -87,8 +87,9 @@ class Learner:
 
     @property
     def rate(self) -> float:
-        """The learning rate of the last step."""
-        return float(self._optimizer.param_groups[0]["lr"])
+        """The learning rate of the last step, before a layer's or a pattern's factor."""
+        group = self._optimizer.param_groups[0]
+        return float(group["lr"] / group["lr_scale"])
 
     def start_epoch(self) -> None:
         """Make the next step set training mode again, which validation may have left."""

@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from timm.optim import create_optimizer_v2, list_optimizers  # type: ignore[attr-defined] # no __all__
 from torch import nn
 from torch.optim import Optimizer
 
 from dsft.errors import RecipeError, did_you_mean
+from dsft.training.groups import parameter_groups
 from dsft.training.settings import OptimizerSettings
+
+NO_WORDS: Mapping[str, Collection[str]] = MappingProxyType({})
 
 # They need the gradient's own graph (Hutchinson's estimate of the Hessian), which this loop does not keep.
 _SECOND_ORDER = frozenset({"adahessian"})
 
 
-def make_optimizer(module: nn.Module, settings: OptimizerSettings) -> Optimizer:
+def make_optimizer(
+    module: nn.Module, settings: OptimizerSettings, words: Mapping[str, Collection[str]] = NO_WORDS
+) -> Optimizer:
     """Create an optimizer over every parameter that trains in any phase.
 
-    Parameters with one dimension, biases, and those of the module's ``no_weight_decay()`` have no weight
-    decay. Frozen parameters belong to the groups as well: every optimizer of timm passes over a parameter
-    without a gradient, so that a phase that ends changes no group.
+    Frozen parameters belong to the groups (:func:`dsft.training.groups.parameter_groups`) as well: every optimizer
+    of timm passes over a parameter without a gradient, so that a phase that ends changes no group.
 
     Args:
         module: The network, on its device; parameters without ``requires_grad`` stay out for good.
         settings: The name and its figures.
+        words: Parameter names that a word in a pattern's place stands for.
 
     Raises:
-        RecipeError: The optimizer is unknown, refuses the figures, or needs what this machine has not.
+        RecipeError: The optimizer is unknown, refuses the figures, or needs what this machine has not; or a pattern
+            matches nothing.
     """
     _require_known(settings.opt)
+    groups = parameter_groups(module, settings, words)
     try:
         # Some constructors recommend optional packages: nothing that a recipe could act on.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             optimizer: Optimizer = create_optimizer_v2(
-                module,
+                groups,
                 settings.opt,
                 lr=settings.lr,
                 weight_decay=settings.weight_decay,

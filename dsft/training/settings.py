@@ -18,6 +18,9 @@ class OptimizerSettings:
         weight_decay: Weight decay; norms and biases have none.
         momentum: Momentum, where the optimizer has one.
         clip_grad: Largest norm of the gradient of all parameters together, or None.
+        layer_decay: Factor of the learning rate from a layer to the one before it; None is alike everywhere.
+        lr_mult: Patterns of parameter names with a factor of the learning rate; the first that matches counts.
+        depthwise_decay: Depthwise kernels have weight decay as well.
     """
 
     opt: str = "adamw"
@@ -25,6 +28,9 @@ class OptimizerSettings:
     weight_decay: float = 0.05
     momentum: float = 0.9
     clip_grad: float | None = None
+    layer_decay: float | None = None
+    lr_mult: tuple[tuple[str, float], ...] = ()
+    depthwise_decay: bool = True
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from tests.workshop import Workshop
 
 def test_every_key_arrives(workshop: Workshop) -> None:
     changes = [
-        "optim={opt: lamb, lr: 0.5, weight_decay: 0.25, momentum: 0.75, clip_grad: 2.0}",
+        "optim={opt: lamb, lr: 0.5, weight_decay: 0.25, momentum: 0.75, clip_grad: 2.0, "
+        "layer_decay: 0.875, lr_mult: {head: 10, conv1.*: 0.5}, depthwise_decay: false}",
         "schedule={sched: multistep, epochs: 9, warmup_epochs: 1.5, warmup_lr: 0.125, min_lr: 0.0625, "
         "decay_epochs: [3, 6], decay_rate: 0.5}",
         "freeze=[{until: 1ep, train: [head]}, {until: 20it, train: [converted, conv1.*]}]",
@@ -27,7 +28,7 @@ def test_every_key_arrives(workshop: Workshop) -> None:
         "train={seed: 17, deterministic: true}",
     ]
     assert fit_settings(load_recipe(str(workshop.separable_recipe), changes), has_teacher=True) == FitSettings(
-        optimizer=OptimizerSettings("lamb", 0.5, 0.25, 0.75, 2.0),
+        optimizer=OptimizerSettings("lamb", 0.5, 0.25, 0.75, 2.0, 0.875, (("head", 10.0), ("conv1.*", 0.5)), False),
         schedule=ScheduleSettings("multistep", 9, 1.5, 0.125, 0.0625, (3.0, 6.0), 0.5),
         freeze=(FreezePhase("1ep", ("head",)), FreezePhase("20it", ("converted", "conv1.*"))),
         distill=DistillSettings(0.375, 4.0),

@@ -24,12 +24,14 @@ WORDS = {
     "convert.budget": "a section with the keys macs, or null",
     "convert.include": "a list, each entry text",
     "freeze.0.train": "a list of at least 1, each entry text",
+    "optim.lr_mult": "a map from names, each to a number > 0",
+    "optim.lr_mult.head": "a number > 0",
     "augment.scale": "a list of 2 entries: a number > 0 and <= 1; a number > 0 and <= 1, or null",
 }
 
 
 def test_unknown_keys_have_no_schema() -> None:
-    assert schema_at(("optim", "layer_decay")) is None
+    assert schema_at(("optim", "layerdecay")) is None
     assert schema_at(("optim", "lr", "x")) is None
     assert schema_at(("freeze", "x")) is None
     assert schema_at(("optim", "0")) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,9 +76,9 @@ def make_net(*, seed: int = 0, dropout: float = 0.0, classes: int = 3) -> nn.Seq
         )
 
 
-def constant_rate(epochs: int, lr: float = 0.1, opt: str = "sgd", **optimizer: float) -> FitSettings:
+def constant_rate(epochs: int, lr: float = 0.1, opt: str = "sgd", **optimizer: Any) -> FitSettings:
     """Plain settings: no weight decay, no momentum, one learning rate."""
-    values = {"weight_decay": 0.0, "momentum": 0.0, **optimizer}
+    values: dict[str, Any] = {"weight_decay": 0.0, "momentum": 0.0, **optimizer}
     # timm's momentum is SGD without Nesterov's form, which torch refuses without momentum.
     name = "momentum" if opt == "sgd" else opt
     return FitSettings(optimizer=OptimizerSettings(name, lr, **values), schedule=ScheduleSettings("constant", epochs))
