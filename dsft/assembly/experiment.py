@@ -84,7 +84,7 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report) -> Experiment
     compute.place_module(original.module)
     require_fitting_images(original, compute)
     student = _convert(original, recipe, verb, compute, report)
-    teacher = choose_teacher(recipe.distill, original, splits.classes)
+    teacher = choose_teacher(recipe.distill, original, student, splits.classes)
     earlier = (*original.trainings, *(teacher.trainings if teacher is not None else ()))
     _check_held_out(recipe, splits, earlier, report)
     if teacher is original and student is original:
@@ -99,7 +99,7 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report) -> Experiment
         knows_task=verb is Verb.FINETUNE and original.classes == splits.classes,
         teacher=teacher,
         earlier=earlier,
-        settings=fit_settings(recipe, has_teacher=teacher is not None),
+        settings=fit_settings(recipe, has_teacher=teacher is not None, layers=_converted_layers(student)),
         head=head_parameters(student.module),
         converted=_converted_parameters(student),
     )
@@ -114,6 +114,10 @@ def _convert(network: Network, recipe: Recipe, verb: Verb, compute: Compute, rep
     request = read_request(recipe.convert, recipe.train.seed, is_trained=is_trained)
     plan = plan_network(network, request, compute, report, is_trained=is_trained)
     return apply_to_network(network, plan, request.seed, report)
+
+
+def _converted_layers(network: Network) -> tuple[str, ...]:
+    return tuple(layer.name for layer in network.plan.converted) if network.plan is not None else ()
 
 
 def _converted_parameters(network: Network) -> tuple[str, ...]:

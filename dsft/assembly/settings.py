@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dsft.recipe import Recipe
-from dsft.recipe.sections import OptimSection, ScheduleSection
+from dsft.recipe.sections import DistillSection, OptimSection, ScheduleSection
 from dsft.training import (
     DistillSettings,
     EmaSettings,
@@ -15,14 +17,20 @@ from dsft.training import (
 )
 
 
-def fit_settings(recipe: Recipe, *, has_teacher: bool) -> FitSettings:
-    """Translate a recipe; ``has_teacher`` says whether there is anything to distil from."""
+def fit_settings(recipe: Recipe, *, has_teacher: bool, layers: Sequence[str] = ()) -> FitSettings:
+    """Translate a recipe.
+
+    Args:
+        recipe: The recipe.
+        has_teacher: Whether there is anything to distil from.
+        layers: Names of the converted layers, whose outputs may be compared with the teacher's.
+    """
     evaluate, distill = recipe.evaluate, recipe.distill
     return FitSettings(
         optimizer=_optimizer(recipe.optim),
         schedule=_schedule(recipe.schedule),
-        freeze=tuple(FreezePhase(phase.until, tuple(phase.train)) for phase in recipe.freeze),
-        distill=DistillSettings(distill.logits, distill.temperature) if distill and has_teacher else None,
+        freeze=tuple(FreezePhase(phase.until, tuple(phase.train), phase.gradual) for phase in recipe.freeze),
+        distill=_distillation(distill, layers) if distill and has_teacher else None,
         ema=EmaSettings(recipe.ema.decay, recipe.ema.warmup) if recipe.ema else None,
         stopping=StoppingSettings(evaluate.monitor, evaluate.patience, evaluate.min_delta),
         smoothing=recipe.augment.smoothing,
@@ -42,6 +50,11 @@ def _optimizer(section: OptimSection) -> OptimizerSettings:
         lr_mult=tuple(section.lr_mult.items()),
         depthwise_decay=section.depthwise_decay,
     )
+
+
+def _distillation(section: DistillSection, layers: Sequence[str]) -> DistillSettings:
+    compared = tuple(layers) if section.features > 0 else ()
+    return DistillSettings(section.logits, section.temperature, section.features, compared)
 
 
 def _schedule(section: ScheduleSection) -> ScheduleSettings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dsft.assembly.network import Network, load_folder
+from dsft.choices import ModelSource
 from dsft.errors import RecipeError
 from dsft.preprocessing import Preprocessing
 from dsft.recipe.sections import DistillSection
@@ -12,19 +13,23 @@ from dsft.recipe.sections import DistillSection
 ORIGINAL = "original"
 
 
-def choose_teacher(section: DistillSection | None, original: Network, classes: tuple[str, ...]) -> Network | None:
+def choose_teacher(
+    section: DistillSection | None, original: Network, student: Network, classes: tuple[str, ...]
+) -> Network | None:
     """Return the network to learn from, or None where nothing is distilled.
 
     Args:
         section: The recipe's distill section.
         original: The network before conversion; its class table is what its own weights were trained on.
+        student: The network that learns.
         classes: The class table of the data.
 
     Raises:
-        RecipeError: The teacher's class table is unknown or not that of the data, its images are normalised
-            otherwise, or the original is itself converted.
+        RecipeError: Logits are distilled and the teacher's class table is unknown or not that of the data; features
+            are, and the student has no converted layer or the teacher is no such network; the teacher's images are
+            normalised otherwise; or the original is itself converted.
     """
-    if section is None or section.logits == 0:
+    if section is None or section.logits == section.features == 0:
         return None
     if section.teacher == ORIGINAL and original.plan is not None:
         raise RecipeError(
@@ -32,10 +37,33 @@ def choose_teacher(section: DistillSection | None, original: Network, classes: t
             "the dense network's model folder as distill.teacher."
         )
     teacher = original if section.teacher == ORIGINAL else load_folder(Path(section.teacher))
-    if teacher.classes != classes:
+    if section.features > 0:
+        _require_like(section.teacher, teacher, student)
+    if section.logits > 0 and teacher.classes != classes:
         raise RecipeError(_unfit(section.teacher, teacher, classes))
     _check_input(section.teacher, teacher.preprocessing, original.preprocessing)
     return teacher
+
+
+def _require_like(name: str, teacher: Network, student: Network) -> None:
+    """Check that the teacher has, dense, the layers that are converted in the student."""
+    if student.plan is None or not student.plan.converted:
+        raise RecipeError(
+            "distill.features: compares converted layers with the teacher's, and the network has none. Add a convert "
+            "section, or set distill.features=0."
+        )
+    own = student.spec
+    if teacher.plan is not None or _architecture(teacher) != _architecture(student):
+        kind = f"{teacher.spec}{', converted' if teacher.plan is not None else ''}"
+        raise RecipeError(
+            f"distill.teacher {name!r}: features are compared layer by layer, so that the teacher must be a dense "
+            f"{own.source}/{own.name}, found {kind}. Choose such a one, or set distill.features=0."
+        )
+
+
+def _architecture(network: Network) -> tuple[ModelSource, str]:
+    # What follows the dot in a name of timm's says where the weights come from.
+    return network.spec.source, network.spec.name.partition(".")[0]
 
 
 def _check_input(name: str, taught: Preprocessing, learning: Preprocessing) -> None:

@@ -120,7 +120,8 @@ def _measure_costs(experiment: Experiment, folder: RunFolder, report: Report) ->
 
 def _score_teacher(experiment: Experiment, report: Report) -> list[Score]:
     """Score the teacher on val, so that a stale one is seen before it costs a training."""
-    if experiment.teacher is None:
+    distill = experiment.recipe.distill
+    if experiment.teacher is None or distill is None or distill.logits == 0:
         return []
     module = experiment.compute.place_module(experiment.teacher.module)
     score = _score(experiment, module, SplitName.VAL, "val-teacher", "teacher", None, report)

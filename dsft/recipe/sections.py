@@ -284,15 +284,21 @@ class FreezePhase(Section):
     """End of the phase: `1ep` (epochs) or `200it` (steps), counted from the start."""
     train: Annotated[list[str], Field(min_length=1)]
     """What is trained meanwhile: `head`, `converted`, or patterns of parameter names such as `layer4.*`."""
+    gradual: bool = False
+    """Let the other layers join in one by one until the end of the phase, those next to the output first."""
 
 
 class DistillSection(Section):
-    """Learn from a teacher's outputs beside the labels."""
+    """Learn from a teacher beside the labels."""
 
     teacher: str = "original"
     """`original` (the network before conversion) or a model folder."""
     logits: Share = 0.5
-    """Weight of the teacher's logits in the loss; the labels have the rest."""
+    """Weight of the teacher's logits in the loss; the labels have the rest. With 0 the teacher need not know the
+    task."""
+    features: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the relative squared distance of every converted layer's output from the teacher's, which is the
+    network before conversion or one like it."""
     temperature: Annotated[float, Field(gt=0)] = 2.0
     """Softens both sets of logits."""
 

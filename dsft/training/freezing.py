@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from dsft.errors import RecipeError
+from dsft.training.layers import number_layers
 from dsft.training.patterns import match_parameters
 from dsft.training.settings import FreezePhase
 
@@ -57,8 +58,9 @@ def plan_phases(
     groups = {"head": head, "converted": converted}
     phases: list[Phase] = []
     for index, phase in enumerate(freeze):
+        start = phases[-1].end or 0 if phases else 0
         end = _steps(f"freeze.{index}.until", phase.until, steps_per_epoch)
-        if end <= (phases[-1].end or 0 if phases else 0):
+        if end <= start:
             raise RecipeError(
                 f"freeze.{index}.until: a phase must end after the one before it and last at least one step, "
                 f"found {phase.until!r} (step {end}). Order the phases by their end."
@@ -67,7 +69,8 @@ def plan_phases(
             match_parameters(f"freeze.{index}.train.{at}", pattern, names, groups)
             for at, pattern in enumerate(phase.train)
         ]
-        phases.append(Phase(end, frozenset().union(*matches)))
+        trained = frozenset().union(*matches)
+        phases += _thaw(module, trained, names, start, end) if phase.gradual else [Phase(end, trained)]
     return (*phases, Phase(None, frozenset(names)))
 
 
@@ -114,6 +117,21 @@ def describe_phases(module: nn.Module, phases: Sequence[Phase]) -> list[str]:
         sentences.append(f"From step {start} until {until}, {share}.")
         start = phase.end or start
     return sentences
+
+
+def _thaw(module: nn.Module, trained: frozenset[str], names: Collection[str], start: int, end: int) -> list[Phase]:
+    """Divide a phase into equal parts, each with one more layer that trains: Howard & Ruder 2018 (ULMFiT, 3.3)."""
+    numbers = number_layers(module)
+    frozen = [name for name in names if name not in trained]
+    # An alias of a shared parameter has no number of its own; it joins with the first layer.
+    layers = sorted({numbers.get(name, 0) for name in frozen}, reverse=True)
+    phases: list[Phase] = []
+    for part, layer in enumerate([None, *layers]):
+        joined = frozenset(name for name in frozen if layer is not None and numbers.get(name, 0) >= layer)
+        stop = start + round((part + 1) * (end - start) / (len(layers) + 1))
+        if stop > start and (not phases or stop > (phases[-1].end or 0)):
+            phases.append(Phase(stop, trained | joined))
+    return phases
 
 
 def _steps(place: str, until: str, steps_per_epoch: int) -> int:

@@ -16,10 +16,11 @@ from dsft.training.batches import TrainingBatch
 from dsft.training.ema import MovingAverage
 from dsft.training.failures import explained_failures
 from dsft.training.freezing import Phase, describe_phases, enter_phase, phase_at, plan_phases
-from dsft.training.objective import blend_teacher, label_loss
+from dsft.training.objective import add_features, blend_teacher, label_loss
 from dsft.training.optimizer import make_optimizer
 from dsft.training.schedule import make_schedule
 from dsft.training.settings import FitSettings
+from dsft.training.taps import OutputTap
 
 
 class Learner:
@@ -66,6 +67,11 @@ class Learner:
         self._set_rate = make_schedule(self._optimizer, settings.schedule, steps_per_epoch)
         self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.amp_dtype is torch.float16)
         self._average = MovingAverage(module, settings.ema) if settings.ema else None
+        # After the average has been copied: it has no use for the hooks.
+        layers = settings.distill.layers if settings.distill is not None else ()
+        self._taps = tuple(
+            OutputTap(network, layers) for network in (self.module, self._teacher) if network is not None
+        )
         if settings.freeze:
             for sentence in describe_phases(module, self._phases):
                 report(Note(f"freeze: {sentence}"))
@@ -133,6 +139,8 @@ class Learner:
         for parameter in self._parameters:
             parameter.requires_grad_(True)
             parameter.grad = None
+        for tap in self._taps:
+            tap.remove()
         self.module.eval()
 
     def _enter_phase(self, step: int) -> None:
@@ -144,14 +152,15 @@ class Learner:
     def _loss(self, batch: TrainingBatch) -> Tensor:
         images = self._compute.place(batch.images)
         targets = batch.targets.to(self._compute.device, non_blocking=True)
-        with self._compute.autocast():
+        with self._compute.autocast(), self._taps[0].open() as maps:
             output = self.module(images)
             loss = label_loss(output, targets, self._settings.smoothing)
             if self._teacher is None or self._settings.distill is None:
                 return loss
-            with torch.no_grad():
+            with torch.no_grad(), self._taps[1].open() as taught_maps:
                 taught = self._teacher(images)
-            return blend_teacher(loss, output, taught, self._settings.distill)
+            loss = blend_teacher(loss, output, taught, self._settings.distill)
+            return add_features(loss, maps, taught_maps, self._settings.distill)
 
     def _descend(self, loss: Tensor) -> None:
         self._optimizer.zero_grad(set_to_none=True)

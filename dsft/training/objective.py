@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from dsft.errors import ModelError
-from dsft.losses import distillation_loss, soft_cross_entropy
+from dsft.losses import distillation_loss, feature_loss, soft_cross_entropy
 from dsft.tasks import split_outputs
 from dsft.training.settings import DistillSettings
 
@@ -34,6 +36,8 @@ def label_loss(output: object, targets: Tensor, smoothing: float) -> Tensor:
 def blend_teacher(labels: Tensor, output: object, teacher_output: object, distill: DistillSettings) -> Tensor:
     """Return ``(1 - w) * labels + w * teacher`` of Hinton et al. 2015, with the main logits of both networks.
 
+    Where the weight is 0 the teacher's logits are not looked at: it need not know the task.
+
     Args:
         labels: The loss against the labels, a scalar.
         output: What the network returned for a batch.
@@ -43,6 +47,8 @@ def blend_teacher(labels: Tensor, output: object, teacher_output: object, distil
     Raises:
         ModelError: The teacher has another number of classes.
     """
+    if distill.logits == 0:
+        return labels
     student, _ = split_outputs(output)
     teacher, _ = split_outputs(teacher_output)
     if student.shape != teacher.shape:
@@ -52,3 +58,28 @@ def blend_teacher(labels: Tensor, output: object, teacher_output: object, distil
         )
     softened = distillation_loss(student, teacher, distill.temperature)
     return (1 - distill.logits) * labels + distill.logits * softened
+
+
+def add_features(
+    loss: Tensor, student: Sequence[Tensor], teacher: Sequence[Tensor], distill: DistillSettings
+) -> Tensor:
+    """Return the loss with the weighted distance of the feature maps added.
+
+    Args:
+        loss: What labels and logits cost, a scalar.
+        student: Outputs of the network's layers that are compared, in the order in which they ran.
+        teacher: Those of the teacher for the same images.
+        distill: The weight.
+
+    Raises:
+        ModelError: The two networks ran other layers, or their maps have other shapes.
+    """
+    if distill.features == 0:
+        return loss
+    shapes, taught = ([tuple(part.shape) for part in maps] for maps in (student, teacher))
+    if shapes != taught:
+        raise ModelError(
+            f"distill.features: both networks must run the same layers with maps of the same shapes, found {shapes} "
+            f"and {taught}. Take the network before its conversion as the teacher, or set distill.features=0."
+        )
+    return loss + distill.features * feature_loss(student, teacher)

@@ -63,10 +63,12 @@ class FreezePhase:
     Attributes:
         until: End of the phase from the start of training: ``1ep`` (epochs) or ``200it`` (steps).
         train: ``head``, ``converted``, or patterns of parameter names such as ``layer4.*``.
+        gradual: From its beginning to its end the other layers join in one by one, those next to the output first.
     """
 
     until: str
     train: tuple[str, ...]
+    gradual: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,14 @@ class DistillSettings:
     Attributes:
         logits: Weight of the teacher's logits in the loss, 0 to 1; the labels have the rest.
         temperature: Softens both sets of logits.
+        features: Weight of the distance from the teacher's feature maps, which is added to that.
+        layers: Names of the layers whose outputs are compared; both networks have them.
     """
 
     logits: float = 0.5
     temperature: float = 2.0
+    features: float = 0.0
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

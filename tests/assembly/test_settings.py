@@ -20,18 +20,19 @@ def test_every_key_arrives(workshop: Workshop) -> None:
         "layer_decay: 0.875, lr_mult: {head: 10, conv1.*: 0.5}, depthwise_decay: false}",
         "schedule={sched: multistep, epochs: 9, warmup_epochs: 1.5, warmup_lr: 0.125, min_lr: 0.0625, "
         "decay_epochs: [3, 6], decay_rate: 0.5}",
-        "freeze=[{until: 1ep, train: [head]}, {until: 20it, train: [converted, conv1.*]}]",
-        "distill={teacher: original, logits: 0.375, temperature: 4.0}",
+        "freeze=[{until: 1ep, train: [head], gradual: true}, {until: 20it, train: [converted, conv1.*]}]",
+        "distill={teacher: original, logits: 0.375, temperature: 4.0, features: 0.25}",
         "ema={decay: 0.625, warmup: false}",
         "evaluate={monitor: val/loss, patience: 3, min_delta: 0.1875}",
         "augment.smoothing=0.03125",
         "train={seed: 17, deterministic: true}",
     ]
-    assert fit_settings(load_recipe(str(workshop.separable_recipe), changes), has_teacher=True) == FitSettings(
+    recipe = load_recipe(str(workshop.separable_recipe), changes)
+    assert fit_settings(recipe, has_teacher=True, layers=["conv1"]) == FitSettings(
         optimizer=OptimizerSettings("lamb", 0.5, 0.25, 0.75, 2.0, 0.875, (("head", 10.0), ("conv1.*", 0.5)), False),
         schedule=ScheduleSettings("multistep", 9, 1.5, 0.125, 0.0625, (3.0, 6.0), 0.5),
-        freeze=(FreezePhase("1ep", ("head",)), FreezePhase("20it", ("converted", "conv1.*"))),
-        distill=DistillSettings(0.375, 4.0),
+        freeze=(FreezePhase("1ep", ("head",), gradual=True), FreezePhase("20it", ("converted", "conv1.*"))),
+        distill=DistillSettings(0.375, 4.0, 0.25, ("conv1",)),
         ema=EmaSettings(0.625, warmup=False),
         stopping=StoppingSettings("val/loss", 3, 0.1875),
         smoothing=0.03125,

@@ -100,6 +100,24 @@ def test_impossible_phases_say_why(phases: list[FreezePhase], message: str) -> N
         plan(*phases)
 
 
+def test_layers_thaw_from_the_output_to_the_input() -> None:
+    net = make_net()
+    phases = plan(FreezePhase("4it", ("head",)), FreezePhase("1ep", ("head",), gradual=True), module=net)
+    # Two convolutions, each with its norm: three stretches between step 4 and step 10.
+    assert [phase.end for phase in phases] == [4, 6, 8, 10, None]
+    upper = {"3.weight", "4.weight", "4.bias"}
+    everything = {name for name, _ in net.named_parameters()}
+    expected = [set(HEAD), set(HEAD), {*HEAD, *upper}, everything, everything]
+    assert [phase.trained for phase in phases] == expected
+
+
+def test_with_few_steps_several_layers_thaw_at_once() -> None:
+    net = make_net()
+    phases = plan(FreezePhase("2it", ("head",), gradual=True), module=net)
+    assert [phase.end for phase in phases] == [1, 2, None]
+    assert [len(phase.trained) for phase in phases] == [2, 8, 8]
+
+
 def test_phases_are_described_with_their_sizes() -> None:
     net = make_net()
     total = sum(parameter.numel() for parameter in net.parameters())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from dsft.devices import Compute
+from dsft.errors import ModelError
 from dsft.progress import Event, Note, ignore
 from dsft.training import DistillSettings, EmaSettings, FitSettings, FreezePhase
 from dsft.training.learner import Learner
@@ -144,3 +146,62 @@ def test_finishing_gives_gradients_back_and_evaluates() -> None:
     assert fixed == {"0.weight"}
     assert not any(part.training for part in net.modules())
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_a_pupil_of_features_comes_to_the_teachers_maps() -> None:
+    teacher, net = make_net(seed=1), make_net(seed=1)
+    with torch.no_grad():
+        net.get_parameter("3.weight").mul_(0.5)
+    settings = replace(constant_rate(2, 0.01, "adamw"), distill=DistillSettings(0.0, features=20.0, layers=("3",)))
+    settings = replace(settings, freeze=(FreezePhase("99it", ("3.weight",)),))
+    learner = make_learner(net, settings, teacher)
+    batch = make_batches(1)[0]
+
+    def distance() -> float:
+        with torch.no_grad():
+            ours, theirs = (network[:4].eval()(batch.images) for network in (net, teacher))
+        return float((ours - theirs).norm() / theirs.norm())
+
+    assert distance() == pytest.approx(0.5, rel=1e-3)
+    for step in range(40):
+        learner.update(step, batch)
+    assert distance() < 0.1
+    learner.finish()
+    assert not any(part._forward_hooks for network in (net, teacher) for part in network.modules())
+
+
+def test_features_are_weighed_and_added() -> None:
+    teacher, batch = make_net(seed=2), make_batches(1)[0]
+    losses = {}
+    for weight in (0.0, 2.0):
+        settings = DistillSettings(0.0, features=weight, layers=("0",) if weight else ())
+        learner = make_learner(make_net(seed=1), replace(PLAIN, distill=settings), teacher)
+        losses[weight] = learner.update(0, batch)
+    with torch.no_grad():
+        theirs, ours = (net.get_submodule("0")(batch.images) for net in (teacher, make_net(seed=1)))
+    expected = 2.0 * ((ours - theirs).norm() / theirs.norm()).square().item()
+    assert losses[2.0] - losses[0.0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_features_of_other_shapes_are_refused() -> None:
+    teacher = nn.Sequential(nn.Conv2d(2, 5, 3), nn.Flatten(), nn.LazyLinear(3))
+    teacher(torch.zeros(1, 2, 5, 5))
+    settings = replace(PLAIN, distill=DistillSettings(0.0, features=1.0, layers=("0",)))
+    with pytest.raises(ModelError, match=r"distill\.features: both networks must run the same layers"):
+        make_learner(make_net(), settings, teacher).update(0, make_batches(1)[0])
+
+
+def test_mixed_labels_and_a_teacher_go_together() -> None:
+    # Both losses see the blended images: that of the labels their shares, that of the teacher its own answer.
+    batch = make_batches(1)[0]
+    shares = torch.softmax(torch.randn(6, 3, generator=torch.Generator().manual_seed(3)), dim=1)
+    net, teacher = make_net(), make_net(seed=1).eval()
+    with torch.no_grad():
+        logits, taught = copy.deepcopy(net).train()(batch.images), teacher(batch.images)
+    expected = 0.75 * -(shares * (0.9 * logits.log_softmax(1))).sum(1).mean()
+    expected -= 0.75 * (0.1 / 3 * logits.log_softmax(1)).sum(1).mean()
+    kept = (taught / 2).softmax(1)
+    expected += 0.25 * 4 * (kept * (kept.log() - (logits / 2).log_softmax(1))).sum(1).mean()
+    settings = replace(PLAIN, smoothing=0.1, distill=DistillSettings(0.25, 2.0))
+    loss = make_learner(net, settings, teacher).update(0, replace(batch, targets=shares))
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
