@@ -64,6 +64,7 @@ class Cost(StrEnum):
     """What a budget counts."""
 
     MACS = "macs"
+    PARAMS = "params"
 
 
 class Form(StrEnum):

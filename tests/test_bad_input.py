@@ -190,7 +190,10 @@ class TestConversionTargets:
         [
             ([], "exactly one of budget and rank is needed, found neither"),
             (["--budget", "macs=0.5", "--rank", "2"], "exactly one of budget and rank is needed, found both"),
-            (["--budget", "flops=0.5"], "--budget: expected macs=SHARE, such as macs=0.4, found 'flops=0.5'"),
+            (
+                ["--budget", "flops=0.5"],
+                "--budget: expected macs=SHARE or params=SHARE, such as macs=0.4, found 'flops=0.5'",
+            ),
             (["--budget", "0.5"], "--budget: expected macs=SHARE"),
             (["--budget", "macs=1.5"], "a share above 0 and up to 1 is needed, found 1.5"),
             (["--budget", "macs=nan"], "a share above 0 and up to 1 is needed, found nan"),

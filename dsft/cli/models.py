@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def convert(
     source: Annotated[str, typer.Argument(help="timm/NAME, torchvision/NAME, a model folder or a weights file.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The new model folder.")] = None,
-    budget: Annotated[str | None, typer.Option(help="What may be left of the cost, as macs=0.4.")] = None,
+    budget: Annotated[str | None, typer.Option(help="What may be left of a cost, as macs=0.4 or params=0.4.")] = None,
     rank: Annotated[str | None, typer.Option(help="Depthwise kernels of each channel, or 'full'.")] = None,
     method: Annotated[Method, typer.Option(help="How the weights are derived.")] = Method.AUTO,
     order: Annotated[Order, typer.Option(help="Which convolution comes first; auto is by layer.")] = Order.AUTO,
@@ -67,13 +67,15 @@ def convert(
             overwrite=overwrite,
             report=report,
         )
-    from dsft.console import circumstances, costs_table, plan_table, print_json, print_result
+    from dsft.console import circumstances, costs_table, parameters_line, plan_table, print_json, print_result
 
     if as_json:
         print_json(result.to_dict())
         return
     results: list[RenderableType] = [plan_table(result.plan)]
-    if result.costs is not None:
+    if result.costs is None:
+        results.append(parameters_line(result.plan))
+    else:
         folder = f"model folder: {result.folder}"
         results += [costs_table(result.costs), circumstances(result.costs.measured_on), folder]
     print_result(*results)
@@ -157,7 +159,8 @@ def _budget(budget: str | None) -> dict[str, float] | None:
         return None
     cost, _, share = budget.partition("=")
     if cost not in list(Cost) or not _is_number(share):
-        raise RecipeError(f"--budget: expected macs=SHARE, such as macs=0.4, found {budget!r}.")
+        forms = " or ".join(f"{cost}=SHARE" for cost in Cost)
+        raise RecipeError(f"--budget: expected {forms}, such as macs=0.4, found {budget!r}.")
     return {cost: float(share)}
 
 

@@ -49,6 +49,11 @@ def plan_table(plan: ConversionPlan) -> Table:
     )
 
 
+def parameters_line(plan: ConversionPlan) -> str:
+    """Say in one sentence what becomes of the number of parameters."""
+    return f"Parameters: {count(plan.params_before)} -> {count(plan.params_after)} (x {plan.params_ratio:.3f})."
+
+
 def costs_table(costs: ConversionReport) -> Table:
     """Set the cost of the original beside that of the converted network."""
     numbers = ["MACs", "parameters", "latency ms"]

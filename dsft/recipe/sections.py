@@ -80,10 +80,21 @@ class ModelSection(Section):
 
 
 class BudgetSection(Section):
-    """What the converted network may cost, as a share of the whole original network."""
+    """What the converted network may cost, as a share of the whole original network; one of these."""
 
-    macs: Fraction
+    macs: Fraction | None = None
     """Multiply-accumulate operations of one forward pass, 0 to 1."""
+    params: Fraction | None = None
+    """Parameters, 0 to 1."""
+
+    @model_validator(mode="after")
+    def _one_cost(self) -> Self:
+        costs = list(type(self).model_fields)
+        given = [cost for cost in costs if getattr(self, cost) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"exactly one of {' and '.join(costs)} is needed, found {found}")
+        return self
 
 
 class ConvertSection(Section):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,9 +16,11 @@ from dsft.choices import Order
 from dsft.derive import channel_spectrum
 from dsft.errors import ConversionError
 from dsft.progress import Advanced, Finished, Report, Started
-from dsft.surgery.budget import Offer
 from dsft.surgery.request import Rank
 from dsft.surgery.sites import Site
+
+ROUNDING = 1e-12
+"""Relative squared error under which a kernel is exact in float64."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Bid:
             the strongest first, but with ``pw_dw`` after the first of each output channel, which it cannot be
             without; ``(groups, kernels)``.
         step: Kernels that each group buys at a time.
+        norm_between: Each kernel has a scale and a shift of its own.
     """
 
     site: Site
@@ -40,21 +44,38 @@ class Bid:
     energies: Tensor
     bought: Tensor
     step: int
+    norm_between: bool
 
     @property
-    def offer(self) -> Offer:
-        """What the layer may become; its error is relative to its own weight (METHODS 2.2, lambda)."""
-        groups, energy = self.site.module.groups, float(self.energies.sum())
-        gains = self.energies.reshape(groups, -1).gather(1, self.bought).sum(0).reshape(-1, self.step).sum(1)
-        cost = groups * self.step * self.site.macs_of_kernel(self.order)
+    def steps(self) -> NDArray[np.int64]:
+        """The numbers of steps that the groups can buy, ascending, ``(options,)``."""
+        groups = len(self.bought)
         least = 1 if self.order is Order.DW_PW else len(self.energies) // groups // self.step
-        return Offer(np.asarray(gains.numpy() / (energy or 1.0), dtype=np.float64), cost, least)
+        return np.arange(least, self.bought.shape[1] // self.step + 1)
 
     @property
-    def least_macs(self) -> int:
-        """The fewest multiply-accumulates that the separable layer can have."""
-        offer = self.offer
-        return offer.least_ranks * offer.rank_cost
+    def errors(self) -> NDArray[np.float64]:
+        """Squared error that is left at each number of steps, relative to the kernel (METHODS 2.2, lambda)."""
+        gains = self.energies.reshape(len(self.bought), -1).gather(1, self.bought).sum(0).reshape(-1, self.step).sum(1)
+        # Summed from the end, so that nothing is left at the last step.
+        left = np.append(gains.flip(0).cumsum(0).flip(0).numpy(), 0.0)[self.steps] / (float(gains.sum()) or 1.0)
+        # Rounding is no error: a layer that is exact shall not buy more.
+        return np.where(left > ROUNDING, left, 0.0)
+
+    @property
+    def step_kernels(self) -> int:
+        """Kernels that one step buys in all groups."""
+        return len(self.bought) * self.step
+
+    @property
+    def kernel_macs(self) -> int:
+        """Multiply-accumulates of one kernel for one image, its share of the sums included."""
+        return self.site.macs_of_kernel(self.order)
+
+    @property
+    def kernel_params(self) -> int:
+        """Parameters of one kernel, its weights in the sums and its scale and shift included."""
+        return self.site.params_of_kernel(self.order) + (2 if self.norm_between else 0)
 
     def kernels_at(self, steps: int) -> tuple[int, ...]:
         """Return the kernels of each channel when each group has bought so many steps; empty for no step."""
@@ -80,7 +101,7 @@ class Bid:
 
 
 def collect_bids(
-    sites: Sequence[Site], orders: Sequence[Order], *, is_trained: bool, report: Report
+    sites: Sequence[Site], orders: Sequence[Order], *, is_trained: bool, norm_between: bool, report: Report
 ) -> list[tuple[Bid, ...]]:
     """Decompose the kernels of all layers.
 
@@ -89,6 +110,7 @@ def collect_bids(
         orders: The orders that each may take.
         is_trained: The weights mean something. Otherwise their singular values are noise, so all channels count
             alike and kernels are bought a whole rank at a time.
+        norm_between: A norm and an activation will stand between the two convolutions.
         report: Receives the progress over the layers.
 
     Returns:
@@ -101,13 +123,13 @@ def collect_bids(
     report(Started(task, len(sites), "layers"))
     bids = []
     for done, site in enumerate(sites, start=1):
-        bids.append(tuple(_bid(site, order, is_trained=is_trained) for order in orders))
+        bids.append(tuple(_bid(site, order, is_trained=is_trained, norm_between=norm_between) for order in orders))
         report(Advanced(task, done))
     report(Finished(task))
     return bids
 
 
-def _bid(site: Site, order: Order, *, is_trained: bool) -> Bid:
+def _bid(site: Site, order: Order, *, is_trained: bool, norm_between: bool) -> Bid:
     groups = site.module.groups
     try:
         energies = channel_spectrum(site.dense_kernel, groups, order).energies
@@ -121,4 +143,4 @@ def _bid(site: Site, order: Order, *, is_trained: bool) -> Bid:
         priorities[:, 0] += 1 + 2 * energies.max()
     # Stable, so that of equal values the lower place comes first and a channel's kernels stay a prefix.
     bought = priorities.reshape(groups, -1).argsort(dim=1, descending=True, stable=True)
-    return Bid(site, order, energies, bought, step)
+    return Bid(site, order, energies, bought, step, norm_between)

@@ -63,7 +63,8 @@ def convert(
             from that weight, and training no longer normalises it.
         example_input: What it takes, on its device: a tensor, a list that is its one argument, a tuple of
             positional or a dict of keyword arguments. Shapes, costs and times are those of this input.
-        budget: ``{"macs": f}``: share of the network's multiply-accumulates that may be left, 0 to 1.
+        budget: Share of a cost that may be left, 0 to 1: ``{"macs": f}`` for the multiply-accumulates of the whole
+            network, ``{"params": f}`` for its parameters.
         rank: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), alike in every
             layer, or ``"full"``. Exactly one of ``budget`` and ``rank`` is given.
         method: ``svd`` keeps the weights, ``fresh`` draws new ones, ``auto`` is ``svd``.

@@ -65,6 +65,8 @@ class ConversionPlan:
         macs_before: Multiply-accumulates of the whole network for one image.
         macs_after: The same after the conversion.
         norm_between: Whether a norm and an activation stand between the two convolutions of each layer.
+        params_before: Parameters of the whole network; 0 in plans that were written before it was kept.
+        params_after: The same after the conversion.
     """
 
     method: Method
@@ -72,6 +74,8 @@ class ConversionPlan:
     macs_before: int
     macs_after: int
     norm_between: bool = False
+    params_before: int = 0
+    params_after: int = 0
 
     @property
     def converted(self) -> tuple[LayerPlan, ...]:
@@ -82,6 +86,11 @@ class ConversionPlan:
     def macs_ratio(self) -> float:
         """Share of the multiply-accumulates that is left, 0 to 1 for a network that became cheaper."""
         return self.macs_after / self.macs_before if self.macs_before else 1.0
+
+    @property
+    def params_ratio(self) -> float:
+        """Share of the parameters that is left."""
+        return self.params_after / self.params_before if self.params_before else 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -102,6 +111,8 @@ class ConversionPlan:
             f"{len(self.converted)} of {len(self.layers)} convolutions converted by {self.method}, "
             f"MACs {self.macs_before:,} -> {self.macs_after:,} ({self.macs_ratio:.3f})"
         ]
+        if self.params_before:
+            lines.append(f"parameters {self.params_before:,} -> {self.params_after:,} ({self.params_ratio:.3f})")
         for layer in self.layers:
             kernels = f"{layer.order}, {sum(layer.kernels)} kernels" if layer.is_converted else "dense"
             form = f", {layer.form}" if layer.form is not None else ""

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from torch import nn
 
-from dsft.choices import Decision, Form, Method, Order, Reason
+from dsft.choices import Cost, Decision, Form, Method, Order, Reason
 from dsft.errors import ConversionError, did_you_mean
-from dsft.measure import count_macs
 from dsft.measure.example import ExampleInput
 from dsft.progress import Report, ignore
 from dsft.separable import allowed_forms
 from dsft.surgery.bids import Bid, collect_bids
-from dsft.surgery.budget import Options, spread_ranks
+from dsft.surgery.budget import spread_ranks
+from dsft.surgery.cost_model import CostModel, macs_model, params_model
 from dsft.surgery.forms import FormChoice, first_form, fixed_form
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 from dsft.surgery.ready import require_ready, unwrapped
 from dsft.surgery.request import Budget, Rank, Request
 from dsft.surgery.sites import Site, find_sites
 
-Bought = tuple[Bid, tuple[int, ...]]
-"""A layer in the order that was chosen for it, and its kernels; none where it stays dense."""
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a convolution that can be converted becomes, and why; without kernels it stays dense."""
+
+    bid: Bid
+    kernels: tuple[int, ...]
+    reason: Reason
+
+    @property
+    def saved_params(self) -> int:
+        return self.bid.site.params - sum(self.kernels) * self.bid.kernel_params if self.kernels else 0
 
 
 def plan_conversion(
@@ -59,23 +70,28 @@ def plan_conversion(
     eligible = [site for site, obstacle in zip(sites, obstacles, strict=True) if obstacle is None]
     if not eligible:
         raise ConversionError(_nothing_eligible(sites, obstacles))
-    bids = collect_bids(eligible, _orders(request), is_trained=is_trained, report=report)
-    total = count_macs(model, example_input)
-    if request.budget is not None:
-        bought = _within_budget(bids, total, request.budget)
-    else:
-        bought = _alike(bids, request.rank or "full")
-    chosen = {bid.site.name: (bid, kernels) for bid, kernels in bought if kernels}
-    savers = {bid.site.name for orders in bids for bid in orders if bid.least_macs < bid.site.macs}
+    bids = collect_bids(
+        eligible, _orders(request), is_trained=is_trained, norm_between=request.norm_between, report=report
+    )
+    models = {Cost.MACS: macs_model(model, example_input), Cost.PARAMS: params_model(model)}
+    budget = request.budget
+    outcomes = _alike(bids, request.rank or "full") if budget is None else _within(budget, models[budget.by], bids)
     choose = choose_form if request.form is Form.AUTO else fixed_form(request.form)
+    planned = {outcome.bid.site.name: _plan_layer(outcome, request, choose) for outcome in outcomes}
     layers = tuple(
-        _converted_layer(*chosen[site.name], request, choose)
-        if site.name in chosen
-        else _kept_layer(site, obstacle or (Reason.BUDGET if site.name in savers else Reason.NOT_CHEAPER))
+        _kept_layer(site, obstacle) if obstacle is not None else planned[site.name]
         for site, obstacle in zip(sites, obstacles, strict=True)
     )
-    saved = sum(layer.macs_before - layer.macs_after for layer in layers)
-    return ConversionPlan(request.derivation, layers, total, total - saved, request.norm_between)
+    macs, params = (int(models[cost].total) for cost in (Cost.MACS, Cost.PARAMS))
+    return ConversionPlan(
+        method=request.derivation,
+        layers=layers,
+        macs_before=macs,
+        macs_after=macs - sum(layer.macs_before - layer.macs_after for layer in layers),
+        norm_between=request.norm_between,
+        params_before=params,
+        params_after=params - sum(outcome.saved_params for outcome in outcomes),
+    )
 
 
 def _orders(request: Request) -> tuple[Order, ...]:
@@ -84,29 +100,35 @@ def _orders(request: Request) -> tuple[Order, ...]:
     return (Order.DW_PW,) if request.budget is None else (Order.DW_PW, Order.PW_DW)
 
 
-def _alike(bids: Sequence[tuple[Bid, ...]], rank: Rank) -> list[Bought]:
-    return [(bid, bid.kernels_at_rank(rank)) for bid, *_ in bids]
+def _alike(bids: Sequence[tuple[Bid, ...]], rank: Rank) -> list[_Outcome]:
+    return [_Outcome(bid, bid.kernels_at_rank(rank), Reason.RANK) for bid, *_ in bids]
 
 
-def _within_budget(bids: Sequence[tuple[Bid, ...]], total: int, budget: Budget) -> list[Bought]:
-    layers = [Options(orders[0].site.macs, tuple(bid.offer for bid in orders)) for orders in bids]
-    fixed = total - sum(options.dense_cost for options in layers)
+def _within(budget: Budget, costs: CostModel, bids: Sequence[tuple[Bid, ...]]) -> list[_Outcome]:
+    layers = [costs.options(each) for each in bids]
+    fixed = costs.total - sum(options.dense_cost for options in layers)
     least = fixed + sum(options.least_cost for options in layers)
-    limit = math.floor(budget.share * total)
+    limit = budget.share * costs.total
     if limit < least:
         # Rounded up, so that the fraction which the message names can be met.
-        smallest = math.ceil(least / total * 1e4) / 1e4
+        smallest = math.ceil(least / costs.total * 1e4) / 1e4
         raise ConversionError(
             f"budget {budget.by}={budget.share:g}: cannot be met: the smallest that this network allows is "
             f"{smallest:g} ({len(bids)} of its convolutions can be converted). Ask for more, or exclude fewer layers."
         )
-    choices = spread_ranks(layers, limit - fixed)
-    chosen = [(orders[choice.offer], choice.ranks) for orders, choice in zip(bids, choices, strict=True)]
-    return [(bid, bid.kernels_at(ranks)) for bid, ranks in chosen]
+    outcomes = []
+    for each, options, choice in zip(bids, layers, spread_ranks(layers, limit - fixed), strict=True):
+        bid = each[choice.offer]
+        reason = Reason.BUDGET if options.least_cost < options.dense_cost else Reason.NOT_CHEAPER
+        outcomes.append(_Outcome(bid, bid.kernels_at(choice.steps), reason))
+    return outcomes
 
 
-def _converted_layer(bid: Bid, kernels: tuple[int, ...], request: Request, choose_form: FormChoice) -> LayerPlan:
+def _plan_layer(outcome: _Outcome, request: Request, choose_form: FormChoice) -> LayerPlan:
+    bid, kernels = outcome.bid, outcome.kernels
     site, module = bid.site, bid.site.module
+    if not kernels:
+        return _kept_layer(site, outcome.reason)
     forms = allowed_forms(
         kernels, module.groups, bid.order, transposed=module.transposed, norm_between=request.norm_between
     )
@@ -118,11 +140,11 @@ def _converted_layer(bid: Bid, kernels: tuple[int, ...], request: Request, choos
         aliases=site.aliases,
         weight_shape=tuple(module.weight.shape),
         decision=Decision.CONVERTED,
-        reason=Reason.RANK if request.budget is None else Reason.BUDGET,
+        reason=outcome.reason,
         order=bid.order,
         kernels=kernels,
         macs_before=site.macs,
-        macs_after=sum(kernels) * site.macs_of_kernel(bid.order),
+        macs_after=sum(kernels) * bid.kernel_macs,
         relative_error=None if request.derivation is Method.FRESH else bid.relative_error(kernels),
         form=form,
     )

@@ -53,6 +53,11 @@ class Site:
         """Multiply-accumulates of the convolution for one image."""
         return self.positions * self.module.weight.numel()
 
+    @property
+    def params(self) -> int:
+        """Parameters that the kernel is, or is computed from; the bias is not among them."""
+        return sum(value.numel() for name, value in self.module.named_parameters() if name != "bias")
+
     def macs_of_kernel(self, order: Order) -> int:
         """Return the multiply-accumulates that one depthwise kernel costs, its share of the sums included.
 
@@ -66,6 +71,11 @@ class Site:
         else:
             pointwise = self.input_positions * (module.in_channels // groups)
         return self.positions * math.prod(module.kernel_size) + pointwise
+
+    def params_of_kernel(self, order: Order) -> int:
+        """Return the parameters that one depthwise kernel has, its weights in the sums included."""
+        ends = self.module.out_channels if order is Order.DW_PW else self.module.in_channels
+        return math.prod(self.module.kernel_size) + ends // self.module.groups
 
     def channels_of(self, order: Order) -> int:
         """Return how many channels have depthwise kernels of their own."""

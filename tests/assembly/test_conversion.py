@@ -45,6 +45,11 @@ def test_a_section_becomes_a_request() -> None:
     )
 
 
+def test_a_budget_of_a_section_counts_what_it_says() -> None:
+    section = ConvertSection(budget=BudgetSection(params=0.4))
+    assert read_request(section, 0, is_trained=True).budget == Budget(Cost.PARAMS, 0.4)
+
+
 def test_auto_draws_weights_where_there_are_none_to_keep() -> None:
     section = ConvertSection(rank="full")
     assert read_request(section, 0, is_trained=True).derivation is Method.SVD

@@ -13,6 +13,7 @@ from dsft.console import (
     costs_table,
     differences_table,
     footprint_circumstances,
+    parameters_line,
     plan_table,
     size_table,
     speed_table,
@@ -20,7 +21,7 @@ from dsft.console import (
 from dsft.console.results import count
 from dsft.devices import Compute
 from dsft.evaluation import Difference
-from dsft.measure import Footprint, MeasuredOn
+from dsft.measure import Footprint, MeasuredOn, count_parameters
 from dsft.surgery import ConversionPlan, ConversionReport, Request, apply_plan, plan_conversion, report_costs
 from dsft.surgery.cost_report import ModelCost
 from tests.zoo import Residual, redraw
@@ -57,6 +58,12 @@ def test_a_plan_lists_every_convolution_with_its_reason(plan: ConversionPlan) ->
     assert rows["conv1"] == expected
     assert rows["skip"][1:3] == ["-", "8.19 k"]
     assert rows["network"][-1] == f"x {plan.macs_ratio:.3f}"
+
+
+def test_the_parameters_are_said(plan: ConversionPlan) -> None:
+    before = count_parameters(Residual())
+    after = count_parameters(apply_plan(Residual(), plan))
+    assert parameters_line(plan) == f"Parameters: {count(before)} -> {count(after)} (x {after / before:.3f})."
 
 
 def test_random_weights_have_no_error() -> None:

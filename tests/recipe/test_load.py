@@ -159,7 +159,7 @@ def test_a_dump_keeps_text_that_looks_like_something_else() -> None:
         ("convert: {}", "a.yaml:8  convert: exactly one of budget and rank is needed, found neither. Add budget"),
         ("convert: {rank: 2, budget: {macs: 1}}", "convert: exactly one of budget and rank is needed, found both."),
         ("convert: {rank: 0}", "convert.rank: expected an integer >= 1, or full, or null, found 0 (int)."),
-        ("convert: {budget: {macs: 0}}", "convert.budget.macs: expected a number > 0 and <= 1, found 0 (int)."),
+        ("convert: {budget: {macs: 0}}", "convert.budget.macs: expected a number > 0 and <= 1, or null, found 0 (int)"),
         ("convert: {rank: 2, include: '*'}", "convert.include: expected a list, each entry text, found '*' (str)."),
         ("schedule: {warmup_epochs: 10}", "schedule.warmup_epochs: must be under schedule.epochs (10), found 10 (int"),
         ("schedule: {sched: step}", "a.yaml:8  schedule.decay_epochs: sched step needs one number."),

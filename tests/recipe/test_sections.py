@@ -146,6 +146,14 @@ def test_a_conversion_has_exactly_one_target() -> None:
     assert ConvertSection(rank="full").rank == "full"
 
 
+def test_a_budget_counts_exactly_one_cost() -> None:
+    assert BudgetSection(params=0.5).macs is None
+    with pytest.raises(ValidationError, match="exactly one of macs and params is needed, found none"):
+        BudgetSection()
+    with pytest.raises(ValidationError, match="exactly one of macs and params is needed, found macs and params"):
+        BudgetSection(macs=0.5, params=0.5)
+
+
 @pytest.mark.parametrize(
     ("sched", "decay_epochs", "message"),
     [

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dsft.choices import Cost, Decision, Method, Order, Reason
 from dsft.errors import ConversionError
-from dsft.measure import count_macs
+from dsft.measure import count_macs, count_parameters
 from dsft.surgery import Budget, ConversionPlan, Request, apply_plan, plan_conversion
 from dsft.surgery.convert import derive_factors
 from tests.zoo import ManyKinds, Residual, redraw
@@ -34,6 +34,43 @@ def test_a_budget_is_met_and_the_plan_tells_the_macs_that_torch_counts(share: fl
     assert plan.macs_after == count_macs(converted, IMAGES) <= share * plan.macs_before
     assert plan.macs_after > 0.9 * share * plan.macs_before
     assert [layer.name for layer in plan.layers] == ["stem", "conv1", "conv2", "skip"]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("norm_between", [False, True])
+def test_a_budget_of_parameters_is_met_and_the_plan_tells_how_many_are_left(share: float, norm_between: bool) -> None:
+    model = redraw(Residual(16))
+    method = Method.FRESH if norm_between else Method.SVD
+    request = Request(budget=Budget(Cost.PARAMS, share), method=method, norm_between=norm_between)
+    plan = plan_conversion(model, IMAGES, request)
+    assert plan.params_before == count_parameters(model)
+    converted = apply_plan(model, plan, derive_factors(model, plan))
+    assert plan.params_after == count_parameters(converted)
+    assert 0.85 * share < plan.params_after / plan.params_before <= share
+    with pytest.raises(ConversionError, match=r"budget params=0\.01: cannot be met"):
+        plan_conversion(redraw(Residual(16)), IMAGES, Request(budget=Budget(Cost.PARAMS, 0.01)))
+
+
+def test_parameters_are_those_of_every_kind_and_of_normalised_weights() -> None:
+    model: Any = redraw(ManyKinds())
+    model.mix = nn.utils.parametrizations.weight_norm(model.mix)
+    plan = plan_conversion(model, torch.randn(1, 1, 2, 10, 12), Request(rank=1))
+    assert "mix" in {layer.name for layer in plan.converted}
+    assert plan.params_before == count_parameters(model)
+    assert plan.params_after == count_parameters(apply_plan(model, plan))
+
+
+def test_a_budget_of_parameters_spends_where_parameters_are() -> None:
+    # At 16 positions 64 channels cost fewer operations than 8 channels at 1,024, and far more parameters.
+    net = nn.Sequential(
+        nn.Conv2d(8, 8, 3, padding=1), nn.AvgPool2d(8), nn.Conv2d(8, 64, 1), nn.Conv2d(64, 64, 3, padding=1)
+    )
+    shares = {
+        cost: plan_conversion(redraw(net), torch.randn(1, 8, 32, 32), Request(budget=Budget(cost, 0.7)))
+        for cost in Cost
+    }
+    assert [layer.name for layer in shares[Cost.PARAMS].converted] == ["3"]
+    assert shares[Cost.MACS].macs_ratio <= 0.7 < shares[Cost.PARAMS].macs_ratio
 
 
 def test_the_smallest_budget_of_the_message_can_be_met() -> None:

@@ -48,6 +48,7 @@ def test_budgets_of_another_form_are_errors(budget: Any) -> None:
 def test_budgets_are_read_as_python_and_recipes_write_them() -> None:
     assert Budget.read(None) is None
     assert Budget.read({"macs": 1}) == Budget(Cost.MACS, 1.0)
+    assert Budget.read({"params": 0.25}) == Budget(Cost.PARAMS, 0.25)
 
 
 def test_words_may_be_plain_text() -> None:
