@@ -36,6 +36,14 @@ class BadImages(StrEnum):
     SKIP = "skip"
 
 
+class ExportFormat(StrEnum):
+    """What a model is exported to."""
+
+    ONNX = "onnx"
+    TORCH_EXPORT = "torch-export"
+    SAFETENSORS = "safetensors"
+
+
 class PredictionFormat(StrEnum):
     """How predictions are written."""
 

@@ -2,6 +2,7 @@
 
 * DsftError               exit code 1: the run itself failed
   + TrainingError         the loss is not finite, every batch was empty ...
+  + ExportError           an exported file is not what the model is, or cannot be made
   + InterruptedRun        a signal stopped the run after a checkpoint was saved (exit code 130 or 143)
   + InputError            exit code 2: something the user gave is at fault
     - RecipeError         a recipe, an override or a flag
@@ -29,6 +30,10 @@ class DsftError(Exception):
 
 class TrainingError(DsftError):
     """A run that started well and failed."""
+
+
+class ExportError(DsftError):
+    """A model cannot be exported, or the exported file answers otherwise."""
 
 
 class InterruptedRun(DsftError):

@@ -72,6 +72,23 @@ def staged_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def staged_file(target: Path) -> Iterator[Path]:
+    """Yield the path of a new file beside ``target`` that replaces it when the block ends well.
+
+    An exception removes the new file and leaves ``target`` as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Some writers go by a file's ending.
+    staging = _beside(target, "new").with_suffix(target.suffix)
+    try:
+        yield staging
+        _flush(staging)
+        os.replace(staging, target)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
 def require_replaceable(folder: Path, kind: str, marks: Collection[str], *, overwrite: bool) -> None:
     """Check that a folder may be written; change nothing.
 

@@ -3,6 +3,7 @@
 No other room prints. Importing this one loads no torch, so that ``dsft --help`` stays quick.
 """
 
+from dsft.console.exports import int8_sentence, parity_sentence
 from dsft.console.inspection import inspection_table
 from dsft.console.log import write_log
 from dsft.console.messages import print_error, print_json, print_result, print_text
@@ -30,8 +31,10 @@ __all__ = [
     "differences_table",
     "footprint_circumstances",
     "inspection_table",
+    "int8_sentence",
     "metrics_table",
     "parameters_line",
+    "parity_sentence",
     "per_class_table",
     "plan_table",
     "predictions_table",

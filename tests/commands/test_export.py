@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+import dsft as library
+from dsft.choices import ExportFormat
+from dsft.commands import export
+from dsft.errors import ExportError
+from dsft.export import OnnxSession, fold_norms, operator_types
+from dsft.storage import sha256_of
+from tests.workshop import Workshop, contents, dsft
+
+OF_SEPARABLE_LAYERS = {"Conv", "Concat", "Split", "Slice", "Gather", "Add"}
+
+
+def exported(model: Path, out: str, *options: str) -> tuple[str, dict[str, Any]]:
+    """Export into the working folder; return what was printed and the description."""
+    done = dsft("export", model, "--out", out, *options)
+    assert done.exit_code == 0, done.stderr
+    return done.stdout, json.loads(Path(f"{out}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def files(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX files of both models; tests read them."""
+    folder = tmp_path_factory.mktemp("files")
+    for model in ("dense", "separable"):
+        done = dsft("export", getattr(workshop, model), "--out", folder / f"{model}.onnx")
+        assert done.exit_code == 0, done.stderr
+        assert "same top-1 on 100.00%" in done.stdout
+    return folder
+
+
+def test_an_onnx_file_answers_as_the_model_whatever_the_batch(workshop: Workshop, files: Path) -> None:
+    session, model = OnnxSession(files / "separable.onnx"), library.load(workshop.separable / "model")
+    for count in (1, 7):
+        images = torch.randn(count, 3, 32, 32)
+        with torch.inference_mode():
+            torch.testing.assert_close(session(images), model(images), rtol=1e-4, atol=1e-5)
+    assert {path.name for path in files.glob("separable*")} == {"separable.onnx", "separable.onnx.json"}
+
+
+def test_the_description_says_how_to_feed_it(workshop: Workshop, files: Path) -> None:
+    described = json.loads((files / "separable.onnx.json").read_text(encoding="utf-8"))
+    shape = ["batch", 3, 32, 32]
+    assert described["input"] == {"name": "images", "shape": shape, "dtype": "float32", "layout": "NCHW"}
+    assert described["classes"] == ["ant", "bee", "cat"]
+    manifest = json.loads((workshop.separable / "model" / "manifest.json").read_text(encoding="utf-8"))
+    assert described["preprocessing"] == manifest["preprocessing"]
+    assert described["sha256"] == sha256_of(files / "separable.onnx")
+
+
+def test_a_converted_model_needs_few_operators_beyond_those_of_its_original(files: Path) -> None:
+    dense, separable = operator_types(files / "dense.onnx"), operator_types(files / "separable.onnx")
+    assert "BatchNormalization" not in dense | separable
+    assert separable - dense <= OF_SEPARABLE_LAYERS
+    assert not [operator for operator in separable if "::" in operator]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_torch_export_program_needs_torch_alone(workshop: Workshop) -> None:
+    printed, described = exported(workshop.separable, "out.pt2")
+    assert "batch normalisations folded: " in printed
+    assert described["format"] == "torch-export"
+    program = torch.export.load("out.pt2").module()
+    images = torch.randn(3, 3, 32, 32)
+    with torch.inference_mode():
+        expected = library.load(workshop.separable / "model")(images)
+        torch.testing.assert_close(program(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("here")
+def test_plain_weights_are_those_of_the_model(workshop: Workshop) -> None:
+    _, described = exported(workshop.separable, "out.safetensors")
+    state = library.load(workshop.separable / "model").state_dict()
+    written = safetensors.torch.load_file("out.safetensors")
+    assert all(torch.equal(written[key], value) for key, value in state.items())
+    assert written.keys() == state.keys()
+    assert described["parity"]["largest_difference"] == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_eight_bits_are_calibrated_on_other_images_than_they_are_scored_on(workshop: Workshop) -> None:
+    printed, described = exported(workshop.dense, "out.onnx", "--int8", "--images", "6", "--calibration", "20")
+    assert "int8, calibrated on 20 images" in printed
+    assert "top-1 " in printed
+    int8 = described["int8"]
+    assert isinstance(int8, dict)
+    assert (int8["images"], described["parity"]["images"]) == (20, 6)
+    assert "QuantizeLinear" in operator_types(Path("out.onnx"))
+    assert int8["agreement"] > 0.5
+    assert int8["largest_difference"] > 0
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_is_divided_for_calibration(workshop: Workshop) -> None:
+    done = dsft("export", workshop.dense, "-o", "a.onnx", "--int8", "--data", workshop.pictures, "--images", "48")
+    assert done.exit_code == 2
+    assert "need images to find their ranges that are not scored as well" in done.stderr
+    assert contents(Path()) == {}
+
+
+@pytest.mark.usefixtures("here")
+def test_a_file_that_answers_otherwise_is_not_kept(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(graph: torch.fx.GraphModule) -> int:
+        count = fold_norms(graph)
+        with torch.no_grad():
+            next(graph.buffers()).mul_(1.01)
+        return count
+
+    monkeypatch.setattr(export, "fold_norms", spoil)
+    Path("out.onnx").write_text("precious", encoding="utf-8")
+    with pytest.raises(ExportError, match=r"'out\.onnx' is not kept: on \d+ images its logits differ"):
+        export.run(workshop.dense, Path("out.onnx"), ExportFormat.ONNX, overwrite=True)
+    assert list(contents(Path())) == ["out.onnx"]
+    assert Path("out.onnx").read_text(encoding="utf-8") == "precious"
+
+
+@pytest.mark.usefixtures("here")
+def test_without_data_the_file_is_checked_on_noise(workshop: Workshop) -> None:
+    folder = Path(shutil.copytree(workshop.separable / "model", "model"))
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest |= {"data": None, "fingerprints": {}, "ancestors": []}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    done = dsft("export", "model", "--out", "out.safetensors")
+    assert done.exit_code == 0
+    assert "names no data, so the file is checked on 8 images of noise" in done.stderr
+    done = dsft("export", "model", "--out", "out.onnx", "--int8")
+    assert done.exit_code == 2
+    assert "8 bits need real images" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "model.bin"], "it ends in .onnx, .pt2, .safetensors, or --to says what it becomes"),
+        (["--out", "model.pt2", "--int8"], "int8: quantises an ONNX file, found --to torch-export"),
+        (["--out", "taken.onnx"], "'taken.onnx' exists"),
+    ],
+)
+def test_what_cannot_be_is_said_first(workshop: Workshop, here: Path, arguments: list[str], message: str) -> None:
+    (here / "taken.onnx").touch()
+    done = dsft("export", workshop.dense, *arguments)
+    assert done.exit_code in (1, 2)
+    assert message in done.stderr
+    assert list(contents(here)) == ["taken.onnx"]
+
+
+@pytest.mark.usefixtures("here")
+def test_missing_packages_are_named_with_the_command(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name))
+    done = dsft("export", workshop.dense, "--out", "out.onnx")
+    assert done.exit_code == 1
+    assert "ONNX needs the package onnxscript. Install it with: pip install 'dsft[onnx]'" in done.stderr
