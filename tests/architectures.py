@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import timm
 import torch
-from torch import nn
+from timm.layers import weight_init
+from torch import Tensor, nn
 from torchvision import models
 from torchvision.models._api import get_model, list_models
 
 from dsft.measure import run_example
+from tests.zoo import redraw
 
 SIDES = (64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
 TORCHVISION_TASKS = {
@@ -44,7 +47,11 @@ class Architecture:
         return f"{self.library}/{self.name}"
 
     def build(self, side: int | None = None) -> nn.Module:
-        """Build the network with random weights, for images of so many pixels a side where it must be told."""
+        """Build the network, its weights NaN, for images of so many pixels a side where it must be told."""
+        with undrawn():
+            return self._create(side)
+
+    def _create(self, side: int | None) -> nn.Module:
         if self.library == "timm":
             told: dict[str, Any] = {} if side is None else {"img_size": side}
             model: nn.Module = timm.create_model(self.name, **told)
@@ -75,19 +82,6 @@ def all_architectures() -> list[Architecture]:
     return found
 
 
-def in_turn(architectures: Iterable[Architecture], parameters: dict[str, int]) -> Iterator[Architecture]:
-    """Yield the smallest of each family, then the second smallest of each, and so on."""
-    families: dict[tuple[str, str], list[Architecture]] = defaultdict(list)
-    for architecture in architectures:
-        families[architecture.library, architecture.family].append(architecture)
-    ranked = [
-        (rank, parameters[str(architecture)], str(architecture), architecture)
-        for members in families.values()
-        for rank, architecture in enumerate(sorted(members, key=lambda member: parameters[str(member)]))
-    ]
-    return (architecture for *_, architecture in sorted(ranked))
-
-
 def count_without_memory(architecture: Architecture) -> int:
     """Return the number of parameters of an architecture; tensors are only described where it allows that."""
     try:
@@ -99,7 +93,7 @@ def count_without_memory(architecture: Architecture) -> int:
 
 
 def build_smallest(architecture: Architecture) -> tuple[nn.Module, Any, int | None]:
-    """Build a network with the smallest input that it takes.
+    """Build a network in evaluation mode, its weights redrawn, with the smallest input that it takes.
 
     Returns:
         The network, the input, and the side that ``build`` was told, None where it was told none.
@@ -108,17 +102,35 @@ def build_smallest(architecture: Architecture) -> tuple[nn.Module, Any, int | No
         RuntimeError: No input of the ``SIDES`` runs.
     """
     model = architecture.build()
+    if architecture.library == "torchvision":
+        redraw(model)  # what finds boxes does not run on numbers that are none
     own = getattr(model, "pretrained_cfg", {}).get("input_size", (3, 224, 224))[-1]
-    for side in [side for side in SIDES if side < min(own, 257)] + ([own] if own <= 256 else []):
-        if example := _taken(architecture, model, side):
-            return model, example[0], None
-    for side in (224, 256):
-        if own > 256 and architecture.library == "timm" and (smaller := _told(architecture, side)):
-            return *smaller, side
-    for side in sorted({*SIDES, own}):
-        if side > 256 and (example := _taken(architecture, model, side)):
-            return model, example[0], None
+    smaller, larger = [side for side in SIDES if side < own], [side for side in SIDES if side > own]
+    if found := _first_taken(architecture, model, smaller):
+        return redraw(model).eval(), found[0], None
+    if told := _first_told(architecture, smaller):
+        return told
+    if found := _first_taken(architecture, model, [own, *larger]):
+        return redraw(model).eval(), found[0], None
     raise RuntimeError(f"{architecture}: takes none of the sides {SIDES} and {own}")
+
+
+def _first_taken(architecture: Architecture, model: nn.Module, sides: Iterable[int]) -> tuple[Any] | None:
+    return next((taken for side in sides if (taken := _taken(architecture, model, side))), None)
+
+
+def _first_told(architecture: Architecture, sides: Iterable[int]) -> tuple[nn.Module, Any, int] | None:
+    """Return the first network that timm builds for one of the sides and that takes it, its input and the side."""
+    for side in sides if architecture.library == "timm" else ():
+        try:
+            model = architecture.build(side)
+        except TypeError:
+            return None  # no size can be told
+        except Exception:  # not this size
+            model = None
+        if model is not None and (taken := _taken(architecture, model, side)):
+            return redraw(model).eval(), taken[0], side
+    return None
 
 
 def _taken(architecture: Architecture, model: nn.Module, side: int) -> tuple[Any] | None:
@@ -130,10 +142,20 @@ def _taken(architecture: Architecture, model: nn.Module, side: int) -> tuple[Any
     return (example,)
 
 
-def _told(architecture: Architecture, side: int) -> tuple[nn.Module, Any] | None:
-    try:
-        model = architecture.build(side)
-    except Exception:
-        return None
-    example = _taken(architecture, model, side)
-    return (model, example[0]) if example else None
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Build networks whose weights are NaN where they would be drawn, which takes most of that time."""
+    drawing = {
+        nn.init: ("_no_grad_uniform_", "_no_grad_normal_", "_no_grad_trunc_normal_", "kaiming_uniform_"),
+        weight_init: ("_trunc_normal_",),
+    }
+    with ExitStack() as stack:
+        for module, names in drawing.items():
+            for name in names:
+                stack.enter_context(patch.object(module, name, _make_nan))
+        yield
+
+
+def _make_nan(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
+    with torch.no_grad():
+        return tensor.fill_(torch.nan)

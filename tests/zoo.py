@@ -6,17 +6,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+DRAWN = 1_000_003
+"""Numbers that are drawn for a whole network, of which each tensor takes a piece. A prime, so that no row of a larger
+tensor repeats another."""
+
 
 def redraw(model: nn.Module, seed: int = 0) -> nn.Module:
     """Draw all parameters and buffers anew, so that no zero scale hides a layer from the output."""
     generator = torch.Generator().manual_seed(seed)
+    normal = torch.randn(DRAWN, generator=generator).repeat(2)
+    uniform = 0.5 + torch.rand(DRAWN, generator=generator).repeat(2)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_floating_point():
             # Vectors are scales, shifts and variances: all are sound between 0.5 and 1.5.
             is_scale = tensor.dim() < 2 or name.endswith("var")
             fan = 1 if is_scale else max(tensor[0].numel(), 1)
-            drawn = torch.randn(tensor.shape, generator=generator) / fan**0.5
-            tensor.data.copy_(0.5 + torch.rand(tensor.shape, generator=generator) if is_scale else drawn)
+            start = int(torch.randint(DRAWN, (), generator=generator))
+            drawn = (uniform if is_scale else normal)[start : start + min(tensor.numel(), DRAWN)] / fan**0.5
+            repeated = drawn.repeat(-(-tensor.numel() // DRAWN) or 1)
+            tensor.data.copy_(repeated[: tensor.numel()].reshape(tensor.shape))
     return model
 
 

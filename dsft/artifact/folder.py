@@ -26,7 +26,7 @@ from dsft.models import ModelSpec, build_model, load_weights
 from dsft.models.weights import describe_misfit
 from dsft.preprocessing import Preprocessing
 from dsft.separable import DepthwiseSeparableConv
-from dsft.storage import require_replaceable, sha256_of, staged_folder, write_bytes, write_json, write_text
+from dsft.storage import require_replaceable, sha256_of, staged_folder, write_json, write_text
 from dsft.surgery import ConversionPlan, apply_plan, copied
 
 
@@ -77,11 +77,11 @@ def save_model(
     _check_plan(module, plan)
     tensors = _plain_tensors(module)
     _check_classes(classes, spec)
-    if spec is not None and (misfit := describe_misfit(_converted(_skeleton(spec), plan), tensors)):
+    if spec is not None and (misfit := describe_misfit(_outline(spec, plan), tensors)):
         raise CheckpointError(f"the model is not what {spec} and its plan build. {misfit}")
     with staged_folder(folder) as staged:
         path = staged / WEIGHTS_FILE
-        write_bytes(path, safetensors.torch.save(tensors, metadata={"format": "pt"}))
+        safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
         manifest = Manifest(
             source=spec,
             plan=plan,
@@ -149,16 +149,29 @@ def _skeleton(spec: ModelSpec) -> nn.Module:
         return build_model(spec)
 
 
+def _outline(spec: ModelSpec, plan: ConversionPlan | None) -> nn.Module:
+    """Build what a spec and a plan say, with the names and shapes of its tensors but no values."""
+    with torch.device("meta"):
+        return _converted(build_model(spec), plan)
+
+
 def _converted(module: nn.Module, plan: ConversionPlan | None) -> nn.Module:
     return module if plan is None else apply_plan(module, plan)
 
 
 def _plain_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Copy the state to the CPU; safetensors takes neither shared memory nor other layouts."""
+    """Bring the state to the CPU, copied where need be; safetensors takes neither shared memory nor other layouts."""
     state = module.state_dict()
     if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise CheckpointError(f"the model keeps more than tensors in its state, under {', '.join(odd)}.")
-    return {key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for key, tensor in state.items()}
+    tensors: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for key, value in state.items():
+        tensor = value.detach().cpu().contiguous()
+        memory = tensor.untyped_storage().data_ptr()
+        tensors[key] = tensor.clone() if memory in taken else tensor
+        taken.add(memory)
+    return tensors
 
 
 def _check_plan(module: nn.Module, plan: ConversionPlan | None) -> None:

@@ -1,14 +1,17 @@
 """The conversion's contract over every architecture of timm and torchvision; see tests/contract.py for what it says.
 
-Each architecture runs in a process of its own with a limit on its time and memory. Results are appended as they come
-and a later run goes on after them; ``--report`` writes the counts of what has been run so far. Linux only.
+Each architecture runs in a process of its own with a limit on its time and memory. Its result is appended to
+``results/zoo.csv`` as it comes, and a later run goes on after those, the smallest network first. ``results/zoo.json``
+counts them: it is written when a run ends, and by ``--report`` alone. Linux only.
 
-    python tests/benchmarks/zoo.py [--shard 1/4] [--minutes 10] [--again failed] [--report]
+    python tests/benchmarks/zoo.py [--shard 1/4] [--minutes 10] [--again failed] [--only 'timm/resnet*'] [--report]
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import fcntl
 import json
 import multiprocessing
 import os
@@ -19,9 +22,14 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -30,29 +38,36 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 
 import dsft
-from tests.architectures import Architecture, all_architectures, build_smallest, count_without_memory, in_turn
+from dsft.artifact.manifest import installed_versions
+from dsft.derive import svd
+from dsft.surgery import bids, planning
+from tests.architectures import Architecture, all_architectures, build_smallest, count_without_memory, undrawn
 from tests.contract import check_contract
 
 RESULTS = Path(__file__).parent / "results"
-SIZES = RESULTS / "zoo_sizes.json"
+TABLE = RESULTS / "zoo.csv"
 SUMMARY = RESULTS / "zoo.json"
+COLUMNS = (
+    *("model", "parameters", "outcome", "converted", "kept", "kept_reasons", "input"),
+    *("layer_error", "model_error", "in_double", "seconds", "detail"),
+)
 LARGEST = 300_000_000
-SECONDS = 240
+SECONDS = 1200
 GIBIBYTES = 16
 
 
 def main() -> None:
     """Run what is left of a shard, then say what has been counted."""
     arguments = parse_arguments()
-    RESULTS.mkdir(exist_ok=True)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     # The rooms behind these names are imported here once, and not by each process anew.
     _ = dsft.save, dsft.load
     if not arguments.report:
-        index, shards = map(int, arguments.shard.split("/"))
-        run_shard(index, shards, arguments.minutes, arguments.again)
-    SUMMARY.write_text(json.dumps(summarise(read_results()), indent=1) + "\n", encoding="utf-8")
+        run_shard(arguments)
+    results = read_results()
+    write_results(results)
+    SUMMARY.write_text(json.dumps(summarise(results.values()), indent=1) + "\n", encoding="utf-8")
     print(SUMMARY.read_text(encoding="utf-8"))  # noqa: T201
 
 
@@ -62,37 +77,27 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--shard", default="1/1", help="which part of the architectures, as i/n, from 1")
     parser.add_argument("--minutes", type=float, default=10.0, help="when no further architecture is begun")
     parser.add_argument("--again", default="", help="an outcome whose architectures are run once more")
+    parser.add_argument("--only", default="*", help="a pattern of the architectures that are run")
     parser.add_argument("--report", action="store_true", help="run nothing, count what was run")
     return parser.parse_args()
 
 
-def run_shard(index: int, shards: int, minutes: float, again: str) -> None:
-    """Check the architectures of a shard that have no result yet, the smallest of each family first."""
-    sizes = read_sizes()
-    done = {result["model"] for result in read_results() if result["outcome"] != again}
-    todo = [one for one in in_turn(all_architectures(), sizes) if sizes[str(one)] <= LARGEST]
-    deadline = time.monotonic() + 60 * minutes
-    path = RESULTS / f"zoo_{index}_of_{shards}.jsonl"
-    for architecture in todo[index - 1 :: shards]:
-        if str(architecture) in done:
-            continue
-        if time.monotonic() > deadline:
-            return
-        result = {"model": str(architecture), "parameters": sizes[str(architecture)], **run_apart(architecture)}
-        print(json.dumps(result), file=sys.stderr, flush=True)  # noqa: T201
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result) + "\n")
-
-
-def read_sizes() -> dict[str, int]:
-    """Return the number of parameters of every architecture, counted once and kept."""
-    architectures = all_architectures()
-    sizes = json.loads(SIZES.read_text(encoding="utf-8")) if SIZES.is_file() else {}
-    missing = [architecture for architecture in architectures if str(architecture) not in sizes]
-    sizes |= {str(architecture): count_without_memory(architecture) for architecture in missing}
-    if missing:
-        SIZES.write_text(json.dumps(sizes, indent=0), encoding="utf-8")
-    return sizes
+def run_shard(arguments: argparse.Namespace) -> None:
+    """Check the architectures of a shard that have no result yet, the smallest first."""
+    index, shards = map(int, arguments.shard.split("/"))
+    results = read_results()
+    deadline = time.monotonic() + 60 * arguments.minutes
+    architectures = {str(architecture): architecture for architecture in all_architectures()}
+    for name, architecture in architectures.items():
+        if name not in results:
+            results[name] = {"model": name, "parameters": count_without_memory(architecture), "outcome": "to run"}
+            results[name] |= {"outcome": "too large"} if results[name]["parameters"] > LARGEST else {}
+            append_result(results[name])
+    todo = sorted(results.values(), key=lambda result: (int(result["parameters"]), result["model"]))
+    for result in todo[index - 1 :: shards]:
+        is_due = result["outcome"] in ("to run", arguments.again) and fnmatchcase(result["model"], arguments.only)
+        if is_due and time.monotonic() < deadline:
+            append_result(result | run_apart(architectures[result["model"]]))
 
 
 def run_apart(architecture: Architecture) -> dict[str, Any]:
@@ -109,56 +114,110 @@ def run_apart(architecture: Architecture) -> dict[str, Any]:
         result = {"outcome": "failed", "detail": "the process died"}
     process.kill()
     process.join()
-    return {**result, "seconds": round(time.monotonic() - started, 1)}
+    return {"detail": "", "seconds": round(time.monotonic() - started, 1), **result}
 
 
 def send_result(architecture: Architecture, sender: Any) -> None:
-    """Check one architecture and send what came out."""
+    """Check one architecture and send what came out, with the seconds of processor time that it took."""
     resource.setrlimit(resource.RLIMIT_AS, (GIBIBYTES << 30, GIBIBYTES << 30))
     torch.manual_seed(0)
+    started = time.process_time()
     try:
         model, example, side = build_smallest(architecture)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, undrawn(), asked_once():
             checked = check_contract(model, example, lambda: architecture.build(side), Path(folder) / "model")
-        outcome = "passed" if checked.converted else "nothing to convert"
-        sender.send({"outcome": outcome, **vars(checked)})
+        result = {
+            **asdict(checked),
+            "outcome": "passed" if checked.converted else "nothing to convert",
+            "kept": sum(checked.kept.values()),
+            "kept_reasons": "; ".join(f"{count} {reason}" for reason, count in sorted(checked.kept.items())),
+            "input": "x".join(map(str, (example[0] if isinstance(example, list) else example).shape)),
+            "layer_error": f"{checked.layer_error:.1e}",
+            "model_error": f"{checked.model_error:.1e}",
+        }
+        sender.send(result | {"seconds": round(time.process_time() - started, 1)})
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         detail = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
-        sender.send({"outcome": "failed", "detail": detail})
+        sender.send({"outcome": "failed", "detail": " ".join(detail.split())})
 
 
-def read_results() -> list[dict[str, Any]]:
-    """Return the last result of each architecture, of all shards."""
-    results: dict[str, dict[str, Any]] = {}
-    for path in sorted(RESULTS.glob("zoo_*_of_*.jsonl"), key=lambda path: path.stat().st_mtime):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            result = json.loads(line)
-            results[result["model"]] = result
-    return list(results.values())
+@contextmanager
+def asked_once() -> Iterator[None]:
+    """Keep what the plan of a second rank, and the weights for it, would compute once more from the same network."""
+    repeated = [
+        (planning, "find_sites"),
+        (planning, "count_macs"),
+        (bids, "channel_spectrum"),
+        (svd, "channel_spectrum"),
+    ]
+    answers: dict[Any, Any] = {}
+    with ExitStack() as stack:
+        for module, name in repeated:
+            stack.enter_context(patch.object(module, name, partial(_ask_once, getattr(module, name), answers)))
+        yield
+
+
+def _ask_once(function: Callable[..., Any], answers: dict[Any, Any], *arguments: Any) -> Any:
+    key = (function, *(argument if isinstance(argument, int | str) else id(argument) for argument in arguments))
+    if key not in answers:
+        # With the arguments, whose ids are those of others once they are gone.
+        answers[key] = function(*arguments), arguments
+    return answers[key][0]
+
+
+def read_results() -> dict[str, dict[str, Any]]:
+    """Return the last result of each architecture."""
+    if not TABLE.is_file():
+        return {}
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        return {result["model"]: dict(result) for result in csv.DictReader(file)}
+
+
+def append_result(result: Mapping[str, Any]) -> None:
+    """Add one result to the table, to which other shards may be writing."""
+    is_new = not TABLE.is_file()
+    with TABLE.open("a", encoding="utf-8", newline="") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(result)
+
+
+def write_results(results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the table anew, one line for each architecture in the order of their names."""
+    with TABLE.open("r+", encoding="utf-8", newline="") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate()
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(results[name] for name in sorted(results))
 
 
 def summarise(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Count architectures by outcome, and convolutions by what became of them."""
     results = list(results)
-    sizes = read_sizes()
-    within = [name for name, size in sizes.items() if size <= LARGEST]
+    within = [result for result in results if result["outcome"] != "too large"]
+    run = [result for result in within if result["outcome"] != "to run"]
+    checked = [result for result in run if result["outcome"] in ("passed", "nothing to convert")]
     kept: Counter[str] = Counter()
-    for result in results:
-        kept.update(result.get("kept", {}))
-    failures = {one["model"]: one["detail"] for one in results if one["outcome"] in ("failed", "timeout")}
+    for result in checked:
+        for counted in filter(None, result["kept_reasons"].split("; ")):
+            count, _, reason = counted.partition(" ")
+            kept[reason] += int(count)
     return {
-        "architectures": {"listed": len(sizes), "up to 300 M parameters": len(within), "run": len(results)},
-        "outcomes": dict(Counter(result["outcome"] for result in results)),
-        "families": dict(Counter(name.split("/")[0] for name in within)),
-        "compared in float64": sum(bool(result.get("in_double")) for result in results),
-        "greatest error of a layer": max((result.get("layer_error", 0.0) for result in results), default=0.0),
+        "versions": installed_versions(),
+        "architectures": {"listed": len(results), "up to 300 M parameters": len(within), "run": len(run)},
+        "outcomes": dict(Counter(result["outcome"] for result in run)),
+        "compared in float64": sum(result["in_double"] == "True" for result in checked),
+        "greatest error of a layer": max((float(result["layer_error"]) for result in checked), default=0.0),
         "convolutions": {
-            "converted": sum(result.get("converted", 0) for result in results),
+            "converted": sum(int(result["converted"]) for result in checked),
             "kept": kept.total(),
             "kept by reason": dict(kept.most_common()),
         },
-        "not passed": failures,
+        "not passed": {result["model"]: result["detail"] for result in run if result not in checked},
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dsft.surgery import Request, plan_conversion
 from tests.architectures import all_architectures, build_smallest
 from tests.contract import check_contract, check_full_rank
 from tests.zoo import Residual, redraw
@@ -83,9 +84,10 @@ class Blind(nn.Module):
 def test_the_contract_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.randn(1, 3, 16, 16)
     with pytest.raises(AssertionError, match="zeroing unseen leaves the output as it is"):
-        check_full_rank(Blind(), images)
+        check_full_rank(Blind(), images, plan_conversion(Blind(), images, Request(rank="full")))
     model = redraw(Residual()).eval()
-    check_full_rank(model, images)
+    plan = plan_conversion(model, images, Request(rank="full"))
+    check_full_rank(model, images, plan)
     monkeypatch.setattr("tests.contract.LAYER_TOLERANCE", 1e-9)
     with pytest.raises(AssertionError, match=r"layer \w+: relative error"):
-        check_full_rank(model, images)
+        check_full_rank(model, images, plan)
