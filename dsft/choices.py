@@ -18,6 +18,7 @@ class DataSource(StrEnum):
 
     DIGITS = "digits"
     FOLDER = "folder"
+    CSV = "csv"
     TORCHVISION = "torchvision"
 
 
@@ -50,6 +51,13 @@ class PredictionFormat(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSONL = "jsonl"
+
+
+class Sampler(StrEnum):
+    """How often an image comes in an epoch of training."""
+
+    UNIFORM = "uniform"
+    BALANCED = "balanced"
 
 
 class Method(StrEnum):

@@ -16,16 +16,18 @@ from dsft.data import (
     evaluation_transform,
     make_loader,
     make_splits,
+    open_csv,
     open_digits,
     open_folder,
     open_torchvision,
     training_transform,
 )
+from dsft.data.stratify import Fold
 from dsft.devices import Compute
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
 from dsft.recipe import Recipe
-from dsft.recipe.sections import DataSection
+from dsft.recipe.sections import DataSection, ValSection
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ def open_data(section: DataSection, report: Report) -> Mapping[SplitName, ImageS
     root = Path(section.root or "")
     if section.source is DataSource.FOLDER:
         return open_folder(root, report)
+    if section.source is DataSource.CSV:
+        return open_csv(root, report)
     return open_torchvision(section.name or "", root, download=section.download, report=report)
 
 
@@ -55,11 +59,18 @@ def split_data(section: DataSection, sources: Mapping[SplitName, ImageSource], r
     """Split an open data set as a section says."""
     return make_splits(
         sources,
-        val_fraction=section.val.fraction,
-        test_fraction=section.test.fraction,
+        val=_val_share(section.val),
+        test=section.test.fraction,
         seed=section.seed,
         report=report,
     )
+
+
+def _val_share(section: ValSection) -> float | Fold:
+    if section.fold is not None and section.folds is not None:
+        return Fold(section.fold, section.folds)
+    # The section has one of the two.
+    return section.fraction or 0.0
 
 
 def load_batches(recipe: Recipe, splits: Splits, preprocessing: Preprocessing, compute: Compute) -> Loaders:
@@ -83,6 +94,7 @@ def load_batches(recipe: Recipe, splits: Splits, preprocessing: Preprocessing, c
         shuffle=True,
         bad_images=data.bad_images,
         pin_memory=compute.device.type == "cuda",
+        sampler=data.sampler,
         mixing=Mixing(
             mixup=augment.mixup,
             cutmix=augment.cutmix,

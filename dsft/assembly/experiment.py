@@ -15,12 +15,13 @@ from dsft.assembly.network import Network, load_network
 from dsft.assembly.settings import fit_settings
 from dsft.assembly.teacher import choose_teacher
 from dsft.choices import ModelSource, SplitName
-from dsft.data import Splits
+from dsft.data import Splits, count_channels, weigh_classes
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DataError, RecipeError
 from dsft.models import head_parameters
 from dsft.progress import Report, Warn
 from dsft.recipe import Recipe
+from dsft.recipe.sections import ModelSection
 from dsft.training import FitSettings
 from dsft.training.freezing import plan_phases
 from dsft.training.optimizer import make_optimizer
@@ -80,7 +81,8 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report) -> Experiment
     _check_verb(recipe, verb)
     compute = resolve_compute(recipe.train.device, recipe.train.amp, recipe.train.channels_last)
     splits = open_splits(recipe.data, report)
-    original = load_network(recipe.model, splits.classes, recipe.data.image_size, recipe.train.seed, report)
+    section = _with_channels(recipe.model, splits)
+    original = load_network(section, splits.classes, recipe.data.image_size, recipe.train.seed, report)
     compute.place_module(original.module)
     require_fitting_images(original, compute)
     student = _convert(original, recipe, verb, compute, report)
@@ -99,7 +101,12 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report) -> Experiment
         knows_task=verb is Verb.FINETUNE and original.classes == splits.classes,
         teacher=teacher,
         earlier=earlier,
-        settings=fit_settings(recipe, has_teacher=teacher is not None, layers=_converted_layers(student)),
+        settings=fit_settings(
+            recipe,
+            has_teacher=teacher is not None,
+            layers=_converted_layers(student),
+            class_weights=_class_weights(recipe, splits),
+        ),
         head=head_parameters(student.module),
         converted=_converted_parameters(student),
     )
@@ -114,6 +121,19 @@ def _convert(network: Network, recipe: Recipe, verb: Verb, compute: Compute, rep
     request = read_request(recipe.convert, recipe.train.seed, is_trained=is_trained)
     plan = plan_network(network, request, compute, report, is_trained=is_trained)
     return apply_to_network(network, plan, request.seed, report)
+
+
+def _with_channels(section: ModelSection, splits: Splits) -> ModelSection:
+    """Give a network with random weights the channels that the images have."""
+    has_weights = section.pretrained or section.checkpoint is not None or section.source is ModelSource.DSFT
+    if has_weights or section.in_chans is not None:
+        return section
+    return section.model_copy(update={"in_chans": count_channels(splits.train)})
+
+
+def _class_weights(recipe: Recipe, splits: Splits) -> tuple[float, ...] | None:
+    weights = recipe.data.class_weights
+    return weigh_classes(splits.train, weights) if weights is not None else None
 
 
 def _converted_layers(network: Network) -> tuple[str, ...]:

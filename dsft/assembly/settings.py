@@ -17,13 +17,20 @@ from dsft.training import (
 )
 
 
-def fit_settings(recipe: Recipe, *, has_teacher: bool, layers: Sequence[str] = ()) -> FitSettings:
+def fit_settings(
+    recipe: Recipe,
+    *,
+    has_teacher: bool,
+    layers: Sequence[str] = (),
+    class_weights: tuple[float, ...] | None = None,
+) -> FitSettings:
     """Translate a recipe.
 
     Args:
         recipe: The recipe.
         has_teacher: Whether there is anything to distil from.
         layers: Names of the converted layers, whose outputs may be compared with the teacher's.
+        class_weights: Weight of each class in the loss.
     """
     evaluate, distill = recipe.evaluate, recipe.distill
     return FitSettings(
@@ -34,6 +41,7 @@ def fit_settings(recipe: Recipe, *, has_teacher: bool, layers: Sequence[str] = (
         ema=EmaSettings(recipe.ema.decay, recipe.ema.warmup) if recipe.ema else None,
         stopping=StoppingSettings(evaluate.monitor, evaluate.patience, evaluate.min_delta),
         smoothing=recipe.augment.smoothing,
+        class_weights=class_weights,
         seed=recipe.train.seed,
         deterministic=recipe.train.deterministic,
     )

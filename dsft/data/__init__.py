@@ -6,10 +6,11 @@ and :func:`make_loader` into batches whose order and augmentation depend on noth
 position.
 """
 
+from dsft.data.balance import weigh_classes
 from dsft.data.loader import Batch, BatchLoader, make_loader
 from dsft.data.mixing import Mixing
-from dsft.data.sources import ImageSource, find_images, open_digits, open_folder, open_torchvision
-from dsft.data.splits import Split, Splits, held_out_split, make_splits
+from dsft.data.sources import ImageSource, find_images, open_csv, open_digits, open_folder, open_torchvision
+from dsft.data.splits import Split, Splits, count_channels, held_out_split, make_splits
 from dsft.data.transforms import Transform, evaluation_transform, training_transform
 
 __all__ = [
@@ -20,13 +21,16 @@ __all__ = [
     "Split",
     "Splits",
     "Transform",
+    "count_channels",
     "evaluation_transform",
     "find_images",
     "held_out_split",
     "make_loader",
     "make_splits",
+    "open_csv",
     "open_digits",
     "open_folder",
     "open_torchvision",
     "training_transform",
+    "weigh_classes",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dsft.choices import BadImages
+from dsft.choices import BadImages, Sampler
+from dsft.data.balance import balanced_positions
 from dsft.data.mixing import Mixing, mix_batch
 from dsft.data.seeding import seeded, stable_seed
 from dsft.data.splits import Split
@@ -53,7 +55,7 @@ class _Sample(NamedTuple):
     image: Tensor
     target: int
     position: int
-    epoch: int
+    draw: tuple[int, int, int]
 
 
 class _Collated(NamedTuple):
@@ -67,49 +69,57 @@ class _Collated(NamedTuple):
 
 @dataclass(frozen=True)
 class _Samples(Dataset[_Sample | _Unreadable]):
-    """Reads image ``position`` as it looks in ``epoch``; the index is the pair of them."""
+    """Reads image ``position`` as it looks in ``epoch`` when it comes for the ``repeat``-th time."""
 
     split: Split
     transform: Transform
     seed: int
 
-    def __getitem__(self, index: tuple[int, int]) -> _Sample | _Unreadable:
-        epoch, position = index
+    def __getitem__(self, index: tuple[int, int, int]) -> _Sample | _Unreadable:
+        epoch, position, repeat = index
         try:
             image = self.split.source.read(self.split.indices[position])
         except DataError as error:
             # An exception would come out of a worker process with its traceback for a message.
             return _Unreadable(self.split.keys[position], str(error))
-        with seeded(stable_seed("augment", self.seed, epoch, position)):
-            return _Sample(self.transform(image), self.split.targets[position], position, epoch)
+        with seeded(stable_seed("augment", self.seed, epoch, position, repeat)):
+            return _Sample(self.transform(image), self.split.targets[position], position, index)
 
 
 @dataclass
 class _Order:
-    """The batches of one epoch after another, as (epoch, position) pairs."""
+    """The batches of one epoch after another, as (epoch, position, repeat) triples."""
 
-    images: int
+    targets: Sequence[int]
     batch_size: int
     seed: int
     shuffle: bool
+    is_balanced: bool
     epoch: int = 0
     start: int = 0
 
     def __len__(self) -> int:
         # A training batch of one image cannot be normalised by its own statistics.
-        is_alone = self.shuffle and self.images > self.batch_size > 1 and self.images % self.batch_size == 1
-        return -(-self.images // self.batch_size) - is_alone
+        images = len(self.targets)
+        is_alone = self.shuffle and images > self.batch_size > 1 and images % self.batch_size == 1
+        return -(-images // self.batch_size) - is_alone
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = [(self.epoch, position) for position in self._positions()]
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        seen: Counter[int] = Counter()
+        order = []
+        for position in self._positions():
+            order.append((self.epoch, position, seen[position]))
+            seen[position] += 1
         size = self.batch_size
         return iter([order[batch * size : (batch + 1) * size] for batch in range(self.start, len(self))])
 
     def _positions(self) -> Sequence[int]:
         if not self.shuffle:
-            return range(self.images)
+            return range(len(self.targets))
+        if self.is_balanced:
+            return balanced_positions(self.targets, self.seed, self.epoch)
         generator = torch.Generator().manual_seed(stable_seed("order", self.seed, self.epoch))
-        positions: list[int] = torch.randperm(self.images, generator=generator).tolist()
+        positions: list[int] = torch.randperm(len(self.targets), generator=generator).tolist()
         return positions
 
 
@@ -229,6 +239,7 @@ def make_loader(
     bad_images: BadImages,
     pin_memory: bool,
     mixing: Mixing = UNMIXED,
+    sampler: Sampler = Sampler.UNIFORM,
 ) -> BatchLoader:
     """Return a loader of a split.
 
@@ -245,9 +256,10 @@ def make_loader(
         bad_images: What an unreadable image does.
         pin_memory: Put batches where a GPU can fetch them faster.
         mixing: How the images of a batch are blended; what is drawn for it hangs on seed, epoch and batch.
+        sampler: Whether in training every image or every class comes equally often.
     """
     count = _auto_workers(split) if workers == "auto" else workers
-    order = _Order(len(split), batch_size, seed, shuffle)
+    order = _Order(split.targets, batch_size, seed, shuffle, sampler is Sampler.BALANCED)
     return BatchLoader(
         _Samples(split, transform, seed),
         order,
@@ -281,9 +293,9 @@ class _Collate:
         readable = [sample for sample in samples if isinstance(sample, _Sample)]
         images = torch.stack([sample.image for sample in readable]) if readable else torch.empty(0)
         targets = torch.tensor([sample.target for sample in readable], dtype=torch.int64)
-        if readable and self.mixing.is_on(readable[0].epoch):
-            # An image is in one batch of an epoch only, so that the first one names its batch.
-            seed = stable_seed("mix", self.seed, readable[0].epoch, readable[0].position)
+        if readable and self.mixing.is_on(readable[0].draw[0]):
+            # An image is drawn for one batch of an epoch only, so that the first one names its batch.
+            seed = stable_seed("mix", self.seed, *readable[0].draw)
             images, targets = mix_batch(images, targets, self.mixing, num_classes=self.num_classes, seed=seed)
         positions = torch.tensor([sample.position for sample in readable], dtype=torch.int64)
         unreadable = [sample for sample in samples if isinstance(sample, _Unreadable)]

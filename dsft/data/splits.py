@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from typing import Any
 
 from dsft.choices import SplitName
 from dsft.data.sources import ImageSource
-from dsft.data.stratify import draw
+from dsft.data.stratify import Fold, draw
 from dsft.errors import DataError
 from dsft.progress import Note, Report, Warn, ignore
+
+_LOOKED_AT = 16  # images, to find out how many channels they have
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ class Splits:
 def make_splits(
     sources: Mapping[SplitName, ImageSource],
     *,
-    val_fraction: float,
-    test_fraction: float,
+    val: float | Fold,
+    test: float,
     seed: int,
     report: Report = ignore,
 ) -> Splits:
@@ -100,22 +103,29 @@ def make_splits(
 
     Args:
         sources: The data set's own splits, ``train`` at least.
-        val_fraction: Share of the train source's images that become val, 0 to 1.
-        test_fraction: Share of the train source's images that become test, 0 to 1.
+        val: Share of the train source's images that become val, 0 to 1; or which fold of those that are
+            left when test has been drawn.
+        test: Share of the train source's images that become test, 0 to 1.
         seed: Of the draw. The same images and seed give the same splits on every machine.
         report: Is told the sizes, and which classes a split lacks.
 
     Raises:
-        DataError: There are fewer than two classes, a class has no image to train on, a held-out split has a
-            class that train has not, or there are too few images to draw from.
+        DataError: A fold is asked for and there is a val split; there are fewer than two classes, a class has no
+            image to train on, a held-out split has a class that train has not, or there are too few images to draw
+            from.
     """
     train = sources[SplitName.TRAIN]
     _require_trainable(train)
-    fractions: dict[SplitName, float] = {}
+    fractions: dict[SplitName, float | Fold] = {}
+    if SplitName.VAL in sources and isinstance(val, Fold):
+        raise DataError(
+            f"data.val.fold: {train.origin!r} comes with a val split, and folds are drawn where there is none. Remove "
+            "data.val.fold and data.val.folds, or move the images of val to train."
+        )
     if SplitName.VAL not in sources:
-        fractions[SplitName.VAL] = val_fraction
+        fractions[SplitName.VAL] = val
         if SplitName.TEST not in sources:
-            fractions[SplitName.TEST] = test_fraction
+            fractions[SplitName.TEST] = test
     drawn = draw(train.targets, train.keys, train.classes, fractions, seed)
     parts = {name: Split(name, train, indices, train.classes) for name, indices in drawn.items()}
     for name in sources.keys() - {SplitName.TRAIN}:
@@ -148,6 +158,15 @@ def held_out_split(name: SplitName, source: ImageSource, classes: tuple[str, ...
     split = Split(name, source, tuple(range(len(source.targets))), classes)
     _warn_of_absent(split, report)
     return split
+
+
+def count_channels(split: Split) -> int:
+    """Return 1 where all of some images from the whole split are grayscale, else 3."""
+    modes = set()
+    for position in range(0, len(split), max(len(split) // _LOOKED_AT, 1)):
+        with contextlib.suppress(DataError):  # an unreadable image is dealt with where it is used
+            modes.add(split.source.read(split.indices[position]).mode)
+    return 1 if modes == {"L"} else 3
 
 
 def _require_trainable(train: ImageSource) -> None:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from dsft.choices import SplitName
 from dsft.errors import DataError
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One part of several that a data set is divided into for cross-validation; ``index`` counts from 0."""
+
+    index: int
+    count: int
 
 
 def draw(
     targets: Sequence[int],
     keys: Sequence[str],
     classes: Sequence[str],
-    fractions: Mapping[SplitName, float],
+    shares: Mapping[SplitName, float | Fold],
     seed: int,
 ) -> dict[SplitName, tuple[int, ...]]:
-    """Divide images into train and the splits of ``fractions``.
+    """Divide images into train and the splits of ``shares``.
 
     In each class the images are ranked by a hash of seed and key, so that neither the order in which they
     are listed nor a library's random generator decides where an image goes, and new images move few others.
@@ -25,7 +34,8 @@ def draw(
         targets: Class of each image.
         keys: Name of each image.
         classes: Names of the classes.
-        fractions: Share of the images that each held-out split takes, 0 to 1.
+        shares: What each held-out split takes: a share of all images, 0 to 1, or a fold of what the shares leave.
+            The folds of a seed are disjoint and cover it, but for classes of one image, which stay in train.
         seed: Another seed gives other splits.
 
     Returns:
@@ -37,14 +47,24 @@ def draw(
     members: list[list[int]] = [[] for _ in classes]
     for index, target in enumerate(targets):
         members[target].append(index)
+    fractions = {name: share for name, share in shares.items() if not isinstance(share, Fold)}
+    folds = {name: share for name, share in shares.items() if isinstance(share, Fold)}
     counts = _counts([len(indices) for indices in members], fractions)
-    drawn: dict[SplitName, list[int]] = {SplitName.TRAIN: [], **{name: [] for name in fractions}}
+    drawn: dict[SplitName, list[int]] = {SplitName.TRAIN: [], **{name: [] for name in shares}}
+    before = 0
     for target, indices in enumerate(members):
         ranked = sorted(indices, key=lambda index: _rank(seed, keys[index]))
         for name in fractions:
             taken = counts[name][target]
             drawn[name] += ranked[:taken]
             ranked = ranked[taken:]
+        left = len(ranked)
+        for name, fold in folds.items():
+            # One class goes on where the one before it ended, so that small classes do not all fill the first fold.
+            inside = [rank for rank, _ in enumerate(ranked) if left > 1 and (before + rank) % fold.count == fold.index]
+            drawn[name] += [ranked[rank] for rank in inside]
+            ranked = [index for rank, index in enumerate(ranked) if rank not in set(inside)]
+        before += left
         drawn[SplitName.TRAIN] += ranked
     for name, chosen in drawn.items():
         if not chosen:

@@ -18,6 +18,7 @@ from dsft.choices import (
     ModelSource,
     Order,
     ProgressMode,
+    Sampler,
     SplitName,
 )
 
@@ -56,7 +57,7 @@ class ModelSection(Section):
     """The class table that the `checkpoint` was trained on: a list of names, or `data` where it is the data
     set's own."""
     in_chans: Annotated[int, Field(ge=1)] | None = None
-    """Image channels; left out, those of the weights, or 3 where they are random."""
+    """Image channels; left out, those of the weights, or where they are random those of the images (1 or 3)."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -142,13 +143,37 @@ class HeldOutSection(Section):
     """Share of the images, drawn class by class (stratified)."""
 
 
+class ValSection(Section):
+    """How many images are set aside to choose the weights where the data set has no such split of its own."""
+
+    fraction: OpenShare | None = None
+    """Share of the images, drawn class by class (stratified). This, or `fold` and `folds`."""
+    fold: Annotated[int, Field(ge=0)] | None = None
+    """Which of the `folds`, counted from 0, it is; the others are trained on."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Parts into which the images that are not in test are divided, class by class, for cross-validation."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.fold is None) != (self.folds is None):
+            raise ValueError("fold: goes with folds, as in {fold: 0, folds: 5}")
+        if (self.fraction is None) == (self.fold is None):
+            found = "neither" if self.fraction is None else "both; on the command line ~data.val.fraction takes it out"
+            raise ValueError(f"fraction: exactly one of fraction and fold is needed, found {found}")
+        if self.fold is not None and self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold: must be under folds ({self.folds})")
+        return self
+
+
 class DataSection(Section):
     """The images, how they are split, and how they are read."""
 
     source: DataSource
-    """`digits` (scikit-learn's 1,797 images, no download), `folder` (one folder a class) or `torchvision`."""
+    """`digits` (scikit-learn's 1,797 images, no download), `folder` (one folder a class), `csv` (a table with the
+    columns `path`, `label` and maybe `split`) or `torchvision`."""
     root: str | None = None
-    """The folder of the images (`folder`), or where the data set is kept (`torchvision`)."""
+    """The folder of the images (`folder`), the table (`csv`; its paths are relative to it), or where the data set is
+    kept (`torchvision`)."""
     name: str | None = None
     """The torchvision data set, such as `CIFAR10`."""
     download: bool = False
@@ -161,7 +186,12 @@ class DataSection(Section):
     """Processes that read images; `auto` is up to 8, by the number of cores and of images."""
     bad_images: BadImages = BadImages.ERROR
     """What an unreadable image does: `error` stops the run, `skip` leaves it out and counts it."""
-    val: HeldOutSection = HeldOutSection(fraction=0.1)
+    sampler: Sampler = Sampler.UNIFORM
+    """Whether in an epoch every image (`uniform`) or every class (`balanced`) comes equally often."""
+    class_weights: Literal["auto"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """Weights of the classes in the loss, scaled so that their mean over the images is 1: `auto` lets every class
+    count alike, a map gives them by name (a class left out has 1)."""
+    val: ValSection = ValSection(fraction=0.1)
     """The split that chooses the best weights; a `val` folder or the data set's own split comes first."""
     test: HeldOutSection = HeldOutSection(fraction=0.2)
     """The split that only measures; a `test` folder or the data set's own split comes first."""
@@ -175,12 +205,16 @@ class DataSection(Section):
                 if getattr(self, key) is not None:
                     raise ValueError(f"{key}: does not go with source digits, which is embedded")
         elif self.root is None:
-            raise ValueError(f"root: source {self.source} needs a folder")
+            raise ValueError(
+                f"root: source {self.source} needs a {'file' if self.source is DataSource.CSV else 'folder'}"
+            )
         if (self.source is DataSource.TORCHVISION) != (self.name is not None):
             raise ValueError("name: goes with source torchvision, and is needed there, such as CIFAR10")
         if self.download and self.source is not DataSource.TORCHVISION:
             raise ValueError("download: goes with source torchvision only")
-        if self.val.fraction + self.test.fraction >= 1:
+        if self.sampler is Sampler.BALANCED and self.class_weights == "auto":
+            raise ValueError("class_weights: goes with sampler uniform; balanced evens the classes out already")
+        if self.val.fraction is not None and self.val.fraction + self.test.fraction >= 1:
             held_out = f"{self.val.fraction} and {self.test.fraction}"
             raise ValueError(f"val.fraction and test.fraction must be under 1 together, found {held_out}")
         return self

@@ -62,6 +62,8 @@ class Learner:
             module, settings.freeze, steps_per_epoch=steps_per_epoch, head=head, converted=converted
         )
         self._phase: Phase | None = None
+        weights = settings.class_weights
+        self._class_weights = torch.tensor(weights, device=compute.device) if weights is not None else None
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self._optimizer = make_optimizer(module, settings.optimizer, {"head": head, "converted": converted})
         self._set_rate = make_schedule(self._optimizer, settings.schedule, steps_per_epoch)
@@ -154,7 +156,7 @@ class Learner:
         targets = batch.targets.to(self._compute.device, non_blocking=True)
         with self._compute.autocast(), self._taps[0].open() as maps:
             output = self.module(images)
-            loss = label_loss(output, targets, self._settings.smoothing)
+            loss = label_loss(output, targets, self._settings.smoothing, self._class_weights)
             if self._teacher is None or self._settings.distill is None:
                 return loss
             with torch.no_grad(), self._taps[1].open() as taught_maps:

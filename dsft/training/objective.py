@@ -15,21 +15,22 @@ AUXILIARY_WEIGHT = 0.3
 """Weight of each auxiliary head: Szegedy et al. 2015 (Going Deeper with Convolutions, section 5)."""
 
 
-def label_loss(output: object, targets: Tensor, smoothing: float) -> Tensor:
+def label_loss(output: object, targets: Tensor, smoothing: float, weights: Tensor | None = None) -> Tensor:
     """Return the cross entropy against the labels, auxiliary heads included with weight 0.3 each.
 
     Args:
         output: What the network returned for a batch.
         targets: Class numbers ``(batch,)``, or probabilities ``(batch, classes)``.
         smoothing: Label smoothing, 0 to 1.
+        weights: Weight of each class ``(classes,)``, or None for 1.
 
     Returns:
         A scalar, in nats.
     """
     logits, auxiliary = split_outputs(output)
-    loss = soft_cross_entropy(logits, targets, smoothing=smoothing)
+    loss = soft_cross_entropy(logits, targets, smoothing=smoothing, weights=weights)
     for extra in auxiliary:
-        loss = loss + AUXILIARY_WEIGHT * soft_cross_entropy(extra, targets, smoothing=smoothing)
+        loss = loss + AUXILIARY_WEIGHT * soft_cross_entropy(extra, targets, smoothing=smoothing, weights=weights)
     return loss
 
 

@@ -128,6 +128,7 @@ class FitSettings:
         ema: The moving average of the weights, or None.
         stopping: What chooses the best weights and ends a run early.
         smoothing: Label smoothing, 0 to 1.
+        class_weights: Weight of each class in the loss against the labels; None for 1.
         seed: Seed of what is random in the network, such as dropout.
         deterministic: Refuse operations that give another result each time.
     """
@@ -139,5 +140,6 @@ class FitSettings:
     ema: EmaSettings | None = None
     stopping: StoppingSettings = field(default_factory=StoppingSettings)
     smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
     seed: int = 0
     deterministic: bool = False

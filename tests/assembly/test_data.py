@@ -12,7 +12,7 @@ from dsft.devices import Compute
 from dsft.errors import DataError
 from dsft.progress import ignore
 from dsft.recipe import load_recipe
-from dsft.recipe.sections import DataSection, HeldOutSection
+from dsft.recipe.sections import DataSection, HeldOutSection, ValSection
 from tests.data.pictures import model_input
 from tests.workshop import CLASSES, Workshop, write_split_pictures
 
@@ -45,13 +45,13 @@ def test_the_section_says_how_much_is_held_out(workshop: Workshop) -> None:
     section = DataSection(
         source=DataSource.FOLDER,
         root=str(workshop.pictures),
-        val=HeldOutSection(fraction=0.25),
+        val=ValSection(fraction=0.25),
         test=HeldOutSection(fraction=0.125),
         seed=3,
     )
     splits = open_splits(section, ignore)
     sources = open_data(section, ignore)
-    expected = make_splits(sources, val_fraction=0.25, test_fraction=0.125, seed=3)
+    expected = make_splits(sources, val=0.25, test=0.125, seed=3)
     assert splits.index() == expected.index() == split_data(section, sources, ignore).index()
     assert splits.test is not None
     assert [len(split) for split in (splits.train, splits.val, splits.test)] == [30, 12, 6]

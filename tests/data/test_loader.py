@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dsft.choices import BadImages, SplitName
+from dsft.choices import BadImages, Sampler, SplitName
 from dsft.data import (
     Batch,
     BatchLoader,
@@ -53,6 +54,7 @@ def loader(
     shuffle: bool = True,
     bad_images: BadImages = BadImages.ERROR,
     mixing: Mixing = Mixing(),  # noqa: B008 - frozen
+    sampler: Sampler = Sampler.UNIFORM,
 ) -> BatchLoader:
     return make_loader(
         split,
@@ -64,6 +66,7 @@ def loader(
         bad_images=bad_images,
         pin_memory=False,
         mixing=mixing,
+        sampler=sampler,
     )
 
 
@@ -147,6 +150,21 @@ def test_mixing_does_not_depend_on_workers_or_on_where_an_epoch_begins() -> None
     assert not torch.equal(first.images, plain.images)
     assert not torch.equal(first.targets, second.targets)
     assert last.targets.dtype == torch.int64
+
+
+def test_a_balanced_epoch_augments_each_repeat_of_an_image_otherwise() -> None:
+    split = some(30)
+    rare = dataclasses.replace(split, indices=tuple(index for index in range(30) if index % 3 or index < 6))
+    alone, helped = (loader(rare, workers=workers, sampler=Sampler.BALANCED) for workers in (0, 2))
+    batches = list(alone.epoch(1))
+    assert all_equal(list(helped.epoch(1)), batches)
+    pairs = [(int(p), x) for batch in batches for p, x in zip(batch.positions, batch.images, strict=True)]
+    assert len(pairs) == 22
+    twice = [image for position, image in pairs if position == 0]
+    assert len(twice) in (3, 4)
+    assert not any(torch.equal(twice[0], other) for other in twice[1:])
+    plain = by_position(list(loader(rare).epoch(1)))
+    assert any(torch.equal(plain[0], image) for image in twice)
 
 
 def test_augmentation_changes_with_epoch_and_seed_and_not_with_the_batch_size() -> None:
@@ -250,7 +268,7 @@ def test_workers_are_chosen_by_cores_and_by_what_there_is_to_read(tmp_path: Path
     def chosen(split: Split) -> int:
         return loader(split, workers="auto").workers
 
-    digits = make_splits(open_digits(), val_fraction=0.1, test_fraction=0.2, seed=0).train
+    digits = make_splits(open_digits(), val=0.1, test=0.2, seed=0).train
     assert chosen(digits) == 0
     files = write_images(tmp_path, {"a": 1})
     assert chosen(Split(SplitName.TRAIN, files, (0,) * 20, files.classes)) == 0

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dsft.choices import SplitName
-from dsft.data import ImageSource, Split, Splits, held_out_split, make_splits, open_digits, open_folder
+from dsft.data import ImageSource, Split, Splits, count_channels, held_out_split, make_splits, open_digits, open_folder
 from dsft.data.sources import ImageArray, ImageFiles
+from dsft.data.stratify import Fold
 from dsft.errors import DataError
 from dsft.progress import Event, Note, Report, Warn, ignore
 from tests.data.pictures import write_images
@@ -26,7 +28,7 @@ def listed(origin: str, counts: dict[str, int]) -> ImageFiles:
 
 
 def split_up(sources: dict[SplitName, ImageSource], report: Report = ignore, seed: int = 0) -> Splits:
-    return make_splits(sources, val_fraction=0.1, test_fraction=0.2, seed=seed, report=report)
+    return make_splits(sources, val=0.1, test=0.2, seed=seed, report=report)
 
 
 def test_an_undivided_source_is_divided_three_ways() -> None:
@@ -164,3 +166,27 @@ def test_real_folders() -> None:
     assert [len(splits.get(name)) for name in (TRAIN, VAL, TEST)] == [9000, 1000, 2000]
     assert set(Counter(splits.val.targets).values()) == {100}
     assert splits.val.keys[0].startswith("airplane/")
+
+
+def test_a_fold_is_drawn_where_there_is_no_val_split() -> None:
+    parts = [make_splits(open_digits(), val=Fold(index, 4), test=0.2, seed=0) for index in range(4)]
+    assert len({part.test.fingerprint for part in parts if part.test is not None}) == 1
+    assert sum(len(part.val) for part in parts) == 1797 - 359
+    assert len({part.val.fingerprint for part in parts}) == 4
+
+
+def test_a_fold_beside_a_val_split_is_an_error() -> None:
+    sources: dict[SplitName, ImageSource] = {TRAIN: listed("t", {"a": 5, "b": 5}), VAL: listed("v", {"a": 2, "b": 2})}
+    with pytest.raises(DataError, match=r"data\.val\.fold: 't' comes with a val split"):
+        make_splits(sources, val=Fold(0, 5), test=0.2, seed=0)
+
+
+def test_channels_are_those_of_the_images(tmp_path: Path) -> None:
+    assert count_channels(split_up(dict(open_digits())).train) == 1
+    source = write_images(tmp_path, {"a": 3, "b": 3})
+    assert count_channels(Split(TRAIN, source, tuple(range(6)), source.classes)) == 3
+    Image.new("L", (4, 4)).save(tmp_path / source.keys[0])
+    assert count_channels(Split(TRAIN, source, tuple(range(6)), source.classes)) == 3
+    assert count_channels(Split(TRAIN, source, (0,), source.classes)) == 1
+    (tmp_path / source.keys[1]).write_bytes(b"")
+    assert count_channels(Split(TRAIN, source, (0, 1), source.classes)) == 1

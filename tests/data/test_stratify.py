@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from dsft.choices import SplitName
-from dsft.data.stratify import draw
+from dsft.data.stratify import Fold, draw
 from dsft.errors import DataError
 
 TRAIN, VAL, TEST = SplitName.TRAIN, SplitName.VAL, SplitName.TEST
@@ -105,3 +105,35 @@ def test_a_new_image_moves_at_most_a_few_others() -> None:
 def test_too_few_images_are_an_error() -> None:
     with pytest.raises(DataError, match="2 images of 2 classes are too few to draw a val split from"):
         drawn_by_class([1, 1], {VAL: 0.5})
+
+
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=6), st.integers(2, 5), st.booleans())
+def test_folds_are_disjoint_stratified_and_cover_what_test_leaves(sizes: list[int], folds: int, has_test: bool) -> None:
+    targets, keys, classes = labelled(sizes)
+    tests = {TEST: 0.2} if has_test and sum(sizes) >= 20 else {}
+    parts = []
+    for index in range(folds):
+        try:
+            parts.append(draw(targets, keys, classes, {**tests, VAL: Fold(index, folds)}, seed=1))
+        except DataError:
+            return
+    assert len({part.get(TEST, ()) for part in parts}) == 1
+    held = [index for part in parts for index in part[VAL]]
+    assert len(held) == len(set(held))
+    left = set(range(len(targets))) - set(parts[0].get(TEST, ()))
+    # A class of one image stays in train.
+    counts = Counter(targets[index] for index in left)
+    assert set(held) == {index for index in left if counts[targets[index]] > 1}
+    for part in parts:
+        assert set(part[TRAIN]) == left - set(part[VAL])
+        for target, count in counts.items():
+            share = sum(targets[index] == target for index in part[VAL])
+            assert count == 1 or count // folds <= share <= -(-count // folds)
+    lengths = [len(part[VAL]) for part in parts]
+    assert max(lengths) - min(lengths) <= len(classes)
+
+
+def test_small_classes_spread_over_the_folds() -> None:
+    targets, keys, classes = labelled([3] * 10)
+    lengths = [len(draw(targets, keys, classes, {VAL: Fold(index, 5)}, seed=0)[VAL]) for index in range(5)]
+    assert lengths == [6] * 5

@@ -46,3 +46,20 @@ def test_float64_stays_float64_and_has_a_right_gradient(logits: torch.Tensor) ->
     double = logits.double().requires_grad_()
     soft = torch.rand(6, 4).softmax(dim=1)
     assert torch.autograd.gradcheck(lambda x: soft_cross_entropy(x, soft, smoothing=0.1), (double,))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_class_weights_count_alike_for_hard_and_soft_labels(smoothing: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(6, 4, generator=generator), torch.tensor([0, 1, 2, 3, 3, 3])
+    weights = torch.tensor([1.0, 2.0, 0.5, 3.0])
+    shares = (1 - smoothing) * torch.eye(4)[targets] + smoothing / 4
+    expected = -(shares * weights * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    for labels in (targets, torch.eye(4)[targets]):
+        loss = soft_cross_entropy(logits, labels, smoothing=smoothing, weights=weights)
+        torch.testing.assert_close(loss, expected)
+    halves = [
+        soft_cross_entropy(logits[part], targets[part], smoothing=smoothing, weights=weights)
+        for part in (slice(0, 3), slice(3, 6))
+    ]
+    torch.testing.assert_close(torch.stack(halves).mean(), expected)

@@ -17,7 +17,9 @@ WORDS = {
     "version": "1",
     "name": "text such as quickstart or run-2.b",
     "data.workers": "an integer >= 0, or auto",
-    "data.val.fraction": "a number > 0 and < 1",
+    "data.val.fraction": "a number > 0 and < 1, or null",
+    "data.test.fraction": "a number > 0 and < 1",
+    "data.class_weights": "auto, or a map from names, each to a number > 0, or null",
     "data.download": "true or false",
     "data.root": "text, or null",
     "convert.method": "one of auto, fresh, svd",
@@ -49,7 +51,7 @@ def test_defaults_fill_what_is_there_and_only_that() -> None:
     filled = to_plain(with_defaults(to_node(given, place), recipe_schema()))
     assert filled["optim"] == OptimSection(lr=0.5).model_dump()
     assert filled["distill"] == DistillSection().model_dump()
-    assert filled["freeze"] == [{"until": "1ep"}]
+    assert filled["freeze"] == [{"until": "1ep", "gradual": False}]
     assert filled["odd"] == {"x": 1}
     assert filled["ema"] is None
     assert filled["evaluate"]["splits"] == ["val", "test"]

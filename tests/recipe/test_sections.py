@@ -20,6 +20,7 @@ from dsft.recipe.sections import (
     OptimSection,
     ScheduleSection,
     Section,
+    ValSection,
 )
 
 
@@ -126,9 +127,31 @@ def test_data_has_the_keys_of_its_source(values: dict[str, Any], message: str) -
 
 
 def test_something_is_left_to_train_on() -> None:
-    half = HeldOutSection(fraction=0.5)
+    val, test = ValSection(fraction=0.5), HeldOutSection(fraction=0.5)
     with pytest.raises(ValidationError, match=r"must be under 1 together, found 0\.5 and 0\.5"):
-        DataSection(source=DataSource.DIGITS, val=half, test=half)
+        DataSection(source=DataSource.DIGITS, val=val, test=test)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "fraction: exactly one of fraction and fold is needed, found neither"),
+        ({"fraction": 0.1, "fold": 0, "folds": 5}, "fraction: exactly one of fraction and fold is needed, found both"),
+        ({"fold": 1}, "fold: goes with folds"),
+        ({"folds": 5, "fraction": 0.1}, "fold: goes with folds"),
+        ({"fold": 5, "folds": 5}, r"fold: must be under folds \(5\)"),
+    ],
+)
+def test_val_is_a_share_or_a_fold(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ValSection.model_validate(values)
+
+
+def test_classes_are_evened_out_once() -> None:
+    values = {"source": "digits", "sampler": "balanced", "class_weights": "auto"}
+    with pytest.raises(ValidationError, match="class_weights: goes with sampler uniform"):
+        DataSection.model_validate_json(json.dumps(values))
+    DataSection.model_validate_json(json.dumps({**values, "class_weights": {"3": 2.0}}))
 
 
 def test_a_norm_between_goes_with_fresh_weights_only() -> None:

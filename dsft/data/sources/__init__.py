@@ -8,6 +8,7 @@ from dsft.data.sources.digits import open_digits
 from dsft.data.sources.folder import open_folder
 from dsft.data.sources.images import ImageArray, ImageFiles, ImageSource
 from dsft.data.sources.loose import LooseImages, find_images
+from dsft.data.sources.table import open_csv
 from dsft.data.sources.torchvision import open_torchvision
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ImageSource",
     "LooseImages",
     "find_images",
+    "open_csv",
     "open_digits",
     "open_folder",
     "open_torchvision",

@@ -8,17 +8,13 @@ from pathlib import Path, PurePath
 
 from dsft.choices import SplitName
 from dsft.data.sources.images import ImageFiles, ImageSource
+from dsft.data.sources.naming import named_split
 from dsft.errors import DataError
 from dsft.progress import Note, Report, Warn, ignore
 
 IMAGE_EXTENSIONS = frozenset(
     {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-_SPLIT_FOLDERS = {
-    SplitName.TRAIN: ("train", "training"),
-    SplitName.VAL: ("val", "valid", "validation"),
-    SplitName.TEST: ("test", "testing"),
-}
 
 
 def open_folder(root: Path, report: Report = ignore) -> Mapping[SplitName, ImageSource]:
@@ -67,8 +63,8 @@ def list_images(folder: Path) -> list[Path]:
 def _split_folders(root: Path) -> dict[SplitName, Path]:
     """Find the folder of each split, in the order of the splits; nothing where ``root`` holds classes."""
     folders: dict[SplitName, Path] = {}
-    for split, synonyms in _SPLIT_FOLDERS.items():
-        matches = [entry for entry in _folders(root) if entry.name.casefold() in synonyms and _is_split(entry)]
+    for split in SplitName:
+        matches = [entry for entry in _folders(root) if named_split(entry.name) is split and _is_split(entry)]
         if len(matches) > 1:
             found = " and ".join(repr(match.name) for match in matches)
             raise DataError(f"data.root {str(root)!r}: one folder for {split} is needed, found {found}.")

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dsft.choices import SplitName
+from dsft.data.sources import ImageFiles, open_csv
+from dsft.errors import DataError
+from dsft.progress import Event, Warn
+from tests.data.pictures import write_images
+
+TRAIN, VAL, TEST = SplitName.TRAIN, SplitName.VAL, SplitName.TEST
+
+
+def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    file = folder / "images.csv"
+    file.write_bytes(text.encode(encoding))
+    return file
+
+
+def test_a_row_is_an_image(tmp_path: Path) -> None:
+    write_images(tmp_path / "files", {"a": 2, "b": 1})
+    rows = ["files/b/000.png,dog,ignored", "files/a/001.png,cat,", 'files\\a\\000.png,"dog, big",']
+    file = table(tmp_path, "path,label,note\r\n" + "\r\n".join(rows), "utf-8-sig")
+    sources = open_csv(file)
+    assert list(sources) == [TRAIN]
+    source = sources[TRAIN]
+    assert isinstance(source, ImageFiles)
+    assert source.classes == ("cat", "dog", "dog, big")
+    assert source.keys == ("files/a/000.png", "files/a/001.png", "files/b/000.png")
+    assert source.targets == (2, 0, 1)
+    assert source.read(0).size == (8, 8)
+
+
+def test_a_column_divides_the_images(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 4})
+    rows = ["a/000.png,9,train", "a/001.png,10,Validation", "a/002.png,10,train", "a/003.png,9,test"]
+    sources = open_csv(table(tmp_path, "label,split,path\n" + "\n".join(f"{r[10:]},{r[:9]}" for r in rows)))
+    assert {name: source.keys for name, source in sources.items()} == {
+        TRAIN: ("a/000.png", "a/002.png"),
+        VAL: ("a/001.png",),
+        TEST: ("a/003.png",),
+    }
+    assert sources[TRAIN].classes == ("9", "10")
+    assert sources[VAL].classes == ("10",)
+
+
+def test_an_absolute_path_is_taken_as_it_is(tmp_path: Path) -> None:
+    source = write_images(tmp_path / "elsewhere", {"a": 1})
+    path = (source.root / source.keys[0]).as_posix()
+    (tmp_path / "own").mkdir()
+    assert open_csv(table(tmp_path / "own", f"path,label\n{path},x\n"))[TRAIN].read(0).size == (8, 8)
+
+
+def test_missing_files_are_told(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 1})
+    events: list[Event] = []
+    open_csv(table(tmp_path, "path,label\na/000.png,x\nnothere.png,y\n"), events.append)
+    [event] = events
+    assert isinstance(event, Warn)
+    assert "1 of the 2 files" in event.message
+    assert "'nothere.png'" in event.message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "path is missing, found \\[\\]"),
+        ("paths,label\n", r"path is missing, found \['paths', 'label'\]\. Did you mean paths\?"),
+        ("path;label\n", "separated by commas"),
+        ("path,label\na.png,\n", r"images\.csv:2: the column label is empty"),
+        ("path,label\na.png\n", r"images\.csv:2: the column label is empty"),
+        ("path,label,split\na.png,x,dev\n", r"images\.csv:2: split must be train, val or test, found 'dev'"),
+        ("path,label,split\na.png,x\n", r"images\.csv:2: split must be train, val or test, found None"),
+        ("path,label\na.png,x\nb.png,y\na.png,y\n", r"images\.csv:4: .* found 'a\.png' in line 2 as well"),
+        ("path,label,split\na.png,x,val\n", r"images of the split train are needed, found \['val'\]"),
+        ("path,label\n", "images of the split train are needed, found no row"),
+    ],
+)
+def test_a_wrong_table_says_where_and_what(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        open_csv(table(tmp_path, text))
+
+
+def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read as a CSV file"):
+        open_csv(tmp_path / "nothere.csv")
+    with pytest.raises(DataError, match="cannot be read as a CSV file"):
+        open_csv(table(tmp_path, "path,label\n\u00e9.png,x\n", "latin-1"))
