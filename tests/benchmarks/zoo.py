@@ -39,8 +39,9 @@ import torch
 
 import dsft
 from dsft.artifact.manifest import installed_versions
-from dsft.derive import svd
-from dsft.surgery import bids, planning
+from dsft.derive import channel_spectrum
+from dsft.measure import count_macs
+from dsft.surgery.sites import find_sites
 from tests.architectures import Architecture, all_architectures, build_smallest, count_without_memory, undrawn
 from tests.contract import check_contract
 
@@ -145,16 +146,12 @@ def send_result(architecture: Architecture, sender: Any) -> None:
 @contextmanager
 def asked_once() -> Iterator[None]:
     """Keep what the plan of a second rank, and the weights for it, would compute once more from the same network."""
-    repeated = [
-        (planning, "find_sites"),
-        (planning, "count_macs"),
-        (bids, "channel_spectrum"),
-        (svd, "channel_spectrum"),
-    ]
     answers: dict[Any, Any] = {}
+    modules = [module for name, module in sys.modules.items() if name.startswith("dsft")]
     with ExitStack() as stack:
-        for module, name in repeated:
-            stack.enter_context(patch.object(module, name, partial(_ask_once, getattr(module, name), answers)))
+        for function in (find_sites, count_macs, channel_spectrum):
+            for module in [module for module in modules if vars(module).get(function.__name__) is function]:
+                stack.enter_context(patch.object(module, function.__name__, partial(_ask_once, function, answers)))
         yield
 
 
