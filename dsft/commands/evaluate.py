@@ -18,12 +18,12 @@ from dsft.commands.outputs import require_apart
 from dsft.data import Split
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DsftError, InputError
-from dsft.evaluation import Difference, Evaluation, Metrics, compare, evaluate, write_evaluation
+from dsft.evaluation import Difference, Evaluation, Metrics, compare, evaluate
 from dsft.measure import Footprint, MeasuredOn, measure_footprints, measured_on
 from dsft.metrics import TEMPERATURES, fit_temperature
 from dsft.progress import Report, Warn, ignore
 from dsft.recipe.sections import DataSection
-from dsft.report import plot_confusion
+from dsft.report import report_evaluation
 from dsft.storage import require_replaceable, staged_folder, write_json
 
 RESULT_FILE = "models.json"
@@ -217,9 +217,7 @@ def _write(
     names = _folder_names([candidate.folder for candidate in candidates])
     with staged_folder(out) as staged:
         for name, candidate, evaluation in zip(names, candidates, evaluations, strict=True):
-            images = candidate.images
-            write_evaluation(staged / name, evaluation, images.classes, images.keys)
-            plot_confusion(evaluation.confusion, images.classes, staged / name / "confusion.png")
+            report_evaluation(staged / name, evaluation, candidate.images)
         write_json(staged / RESULT_FILE, result.to_dict())
 
 

@@ -14,9 +14,9 @@ from dsft.artifact.manifest import installed_versions
 from dsft.assembly import Experiment
 from dsft.commands.outputs import require_apart
 from dsft.data import Split
-from dsft.evaluation import Evaluation, write_evaluation
+from dsft.evaluation import Evaluation
 from dsft.recipe import Recipe, dump_recipe
-from dsft.report import plot_confusion
+from dsft.report import report_evaluation
 from dsft.storage import require_replaceable, write_json, write_text
 from dsft.surgery import ConversionReport
 
@@ -65,7 +65,5 @@ class RunFolder:
         write_json(self.path / "conversion.json", costs.to_dict())
 
     def write_evaluation(self, slot: str, evaluation: Evaluation, split: Split) -> None:
-        """Write the tables of an evaluation, and its confusion matrix as a picture."""
-        folder = self.path / "evaluation" / slot
-        write_evaluation(folder, evaluation, split.classes, split.keys)
-        plot_confusion(evaluation.confusion, split.classes, folder / "confusion.png")
+        """Write the tables and pictures of an evaluation."""
+        report_evaluation(self.path / "evaluation" / slot, evaluation, split)

@@ -1,5 +1,5 @@
-"""Pictures of results."""
+"""Pictures of results, and the page that puts them together."""
 
-from dsft.report.confusion import plot_confusion
+from dsft.report.evaluation import report_evaluation
 
-__all__ = ["plot_confusion"]
+__all__ = ["report_evaluation"]

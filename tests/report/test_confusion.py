@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from dsft.report import plot_confusion
+from dsft.report.confusion import plot_confusion
 
 
 def _blue(path: Path) -> NDArray[np.bool_]:

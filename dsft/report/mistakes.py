@@ -1,0 +1,93 @@
+"""The images that a network is most confidently wrong about, on one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from dsft.data import Split
+from dsft.evaluation import Evaluation
+from dsft.report.figures import ORANGE, drawing, shorten
+
+MOST_MISTAKES = 24
+_COLUMNS = 4
+_SIDE = 256  # pixels of the largest picture that is drawn
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An image that was given a wrong class: its position in the split, the names, and the wrong one's probability."""
+
+    position: int
+    target: str
+    predicted: str
+    probability: float
+
+
+def worst_mistakes(evaluation: Evaluation, classes: Sequence[str], most: int = MOST_MISTAKES) -> list[Mistake]:
+    """List the mistakes that the network was surest of, the surest first."""
+    probabilities, predicted = evaluation.logits.double().softmax(dim=1).max(dim=1)
+    wrong = evaluation.right.logical_not().nonzero().flatten()
+    order = wrong[probabilities[wrong].argsort(descending=True, stable=True)][:most].tolist()
+    return [
+        Mistake(
+            int(evaluation.positions[row]),
+            classes[int(evaluation.targets[row])],
+            classes[int(predicted[row])],
+            float(probabilities[row]),
+        )
+        for row in order
+    ]
+
+
+def plot_mistakes(mistakes: Sequence[Mistake], split: Split, path: Path) -> None:
+    """Draw images with their true and predicted class into a PNG file.
+
+    Args:
+        mistakes: At least one.
+        split: Where the images are.
+        path: The PNG file; it is written whole or not at all.
+    """
+    columns = min(len(mistakes), _COLUMNS)
+    rows = -(-len(mistakes) // columns)
+    with drawing(path, width=max(1.5 * columns, 2.2), height=1.9 * rows) as figure:
+        grid = figure.subplots(rows, columns, squeeze=False).flatten()
+        for axes in grid:
+            axes.axis("off")
+        for axes, mistake in zip(grid, mistakes, strict=False):
+            _draw(axes, mistake, split)
+
+
+def _draw(axes: Axes, mistake: Mistake, split: Split) -> None:
+    pixels = _thumbnail(split, mistake.position)
+    # Pixels of a tiny image are shown as they are, not blurred.
+    smoothing = "nearest" if max(pixels.shape[:2]) < 64 else "antialiased"
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=smoothing)
+    words = (
+        (f"is {shorten(mistake.target, 17)}", "black", -0.03),
+        (f"taken for {shorten(mistake.predicted, 13)}", ORANGE, -0.16),
+        (f"{100 * mistake.probability:.1f} % sure", ORANGE, -0.29),
+    )
+    for text, colour, height in words:
+        axes.text(
+            0.5,
+            height,
+            text,
+            transform=axes.transAxes,
+            ha="center",
+            va="top",
+            fontsize=8,
+            color=colour,
+            parse_math=False,
+        )
+
+
+def _thumbnail(split: Split, position: int) -> NDArray[np.uint8]:
+    image = split.source.read(split.indices[position])
+    image.thumbnail((_SIDE, _SIDE))
+    return np.asarray(image)

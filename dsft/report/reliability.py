@@ -1,0 +1,39 @@
+"""Whether a network is right as often as it says, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dsft.metrics import Reliability
+from dsft.report.figures import BLUE, GREY, ORANGE, drawing
+
+
+def plot_reliability(found: Reliability, path: Path, scaled: Reliability | None = None) -> None:
+    """Draw accuracy over confidence into a PNG file, above the share of images in each interval of confidence.
+
+    Args:
+        found: Accuracy and confidence by interval.
+        path: The PNG file; it is written whole or not at all.
+        scaled: The same after temperature scaling, or None.
+    """
+    edges = np.linspace(0, 1, len(found.counts) + 1)
+    middles, width = (edges[1:] + edges[:-1]) / 2, edges[1]
+    with drawing(path, height=5.0) as figure:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        upper.plot([0, 1], [0, 1], "--", color=GREY, label="calibrated")
+        counts = np.array(found.counts)
+        filled = counts > 0
+        accuracy = np.array(found.accuracy)
+        upper.bar(middles[filled], accuracy[filled], width * 0.9, color=BLUE, label=f"found, ECE {found.error:.3f}")
+        lower.bar(middles, 100 * counts / counts.sum(), width * 0.9, color=BLUE)
+        if scaled is not None:
+            used = np.array(scaled.counts) > 0
+            points = np.array(scaled.confidence)[used], np.array(scaled.accuracy)[used]
+            upper.plot(*points, "o-", color=ORANGE, label=f"at the temperature, ECE {scaled.error:.3f}")
+        upper.set(ylabel="accuracy (share right)", ylim=(0, 1.02), xlim=(0, 1))
+        lower.set(xlabel="confidence (highest probability)", ylabel="images (%)")
+        upper.legend(loc="upper left")
+        for axes in (upper, lower):
+            axes.grid(axis="y")
