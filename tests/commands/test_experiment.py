@@ -23,7 +23,7 @@ import dsft as library
 from dsft.recipe import load_recipe
 from tests.workshop import CLASSES, Workshop, contents, dsft, write_pictures
 
-EVALUATION = {"metrics.json", "per_class.csv", "confusion.csv", "predictions.csv", "confusion.png"}
+EVALUATION = {"metrics.json", "per_class.csv", "confusion.csv", "predictions.csv", "confusion.png", "reliability.png"}
 RUN = {"recipe.yaml", "run.json", "splits.json", "metrics.jsonl", "train.log"}
 MODEL = {"model.safetensors", "manifest.json", "README.md"}
 CHECKPOINTS = {
@@ -33,10 +33,10 @@ CHECKPOINTS = {
     "last/checkpoint.json",
     "last/state.pt",
 }
-# The names of DESIGN, and how many images could not be read.
+# The names of DESIGN, and those that came later.
 METRICS = [
-    *("split", "count", "skipped", "loss", "top1", "top5"),
-    *("macro_precision", "macro_recall", "macro_f1", "ece", "nll", "per_class"),
+    *("split", "count", "skipped", "loss", "top1", "top1_interval", "top5"),
+    *("macro_precision", "macro_recall", "macro_f1", "ece", "nll", "brier", "calibrated", "per_class"),
 ]
 LAYER = [
     *("name", "decision", "reason", "order", "kernels", "macs_before", "macs_after", "relative_error"),
@@ -49,7 +49,9 @@ def read(path: Path) -> Any:
 
 
 def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """List the files of a run; whether there are mistakes to be shown is chance."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != "mistakes.png")
+    return {path.relative_to(folder).as_posix() for path in found}
 
 
 def below(name: str, inner: set[str]) -> set[str]:
