@@ -20,6 +20,8 @@ class DataSource(StrEnum):
     FOLDER = "folder"
     CSV = "csv"
     TORCHVISION = "torchvision"
+    HF = "hf"
+    WDS = "wds"
 
 
 class SplitName(StrEnum):
@@ -51,6 +53,14 @@ class PredictionFormat(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSONL = "jsonl"
+
+
+class Cache(StrEnum):
+    """Whether decoded images are kept in memory."""
+
+    AUTO = "auto"
+    RAM = "ram"
+    NONE = "none"
 
 
 class Sampler(StrEnum):

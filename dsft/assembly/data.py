@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsft.choices import DataSource, SplitName
+from dsft.choices import Cache, DataSource, SplitName
 from dsft.data import (
     BatchLoader,
     ImageSource,
@@ -19,8 +20,11 @@ from dsft.data import (
     open_csv,
     open_digits,
     open_folder,
+    open_hf,
     open_torchvision,
+    open_wds,
     training_transform,
+    with_cache,
 )
 from dsft.data.stratify import Fold
 from dsft.devices import Compute
@@ -47,6 +51,11 @@ def open_data(section: DataSection, report: Report) -> Mapping[SplitName, ImageS
         return open_folder(root, report)
     if section.source is DataSource.CSV:
         return open_csv(root, report)
+    if section.source is DataSource.WDS:
+        return open_wds(root, report)
+    if section.source is DataSource.HF:
+        given = Path(section.root) if section.root is not None else None
+        return open_hf(section.name, given, download=section.download, report=report)
     return open_torchvision(section.name or "", root, download=section.download, report=report)
 
 
@@ -76,6 +85,7 @@ def _val_share(section: ValSection) -> float | Fold:
 def load_batches(recipe: Recipe, splits: Splits, preprocessing: Preprocessing, compute: Compute) -> Loaders:
     """Build the loaders of a run; val is always among them, since it chooses the weights."""
     augment = recipe.augment
+    splits = _cached(splits, recipe.data.cache)
     transform = training_transform(
         preprocessing,
         scale=augment.scale,
@@ -107,6 +117,20 @@ def load_batches(recipe: Recipe, splits: Splits, preprocessing: Preprocessing, c
     )
     names = dict.fromkeys([SplitName.VAL, *recipe.evaluate.splits])
     return Loaders(train, {name: load_split(splits.get(name), data, preprocessing, compute) for name in names})
+
+
+def _cached(splits: Splits, cache: Cache) -> Splits:
+    """Let the splits of a source keep its decoded images together."""
+    kept: dict[int, ImageSource] = {}
+
+    def keep(split: Split) -> Split:
+        source = split.source
+        if id(source) not in kept:
+            kept[id(source)] = with_cache(source, cache)
+        return dataclasses.replace(split, source=kept[id(source)])
+
+    test = keep(splits.test) if splits.test is not None else None
+    return Splits(splits.classes, keep(splits.train), keep(splits.val), test)
 
 
 def load_split(split: Split, data: DataSection, preprocessing: Preprocessing, compute: Compute) -> BatchLoader:

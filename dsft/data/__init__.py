@@ -7,9 +7,19 @@ position.
 """
 
 from dsft.data.balance import weigh_classes
+from dsft.data.cache import with_cache
 from dsft.data.loader import Batch, BatchLoader, make_loader
 from dsft.data.mixing import Mixing
-from dsft.data.sources import ImageSource, find_images, open_csv, open_digits, open_folder, open_torchvision
+from dsft.data.sources import (
+    ImageSource,
+    find_images,
+    open_csv,
+    open_digits,
+    open_folder,
+    open_hf,
+    open_torchvision,
+    open_wds,
+)
 from dsft.data.splits import Split, Splits, count_channels, held_out_split, make_splits
 from dsft.data.transforms import Transform, evaluation_transform, training_transform
 
@@ -30,7 +40,10 @@ __all__ = [
     "open_csv",
     "open_digits",
     "open_folder",
+    "open_hf",
     "open_torchvision",
+    "open_wds",
     "training_transform",
     "weigh_classes",
+    "with_cache",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -15,13 +16,19 @@ _LARGEST_16_BIT = 65535
 
 
 def read_image(path: Path) -> Image.Image:
-    """Read an image file as a viewer would show it.
+    """Read an image file as a viewer would show it (see :func:`decode_image`)."""
+    return decode_image(path, str(path))
+
+
+def decode_image(content: Path | bytes, name: str) -> Image.Image:
+    """Read an image file, or what it holds, as a viewer would show it.
 
     The EXIF orientation is applied, 16-bit grayscale is scaled to 8 bits, CMYK and palettes become RGB,
     and transparency is dropped, as timm and torchvision drop it.
 
     Args:
-        path: The file.
+        content: The file, or its bytes.
+        name: What messages call it.
 
     Returns:
         An image in mode ``L`` or ``RGB``, fully decoded.
@@ -33,14 +40,14 @@ def read_image(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow warns of damaged metadata, once an image; the pixels decide here.
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
                 image.load()
                 return _to_eight_bits(_upright(image))
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders let through whatever their parsing stumbles over
         raise DataError(
-            f"{str(path)!r} cannot be read as an image ({type(error).__name__}: {error}). "
+            f"{name!r} cannot be read as an image ({type(error).__name__}: {error}). "
             "Repair or remove it, or leave such images out with data.bad_images=skip "
             "or --bad-images skip."
         ) from error

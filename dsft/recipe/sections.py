@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from dsft.choices import (
     Amp,
     BadImages,
+    Cache,
     DataSource,
     Form,
     Method,
@@ -165,19 +166,28 @@ class ValSection(Section):
         return self
 
 
+_ROOTS = {
+    DataSource.FOLDER: "folder",
+    DataSource.CSV: "file",
+    DataSource.TORCHVISION: "folder",
+    DataSource.WDS: "folder of shards",
+}
+
+
 class DataSection(Section):
     """The images, how they are split, and how they are read."""
 
     source: DataSource
     """`digits` (scikit-learn's 1,797 images, no download), `folder` (one folder a class), `csv` (a table with the
-    columns `path`, `label` and maybe `split`) or `torchvision`."""
+    columns `path`, `label` and maybe `split`), `torchvision`, `hf` (a Hugging Face data set) or `wds` (webdataset's
+    shards)."""
     root: str | None = None
-    """The folder of the images (`folder`), the table (`csv`; its paths are relative to it), or where the data set is
-    kept (`torchvision`)."""
+    """The folder of the images (`folder`) or shards (`wds`), the table (`csv`; its paths are relative to it), what
+    `save_to_disk` wrote (`hf`), or where the data set is kept (`torchvision`; `hf` with a `name`)."""
     name: str | None = None
-    """The torchvision data set, such as `CIFAR10`."""
+    """The data set, such as `CIFAR10` (`torchvision`), or its name on the hub (`hf`, with `download`)."""
     download: bool = False
-    """Let torchvision download the data set into `root` where it is missing."""
+    """Let the data set be downloaded where it is missing (`torchvision`, `hf`)."""
     image_size: Annotated[int, Field(ge=8)] | None = None
     """Side of the square model input in pixels; left out, what the model was trained with."""
     batch_size: Annotated[int, Field(ge=1)] = 32
@@ -186,6 +196,9 @@ class DataSection(Section):
     """Processes that read images; `auto` is up to 8, by the number of cores and of images."""
     bad_images: BadImages = BadImages.ERROR
     """What an unreadable image does: `error` stops the run, `skip` leaves it out and counts it."""
+    cache: Cache = Cache.AUTO
+    """Keep decoded images in memory, shared by the workers: `auto` in up to a quarter of what is free, `ram` in most
+    of it; the rest is decoded each time."""
     sampler: Sampler = Sampler.UNIFORM
     """Whether in an epoch every image (`uniform`) or every class (`balanced`) comes equally often."""
     class_weights: Literal["auto"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
@@ -200,24 +213,31 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if self.source is DataSource.DIGITS:
-            for key in ("root", "name"):
-                if getattr(self, key) is not None:
-                    raise ValueError(f"{key}: does not go with source digits, which is embedded")
-        elif self.root is None:
-            raise ValueError(
-                f"root: source {self.source} needs a {'file' if self.source is DataSource.CSV else 'folder'}"
-            )
-        if (self.source is DataSource.TORCHVISION) != (self.name is not None):
-            raise ValueError("name: goes with source torchvision, and is needed there, such as CIFAR10")
-        if self.download and self.source is not DataSource.TORCHVISION:
-            raise ValueError("download: goes with source torchvision only")
+        self._require_origin()
         if self.sampler is Sampler.BALANCED and self.class_weights == "auto":
             raise ValueError("class_weights: goes with sampler uniform; balanced evens the classes out already")
         if self.val.fraction is not None and self.val.fraction + self.test.fraction >= 1:
             held_out = f"{self.val.fraction} and {self.test.fraction}"
             raise ValueError(f"val.fraction and test.fraction must be under 1 together, found {held_out}")
         return self
+
+    def _require_origin(self) -> None:
+        """Check that the keys which say where the images are go with the source."""
+        if self.source is DataSource.DIGITS:
+            for key in ("root", "name"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key}: does not go with source digits, which is embedded")
+        elif self.source is DataSource.HF:
+            if self.root is None and self.name is None:
+                raise ValueError("root: source hf needs the folder of a saved data set, or name and download: true")
+        elif self.root is None:
+            raise ValueError(f"root: source {self.source} needs a {_ROOTS[self.source]}")
+        if self.source is DataSource.TORCHVISION and self.name is None:
+            raise ValueError("name: source torchvision needs the data set's name, such as CIFAR10")
+        if self.name is not None and self.source not in (DataSource.TORCHVISION, DataSource.HF):
+            raise ValueError("name: goes with source torchvision or hf")
+        if self.download and self.source not in (DataSource.TORCHVISION, DataSource.HF):
+            raise ValueError("download: goes with source torchvision or hf")
 
 
 class AugmentSection(Section):

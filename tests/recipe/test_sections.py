@@ -115,10 +115,13 @@ def test_a_model_has_one_origin(values: dict[str, Any], message: str) -> None:
     ("values", "message"),
     [
         ({"source": DataSource.DIGITS, "root": "x"}, "root: does not go with source digits"),
-        ({"source": DataSource.DIGITS, "download": True}, "download: goes with source torchvision only"),
+        ({"source": DataSource.DIGITS, "download": True}, "download: goes with source torchvision or hf"),
         ({"source": DataSource.FOLDER}, "root: source folder needs a folder"),
-        ({"source": DataSource.FOLDER, "root": "x", "name": "y"}, "name: goes with source torchvision"),
-        ({"source": DataSource.TORCHVISION, "root": "x"}, "name: goes with source torchvision"),
+        ({"source": DataSource.FOLDER, "root": "x", "name": "y"}, "name: goes with source torchvision or hf"),
+        ({"source": DataSource.TORCHVISION, "root": "x"}, "name: source torchvision needs the data set's name"),
+        ({"source": DataSource.HF}, "root: source hf needs the folder of a saved data set"),
+        ({"source": DataSource.WDS}, "root: source wds needs a folder of shards"),
+        ({"source": DataSource.CSV}, "root: source csv needs a file"),
     ],
 )
 def test_data_has_the_keys_of_its_source(values: dict[str, Any], message: str) -> None:

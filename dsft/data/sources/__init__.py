@@ -1,13 +1,15 @@
 """Where images come from: each ``open_*`` function returns the parts that a data set itself has.
 
-They are :class:`ImageFiles` or :class:`ImageArray`, keyed by split; a data set that is not divided is all
+They are image sources, keyed by split; a data set that is not divided is all
 ``train``.
 """
 
 from dsft.data.sources.digits import open_digits
 from dsft.data.sources.folder import open_folder
+from dsft.data.sources.hugging_face import open_hf
 from dsft.data.sources.images import ImageArray, ImageFiles, ImageSource
 from dsft.data.sources.loose import LooseImages, find_images
+from dsft.data.sources.shards import open_wds
 from dsft.data.sources.table import open_csv
 from dsft.data.sources.torchvision import open_torchvision
 
@@ -20,5 +22,7 @@ __all__ = [
     "open_csv",
     "open_digits",
     "open_folder",
+    "open_hf",
     "open_torchvision",
+    "open_wds",
 ]

@@ -1,0 +1,162 @@
+"""Hugging Face data sets: saved on disk, or from the hub where that is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from PIL import Image
+
+from dsft.choices import SplitName
+from dsft.data.decoding import decode_image
+from dsft.data.sources.images import ImageSource
+from dsft.data.sources.naming import named_split, sorted_labels
+from dsft.errors import DataError
+from dsft.progress import Note, Report, Warn, ignore
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """A split of a Hugging Face data set; a key is its name and the number of the row.
+
+    Attributes:
+        origin: What messages call it.
+        classes: The class names.
+        keys: Name of each image.
+        targets: Class of each image.
+        rows: The ``datasets.Dataset``, whose images are not decoded.
+        column: The column with the images.
+        sizes: Bytes of each image's file.
+    """
+
+    origin: str
+    classes: tuple[str, ...]
+    keys: tuple[str, ...]
+    targets: tuple[int, ...]
+    rows: Any
+    column: str
+    sizes: Sequence[int]
+    in_memory: ClassVar[bool] = False
+
+    def identity(self, index: int) -> str:
+        """Return the size of the image's file in bytes."""
+        return str(self.sizes[index])
+
+    def read(self, index: int) -> Image.Image:
+        """Decode one image (see :func:`dsft.data.decoding.decode_image`)."""
+        value = self.rows[index][self.column]
+        if value["bytes"] is not None:
+            return decode_image(value["bytes"], self.keys[index])
+        return decode_image(Path(value["path"]), value["path"])
+
+
+def open_hf(
+    name: str | None, root: Path | None, *, download: bool, report: Report = ignore
+) -> Mapping[SplitName, ImageSource]:
+    """Return the splits of a Hugging Face data set.
+
+    The images are in the column with the feature ``Image``, the classes in that with ``ClassLabel``, or else in
+    ``label`` or ``labels``.
+
+    Args:
+        name: Its name on the hub, such as ``user/birds``; None for a folder that ``save_to_disk`` wrote.
+        root: That folder; with a name, where downloads are kept (None: where ``datasets`` keeps them).
+        download: Let ``datasets`` fetch what is missing.
+        report: Is told which split serves as which.
+
+    Raises:
+        DataError: ``datasets`` is not installed, the data set is not there, or lacks a column or a train split.
+    """
+    library = _library()
+    opened = _from_disk(library, root) if name is None else _from_hub(library, name, root, download)
+    parts = opened if isinstance(opened, dict) else {"train": opened}
+    origin = name or str(root)
+    sources: dict[SplitName, ImageSource] = {}
+    for own, rows in parts.items():
+        split = named_split(str(own))
+        if split is None:
+            report(Warn(f"data: the split {own!r} of {origin!r} is none of train, val and test and is left out"))
+        else:
+            sources[split] = _source(library, origin, split, rows)
+    if SplitName.TRAIN not in sources:
+        raise DataError(f"data: {origin!r} has no split train, found {list(parts)}.")
+    report(Note(f"data: {', '.join(f'{len(rows.targets):,} {part}' for part, rows in sources.items())} rows"))
+    return sources
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("datasets")
+    except ImportError as error:
+        raise DataError("data.source hf needs the package datasets. Install it: pip install 'dsft[hf]'") from error
+
+
+def _from_disk(library: Any, root: Path | None) -> Any:
+    folder = Path(root or "").expanduser()
+    try:
+        return library.load_from_disk(str(folder))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"data.root {str(folder)!r}: a folder that save_to_disk of the package datasets wrote is needed ({error})."
+        ) from error
+
+
+def _from_hub(library: Any, name: str, root: Path | None, download: bool) -> Any:
+    if not download:
+        # The library would look on the hub for a newer version even of what it has.
+        raise DataError(
+            f"data.name {name!r}: reading the hub needs data.download=true. To work without network, save it once with "
+            "load_dataset(...).save_to_disk(FOLDER), and give data.root=FOLDER without data.name."
+        )
+    try:
+        return library.load_dataset(name, cache_dir=str(root) if root is not None else None)
+    except Exception as error:  # what its scripts, archives and the network raise
+        raise DataError(f"data.name {name!r}: cannot be loaded ({type(error).__name__}: {error}).") from error
+
+
+def _source(library: Any, origin: str, split: SplitName, rows: Any) -> ImageTable:
+    image, label = _columns(library, origin, rows)
+    values, feature = rows[label], rows.features[label]
+    if isinstance(feature, library.ClassLabel):
+        classes, targets = tuple(feature.names), tuple(map(int, values))
+    else:
+        texts = [str(value) for value in values]
+        classes = sorted_labels(texts)
+        targets = tuple(map(classes.index, texts))
+    if negative := sum(target < 0 for target in targets):
+        raise DataError(f"data: {negative:,} of the {len(targets):,} rows of {origin!r} ({split}) have no class.")
+    rows = rows.select_columns([image]).cast_column(image, library.Image(decode=False))
+    keys = tuple(f"{split}/{number:0{len(str(len(targets)))}d}" for number in range(len(targets)))
+    return ImageTable(f"{origin} ({split})", classes, keys, targets, rows, image, _sizes(rows, image))
+
+
+def _columns(library: Any, origin: str, rows: Any) -> tuple[str, str]:
+    """Return the names of the columns with the images and the classes."""
+    images = [name for name, feature in rows.features.items() if isinstance(feature, library.Image)]
+    labels = [name for name, feature in rows.features.items() if isinstance(feature, library.ClassLabel)]
+    labels = labels or [name for name in ("label", "labels") if name in rows.features]
+    if len(images) != 1 or len(labels) != 1:
+        raise DataError(
+            f"data: {origin!r} needs one column of images (datasets.Image) and one of classes (datasets.ClassLabel, or "
+            f"named label), found {images} and {labels} among {list(rows.features)}."
+        )
+    return images[0], labels[0]
+
+
+def _sizes(rows: Any, image: str) -> Sequence[int]:
+    """Return the bytes of each image without reading them: Arrow knows the lengths."""
+    compute: Any = importlib.import_module("pyarrow.compute")
+    column = rows.with_format("arrow")[:][image]
+    lengths = compute.binary_length(compute.struct_field(column, "bytes")).to_pylist()
+    paths = compute.struct_field(column, "path").to_pylist()
+    return [_file_size(path) if length is None else length for length, path in zip(lengths, paths, strict=True)]
+
+
+def _file_size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:  # an unreadable image, which the loader's policy deals with
+        return -1

@@ -1,0 +1,165 @@
+"""webdataset shards: tar files in which the files of a sample lie beside each other under one name.
+
+The headers are read once, and from then on any image at its place in its shard: so shards are split, shuffled and
+resumed as every other source, which a stream of them could not be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from PIL import Image
+
+from dsft.choices import SplitName
+from dsft.data.decoding import decode_image
+from dsft.data.sources.folder import is_image
+from dsft.data.sources.images import ImageSource
+from dsft.data.sources.naming import named_split, sorted_labels
+from dsft.errors import DataError
+from dsft.progress import Note, Report, ignore
+
+_LABELS = (".cls", ".json")
+_JSON_KEYS = ("label", "cls", "class")
+
+
+@dataclass(frozen=True)
+class _Member:
+    """Where in which shard the bytes of an image are."""
+
+    shard: Path
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class ImageShards:
+    """Images inside of tar files; a key is the name of the shard and that of the image in it."""
+
+    root: Path
+    classes: tuple[str, ...]
+    keys: tuple[str, ...]
+    targets: tuple[int, ...]
+    members: tuple[_Member, ...]
+    in_memory: ClassVar[bool] = False
+
+    @property
+    def origin(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    def identity(self, index: int) -> str:
+        """Return the size of the image's file in bytes."""
+        return str(self.members[index].size)
+
+    def read(self, index: int) -> Image.Image:
+        """Decode one image (see :func:`dsft.data.decoding.decode_image`)."""
+        member = self.members[index]
+        try:
+            with member.shard.open("rb") as file:
+                file.seek(member.start)
+                content = file.read(member.size)
+        except OSError as error:
+            raise DataError(f"{self.keys[index]!r} in {str(self.root)!r} cannot be read ({error}).") from error
+        return decode_image(content, self.keys[index])
+
+
+def open_wds(root: Path, report: Report = ignore) -> Mapping[SplitName, ImageSource]:
+    """Return the splits that a folder of webdataset shards has.
+
+    Shards whose name, or whose folder's, begins with ``train``, ``val`` or ``test`` (or a synonym) belong to that
+    split; where none does, all are ``train``. A sample is an image and a file ``.cls`` with its class, or ``.json``
+    with ``label``, ``cls`` or ``class``. Classes are sorted; where all are whole numbers, by their value.
+
+    Args:
+        root: The folder, which holds uncompressed tar files at any depth.
+        report: Is told how many shards serve as which split.
+
+    Raises:
+        DataError: There is no shard, or one is damaged, or an image has no class.
+    """
+    root = root.expanduser()
+    shards = sorted(root.rglob("*.tar"))
+    if not shards:
+        raise DataError(f"data.root {str(root)!r}: a folder with shards is needed (*.tar, not compressed), found none.")
+    parts = _by_split(root, shards)
+    report(Note(f"data: {', '.join(f'{len(files)} shards as {name}' for name, files in parts.items())}"))
+    return {name: _scan(root, files) for name, files in parts.items()}
+
+
+def _by_split(root: Path, shards: Sequence[Path]) -> dict[SplitName, list[Path]]:
+    parts: dict[SplitName, list[Path]] = {}
+    nameless: list[Path] = []
+    for shard in shards:
+        split = _split_of(shard.relative_to(root))
+        (parts.setdefault(split, []) if split is not None else nameless).append(shard)
+    if not parts:
+        return {SplitName.TRAIN: nameless}
+    if nameless or SplitName.TRAIN not in parts:
+        found = f"{str(nameless[0])!r}, which names none" if nameless else f"only {', '.join(parts)}"
+        raise DataError(
+            f"data.root {str(root)!r}: where shards are named after splits each must be, and train among them; found "
+            f"{found}. Rename it, such as train-0000.tar."
+        )
+    return parts
+
+
+def _split_of(path: Path) -> SplitName | None:
+    words = (re.match("[A-Za-z]*", part) for part in path.parts)
+    found = (named_split(word[0]) for word in words if word is not None)
+    return next((split for split in found if split is not None), None)
+
+
+def _scan(root: Path, shards: Sequence[Path]) -> ImageShards:
+    rows = [row for shard in shards for row in _samples(root, shard)]
+    classes = sorted_labels(label for _, label, _ in rows)
+    numbers = {label: number for number, label in enumerate(classes)}
+    return ImageShards(
+        root,
+        classes,
+        tuple(key for key, _, _ in rows),
+        tuple(numbers[label] for _, label, _ in rows),
+        tuple(member for _, _, member in rows),
+    )
+
+
+def _samples(root: Path, shard: Path) -> Iterator[tuple[str, str, _Member]]:
+    """Yield key, label and place of every image of a shard, in its order."""
+    place = shard.relative_to(root).as_posix()
+    images: dict[str, tuple[str, _Member]] = {}
+    labels: dict[str, str] = {}
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for entry in archive:
+                path = PurePosixPath(entry.name)
+                # A sample's name ends with the first dot of its last part.
+                sample, _, ending = path.name.partition(".")
+                sample = str(path.parent / sample)
+                if entry.isfile() and is_image(path.name):
+                    if sample in images:
+                        raise DataError(f"{str(shard)!r}: {sample!r} has two images; one is needed.")
+                    images[sample] = (f"{place}/{path}", _Member(shard, entry.offset_data, entry.size))
+                elif entry.isfile() and f".{ending}" in _LABELS and (file := archive.extractfile(entry)) is not None:
+                    labels[sample] = _label(f"{place}/{path}", ending, file.read())
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(f"{str(shard)!r} cannot be read as a tar file ({error}). Copy or write it anew.") from error
+    for sample, (key, member) in images.items():
+        if sample not in labels:
+            raise DataError(f"{str(shard)!r}: {sample!r} has an image and no class: {' or '.join(_LABELS)} is needed.")
+        yield key, labels[sample], member
+
+
+def _label(key: str, ending: str, content: bytes) -> str:
+    try:
+        if ending == "cls":
+            return content.decode().strip()
+        values = json.loads(content)
+        return next(str(values[name]) for name in _JSON_KEYS if name in values)
+    except (UnicodeDecodeError, ValueError, TypeError, StopIteration) as error:
+        rule = "a class in UTF-8" if ending == "cls" else f"JSON with one of {', '.join(_JSON_KEYS)}"
+        raise DataError(f"{key!r}: must hold {rule}, found {content[:40]!r}.") from error
