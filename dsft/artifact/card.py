@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsft.artifact.manifest import WEIGHTS_FILE, Manifest
-from dsft.choices import WeightsKind
+from dsft.choices import ModelSource, WeightsKind
 
 _LOADING = """\
 ```python
@@ -31,6 +31,16 @@ def model_card(manifest: Manifest) -> str:
         f"network around them.",
     ]
     return "\n".join(sections) + "\n"
+
+
+def hub_header(manifest: Manifest) -> str:
+    """Return the block of metadata that the Hugging Face hub reads at the top of a model card."""
+    tags = ["dsft", "image-classification", *(["depthwise-separable"] if manifest.plan else [])]
+    lines = ["library_name: dsft", "pipeline_tag: image-classification", "tags:", *(f"- {tag}" for tag in tags)]
+    if manifest.source is not None and manifest.source.source is ModelSource.TIMM and "." in manifest.source.name:
+        # timm's published weights have a repository of this name; a plain architecture has none.
+        lines.append(f"base_model: timm/{manifest.source.name}")
+    return "\n".join(["---", *lines, "---", "", ""])
 
 
 def _origin(manifest: Manifest) -> str:

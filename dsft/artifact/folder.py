@@ -114,7 +114,7 @@ def load_model_folder(folder: Path, skeleton: nn.Module | None = None) -> Artifa
     """
     manifest = read_manifest(folder)
     path = folder / WEIGHTS_FILE
-    _check_weights_file(path, manifest)
+    check_weights(folder, manifest)
     if skeleton is not None:
         module = copied(skeleton)
     elif manifest.source is not None:
@@ -190,7 +190,13 @@ def _check_classes(classes: tuple[str, ...] | None, spec: ModelSpec | None) -> N
         raise CheckpointError(f"the model has {spec.num_classes} outputs, found {len(classes)} class names for them.")
 
 
-def _check_weights_file(path: Path, manifest: Manifest) -> None:
+def check_weights(folder: Path, manifest: Manifest) -> None:
+    """Check that the weights file of a folder is the one that its manifest tells of.
+
+    Raises:
+        CheckpointError: It is missing, damaged or another.
+    """
+    path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise CheckpointError(f"model folder {str(path.parent)!r}: {path.name} is missing.")
     found = sha256_of(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from dsft.artifact.folder import load_model_folder, save_model
+from dsft.artifact.hub import HubReference, fetch_model_folder
 from dsft.choices import WeightsKind
 from dsft.models import identify, preprocessing_of
 from dsft.preprocessing import Preprocessing
@@ -63,11 +64,13 @@ def load(folder: str | os.PathLike[str], skeleton: nn.Module | None = None) -> n
     """Load a model folder, in evaluation mode, on the CPU.
 
     Args:
-        folder: What ``dsft.save`` or a run wrote.
+        folder: What ``dsft.save`` or a run wrote, or ``hf/OWNER/NAME``: one on the Hugging Face hub.
         skeleton: The unconverted network, needed where the folder does not say how to build it; its weights do
             not matter and it is left as it is.
 
     Raises:
         CheckpointError: The folder is missing, foreign, damaged, of a newer format, or needs a skeleton.
     """
-    return load_model_folder(Path(folder), skeleton).module
+    path = Path(folder)
+    reference = HubReference.parse(str(path)) if not path.exists() else None
+    return load_model_folder(path if reference is None else fetch_model_folder(reference), skeleton).module

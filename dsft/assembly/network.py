@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dsft.artifact import build_outline, load_model_folder, read_manifest
+from dsft.artifact.hub import HubReference, fetch_model_folder
 from dsft.artifact.manifest import MANIFEST_FILE, Manifest
 from dsft.assembly.held_out import Training
 from dsft.choices import ModelSource
@@ -90,12 +91,18 @@ def outline_folder(folder: Path) -> Network:
 
 
 def find_model_folder(folder: Path) -> Path:
-    """Return the model folder that is meant: ``folder`` itself, or the one inside a run's folder.
+    """Return the model folder that is meant: ``folder`` itself, the one inside a run's folder, or one of the hub.
+
+    Args:
+        folder: A folder, or ``hf/OWNER/NAME`` where there is no folder of that name.
 
     Raises:
         CheckpointError: There is no such folder.
+        ModelError: It is meant to be on the Hugging Face hub and cannot be had.
     """
     if not folder.exists():
+        if (reference := HubReference.parse(str(folder))) is not None:
+            return fetch_model_folder(reference)
         raise CheckpointError(f"model folder {str(folder)!r}: there is no such folder.{_how_to_make(folder)}")
     inner = folder / "model"
     is_run = not (folder / MANIFEST_FILE).is_file() and (inner / MANIFEST_FILE).is_file()

@@ -6,7 +6,7 @@ the evaluation transform and the class names that go with its weights. Heads and
 
 from dsft.models.heads import head_layers, head_parameters, replace_head
 from dsft.models.inputs import replace_input
-from dsft.models.libraries import build_model
+from dsft.models.libraries import build_model, list_networks
 from dsft.models.load import load_model, preprocessing_of
 from dsft.models.spec import LoadedModel, ModelSpec
 from dsft.models.timm_library import identify
@@ -20,6 +20,7 @@ __all__ = [
     "head_layers",
     "head_parameters",
     "identify",
+    "list_networks",
     "load_model",
     "load_weights",
     "preprocessing_of",

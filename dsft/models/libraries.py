@@ -21,6 +21,9 @@ class Library(Protocol):
     def names(self) -> tuple[str, ...]:
         """Return the networks that it builds."""
 
+    def published(self) -> tuple[str, ...]:
+        """Return those with published weights, each with the tag of its weights where there are several."""
+
     def draft(self, name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
         """Return the spec of a network of 1000 classes and 3 image channels."""
 
@@ -56,6 +59,15 @@ def build_model(spec: ModelSpec) -> nn.Module:
         ModelError: The library has no network of that name.
     """
     return library_of(spec.source, spec.name).build(spec)
+
+
+def list_networks(*, published: bool) -> tuple[str, ...]:
+    """Return every network as ``LIBRARY/NAME``, or every one with published weights."""
+    return tuple(
+        f"{source}/{name}"
+        for source, library in _LIBRARIES.items()
+        for name in (library.published() if published else dict.fromkeys(n for n in library.names() if "." not in n))
+    )
 
 
 def library_of(source: ModelSource, name: str) -> Library:

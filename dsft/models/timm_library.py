@@ -35,6 +35,11 @@ def names() -> tuple[str, ...]:
     return (*timm.list_models(), *timm.list_models(pretrained=True))
 
 
+def published() -> tuple[str, ...]:
+    """Return the architectures with the tags of their weights."""
+    return tuple(timm.list_models(pretrained=True))
+
+
 def draft(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
     """Return the spec of a network of 1000 classes and 3 image channels."""
     del state  # timm's networks have no auxiliary heads, so that nothing depends on the file

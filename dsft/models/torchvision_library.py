@@ -35,6 +35,11 @@ def names() -> tuple[str, ...]:
     return tuple(list_models(module=torchvision.models))
 
 
+def published() -> tuple[str, ...]:
+    """Return the networks with weights: all."""
+    return names()
+
+
 def draft(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
     """Return the spec of a network of 1000 classes and 3 image channels.
 

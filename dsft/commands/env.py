@@ -1,0 +1,53 @@
+"""``dsft env``: what a report of a fault must say of the machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import huggingface_hub.constants
+import torch
+
+PACKAGES = (
+    *("dsft", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "huggingface-hub", "scikit-learn"),
+    *("onnx", "onnxscript", "onnxruntime", "tensorboard", "wandb", "mlflow"),
+)
+
+
+def run() -> dict[str, Any]:
+    """Return versions, devices, threads and caches as JSON values; a package that is not installed has None."""
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "platform": platform.platform(),
+        "cpu": {
+            "name": device_name(torch.device("cpu")),
+            "cores": os.cpu_count(),
+            "cores_allowed": cores(),
+            "torch_threads": torch.get_num_threads(),
+        },
+        "accelerators": _accelerators(),
+        "caches": {"huggingface": huggingface_hub.constants.HF_HUB_CACHE, "torch": torch.hub.get_dir()},
+        "offline": huggingface_hub.constants.is_offline_mode(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _accelerators() -> list[dict[str, Any]]:
+    if not torch.accelerator.is_available():
+        return []
+    kind = torch.accelerator.current_accelerator()
+    assert kind is not None  # noqa: S101 (one is available)
+    devices = [torch.device(kind.type, index) for index in range(torch.accelerator.device_count())]
+    return [{"device": str(device), "name": device_name(device), "bytes": _memory(device)} for device in devices]
+
+
+def _memory(device: torch.device) -> int | None:
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None

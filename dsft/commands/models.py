@@ -1,0 +1,85 @@
+"""``dsft models``: the networks there are, what is known of one, and model folders on the Hugging Face hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from dsft.artifact import Manifest, read_manifest
+from dsft.artifact.hub import push_model_folder
+from dsft.assembly import find_model_folder
+from dsft.commands import inspect
+from dsft.errors import ModelError, did_you_mean
+from dsft.models import list_networks
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a network.
+
+    Attributes:
+        source: As it was asked for.
+        inspected: Its layers and costs.
+        manifest: What a model folder says of its weights; None for a network of a library.
+    """
+
+    source: str
+    inspected: inspect.InspectResult
+    manifest: Manifest | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts as JSON values, without the single layers."""
+        inspection = self.inspected.inspection
+        return {
+            "source": self.source,
+            "network": self.inspected.model,
+            "image_size": list(self.inspected.image_size),
+            "params": inspection.params,
+            "macs": inspection.macs,
+            "manifest": self.manifest.to_dict() if self.manifest is not None else None,
+        }
+
+
+def listing(pattern: str, *, published: bool) -> tuple[str, ...]:
+    """Return the networks of the libraries whose name fits a pattern, with or without ``LIBRARY/``.
+
+    Args:
+        pattern: As ``resnet*`` or ``timm/resnet*``; a plain word matches anywhere in the name.
+        published: Only those with published weights, with the tags of the weights.
+
+    Raises:
+        ModelError: None fits.
+    """
+    known = list_networks(published=published)
+    wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
+    found = tuple(name for name in known if any(fnmatchcase(part, wanted) for part in (name, name.partition("/")[2])))
+    if not found:
+        names = [name.partition("/")[2] for name in known]
+        raise ModelError(f"models: no network is called {pattern!r}.{did_you_mean(pattern, names)}")
+    return found
+
+
+def show(source: str) -> ModelFacts:
+    """Return what is known of a network or a model folder; nothing is downloaded but what is on the hub.
+
+    Raises:
+        InputError: There is no such network or folder, or it is damaged.
+    """
+    inspected = inspect.run(source)
+    path = Path(source)
+    is_library = not path.exists() and source.partition("/")[0] in ("timm", "torchvision")
+    manifest = None if is_library else read_manifest(find_model_folder(path))
+    return ModelFacts(source, inspected, manifest)
+
+
+def push(model: Path, repository: str, *, private: bool, message: str | None) -> str:
+    """Write a model folder to the Hugging Face hub and return the address of the commit.
+
+    Raises:
+        CheckpointError: The folder is missing or damaged.
+        ModelError: The hub refuses, or cannot be reached.
+    """
+    folder = find_model_folder(model)
+    return push_model_folder(folder, repository, private=private, message=message or f"Add {model.name} with dsft")

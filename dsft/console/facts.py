@@ -1,0 +1,51 @@
+"""What is known of a network, or of the machine, a line a fact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from dsft.console.results import count
+from dsft.console.tables import build_table
+
+_MOST_CLASSES = 10
+
+
+def facts_table(facts: Mapping[str, Any]) -> Table:
+    """List the facts that ``dsft models show`` found."""
+    height, width = facts["image_size"]
+    rows = {
+        "network": facts["network"],
+        "images": f"{height} x {width} pixels",
+        "parameters": count(facts["params"]),
+        "MACs": count(facts["macs"]),
+    }
+    if (manifest := facts["manifest"]) is not None:
+        rows |= _manifest_rows(manifest)
+    return pairs_table(rows)
+
+
+def pairs_table(rows: Mapping[str, str]) -> Table:
+    """List names with what is said of them."""
+    return build_table(["fact", "value"], [list(row) for row in rows.items()])
+
+
+def _manifest_rows(manifest: Mapping[str, Any]) -> dict[str, str]:
+    plan, classes, data = manifest["plan"], manifest["classes"], manifest["data"]
+    rows = {"weights": f"{manifest['weights']}, sha256 {manifest['sha256']}"}
+    if plan is not None:
+        converted = sum(layer["decision"] == "converted" for layer in plan["layers"])
+        share = plan["macs_after"] / (plan["macs_before"] or 1)
+        rows["conversion"] = (
+            f"{converted} of {len(plan['layers'])} convolutions by {plan['method']}, x {share:.3f} of the MACs"
+        )
+    if classes is not None:
+        shown = ", ".join(classes[:_MOST_CLASSES])
+        rows["classes"] = f"{len(classes)}: {shown}{', ...' if len(classes) > _MOST_CLASSES else ''}"
+    if (preprocessing := manifest["preprocessing"]) is not None:
+        rows["preprocessing"] = ", ".join(f"{name} {value}" for name, value in preprocessing.items())
+    if data is not None:
+        rows["trained on"] = ", ".join(str(data[key]) for key in ("source", "name", "root") if data.get(key))
+    return rows | {"written by": ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())}
