@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -41,6 +42,11 @@ class Compute:
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which a forward pass and its loss run."""
         return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None)
+
+
+def allowed_cores() -> int:
+    """Return how many cores this process may use: a container or a batch system may allow fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def layout_of(kernel: Tensor) -> torch.memory_format:

@@ -9,6 +9,10 @@ from typing import Any
 
 import huggingface_hub.constants
 import torch
+from torch import nn
+
+from dsft.devices import Compute, allowed_cores
+from dsft.measure import measured_on
 
 PACKAGES = (
     *("dsft", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "huggingface-hub", "scikit-learn"),
@@ -22,9 +26,9 @@ def run() -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "platform": platform.platform(),
         "cpu": {
-            "name": device_name(torch.device("cpu")),
+            "name": _name_of(torch.device("cpu")),
             "cores": os.cpu_count(),
-            "cores_allowed": cores(),
+            "cores_allowed": allowed_cores(),
             "torch_threads": torch.get_num_threads(),
         },
         "accelerators": _accelerators(),
@@ -40,13 +44,17 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _name_of(device: torch.device) -> str:
+    return measured_on(nn.Identity(), torch.zeros(1, 1), Compute(device)).device
+
+
 def _accelerators() -> list[dict[str, Any]]:
     if not torch.accelerator.is_available():
         return []
     kind = torch.accelerator.current_accelerator()
     assert kind is not None  # noqa: S101 (one is available)
     devices = [torch.device(kind.type, index) for index in range(torch.accelerator.device_count())]
-    return [{"device": str(device), "name": device_name(device), "bytes": _memory(device)} for device in devices]
+    return [{"device": str(device), "name": _name_of(device), "bytes": _memory(device)} for device in devices]
 
 
 def _memory(device: torch.device) -> int | None:

@@ -4,7 +4,7 @@ No other room prints. Importing this one loads no torch, so that ``dsft --help``
 """
 
 from dsft.console.exports import int8_sentence, parity_sentence
-from dsft.console.facts import facts_table, pairs_table
+from dsft.console.facts import environment_table, facts_table
 from dsft.console.inspection import inspection_table
 from dsft.console.log import write_log
 from dsft.console.messages import print_error, print_json, print_result, print_text
@@ -30,12 +30,12 @@ __all__ = [
     "circumstances",
     "costs_table",
     "differences_table",
+    "environment_table",
     "facts_table",
     "footprint_circumstances",
     "inspection_table",
     "int8_sentence",
     "metrics_table",
-    "pairs_table",
     "parameters_line",
     "parity_sentence",
     "per_class_table",

@@ -24,11 +24,28 @@ def facts_table(facts: Mapping[str, Any]) -> Table:
     }
     if (manifest := facts["manifest"]) is not None:
         rows |= _manifest_rows(manifest)
-    return pairs_table(rows)
+    return _pairs_table(rows)
 
 
-def pairs_table(rows: Mapping[str, str]) -> Table:
-    """List names with what is said of them."""
+def environment_table(found: Mapping[str, Any]) -> Table:
+    """List what ``dsft env`` found."""
+    cpu, caches = found["cpu"], found["caches"]
+    rows = {name: version or "not installed" for name, version in found["versions"].items()}
+    rows |= {
+        "platform": found["platform"],
+        "CPU": f"{cpu['name']}, {cpu['cores_allowed']} of {cpu['cores']} cores, {cpu['torch_threads']} torch threads",
+    }
+    for device in found["accelerators"]:
+        memory = f", {device['bytes'] / 2**30:.1f} GiB" if device["bytes"] else ""
+        rows[device["device"]] = device["name"] + memory
+    if not found["accelerators"]:
+        rows["accelerators"] = "none"
+    rows |= {f"cache of {name}": folder for name, folder in caches.items()}
+    rows["network"] = "off (HF_HUB_OFFLINE)" if found["offline"] else "allowed"
+    return _pairs_table(rows)
+
+
+def _pairs_table(rows: Mapping[str, str]) -> Table:
     return build_table(["fact", "value"], [list(row) for row in rows.items()])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from dsft.data.mixing import Mixing, mix_batch
 from dsft.data.seeding import seeded, stable_seed
 from dsft.data.splits import Split
 from dsft.data.transforms import Transform
+from dsft.devices import allowed_cores
 from dsft.errors import DataError
 
 UNMIXED = Mixing()
@@ -273,12 +273,7 @@ def make_loader(
 def _auto_workers(split: Split) -> int:
     in_memory = split.source.in_memory
     worth = len(split) // (_IMAGES_PER_WORKER_IN_MEMORY if in_memory else _IMAGES_PER_WORKER_ON_DISK)
-    return min(_MOST_WORKERS, _cores(), worth)
-
-
-def _cores() -> int:
-    # A container or a batch system may allow fewer cores than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MOST_WORKERS, allowed_cores(), worth)
 
 
 @dataclass(frozen=True)
