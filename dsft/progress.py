@@ -13,11 +13,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Started:
-    """A task of ``total`` units begins; ``unit`` is a plural noun such as ``images``."""
+    """A task of ``total`` units begins, ``done`` of them earlier; ``unit`` is a plural noun such as ``images``."""
 
     task: str
     total: int
     unit: str
+    done: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,26 @@ class Warn:
 
 @dataclass(frozen=True)
 class FolderOpened:
-    """A run's output folder is ready to be written to."""
+    """A run's output folder is ready to be written to.
+
+    Attributes:
+        folder: The folder.
+        resumed_step: Where the run goes on from a checkpoint, the step after which it was saved; what was logged
+            since then happened in vain.
+    """
 
     folder: Path
+    resumed_step: int | None = None
 
 
-Event = Started | Advanced | Finished | EpochDone | Note | Warn | FolderOpened
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """The state of a training run after ``step`` steps is on the disk."""
+
+    step: int
+
+
+Event = Started | Advanced | Finished | EpochDone | Note | Warn | FolderOpened | CheckpointSaved
 Report = Callable[[Event], None]
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from dsft.errors import OutputError
 
+CHECKSUMS_FILE = "SHA256SUMS"
+
 # Between quotes a line break is written as \\n, so this meets no text.
 _NUMBERS = re.compile(r"\[\n(?:\s+-?\d[\d.eE+-]*,?\n)+\s*\]")
 
@@ -53,21 +55,28 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def staged_folder(target: Path) -> Iterator[Path]:
+def staged_folder(target: Path, previous: Path | None = None) -> Iterator[Path]:
     """Yield an empty folder beside ``target`` that replaces it when the block ends well.
 
-    An exception removes the staged folder and leaves ``target`` as it was.
+    An exception removes the staged folder and leaves ``target`` as it was. At every moment ``target`` or, where it
+    is given, ``previous`` is there and whole.
+
+    Args:
+        target: The folder.
+        previous: Where the old ``target`` is kept, in the same folder; what was there is removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target)
     staging = _beside(target, "new")
-    shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     try:
         yield staging
         for path in staging.rglob("*"):
             if path.is_file():
                 _flush(path)
-        _replace_folder(staging, target)
+        _flush_folder(staging)
+        _replace_folder(staging, target, previous)
+        _flush_folder(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -87,6 +96,28 @@ def staged_file(target: Path) -> Iterator[Path]:
         os.replace(staging, target)
     finally:
         staging.unlink(missing_ok=True)
+
+
+def write_checksums(folder: Path) -> None:
+    """Write ``SHA256SUMS`` over every file in a folder, as ``sha256sum --check`` reads it."""
+    lines = (f"{sha256_of(folder / name)}  {name}\n" for name in sorted(_file_names(folder)))
+    write_text(folder / CHECKSUMS_FILE, "".join(lines))
+
+
+def find_damage(folder: Path) -> str | None:
+    """Compare a folder with its ``SHA256SUMS``; return what is wrong with it, or None where it is whole."""
+    path = folder / CHECKSUMS_FILE
+    if not path.is_file():
+        return f"{CHECKSUMS_FILE} is missing"
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    if missing := digests.keys() - _file_names(folder) - {""}:
+        return f"{min(missing)!r} is missing, which {CHECKSUMS_FILE} lists"
+    if unlisted := _file_names(folder) - digests.keys():
+        return f"{CHECKSUMS_FILE} is damaged: it does not list {min(unlisted)!r}"
+    changed = (name for name, digest in digests.items() if name and sha256_of(folder / name) != digest)
+    found = next(changed, None)
+    return None if found is None else f"the SHA-256 of {found!r} is not that in {CHECKSUMS_FILE}"
 
 
 def require_replaceable(folder: Path, kind: str, marks: Collection[str], *, overwrite: bool) -> None:
@@ -134,12 +165,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _replace_folder(staging: Path, target: Path) -> None:
+def _file_names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_file()} - {CHECKSUMS_FILE}
+
+
+def _replace_folder(staging: Path, target: Path, previous: Path | None) -> None:
     # A folder with files in it cannot be renamed over, so the old one steps aside first.
     if not target.exists():
         os.replace(staging, target)
         return
-    aside = _beside(target, "old")
+    aside = previous or _beside(target, "old")
     shutil.rmtree(aside, ignore_errors=True)
     os.replace(target, aside)
     try:
@@ -147,13 +182,34 @@ def _replace_folder(staging: Path, target: Path) -> None:
     except BaseException:
         os.replace(aside, target)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    if previous is None:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what a process that was killed left beside ``target``; an old one only where there is a newer."""
+    roles = "new|old" if target.exists() else "new"
+    leftover = re.compile(rf"\.{re.escape(target.name)}\.\d+\.({roles})")
+    for path in target.parent.iterdir():
+        if leftover.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:
     """Have the system write a file's content to the disk before anything is renamed."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have the system write a folder's own entries to the disk; Windows does so by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _beside(path: Path, role: str) -> Path:

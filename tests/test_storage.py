@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from dsft.errors import OutputError
-from dsft.storage import require_replaceable, sha256_of, staged_folder, write_bytes, write_json, write_text
+from dsft.storage import (
+    find_damage,
+    require_replaceable,
+    sha256_of,
+    staged_folder,
+    write_bytes,
+    write_checksums,
+    write_json,
+    write_text,
+)
 
 
 def names(folder: Path) -> set[str]:
@@ -99,6 +108,43 @@ def test_a_replacement_that_fails_puts_the_old_folder_back(tmp_path: Path, monke
         pass
     assert names(target) == {"old.txt"}
     assert names(tmp_path) == {"model"}
+
+
+def test_the_folder_that_is_replaced_can_be_kept(tmp_path: Path) -> None:
+    target, previous = tmp_path / "last", tmp_path / "previous"
+    for content in ("one", "two", "three"):
+        with staged_folder(target, previous) as staging:
+            write_text(staging / "a.txt", content)
+    assert (target / "a.txt").read_text(encoding="utf-8") == "three"
+    assert (previous / "a.txt").read_text(encoding="utf-8") == "two"
+    assert names(tmp_path) == {"last", "previous"}
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    for name in (".last.123.new", ".last.123.old", ".lasting.123.new"):
+        (tmp_path / name).mkdir()
+    with staged_folder(tmp_path / "last"):
+        pass
+    # An old folder is all that is left where the new one never came.
+    assert names(tmp_path) == {"last", ".last.123.old", ".lasting.123.new"}
+    with staged_folder(tmp_path / "last"):
+        pass
+    assert names(tmp_path) == {"last", ".lasting.123.new"}
+
+
+def test_checksums_find_every_kind_of_damage(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_text(tmp_path / name, name)
+    assert find_damage(tmp_path) == "SHA256SUMS is missing"
+    write_checksums(tmp_path)
+    assert find_damage(tmp_path) is None
+    write_text(tmp_path / "b", "c")
+    assert find_damage(tmp_path) == "the SHA-256 of 'b' is not that in SHA256SUMS"
+    (tmp_path / "b").unlink()
+    assert find_damage(tmp_path) == "'b' is missing, which SHA256SUMS lists"
+    sums = tmp_path / "SHA256SUMS"
+    sums.write_text("", encoding="utf-8")
+    assert find_damage(tmp_path) == "SHA256SUMS is damaged: it does not list 'a'"
 
 
 def test_only_an_earlier_output_of_the_same_kind_is_replaced(tmp_path: Path) -> None:

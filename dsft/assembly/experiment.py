@@ -72,8 +72,15 @@ class Experiment:
         return self.recipe.convert is not None
 
 
-def prepare_experiment(recipe: Recipe, verb: Verb, report: Report) -> Experiment:
+def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: ConversionPlan | None = None) -> Experiment:
     """Build and check everything that a recipe asks for; write nothing.
+
+    Args:
+        recipe: What to do.
+        verb: From random weights, or from ones that exist.
+        report: Receives what was taken from where.
+        plan: The conversion that was made when the run began, whose weights are loaded later: it is not made again,
+            since it takes long and hangs on what is measured. None where the recipe is to be converted, if at all.
 
     Raises:
         InputError: Something in the recipe cannot be had, or does not go together.
@@ -85,7 +92,7 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report) -> Experiment
     original = load_network(section, splits.classes, recipe.data.image_size, recipe.train.seed, report)
     compute.place_module(original.module)
     require_fitting_images(original, compute)
-    student = _convert(original, recipe, verb, compute, report)
+    student = _convert(original, recipe, verb, compute, report) if plan is None else _replay(original, plan)
     teacher = choose_teacher(recipe.distill, original, student, splits.classes)
     earlier = (*original.trainings, *(teacher.trainings if teacher is not None else ()))
     _check_held_out(recipe, splits, earlier, report)
@@ -138,6 +145,12 @@ def _class_weights(recipe: Recipe, splits: Splits) -> tuple[float, ...] | None:
 
 def _converted_layers(network: Network) -> tuple[str, ...]:
     return tuple(layer.name for layer in network.plan.converted) if network.plan is not None else ()
+
+
+def _replay(network: Network, plan: ConversionPlan) -> Network:
+    """Return a converted copy whose new layers have random weights."""
+    with torch.random.fork_rng(devices=[]):
+        return dataclasses.replace(network, module=apply_plan(copy.deepcopy(network.module), plan), plan=plan)
 
 
 def _converted_parameters(network: Network) -> tuple[str, ...]:

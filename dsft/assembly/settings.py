@@ -42,6 +42,7 @@ def fit_settings(
         stopping=StoppingSettings(evaluate.monitor, evaluate.patience, evaluate.min_delta),
         smoothing=recipe.augment.smoothing,
         class_weights=class_weights,
+        save_every=recipe.output.save_every,
         seed=recipe.train.seed,
         deterministic=recipe.train.deterministic,
     )

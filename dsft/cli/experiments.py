@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from dsft.choices import ProgressMode
 from dsft.cli.app import app
-from dsft.cli.options import DryRun, Json, Overrides, Overwrite, Progress, RecipeArgument
+from dsft.cli.options import DryRun, Json, Overrides, Overwrite, Progress, RecipeArgument, Resume
 from dsft.cli.session import reporting_errors, shown_progress
+from dsft.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,11 +23,12 @@ def train(
     overrides: Overrides = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
+    resume: Resume = False,
     as_json: Json = False,
     progress: Progress = None,
 ) -> None:
     """Train from random weights, dense or separable."""
-    _run_recipe("train", recipe, overrides, dry_run, overwrite, as_json, progress)
+    _run_recipe("train", recipe, overrides, dry_run, overwrite, resume, as_json, progress)
 
 
 @app.command()
@@ -36,11 +38,12 @@ def finetune(
     overrides: Overrides = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
+    resume: Resume = False,
     as_json: Json = False,
     progress: Progress = None,
 ) -> None:
     """Load weights, optionally convert, fine-tune, evaluate: the main job."""
-    _run_recipe("finetune", recipe, overrides, dry_run, overwrite, as_json, progress)
+    _run_recipe("finetune", recipe, overrides, dry_run, overwrite, resume, as_json, progress)
 
 
 def _run_recipe(
@@ -49,17 +52,22 @@ def _run_recipe(
     overrides: list[str] | None,
     dry_run: bool,
     overwrite: bool,
+    resume: bool,
     as_json: bool,
     progress: ProgressMode | None,
 ) -> None:
     from dsft.recipe import load_recipe
 
+    if resume and (overwrite or dry_run):
+        raise InputError(
+            f"--resume: goes without {'--overwrite' if overwrite else '--dry-run'}; choose one of the two."
+        )
     loaded = load_recipe(recipe, overrides or [])
     with shown_progress(progress, loaded) as report:
         from dsft.assembly import Verb
         from dsft.commands import experiment
 
-        result = experiment.run(loaded, Verb(verb), overwrite=overwrite, dry_run=dry_run, report=report)
+        result = experiment.run(loaded, Verb(verb), overwrite=overwrite, resume=resume, dry_run=dry_run, report=report)
     _show_experiment(result, as_json)
 
 

@@ -19,6 +19,7 @@ SourceArgument = Annotated[
 ModelOfFile = Annotated[str | None, typer.Option("--model", help="timm/NAME or torchvision/NAME of a weights file.")]
 ImageSize = Annotated[int | None, typer.Option("--image-size", min=8, help="Side of the images in pixels.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier output of this command.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder, from its last state.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Build and check everything, write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Progress = Annotated[

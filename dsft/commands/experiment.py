@@ -22,7 +22,10 @@ from dsft.evaluation import Evaluation, Metrics, evaluate
 from dsft.progress import FolderOpened, Note, Report, Warn, ignore
 from dsft.recipe import Recipe
 from dsft.surgery import ConversionPlan, ConversionReport, report_costs
-from dsft.training import FitResult, fit
+from dsft.training import Checkpoint, FitResult, fit, save_signal_outlived
+
+BEFORE = {"val-teacher": "teacher", "test-original": "original", "test-converted": "converted, untrained"}
+"""The slots of what is scored before the training, and whose scores they are."""
 
 LOW_TEACHER_TOP1 = 50.0
 """Top-1 in percent under which a teacher is warned of."""
@@ -68,13 +71,22 @@ class ExperimentResult:
         }
 
 
-def run(recipe: Recipe, verb: Verb, *, overwrite: bool, dry_run: bool, report: Report = ignore) -> ExperimentResult:
+def run(
+    recipe: Recipe,
+    verb: Verb,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    dry_run: bool = False,
+    report: Report = ignore,
+) -> ExperimentResult:
     """Run a recipe: build everything, train, choose the best weights on val, score them, save them.
 
     Args:
         recipe: What to do.
         verb: From random weights, or from ones that exist.
         overwrite: An earlier run in the output folder may be replaced.
+        resume: Go on with the run in the output folder, from its last checkpoint.
         dry_run: Build everything, run one training and one evaluation batch, write nothing.
         report: Receives the progress.
 
@@ -83,27 +95,67 @@ def run(recipe: Recipe, verb: Verb, *, overwrite: bool, dry_run: bool, report: R
         TrainingError: The run failed; what was written until then stays.
         InterruptedRun: A signal stopped it after a checkpoint was saved.
     """
-    folder = RunFolder(Path(recipe.output.dir))
-    if not dry_run:
-        folder.require_free(recipe, overwrite=overwrite)
-    experiment = prepare_experiment(recipe, verb, report)
-    if dry_run:
-        try_experiment(experiment, report)
-        return ExperimentResult(None, experiment.student.plan, None, None, ())
+    with save_signal_outlived():
+        folder = RunFolder(Path(recipe.output.dir))
+        if resume:
+            return _go_on(recipe, verb, folder, report)
+        if not dry_run:
+            folder.require_free(recipe, overwrite=overwrite)
+        experiment = prepare_experiment(recipe, verb, report)
+        if dry_run:
+            try_experiment(experiment, report)
+            return ExperimentResult(None, experiment.student.plan, None, None, ())
+        return _start(experiment, verb, folder, report)
+
+
+def _start(experiment: Experiment, verb: Verb, folder: RunFolder, report: Report) -> ExperimentResult:
     folder.open(experiment)
     report(FolderOpened(folder.path))
     costs = _measure_costs(experiment, folder, report)
-    scores = [*_score_teacher(experiment, report), *_score_before(experiment, folder, report)]
+    scores = [*_score_teacher(experiment, folder, report), *_score_before(experiment, folder, report)]
+    return _finish(experiment, verb, folder, costs, scores, None, report)
+
+
+def _go_on(recipe: Recipe, verb: Verb, folder: RunFolder, report: Report) -> ExperimentResult:
+    """Go on with a run from its last checkpoint; what was found before the training is read back."""
+    earlier = folder.find_earlier(recipe)
+    experiment = prepare_experiment(recipe, verb, report, plan=earlier.plan)
+    folder.require_same_start(experiment, earlier)
+    checkpoint = earlier.checkpoint
+    report(FolderOpened(folder.path, checkpoint.standing.step))
+    if checkpoint.damage is not None:
+        report(Warn(f"checkpoint {checkpoint.damage}. The one before it is taken."))
+    if changed := folder.changed_versions(earlier):
+        report(Warn(f"other versions than when the run began: {'; '.join(changed)}. Figures may differ in their bits."))
+    report(Note(f"resumed after step {checkpoint.standing.step}"))
+    found = {slot: folder.read_metrics(slot) for slot in BEFORE}
+    scores = [Score(slot, BEFORE[slot], metrics) for slot, metrics in found.items() if metrics is not None]
+    return _finish(experiment, verb, folder, folder.read_costs(), scores, checkpoint, report)
+
+
+def _finish(
+    experiment: Experiment,
+    verb: Verb,
+    folder: RunFolder,
+    costs: ConversionReport | None,
+    scores: list[Score],
+    checkpoint: Checkpoint | None,
+    report: Report,
+) -> ExperimentResult:
+    """Train, from a checkpoint where there is one, and save and score what came of it."""
     if experiment.original.module not in (experiment.student.module, experiment.teacher and experiment.teacher.module):
         # It has been scored, and only takes the memory of the device from here on.
         experiment.original.module.cpu()
-    fitted = _fit(experiment, folder.path, report)
+    fitted = _fit(experiment, folder.path, checkpoint, report)
     _warn_of_skipped(experiment, report)
     _save(experiment, fitted, folder)
-    for name in recipe.evaluate.splits:
-        network = "fine-tuned" if verb is Verb.FINETUNE else "trained"
-        scores.append(_score(experiment, experiment.student.module, name, name, network, folder, report))
-    return ExperimentResult(folder.path, experiment.student.plan, costs, fitted, tuple(scores))
+    network = "fine-tuned" if verb is Verb.FINETUNE else "trained"
+    final = [
+        _score(experiment, experiment.student.module, name, name, network, folder, report)
+        for name in experiment.recipe.evaluate.splits
+    ]
+    folder.close()
+    return ExperimentResult(folder.path, experiment.student.plan, costs, fitted, (*scores, *final))
 
 
 def _measure_costs(experiment: Experiment, folder: RunFolder, report: Report) -> ConversionReport | None:
@@ -118,13 +170,13 @@ def _measure_costs(experiment: Experiment, folder: RunFolder, report: Report) ->
     return costs
 
 
-def _score_teacher(experiment: Experiment, report: Report) -> list[Score]:
+def _score_teacher(experiment: Experiment, folder: RunFolder, report: Report) -> list[Score]:
     """Score the teacher on val, so that a stale one is seen before it costs a training."""
     distill = experiment.recipe.distill
     if experiment.teacher is None or distill is None or distill.logits == 0:
         return []
     module = experiment.compute.place_module(experiment.teacher.module)
-    score = _score(experiment, module, SplitName.VAL, "val-teacher", "teacher", None, report)
+    score = _score(experiment, module, SplitName.VAL, "val-teacher", BEFORE["val-teacher"], folder, report)
     top1 = score.metrics.top1
     report(Note(f"teacher: top-1 {top1:.2f} % on val"))
     if top1 < LOW_TEACHER_TOP1:
@@ -141,16 +193,16 @@ def _score_before(experiment: Experiment, folder: RunFolder, report: Report) -> 
     """Score on test what training starts from: the original, and the converted network untrained."""
     if not experiment.knows_task or SplitName.TEST not in experiment.recipe.evaluate.splits:
         return []
-    starts = {"test-original": ("original", experiment.original)}
+    starts = {"test-original": experiment.original}
     if experiment.is_converted:
-        starts["test-converted"] = ("converted, untrained", experiment.student)
+        starts["test-converted"] = experiment.student
     return [
-        _score(experiment, network.module, SplitName.TEST, slot, name, folder, report)
-        for slot, (name, network) in starts.items()
+        _score(experiment, network.module, SplitName.TEST, slot, BEFORE[slot], folder, report)
+        for slot, network in starts.items()
     ]
 
 
-def _fit(experiment: Experiment, folder: Path, report: Report) -> FitResult:
+def _fit(experiment: Experiment, folder: Path, checkpoint: Checkpoint | None, report: Report) -> FitResult:
     def validate(module: nn.Module) -> Mapping[str, float]:
         metrics = _evaluate(experiment, module, SplitName.VAL, experiment.compute, report).metrics
         names = ("loss", "top1", "top5", "macro_f1")
@@ -163,6 +215,7 @@ def _fit(experiment: Experiment, folder: Path, report: Report) -> FitResult:
         settings=experiment.settings,
         compute=experiment.compute,
         folder=folder,
+        resume=checkpoint,
         teacher=experiment.teacher.module if experiment.teacher is not None else None,
         head=experiment.head,
         converted=experiment.converted,
@@ -200,14 +253,13 @@ def _score(
     name: SplitName,
     slot: str,
     network: str,
-    folder: RunFolder | None,
+    folder: RunFolder,
     report: Report,
 ) -> Score:
     # In the parameters' own format, as `dsft evaluate` will score them again.
     exact = dataclasses.replace(experiment.compute, amp_dtype=None)
     evaluation = _evaluate(experiment, module, name, exact, report)
-    if folder is not None:
-        folder.write_evaluation(slot, evaluation, experiment.splits.get(name))
+    folder.write_evaluation(slot, evaluation, experiment.splits.get(name))
     return Score(slot, network, evaluation.metrics)
 
 
@@ -222,5 +274,7 @@ def _save(experiment: Experiment, fitted: FitResult, folder: RunFolder) -> None:
         classes=splits.classes,
         plan=student.plan,
         weights=fitted.weights,
+        # A run that was killed in its last evaluation saves the same again.
+        overwrite=True,
         **provenance((*experiment.earlier, record_training(experiment.recipe.data, splits))),
     )

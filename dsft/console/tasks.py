@@ -20,6 +20,7 @@ class Task:
         start: When it began, in seconds of some clock.
         done: Units that are finished.
         values: Its current figures, by name.
+        before: Units that an earlier process had finished, which say nothing of the rate.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Task:
     start: float
     done: int = 0
     values: Mapping[str, float] = field(default_factory=dict)
+    before: int = 0
 
     def words(self, now: float) -> list[str]:
         """Return its figures in words, the most important first: count, rate, time left, values.
@@ -36,9 +38,9 @@ class Task:
             now: The time on the clock of ``start``.
         """
         count = f"{self.done}/{self.total}"
-        if self.done == 0 or now <= self.start:
+        if self.done == self.before or now <= self.start:
             return [f"{count} {self.unit}", *figures(self.values)]
-        rate = self.done / (now - self.start)
+        rate = (self.done - self.before) / (now - self.start)
         left = duration(max(self.total - self.done, 0) / rate)
         return [count, f"{figure(rate, digits=3)} {self.unit}/s", f"{left} left", *figures(self.values)]
 
@@ -52,8 +54,8 @@ def follow(tasks: dict[str, Task], event: Event, now: float) -> None:
         now: When it happened, in seconds.
     """
     match event:
-        case Started(name, total, unit):
-            tasks[name] = Task(name, total, unit, start=now)
+        case Started(name, total, unit, done):
+            tasks[name] = Task(name, total, unit, start=now, done=done, before=done)
         case Advanced(name, done, values) if name in tasks:
             tasks[name] = replace(tasks[name], done=done, values=values)
         case Finished(name):

@@ -6,6 +6,7 @@ wrong. It knows nothing of torch. ``sections`` has the keys, ``shelf`` the recip
 ``reference`` their description.
 """
 
+from dsft.recipe.changes import forbidden_changes
 from dsft.recipe.load import dump_recipe, load_recipe
 from dsft.recipe.reference import json_schema, recipe_reference
 from dsft.recipe.sections import Recipe
@@ -16,6 +17,7 @@ __all__ = [
     "ShippedRecipe",
     "copy_recipe",
     "dump_recipe",
+    "forbidden_changes",
     "json_schema",
     "load_recipe",
     "recipe_reference",

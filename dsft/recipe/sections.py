@@ -410,6 +410,11 @@ class OutputSection(Section):
 
     dir: str = "runs/${name}"
     """The run's folder."""
+    save_every: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(ep|it|min)$", examples=["10min", "200it", "1ep"])] = (
+        "10min"
+    )
+    """How often the state is saved from which `--resume` goes on: minutes, steps or epochs. It is saved as well before
+    the first step, after the last, and when a signal (Ctrl-C, SIGTERM, SIGUSR1) asks for it."""
 
 
 class LogSection(Section):

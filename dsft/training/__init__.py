@@ -5,8 +5,9 @@ a file. The room takes a network, batches and a function that validates; it know
 """
 
 from dsft.training.batches import TrainingBatch, TrainingLoader
-from dsft.training.checkpoint import best_folder, last_folder
+from dsft.training.checkpoint import Checkpoint, best_folder, find_checkpoint, last_folder, previous_folder
 from dsft.training.history import EpochValues
+from dsft.training.interruption import save_signal_outlived
 from dsft.training.loop import FitResult, Validate, fit
 from dsft.training.settings import (
     DistillSettings,
@@ -20,6 +21,7 @@ from dsft.training.settings import (
 from dsft.training.trial import try_step
 
 __all__ = [
+    "Checkpoint",
     "DistillSettings",
     "EmaSettings",
     "EpochValues",
@@ -33,7 +35,10 @@ __all__ = [
     "TrainingLoader",
     "Validate",
     "best_folder",
+    "find_checkpoint",
     "fit",
     "last_folder",
+    "previous_folder",
+    "save_signal_outlived",
     "try_step",
 ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from dsft.errors import DataError, TrainingError
@@ -45,6 +47,41 @@ def explained_failures(module: nn.Module, images: Tensor) -> Iterator[None]:
         raise TrainingError(
             f"train.deterministic: this network has no deterministic form on {images.device}. "
             f"Set it to false, or use another device. torch says: {error}"
+        ) from error
+
+
+@contextlib.contextmanager
+def explained_save(run: Path) -> Iterator[None]:
+    """Say of a checkpoint that cannot be written which one is left.
+
+    Raises:
+        TrainingError: The disk is full, or the system refused otherwise.
+    """
+    try:
+        yield
+    # torch and safetensors wrap what the system says in errors of their own.
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise TrainingError(
+            f"{str(run / 'checkpoints')!r}: the state cannot be saved: {error}. The checkpoint before is whole. Make "
+            "room, or make the folder writable, and go on with --resume."
+        ) from error
+
+
+@contextlib.contextmanager
+def explained_workers() -> Iterator[None]:
+    """Say of a process that reads images and was killed what probably did it.
+
+    Raises:
+        TrainingError: torch says that a worker is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"a process that reads images was killed, most often for want of memory. Lower data.workers and go on with "
+            f"--resume. torch says: {error}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The figures of each epoch, and their file ``metrics.jsonl``."""
+"""The figures of each epoch, their file ``metrics.jsonl``, and how far a run has come."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Self
 
 from dsft.storage import write_text
 
 EpochValues = Mapping[str, float]
 """Figures by name: ``epoch`` and ``step`` (counted from 1), ``lr``, ``train_loss``, those of the validation,
 ``seconds`` and ``images_per_second``."""
+
+_OWN = ("epoch", "step", "lr", "train_loss", "seconds", "images_per_second")
 
 
 @dataclass
@@ -22,20 +25,21 @@ class Tally:
     Attributes:
         loss_sum: Loss of each image, added up.
         images: Images trained on.
-        started: When the pass began, on the clock of ``time.perf_counter``, in seconds.
-        seconds: How long the images seen so far took.
+        seconds: How long they took; the clock is one that is never set.
     """
 
     loss_sum: float = 0.0
     images: int = 0
-    started: float = field(default_factory=time.perf_counter)
     seconds: float = 0.0
+    _since: float = field(default_factory=time.perf_counter, repr=False)
 
     def add(self, loss: float, images: int) -> None:
-        """Count one batch and its mean loss."""
+        """Count one step and its mean loss."""
         self.loss_sum += loss * images
         self.images += images
-        self.seconds = time.perf_counter() - self.started
+        now = time.perf_counter()
+        self.seconds += now - self._since
+        self._since = now
 
     @property
     def loss(self) -> float:
@@ -50,9 +54,58 @@ class Tally:
             "lr": rate,
             "train_loss": self.loss,
             **validated,
-            "seconds": time.perf_counter() - self.started,
+            "seconds": self.seconds + time.perf_counter() - self._since,
             "images_per_second": self.images / self.seconds,
         }
+
+
+@dataclass
+class Standing:
+    """How far a run has come: everything that moves and is no tensor.
+
+    Attributes:
+        step: Steps of the schedule that are behind; the next one has this number.
+        history: The figures of every epoch that was validated.
+        tally: The epoch that is under way.
+        images: Images trained on in the epochs of the history.
+        seconds: How long they took, validation left out.
+    """
+
+    step: int = 0
+    history: list[EpochValues] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    images: int = 0
+    seconds: float = 0.0
+
+    def close_epoch(self, values: EpochValues) -> None:
+        """Keep an epoch's figures, and begin to count the next one."""
+        self.history.append(values)
+        self.images += self.tally.images
+        self.seconds += self.tally.seconds
+        self.tally = Tally()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the standing as JSON values."""
+        tally = {"loss_sum": self.tally.loss_sum, "images": self.tally.images, "seconds": self.tally.seconds}
+        return {
+            "step": self.step,
+            "tally": tally,
+            "images": self.images,
+            "seconds": self.seconds,
+            "history": [dict(values) for values in self.history],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild what :meth:`to_dict` returned; the clock of the epoch under way begins to run."""
+        return cls(
+            values["step"], list(values["history"]), Tally(**values["tally"]), values["images"], values["seconds"]
+        )
+
+
+def validated_figures(values: EpochValues) -> dict[str, float]:
+    """Return those figures of an epoch that its validation found."""
+    return {name: value for name, value in values.items() if name not in _OWN}
 
 
 def write_history(run: Path, history: Sequence[EpochValues]) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, taken at a point where a checkpoint can be saved."""
+"""Ctrl-C, SIGTERM and SIGUSR1, taken at a point where a checkpoint can be saved."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+# Windows has none.
+SAVE_SIGNAL: signal.Signals | None = getattr(signal, "SIGUSR1", None)
+
 
 class _BrokenOffError(BaseException):
     """Leaves work in the middle; a BaseException, so that no ``except Exception`` on the way keeps it."""
 
 
 class StopRequest:
-    """Whether a signal has asked the run to stop.
+    """Whether a signal has asked the run to stop, or to save and go on.
 
     Attributes:
-        received: The first signal's number, or None so far.
+        received: The number of the first signal that asks to stop, or None so far.
+        save_wanted: SIGUSR1 has asked for a checkpoint; whoever saves one sets it back.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.save_wanted = False
         self._may_break = False
 
     def is_set(self) -> bool:
@@ -57,10 +62,14 @@ class StopRequest:
 def stop_request() -> Iterator[StopRequest]:
     """Turn the first Ctrl-C or SIGTERM into a request; a second one acts as it did before the block.
 
-    The handlers of before are back after the block. A signal that the process ignores (``nohup``,
-    a background job) stays ignored; outside the main thread, where Python takes no signals, nothing changes.
+    SIGUSR1 is a request to save, each time. The handlers of before are back after the block. A signal that the
+    process ignores (``nohup``, a background job) stays ignored, SIGUSR1 apart, which nothing but a run heeds;
+    outside the main thread, where Python takes no signals, nothing changes.
     """
     request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def restore() -> None:
@@ -72,13 +81,38 @@ def stop_request() -> Iterator[StopRequest]:
         restore()
         request.take(number)
 
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in before.items():
-            # None: a handler that was not set from Python and could not be put back.
-            if handler not in (signal.SIG_IGN, None):
-                signal.signal(number, take)
-    try:
-        yield request
-    finally:
-        if threading.current_thread() is threading.main_thread():
+    def note_save(_number: int, _frame: FrameType | None) -> None:
+        request.save_wanted = True
+
+    for number, handler in before.items():
+        # None: a handler that was not set from Python and could not be put back.
+        if handler not in (signal.SIG_IGN, None):
+            signal.signal(number, take)
+    with _handled(SAVE_SIGNAL, note_save):
+        try:
+            yield request
+        finally:
             restore()
+
+
+@contextlib.contextmanager
+def save_signal_outlived() -> Iterator[None]:
+    """Let SIGUSR1, which ends a process that does not know it, pass where there is nothing to save."""
+    if threading.current_thread() is threading.main_thread():
+        with _handled(SAVE_SIGNAL, signal.SIG_IGN):
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def _handled(number: signal.Signals | None, handler: Callable[[int, FrameType | None], None] | int) -> Iterator[None]:
+    before = signal.getsignal(number) if number is not None else None
+    if number is None or before is None:
+        yield
+        return
+    signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from dsft.choices import WeightsKind
+from dsft.data.seeding import stable_seed
 from dsft.devices import Compute
 from dsft.progress import Note, Report
 from dsft.training.batches import TrainingBatch
@@ -103,15 +104,15 @@ class Learner:
         """Make the next step set training mode again, which validation may have left."""
         self._phase = None
 
-    def update(self, step: int, batch: TrainingBatch) -> float:
-        """Train on one batch.
+    def update(self, step: int, batches: Sequence[TrainingBatch]) -> float:
+        """Take one step on batches that are summed up: the gradient is that of their images as one batch.
 
         Args:
-            step: The step's number, counted from 0; rate, phase and average hang on it.
-            batch: The images and their labels.
+            step: The step's number, counted from 0; rate, phase, average and everything random hang on it.
+            batches: The images and their labels.
 
         Returns:
-            The loss before the update, in nats.
+            The mean loss of the images before the update, in nats.
 
         Raises:
             TrainingError: See :func:`dsft.training.failures.explained_failures`.
@@ -119,22 +120,34 @@ class Learner:
         """
         self._enter_phase(step)
         self._set_rate(step)
-        with explained_failures(self.module, batch.images):
-            loss = self._loss(batch)
-            self._descend(loss)
+        # Dropout and its like draw from here: a run that goes on at this step draws the same.
+        torch.manual_seed(stable_seed("step", self._settings.seed, step))
+        self._optimizer.zero_grad(set_to_none=True)
+        total = sum(len(batch.images) for batch in batches)
+        losses = []
+        for batch in batches:
+            with explained_failures(self.module, batch.images):
+                loss = self._loss(batch) * (len(batch.images) / total)
+                self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        with explained_failures(self.module, batches[0].images):
+            self._descend()
         if self._average:
             self._average.update(self.module, step)
-        return loss.item()
+        return torch.stack(losses).sum().item()
 
-    def state(self) -> Mapping[str, Any]:
+    def is_finite(self) -> bool:
+        """Say whether every weight and every statistic is a finite number."""
+        return all(bool(tensor.isfinite().all()) for tensor in self.module.state_dict().values())
+
+    def state(self) -> dict[str, Any]:
         """Return what a run needs beside its weights to go on: tensors, numbers, lists and dicts of them."""
-        cuda = self._compute.device.type == "cuda"
-        return {
-            "optimizer": self._optimizer.state_dict(),
-            "scaler": self._scaler.state_dict(),
-            "random_cpu": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(self._compute.device) if cuda else None,
-        }
+        return {"optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with what :meth:`state` returned."""
+        self._optimizer.load_state_dict(dict(state["optimizer"]))
+        self._scaler.load_state_dict(dict(state["scaler"]))
 
     def finish(self) -> None:
         """Leave the network in evaluation mode, with every parameter trainable that was so before."""
@@ -164,9 +177,7 @@ class Learner:
             loss = blend_teacher(loss, output, taught, self._settings.distill)
             return add_features(loss, maps, taught_maps, self._settings.distill)
 
-    def _descend(self, loss: Tensor) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    def _descend(self) -> None:
         if self._settings.optimizer.clip_grad is not None:
             self._scaler.unscale_(self._optimizer)
             clip_grad_norm_(self._parameters, self._settings.optimizer.clip_grad)

@@ -13,13 +13,22 @@ from torch import nn
 from dsft.choices import WeightsKind
 from dsft.devices import Compute
 from dsft.errors import InterruptedRun, TrainingError
-from dsft.progress import Advanced, EpochDone, Finished, Report, Started, ignore
+from dsft.progress import Advanced, CheckpointSaved, EpochDone, Finished, Note, Report, Started, ignore
 from dsft.training.batches import TrainingBatch, TrainingLoader
-from dsft.training.checkpoint import best_folder, last_folder, load_best, save_best, save_last
-from dsft.training.history import EpochValues, Tally, write_history
+from dsft.training.checkpoint import (
+    Checkpoint,
+    last_folder,
+    load_best,
+    load_checkpoint,
+    save_best,
+    save_last,
+)
+from dsft.training.failures import explained_save, explained_workers
+from dsft.training.history import EpochValues, Standing, validated_figures, write_history
 from dsft.training.interruption import StopRequest, stop_request
 from dsft.training.learner import Learner
 from dsft.training.reproducible import reproducible
+from dsft.training.saving import SaveInterval
 from dsft.training.settings import FitSettings
 from dsft.training.stopping import best_index, has_stalled, monitored
 
@@ -62,6 +71,7 @@ def fit(
     settings: FitSettings,
     compute: Compute,
     folder: Path,
+    resume: Checkpoint | None = None,
     teacher: nn.Module | None = None,
     head: Collection[str] = (),
     converted: Collection[str] = (),
@@ -69,9 +79,9 @@ def fit(
 ) -> FitResult:
     """Train a network in place and give it the weights that validated best.
 
-    Everything random in the network is a function of ``settings.seed``, and the process keeps its own random
-    state, deterministic mode and signal handlers. Ctrl-C or SIGTERM finishes the step (a validation is broken
-    off), saves the checkpoint ``last`` and ends the run; a second one acts at once.
+    Everything random in the network is a function of ``settings.seed`` and the step, and the process keeps its own
+    random state, deterministic mode and signal handlers. Ctrl-C or SIGTERM finishes the step (a validation is broken
+    off), saves the checkpoint ``last`` and ends the run; a second one acts at once. SIGUSR1 saves and goes on.
 
     Args:
         module: The network; afterwards on the device of ``compute``, in evaluation mode.
@@ -80,6 +90,8 @@ def fit(
         settings: How to train.
         compute: Where, and in which number format.
         folder: The run's folder: ``metrics.jsonl`` and ``checkpoints/`` are written there.
+        resume: The state from which the run goes on, with the same arguments otherwise; on the same machine it ends
+            as if it had never stopped.
         teacher: The network to learn from, where ``settings.distill`` is set; moved to the device, in
             evaluation mode.
         head: Names of the parameters of the classifier heads, which ``head`` in a phase stands for.
@@ -87,7 +99,7 @@ def fit(
         report: Told of every step and epoch.
 
     Raises:
-        TrainingError: The loss is not finite, there was no batch, or the device failed.
+        TrainingError: The loss is not finite, there was no batch, or the device or the disk failed.
         InterruptedRun: A signal stopped the run.
         InputError: The settings do not go with the network or the data.
     """
@@ -102,14 +114,19 @@ def fit(
             teacher,
             settings,
             compute,
-            steps_per_epoch=len(loader),
+            steps_per_epoch=steps_per_epoch(loader, settings),
             head=head,
             converted=converted,
-            report=report,
+            # A run that goes on has told it before.
+            report=report if resume is None else ignore,
         )
         run = _Run(learner, loader, validate, settings, folder, stop, report)
-        report(Started(_TASK, settings.schedule.epochs * len(loader), "steps"))
+        if resume is not None:
+            run.go_back_to(resume)
+        report(Started(_TASK, run.total, "steps", run.standing.step))
         try:
+            if resume is None:
+                run.save()
             run.train()
         finally:
             learner.finish()
@@ -118,9 +135,14 @@ def fit(
         return run.result()
 
 
+def steps_per_epoch(loader: TrainingLoader, settings: FitSettings) -> int:
+    """Return the optimizer steps of an epoch; the last may sum up fewer batches than the others."""
+    return -(-len(loader) // settings.grad_accum)
+
+
 @dataclass
 class _Run:
-    """A run between its epochs: the step, and the figures so far."""
+    """A run between its steps."""
 
     learner: Learner
     loader: TrainingLoader
@@ -129,60 +151,113 @@ class _Run:
     folder: Path
     stop: StopRequest
     report: Report
-    step: int = 0
-    tallies: list[Tally] = field(default_factory=list)
-    validated: list[Mapping[str, float]] = field(default_factory=list)
-    history: list[EpochValues] = field(default_factory=list)
+    standing: Standing = field(default_factory=Standing)
+
+    def __post_init__(self) -> None:
+        self._steps = steps_per_epoch(self.loader, self.settings)
+        self._interval = SaveInterval(self.settings.save_every, self._steps)
+        self._saved: tuple[int, int] | None = None
+        self.total = self.settings.schedule.epochs * self._steps
+
+    def go_back_to(self, checkpoint: Checkpoint) -> None:
+        """Stand where an earlier process stood."""
+        state = load_checkpoint(self.folder, checkpoint, self.learner.module, self.learner.average)
+        self.learner.load_state(state)
+        self.standing = checkpoint.standing
+        self._saved = self._place()
+        write_history(self.folder, self.standing.history)
 
     def train(self) -> None:
         """Train until the last epoch, or until patience or a signal ends it."""
-        for epoch in range(self.settings.schedule.epochs):
-            tally = self._train_epoch(epoch)
+        while not self._is_over():
+            self._train_epoch()
             validated = self.stop.run_or_break(lambda: self.validate(self.learner.scored))
             if validated is not None:
-                self._close_epoch(epoch, tally, validated)
-            self._save_last()
+                self._close_epoch(validated)
             if self.stop.received is not None:
+                self.save()
                 raise self._interrupted(self.stop.received)
-            if has_stalled(self._scores(), self.settings.stopping):
-                return
+            if self._is_over() or self._is_save_due():
+                self.save()
+
+    def save(self) -> None:
+        """Save the state, where it is not on the disk yet."""
+        if self._place() != self._saved:
+            self._require_finite_weights()
+            with explained_save(self.folder):
+                save_last(self.folder, self.learner.module, self.learner.average, self.learner.state(), self.standing)
+            self._saved = self._place()
+            self._interval.restart()
+            self.report(CheckpointSaved(self.standing.step))
+        if self.stop.save_wanted:
+            self.stop.save_wanted = False
+            self.report(Note(f"SIGUSR1: the state after step {self.standing.step} is saved."))
 
     def result(self) -> FitResult:
         """Return what the run came to."""
+        history = self.standing.history
         best = best_index(self._scores())
-        seconds = sum(tally.seconds for tally in self.tallies)
         return FitResult(
             best_epoch=best + 1,
-            best=self.validated[best],
-            epochs_run=len(self.history),
-            steps=self.step,
-            stopped_early=len(self.history) < self.settings.schedule.epochs,
+            best=validated_figures(history[best]),
+            epochs_run=len(history),
+            steps=self.standing.step,
+            stopped_early=len(history) < self.settings.schedule.epochs,
             weights=self.learner.weights,
-            images_per_second=sum(tally.images for tally in self.tallies) / seconds,
-            history=tuple(self.history),
+            images_per_second=self.standing.images / self.standing.seconds,
+            history=tuple(history),
         )
 
-    def _train_epoch(self, epoch: int) -> Tally:
-        # An epoch begins at its place in the schedule even if batches of the one before came out empty.
-        self.step = epoch * len(self.loader)
-        self.learner.start_epoch()
-        tally = Tally()
-        for batch in self._batches(epoch):
-            loss = self.learner.update(self.step, batch)
-            self.step += 1
-            self._require_finite(loss, epoch)
-            tally.add(loss, len(batch.images))
-            self.report(Advanced(_TASK, self.step, {"loss": tally.loss, "lr": self.learner.rate}))
-        if not self.stop.is_set() and tally.images == 0:
-            raise TrainingError(f"epoch {epoch + 1}: every batch was empty. Check the images of the train split.")
-        return tally
+    def _place(self) -> tuple[int, int]:
+        """Return what tells this state from those before and after: steps, and epochs that were validated."""
+        return self.standing.step, len(self.standing.history)
 
-    def _batches(self, epoch: int) -> Iterator[TrainingBatch]:
-        """Yield batches until the epoch ends or a signal came."""
-        batches = self.loader.epoch(epoch)
+    def _is_over(self) -> bool:
+        is_complete = len(self.standing.history) >= self.settings.schedule.epochs
+        return is_complete or has_stalled(self._scores(), self.settings.stopping)
+
+    def _train_epoch(self) -> None:
+        epoch, tally = len(self.standing.history), self.standing.tally
+        end = (epoch + 1) * self._steps
+        self.learner.start_epoch()
+        for batches in self._grouped(epoch):
+            step = epoch * self._steps + batches[0].number // self.settings.grad_accum
+            loss = self.learner.update(step, batches)
+            self.standing.step = step + 1
+            self._require_finite(loss)
+            tally.add(loss, sum(len(batch.images) for batch in batches))
+            self.report(Advanced(_TASK, step + 1, {"loss": tally.loss, "lr": self.learner.rate}))
+            # At the end of an epoch its validation comes first.
+            if step + 1 < end and self._is_save_due():
+                self.save()
+        if self.stop.is_set():
+            return
+        if tally.images == 0:
+            raise TrainingError(f"epoch {epoch + 1}: every batch was empty. Check the images of the train split.")
+        # Also where batches came out empty, the next epoch begins at its place in the schedule.
+        self.standing.step = end
+
+    def _grouped(self, epoch: int) -> Iterator[list[TrainingBatch]]:
+        """Yield the batches of each step, from where the epoch stands until it ends or a signal comes."""
+        size = self.settings.grad_accum
+        group: list[TrainingBatch] = []
+        for batch in self._batches(epoch, (self.standing.step - epoch * self._steps) * size):
+            if group and batch.number // size != group[0].number // size:
+                yield group
+                group = []
+            group.append(batch)
+            if batch.number % size == size - 1:
+                yield group
+                group = []
+        if group and not self.stop.is_set():
+            yield group
+
+    def _batches(self, epoch: int, start: int) -> Iterator[TrainingBatch]:
+        batches = self.loader.epoch(epoch, start)
         while not self.stop.is_set():
             try:
-                batch = next(batches, None)
+                with explained_workers():
+                    batch = next(batches, None)
             except Exception:
                 # A signal to the whole process group ends the processes that read images as well.
                 if not self.stop.is_set():
@@ -192,39 +267,50 @@ class _Run:
                 return
             yield batch
 
-    def _require_finite(self, loss: float, epoch: int) -> None:
+    def _require_finite(self, loss: float) -> None:
         if math.isfinite(loss):
             return
-        kept = f"Earlier weights are in {str(best_folder(self.folder).parent)!r}. " if self.history else ""
         raise TrainingError(
-            f"the loss must be finite, found {loss!r} at step {self.step} (epoch {epoch + 1}, learning rate "
-            f"{self.learner.rate:g}). {kept}Lower optim.lr, set optim.clip_grad or schedule.warmup_epochs, "
-            "or set train.amp=none."
+            f"the loss must be finite, found {loss!r} at step {self.standing.step} ({self._where()}). The state before "
+            f"is kept in {str(last_folder(self.folder))!r}. Lower optim.lr, set optim.clip_grad or "
+            "schedule.warmup_epochs, or set train.amp=none."
         )
 
-    def _close_epoch(self, epoch: int, tally: Tally, validated: Mapping[str, float]) -> None:
+    def _require_finite_weights(self) -> None:
+        """Refuse to replace a checkpoint by one that no run could go on from."""
+        if self.learner.is_finite():
+            return
+        raise TrainingError(
+            f"the weights must be finite, found NaN or infinity after step {self.standing.step} ({self._where()}). The "
+            f"state before is kept in {str(last_folder(self.folder))!r}. Lower optim.lr, set optim.clip_grad, or set "
+            "train.amp=none."
+        )
+
+    def _where(self) -> str:
+        return f"epoch {len(self.standing.history) + 1}, learning rate {self.learner.rate:g}"
+
+    def _close_epoch(self, validated: Mapping[str, float]) -> None:
         """Keep an epoch's figures, and its weights where they are the best."""
-        values = tally.values(epoch=epoch + 1, step=self.step, rate=self.learner.rate, validated=validated)
-        self.tallies.append(tally)
-        self.validated.append(dict(validated))
-        self.history.append(values)
+        standing, epoch = self.standing, len(self.standing.history)
+        monitored(validated, self.settings.stopping.monitor)
+        values = standing.tally.values(epoch=epoch + 1, step=standing.step, rate=self.learner.rate, validated=validated)
+        standing.close_epoch(values)
         is_best = best_index(self._scores()) == epoch
-        if is_best:
-            save_best(self.folder, self.learner.scored, {"weights": self.learner.weights, **values})
-        write_history(self.folder, self.history)
+        with explained_save(self.folder):
+            if is_best:
+                save_best(self.folder, self.learner.scored, {"weights": self.learner.weights, **values})
+            write_history(self.folder, standing.history)
         self.report(EpochDone(epoch + 1, self.settings.schedule.epochs, values, is_best))
 
-    def _save_last(self) -> None:
-        details = {"step": self.step, "weights": self.learner.weights, "history": self.history}
-        save_last(self.folder, self.learner.module, self.learner.average, self.learner.state(), details)
+    def _is_save_due(self) -> bool:
+        return self.stop.save_wanted or self._interval.is_due(self.standing.step)
 
     def _interrupted(self, number: int) -> InterruptedRun:
-        total = self.settings.schedule.epochs * len(self.loader)
         return InterruptedRun(
-            f"stopped by {Signals(number).name} after step {self.step} of {total}; the state is saved in "
-            f"{str(last_folder(self.folder))!r}.",
+            f"stopped by {Signals(number).name} after step {self.standing.step} of {self.total}; the state is saved in "
+            f"{str(last_folder(self.folder))!r}. Go on with --resume.",
             number,
         )
 
     def _scores(self) -> list[float]:
-        return [monitored(values, self.settings.stopping.monitor) for values in self.validated]
+        return [monitored(values, self.settings.stopping.monitor) for values in self.standing.history]

@@ -129,6 +129,8 @@ class FitSettings:
         stopping: What chooses the best weights and ends a run early.
         smoothing: Label smoothing, 0 to 1.
         class_weights: Weight of each class in the loss against the labels; None for 1.
+        grad_accum: Batches that are summed up in a step.
+        save_every: When the state is saved: ``10min``, ``200it`` (steps) or ``1ep`` (epochs).
         seed: Seed of what is random in the network, such as dropout.
         deterministic: Refuse operations that give another result each time.
     """
@@ -141,5 +143,7 @@ class FitSettings:
     stopping: StoppingSettings = field(default_factory=StoppingSettings)
     smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
+    grad_accum: int = 1
+    save_every: str = "10min"
     seed: int = 0
     deterministic: bool = False

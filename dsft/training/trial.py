@@ -12,6 +12,7 @@ from dsft.errors import TrainingError
 from dsft.progress import Report, ignore
 from dsft.training.batches import TrainingLoader
 from dsft.training.learner import Learner
+from dsft.training.loop import steps_per_epoch
 from dsft.training.reproducible import reproducible
 from dsft.training.settings import FitSettings
 
@@ -48,7 +49,7 @@ def try_step(
             teacher,
             settings,
             compute,
-            steps_per_epoch=max(len(loader), 1),
+            steps_per_epoch=max(steps_per_epoch(loader, settings), 1),
             head=head,
             converted=converted,
             report=report,
@@ -56,7 +57,7 @@ def try_step(
         batch = next(loader.epoch(0), None)
         if batch is None:
             raise TrainingError("the train split gives no batch. Give it at least one readable image.")
-        loss = learner.update(0, batch)
+        loss = learner.update(0, [batch])
         learner.finish()
     if not math.isfinite(loss):
         raise TrainingError(f"the loss must be finite, found {loss!r} on the first batch.")

@@ -29,9 +29,8 @@ MODEL = {"model.safetensors", "manifest.json", "README.md"}
 CHECKPOINTS = {
     "best/model.safetensors",
     "best/checkpoint.json",
-    "last/model.safetensors",
-    "last/checkpoint.json",
-    "last/state.pt",
+    *(f"{folder}/{name}" for folder in ("last", "previous") for name in ("SHA256SUMS", "checkpoint.json", "state.pt")),
+    *("last/model.safetensors", "last/best.safetensors", "previous/model.safetensors"),
 }
 # The names of DESIGN, and those that came later.
 METRICS = [
@@ -65,7 +64,10 @@ def test_a_training_run_leaves_these_files(workshop: Workshop) -> None:
 
 def test_a_conversion_adds_these(workshop: Workshop) -> None:
     before = below("evaluation/test-original", EVALUATION) | below("evaluation/test-converted", EVALUATION)
-    added = before | {"conversion.json", "checkpoints/last/ema.safetensors"}
+    averages = {f"checkpoints/{folder}/ema.safetensors" for folder in ("last", "previous")}
+    added = (
+        before | averages | {"conversion.json", "checkpoints/plan.json"} | below("evaluation/val-teacher", EVALUATION)
+    )
     assert files(workshop.separable) == files(workshop.dense) | added
 
 
@@ -301,7 +303,7 @@ def test_a_run_that_fails_exits_with_1_says_why_and_can_be_replaced(workshop: Wo
     assert done.exit_code == 1
     assert "error: the loss must be finite, found nan at step" in done.stderr
     assert done.stdout == ""
-    assert files(Path("out")) == RUN - {"metrics.jsonl"}
+    assert {path for path in files(Path("out")) if not path.startswith("checkpoints/last/")} == RUN - {"metrics.jsonl"}
     log = Path("out/train.log").read_text(encoding="utf-8").splitlines()
     assert "  ended by TrainingError: the loss must be finite" in log[-1]
     assert dsft(*train).exit_code == 2

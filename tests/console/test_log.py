@@ -7,7 +7,7 @@ import pytest
 
 from dsft.console import write_log
 from dsft.errors import TrainingError
-from dsft.progress import Advanced, EpochDone, Finished, FolderOpened, Note, Started, Warn
+from dsft.progress import Advanced, CheckpointSaved, EpochDone, Finished, FolderOpened, Note, Started, Warn
 
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  "
 
@@ -67,3 +67,32 @@ def test_an_error_before_the_run_begins_has_no_file(here: Path) -> None:
     with pytest.raises(TrainingError), write_log():
         raise TrainingError("too early")
     assert list(here.iterdir()) == []
+
+
+def test_a_run_that_goes_on_cuts_its_log_at_the_checkpoint(tmp_path: Path) -> None:
+    with write_log() as report:
+        report(Note("data: 10 images"))
+        report(FolderOpened(tmp_path))
+        report(CheckpointSaved(4))
+        report(Note("kept"))
+        report(CheckpointSaved(14))
+        report(Note("in vain"))
+    with (tmp_path / "train.log").open("a", encoding="utf-8") as file:
+        file.write("half a li")
+    with write_log() as report:
+        report(Note("data: 10 images, said again"))
+        report(FolderOpened(tmp_path, resumed_step=14))
+        report(Note("resumed"))
+    said = ["data: 10 images", "checkpoint after step 4", "kept", "checkpoint after step 14", "resumed"]
+    assert [re.sub(f"^{STAMP}", "", line) for line in lines(tmp_path)] == said
+
+
+def test_a_checkpoint_that_the_log_does_not_know_cuts_nothing_but_half_a_line(tmp_path: Path) -> None:
+    (tmp_path / "train.log").write_text("one\ntwo\nhalf a li", encoding="utf-8")
+    with write_log() as report:
+        report(FolderOpened(tmp_path, resumed_step=3))
+    assert lines(tmp_path) == ["one", "two"]
+    (tmp_path / "train.log").unlink()
+    with write_log() as report:
+        report(FolderOpened(tmp_path, resumed_step=3))
+    assert lines(tmp_path) == []

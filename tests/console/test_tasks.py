@@ -41,3 +41,11 @@ def test_before_the_first_unit_there_is_no_rate() -> None:
 
 def test_more_units_than_foreseen_leave_no_time() -> None:
     assert Task("train", 4, "steps", start=0.0, done=8).words(now=8.0)[2] == "0:00 left"
+
+
+def test_what_an_earlier_process_did_says_nothing_of_the_rate() -> None:
+    tasks: dict[str, Task] = {}
+    follow(tasks, Started("train", 400, "steps", 300), 10.0)
+    assert tasks["train"].words(now=20.0) == ["300/400 steps"]
+    follow(tasks, Advanced("train", 350), 20.0)
+    assert tasks["train"].words(now=20.0) == ["350/400", "5 steps/s", "0:10 left"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dsft.training.history import Tally, write_history
+from dsft.training.history import Standing, Tally, validated_figures, write_history
 
 
 def test_the_loss_is_the_mean_over_images() -> None:
@@ -27,3 +27,27 @@ def test_each_epoch_is_a_line(tmp_path: Path) -> None:
     write_history(tmp_path, history)
     lines = (tmp_path / "metrics.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line) for line in lines] == history
+
+
+def test_a_standing_comes_back_from_json_to_the_bit() -> None:
+    standing = Standing(5, [{"epoch": 1, "val/loss": 0.1 + 0.2}], images=3, seconds=0.1)
+    standing.tally.add(1 / 3, 7)
+    again = Standing.from_dict(json.loads(json.dumps(standing.to_dict())))
+    assert again.to_dict() == standing.to_dict()
+    again.tally.add(1.0, 1)
+    assert again.tally.images == 8
+    assert again.tally.seconds > standing.tally.seconds
+
+
+def test_closing_an_epoch_begins_a_new_tally() -> None:
+    standing = Standing()
+    standing.tally.add(2.0, 4)
+    seconds = standing.tally.seconds
+    standing.close_epoch({"epoch": 1})
+    assert (standing.history, standing.images, standing.seconds) == ([{"epoch": 1}], 4, seconds)
+    assert standing.tally.images == 0
+
+
+def test_validated_figures_are_what_the_loop_did_not_add() -> None:
+    values = Tally(1.0, 1, 1.0).values(epoch=1, step=2, rate=0.1, validated={"val/top1": 50.0})
+    assert validated_figures(values) == {"val/top1": 50.0}

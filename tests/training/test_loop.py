@@ -24,8 +24,8 @@ from dsft.training import (
     ScheduleSettings,
     StoppingSettings,
     best_folder,
+    find_checkpoint,
     fit,
-    last_folder,
 )
 from tests.training.pieces import (
     CPU,
@@ -178,18 +178,27 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was(tmp_path: Pa
     def spoil(step: int, batch: Batch) -> Batch:
         return Batch(batch.images * math.nan, batch.targets) if step == 5 else batch
 
-    message = r"found nan at step 6 \(epoch 2, learning rate 0\.1\)\. Earlier weights are in .*checkpoints"
+    message = r"found nan at step 6 \(epoch 2, learning rate 0\.1\)\. The state before is kept in .*last"
     net = make_net()
     with pytest.raises(TrainingError, match=message):
-        train(net, tmp_path, constant_rate(3), loader=HookedBatches(BATCHES, spoil))
-    assert {path.name for path in last_folder(tmp_path).parent.iterdir()} == {"best", "last"}
+        train(net, tmp_path, replace(constant_rate(3), save_every="1it"), loader=HookedBatches(BATCHES, spoil))
+    assert find_checkpoint(tmp_path).standing.step == 5
+    assert best_folder(tmp_path).is_dir()
     assert not net.training
 
 
-def test_a_loss_that_is_not_finite_at_once_promises_nothing(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"found nan at step 1 \(epoch 1, learning rate 0\.1\)\. Lower optim"):
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    net = make_net()
+    net.get_parameter("7.weight").register_hook(lambda gradient: gradient * math.inf)  # type: ignore[no-untyped-call]
+    with pytest.raises(TrainingError, match=r"the weights must be finite, found NaN or infinity after step 1 \(epoch"):
+        train(net, tmp_path, replace(constant_rate(1), save_every="1it"))
+    assert find_checkpoint(tmp_path).standing.step == 0
+
+
+def test_a_loss_that_is_not_finite_at_once_leaves_the_start(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"found nan at step 1 \(epoch 1, learning rate 0\.1\)\."):
         train(_Overflow(), tmp_path, constant_rate(1))
-    assert list(tmp_path.iterdir()) == []
+    assert find_checkpoint(tmp_path).standing.step == 0
 
 
 class _Overflow(nn.Module):
@@ -219,7 +228,7 @@ def test_an_epoch_keeps_its_place_in_the_schedule_when_batches_fall_out(tmp_path
     settings = replace(constant_rate(2), schedule=ScheduleSettings("step", 2, decay_epochs=1.0))
     result = train(make_net(), tmp_path, settings, loader=HookedBatches(BATCHES, drop))
     assert [(values["step"], values["lr"]) for values in result.history] == [
-        (2, 0.1),
+        (4, 0.1),
         (8, pytest.approx(0.01)),
     ]
 

@@ -8,28 +8,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file, load_model
 from torch import nn
-from torch.nn import functional
 
 from dsft.errors import InterruptedRun
-from dsft.training import EmaSettings, FitSettings, best_folder, fit, last_folder
-from tests.training.pieces import (
-    CPU,
-    Batch,
-    Batches,
-    HookedBatches,
-    assert_equal_tensors,
-    constant_rate,
-    make_batches,
-    make_net,
-    tensors_of,
-)
+from dsft.progress import CheckpointSaved, Event, Note, Report, ignore
+from dsft.training import FitSettings, best_folder, fit, last_folder, save_signal_outlived
+from tests.training.pieces import CPU, Batch, Batches, HookedBatches, constant_rate, make_batches, make_net
 
 BATCHES = make_batches(4)
 
@@ -45,7 +32,14 @@ def interrupt_at(step: int, number: signal.Signals) -> HookedBatches:
     return HookedBatches(BATCHES, change)
 
 
-def train(net: nn.Module, loader: Batches, folder: Path, settings: FitSettings, top1: float | None = 1.0) -> None:
+def train(
+    net: nn.Module,
+    loader: Batches,
+    folder: Path,
+    settings: FitSettings,
+    top1: float | None = 1.0,
+    report: Report = ignore,
+) -> None:
     """Fit; without ``top1`` the validation is interrupted."""
 
     def validate(module: nn.Module) -> Mapping[str, float]:
@@ -55,7 +49,7 @@ def train(net: nn.Module, loader: Batches, folder: Path, settings: FitSettings, 
             raise AssertionError("the validation was not broken off")
         return {"val/top1": top1}
 
-    fit(net, loader, validate=validate, settings=settings, compute=CPU, folder=folder)
+    fit(net, loader, validate=validate, settings=settings, compute=CPU, folder=folder, report=report)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -89,29 +83,18 @@ def test_a_loader_that_the_signal_broke_is_no_failure(tmp_path: Path) -> None:
         train(make_net(), HookedBatches(BATCHES, die), tmp_path, constant_rate(1))
 
 
-def test_last_is_enough_to_go_on_to_the_bit(tmp_path: Path) -> None:
-    settings = replace(constant_rate(1, 0.05, "momentum", momentum=0.9), ema=EmaSettings(0.5, warmup=False))
-    unbroken = make_net(dropout=0.5)
-    train(unbroken, Batches(BATCHES), tmp_path / "unbroken", settings)
-    with pytest.raises(InterruptedRun):
-        train(make_net(dropout=0.5), interrupt_at(1, signal.SIGINT), tmp_path / "broken", settings)
+def test_sigusr1_saves_and_goes_on(tmp_path: Path) -> None:
+    events: list[Event] = []
+    train(make_net(), interrupt_at(5, signal.SIGUSR1), tmp_path, constant_rate(3), report=events.append)
+    assert Note("SIGUSR1: the state after step 6 is saved.") in events
+    assert [event.step for event in events if isinstance(event, CheckpointSaved)] == [0, 6, 12]
 
-    net, average = make_net(seed=5, dropout=0.5), make_net(seed=6)
-    last = last_folder(tmp_path / "broken")
-    load_model(net, last / "model.safetensors")
-    load_model(average, last / "ema.safetensors")
-    state = torch.load(last / "state.pt", weights_only=True)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["random_cpu"])
-    for batch in BATCHES[2:]:
-        optimizer.zero_grad()
-        functional.cross_entropy(net(batch.images), batch.targets).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        for old, new in zip(tensors_of(average).items(), tensors_of(net).values(), strict=True):
-            average.state_dict()[old[0]].copy_(new if not new.is_floating_point() else old[1].lerp(new, 0.5))
-    assert_equal_tensors(tensors_of(net), load_file(last_folder(tmp_path / "unbroken") / "model.safetensors"))
-    assert_equal_tensors(tensors_of(average), tensors_of(unbroken))
+
+def test_sigusr1_outside_the_training_passes() -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    with save_signal_outlived():
+        os.kill(os.getpid(), signal.SIGUSR1)
+    assert signal.getsignal(signal.SIGUSR1) == before
 
 
 SCRIPT = """
