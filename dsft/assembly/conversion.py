@@ -95,3 +95,9 @@ def apply_to_network(network: Network, plan: ConversionPlan, seed: int, report: 
     factors = derive_factors(network.module, plan, seed, report)
     module = apply_plan(copy.deepcopy(network.module), plan, factors)
     return dataclasses.replace(network, module=module, plan=plan)
+
+
+def replay_plan(network: Network, plan: ConversionPlan) -> Network:
+    """Return a converted copy of a network whose new layers have random weights, for a state dict to be loaded."""
+    with torch.random.fork_rng(devices=[]):
+        return dataclasses.replace(network, module=apply_plan(copy.deepcopy(network.module), plan), plan=plan)

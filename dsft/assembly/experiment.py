@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dsft.assembly.conversion import apply_to_network, plan_network, read_request, require_fitting_images
+from dsft.assembly.conversion import (
+    apply_to_network,
+    plan_network,
+    read_request,
+    replay_plan,
+    require_fitting_images,
+)
 from dsft.assembly.data import Loaders, load_batches, open_splits
 from dsft.assembly.held_out import ROLES, Training, count_seen, record_training
 from dsft.assembly.network import Network, load_network
@@ -22,6 +28,7 @@ from dsft.models import head_parameters
 from dsft.progress import Report, Warn
 from dsft.recipe import Recipe
 from dsft.recipe.sections import ModelSection
+from dsft.surgery import ConversionPlan
 from dsft.training import FitSettings
 from dsft.training.freezing import plan_phases
 from dsft.training.optimizer import make_optimizer
@@ -92,7 +99,7 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: Conv
     original = load_network(section, splits.classes, recipe.data.image_size, recipe.train.seed, report)
     compute.place_module(original.module)
     require_fitting_images(original, compute)
-    student = _convert(original, recipe, verb, compute, report) if plan is None else _replay(original, plan)
+    student = _convert(original, recipe, verb, compute, report) if plan is None else replay_plan(original, plan)
     teacher = choose_teacher(recipe.distill, original, student, splits.classes)
     earlier = (*original.trainings, *(teacher.trainings if teacher is not None else ()))
     _check_held_out(recipe, splits, earlier, report)
@@ -145,12 +152,6 @@ def _class_weights(recipe: Recipe, splits: Splits) -> tuple[float, ...] | None:
 
 def _converted_layers(network: Network) -> tuple[str, ...]:
     return tuple(layer.name for layer in network.plan.converted) if network.plan is not None else ()
-
-
-def _replay(network: Network, plan: ConversionPlan) -> Network:
-    """Return a converted copy whose new layers have random weights."""
-    with torch.random.fork_rng(devices=[]):
-        return dataclasses.replace(network, module=apply_plan(copy.deepcopy(network.module), plan), plan=plan)
 
 
 def _converted_parameters(network: Network) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ extends: {workshop.separable_recipe.as_posix()}
 name: trial
 data: {{batch_size: 4, workers: 0}}
 augment: {{scale: [0.5, 1.0], hflip: 0.5, auto_augment: rand-m9-mstd0.5-inc1, erase: 0.3}}
-schedule: {{sched: cosine, epochs: 3, warmup_epochs: 0.5}}
+schedule: {{sched: cosine, epochs: 4, warmup_epochs: 0.5}}
 optim: {{clip_grad: 1.0}}
 freeze: [{{until: 5it, train: [head]}}, {{until: 1.5ep, train: [head, converted]}}]
 evaluate: {{monitor: val/loss}}
@@ -125,7 +125,8 @@ def kill_in_training(run: Path, fork: Fork, saves: int, delay: float) -> int:
             break
         time.sleep(0.001)
     time.sleep(delay)
-    os.kill(fork.pid, signal.SIGKILL)
+    if not has_ended(fork.pid):
+        os.kill(fork.pid, signal.SIGKILL)
     return fork.wait()
 
 
@@ -154,7 +155,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(trial: Trial, worker
     resume: Sequence[str] = ()
     while len(codes) < KILLS:
         fork = trial.start(name, change, *resume)
-        codes.append(kill_in_training(run, fork, chance.randint(1, 4), chance.uniform(0, 0.15)))
+        codes.append(kill_in_training(run, fork, chance.randint(1, 3), chance.uniform(0, 0.04)))
         resume = ["--resume"]
     assert set(codes) == {-signal.SIGKILL}, (seed, trial.said(name))
     assert trial.run(name, change, "--resume") == 0, (seed, trial.said(name))
@@ -166,12 +167,12 @@ def stopped(trial: Trial) -> Path:
     """A run that SIGTERM stopped after its first epoch, and SIGUSR1 did not."""
     run = trial.folder / "stopped"
     fork = trial.start("stopped")
-    wait_for(lambda: "epoch 1/3" in trial.said("stopped"))
+    wait_for(lambda: "epoch 1/4" in trial.said("stopped"))
     os.kill(fork.pid, signal.SIGUSR1)
     wait_for(lambda: "SIGUSR1: the state after step" in trial.said("stopped"))
     os.kill(fork.pid, signal.SIGTERM)
     assert fork.wait() == 143
-    assert re.search(r"stopped: stopped by SIGTERM after step \d+ of 24; .*Go on with --resume", trial.said("stopped"))
+    assert re.search(r"stopped: stopped by SIGTERM after step \d+ of 32; .*Go on with --resume", trial.said("stopped"))
     return run
 
 
@@ -206,7 +207,7 @@ def test_ctrl_c_stops_a_resumed_run_as_well(trial: Trial, stopped: Path) -> None
     ("changes", "message"),
     [
         (["optim.lr=1e-5"], r"the recipe has changed .*\n  optim\.lr: 0\.003 then, 1e-05 now\nPut it back"),
-        (["~ema", "schedule.epochs=4"], r"\n  schedule\.epochs: 3 then, 4 now\n  ema: .* then, None now\n"),
+        (["~ema", "schedule.epochs=5"], r"\n  schedule\.epochs: 4 then, 5 now\n  ema: .* then, None now\n"),
         (["output.dir=nothing"], r"there is no run in 'nothing' to go on with"),
         (["--overwrite"], r"--resume: goes without --overwrite"),
         (["--dry-run"], r"--resume: goes without --dry-run"),
