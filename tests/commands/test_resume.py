@@ -60,9 +60,10 @@ def trial(server: ForkServer, workshop: Workshop, tmp_path_factory: pytest.TempP
 extends: {workshop.separable_recipe.as_posix()}
 name: trial
 data: {{batch_size: 4, workers: 0}}
-augment: {{scale: [0.5, 1.0], hflip: 0.5, auto_augment: rand-m9-mstd0.5-inc1, erase: 0.3}}
+augment: {{mixup: 0.4, cutmix: 0.6, scale: [0.5, 1.0], hflip: 0.5, auto_augment: rand-m9-mstd0.5-inc1, erase: 0.3}}
 schedule: {{sched: cosine, epochs: 4, warmup_epochs: 0.5}}
 optim: {{clip_grad: 1.0}}
+distill: {{features: 0.5}}
 freeze: [{{until: 5it, train: [head]}}, {{until: 1.5ep, train: [head, converted]}}]
 evaluate: {{monitor: val/loss}}
 output: {{save_every: 1it}}
