@@ -3,6 +3,7 @@
 No other room prints. Importing this one loads no torch, so that ``dsft --help`` stays quick.
 """
 
+from dsft.console.data_check import classes_table, contents_table, problem_tables
 from dsft.console.exports import int8_sentence, parity_sentence
 from dsft.console.facts import environment_table, facts_table
 from dsft.console.inspection import inspection_table
@@ -28,6 +29,8 @@ __all__ = [
     "build_table",
     "calibration_table",
     "circumstances",
+    "classes_table",
+    "contents_table",
     "costs_table",
     "differences_table",
     "environment_table",
@@ -45,6 +48,7 @@ __all__ = [
     "print_json",
     "print_result",
     "print_text",
+    "problem_tables",
     "show_progress",
     "size_table",
     "speed_table",

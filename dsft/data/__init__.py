@@ -8,6 +8,7 @@ position.
 
 from dsft.data.balance import weigh_classes
 from dsft.data.cache import with_cache
+from dsft.data.checking import DataCheck, SameImage, check_images
 from dsft.data.loader import Batch, BatchLoader, make_loader
 from dsft.data.mixing import Mixing
 from dsft.data.sources import (
@@ -26,11 +27,14 @@ from dsft.data.transforms import Transform, evaluation_transform, training_trans
 __all__ = [
     "Batch",
     "BatchLoader",
+    "DataCheck",
     "ImageSource",
     "Mixing",
+    "SameImage",
     "Split",
     "Splits",
     "Transform",
+    "check_images",
     "count_channels",
     "evaluation_transform",
     "find_images",

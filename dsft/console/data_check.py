@@ -1,0 +1,82 @@
+"""The tables of a check of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from dsft.console.tables import build_table
+
+if TYPE_CHECKING:
+    from dsft.data import DataCheck, SameImage
+
+_MOST_ROWS = 20
+_MOST_CLASSES = 40
+
+
+def contents_table(check: DataCheck) -> Table:
+    """Say what each split holds, a row each."""
+    numbers = ["images", "corrupt", "grayscale"]
+    rows = [
+        [
+            name,
+            f"{contents.images:,}",
+            f"{sum(image.split == name for image in check.corrupt):,}",
+            f"{contents.grayscale:,}",
+            _spread(contents.widths),
+            _spread(contents.heights),
+        ]
+        for name, contents in check.splits.items()
+    ]
+    return build_table(["split", *numbers, "width", "height"], rows, numbers=numbers)
+
+
+def classes_table(check: DataCheck) -> Table:
+    """Count the images of each class in each split; of very many classes the largest and the smallest."""
+    splits = list(check.splits)
+    counts = {
+        label: [check.splits[split].classes[label] for split in splits]
+        for label in next(iter(check.splits.values())).classes
+    }
+    by_size = sorted(counts, key=lambda label: -sum(counts[label]))
+    shown = by_size
+    if len(by_size) > _MOST_CLASSES:
+        shown = [*by_size[: _MOST_CLASSES // 2], *by_size[-_MOST_CLASSES // 2 :]]
+    left = len(by_size) - len(shown)
+    title = f"images of each class{f'; {left:,} of middle size are left out' if left else ''}"
+    rows = [[label, *(f"{count:,}" for count in counts[label])] for label in shown]
+    return build_table(["class", *splits], rows, numbers=splits, title=title)
+
+
+def problem_tables(check: DataCheck) -> Iterator[Table]:
+    """List what is wrong, a table for each kind; nothing where nothing is."""
+    if check.corrupt:
+        rows = [[image.split, image.key, image.message] for image in check.corrupt]
+        yield _listed(f"{len(rows):,} images cannot be read", ["split", "image", "why"], rows)
+    leaks = [same for same in check.same if same.is_leak]
+    if leaks:
+        pairs = ", ".join(f"{count:,} in {one} and {other}" for (one, other), count in check.count_leaks().items())
+        yield _listed(f"leaks: the same pixels in two splits ({pairs})", ["images"], _rows(leaks))
+    if wrong := [same for same in check.same if same.is_contradiction]:
+        yield _listed(f"{len(wrong):,} images have two classes", ["images"], _rows(wrong))
+    if rest := [same for same in check.same if not same.is_leak and not same.is_contradiction]:
+        yield _listed(f"{len(rest):,} images are more than once in their split", ["images"], _rows(rest))
+
+
+def _listed(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    left = len(rows) - _MOST_ROWS
+    more = f"; the first {_MOST_ROWS} of them (--json lists all)" if left > 0 else ""
+    return build_table(columns, rows[:_MOST_ROWS], title=title + more)
+
+
+def _rows(same: Sequence[SameImage]) -> list[list[str]]:
+    return [[" = ".join(f"{split}: {key} ({label})" for split, key, label in each.places)] for each in same]
+
+
+def _spread(sizes: tuple[int, int, int] | None) -> str:
+    if sizes is None:
+        return "-"
+    least, middle, most = sizes
+    return str(least) if least == most else f"{least} to {most}, median {middle}"
