@@ -4,7 +4,7 @@ A command is imported inside the function that needs it, so that ``--help`` load
 commands with the application, in the order in which ``--help`` lists them.
 """
 
-from dsft.cli import data, env, experiments, export, hub, inspect, models, predict, recipes
+from dsft.cli import data, env, experiments, export, hub, inspect, lr_find, models, predict, recipes
 from dsft.cli.app import app
 
-__all__ = ["app", "data", "env", "experiments", "export", "hub", "inspect", "models", "predict", "recipes"]
+__all__ = ["app", "data", "env", "experiments", "export", "hub", "inspect", "lr_find", "models", "predict", "recipes"]

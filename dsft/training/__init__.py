@@ -9,6 +9,7 @@ from dsft.training.checkpoint import Checkpoint, best_folder, find_checkpoint, l
 from dsft.training.history import EpochValues
 from dsft.training.interruption import save_signal_outlived
 from dsft.training.loop import FitResult, Validate, fit
+from dsft.training.range_test import RangeTest, run_range_test
 from dsft.training.settings import (
     DistillSettings,
     EmaSettings,
@@ -29,6 +30,7 @@ __all__ = [
     "FitSettings",
     "FreezePhase",
     "OptimizerSettings",
+    "RangeTest",
     "ScheduleSettings",
     "StoppingSettings",
     "TrainingBatch",
@@ -39,6 +41,7 @@ __all__ = [
     "fit",
     "last_folder",
     "previous_folder",
+    "run_range_test",
     "save_signal_outlived",
     "try_step",
 ]

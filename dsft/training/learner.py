@@ -100,6 +100,15 @@ class Learner:
         group = self._optimizer.param_groups[0]
         return float(group["lr"] / group["lr_scale"])
 
+    def use_rates(self, rates: Sequence[float]) -> None:
+        """Let these learning rates, one a step, take the place of the schedule; factors go on to apply."""
+
+        def set_rate(step: int) -> None:
+            for group in self._optimizer.param_groups:
+                group["lr"] = rates[step] * group["lr_scale"]
+
+        self._set_rate = set_rate
+
     def start_epoch(self) -> None:
         """Make the next step set training mode again, which validation may have left."""
         self._phase = None

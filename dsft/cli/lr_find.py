@@ -1,0 +1,41 @@
+"""``dsft lr-find``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dsft.cli.app import app
+from dsft.cli.options import Json, Overrides, Overwrite, Progress, RecipeArgument
+from dsft.cli.session import reporting_errors, shown_progress
+
+
+@app.command("lr-find")
+@reporting_errors
+def lr_find(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    low: Annotated[float, typer.Option("--low", help="Learning rate of the first step.")] = 1e-7,
+    high: Annotated[float, typer.Option("--high", help="Learning rate of the last step.")] = 1.0,
+    steps: Annotated[int, typer.Option("--steps", help="Most steps; fewer where the loss blows up.")] = 100,
+    out: Annotated[Path, typer.Option("--out", help="The picture.")] = Path("lr-find.png"),
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    progress: Progress = None,
+) -> None:
+    """Raise the learning rate step by step, draw the loss, and suggest a rate; no weights are kept."""
+    from dsft.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    with shown_progress(progress, loaded) as report:
+        from dsft.commands import lr_find as command
+
+        result = command.run(loaded, low=low, high=high, steps=steps, out=out, overwrite=overwrite, report=report)
+    from dsft.console import print_json, print_result, range_test_sentences
+
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print_result("\n".join([*range_test_sentences(result.test), f"picture: {result.picture}"]))
