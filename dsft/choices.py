@@ -47,6 +47,22 @@ class ExportFormat(StrEnum):
     SAFETENSORS = "safetensors"
 
 
+class BenchmarkRuntime(StrEnum):
+    """What runs a network in a benchmark."""
+
+    EAGER = "eager"
+    COMPILED = "compiled"
+    ONNXRUNTIME = "onnxruntime"
+
+
+class BenchmarkDtype(StrEnum):
+    """The number format of weights and images in a benchmark."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
 class PredictionFormat(StrEnum):
     """How predictions are written."""
 

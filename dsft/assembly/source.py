@@ -33,7 +33,7 @@ def load_source(source: str, model: str | None, image_size: int | None, report: 
     path = Path(source)
     named = _library_and_name(source)
     _check_model(source, model)
-    if _is_folder(source):
+    if is_folder(source):
         return with_image_size(load_folder(path), image_size, is_fixed=False)
     if named is not None and not path.exists():
         loaded = load_model(*named, pretrained=True, report=report)
@@ -61,7 +61,7 @@ def outline_source(source: str, model: str | None, image_size: int | None, *, me
     path, named = Path(source), _library_and_name(source)
     _check_model(source, model)
     with torch.device("meta" if meta else "cpu"):
-        if _is_folder(source):
+        if is_folder(source):
             return with_image_size(outline_folder(path), image_size, is_fixed=False)
         if named is None or path.exists():
             return load_source(source, model, image_size, report)
@@ -70,11 +70,11 @@ def outline_source(source: str, model: str | None, image_size: int | None, *, me
 
 
 def _check_model(source: str, model: str | None) -> None:
-    if model is not None and (_is_folder(source) or _library_and_name(source) is not None):
+    if model is not None and (is_folder(source) or _library_and_name(source) is not None):
         raise ModelError(f"--model: goes with a weights file, found {model!r} beside {source!r}. Leave it out.")
 
 
-def _is_folder(source: str) -> bool:
+def is_folder(source: str) -> bool:
     """Whether a source is a model folder, here or on the hub."""
     path = Path(source)
     return path.is_dir() or (not path.exists() and HubReference.parse(source) is not None)

@@ -3,6 +3,7 @@
 No other room prints. Importing this one loads no torch, so that ``dsft --help`` stays quick.
 """
 
+from dsft.console.benchmark import layer_timing_table, timing_table
 from dsft.console.data_check import classes_table, contents_table, problem_tables
 from dsft.console.exports import int8_sentence, parity_sentence
 from dsft.console.facts import environment_table, facts_table
@@ -39,6 +40,7 @@ __all__ = [
     "footprint_circumstances",
     "inspection_table",
     "int8_sentence",
+    "layer_timing_table",
     "metrics_table",
     "parameters_line",
     "parity_sentence",
@@ -54,5 +56,6 @@ __all__ = [
     "show_progress",
     "size_table",
     "speed_table",
+    "timing_table",
     "write_log",
 ]

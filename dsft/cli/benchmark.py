@@ -1,0 +1,88 @@
+"""``dsft benchmark``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+import typer
+
+from dsft.choices import BenchmarkDtype, BenchmarkRuntime
+from dsft.cli.app import app
+from dsft.cli.options import Device, ImageSize, Json, Progress
+from dsft.cli.session import reporting_errors, shown_progress
+from dsft.errors import RecipeError
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+@app.command()
+@reporting_errors
+def benchmark(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model folder, or timm/NAME or torchvision/NAME (random weights).")
+    ],
+    against: Annotated[str | None, typer.Option("--against", help="The network that it is compared with.")] = None,
+    batches: Annotated[str, typer.Option("--batch-size", "-b", help="Images in a batch; several as 1,8.")] = "1",
+    dtypes: Annotated[
+        str, typer.Option("--dtype", help="float32, bfloat16, float16; several with commas.")
+    ] = "float32",
+    runtimes: Annotated[
+        str, typer.Option("--runtime", help="eager, compiled, onnxruntime, or several as eager,compiled.")
+    ] = "eager",
+    layers: Annotated[bool, typer.Option("--layers", help="Time every layer by itself as well.")] = False,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of one operation.")] = 1,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="About how long each setting lasts.")] = 3.0,
+    image_size: ImageSize = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    progress: Progress = None,
+) -> None:
+    """Time networks in turn: medians, spread and paired ratios, by runtime, number format and batch."""
+    chosen = (
+        _words("--runtime", runtimes, BenchmarkRuntime),
+        _words("--dtype", dtypes, BenchmarkDtype),
+        _counts("--batch-size", batches),
+    )
+    with shown_progress(progress, None) as report:
+        from dsft.commands import benchmark as command
+
+        result = command.run(
+            model,
+            command.Settings(*chosen, threads=threads, seconds=seconds),
+            against=against,
+            image_size=image_size,
+            layers=layers,
+            device=device,
+            report=report,
+        )
+    from dsft.console import layer_timing_table, print_json, print_result, timing_table
+
+    if as_json:
+        print_json(result.to_dict())
+        return
+    tables = [timing_table([(row.model, row.runtime, row.dtype, row.batch, row.timing) for row in result.rows])]
+    if layers:
+        rows = [(row.name, row.against, row.model) for row in result.layers]
+        tables.append(layer_timing_table(rows, is_pair=against is not None))
+    height, width = result.image_size
+    print_result(
+        *tables,
+        f"{result.device}, threads: {result.threads}, images of {height} x {width}, {result.layout}; medians of passes "
+        f"in turn, {min(row.timing.rounds for row in result.rows)} rounds or more.",
+    )
+
+
+def _words(option: str, text: str, words: type[Word]) -> tuple[Word, ...]:
+    known = [str(word) for word in words]
+    found = [part.strip() for part in text.split(",")]
+    if unknown := [part for part in found if part not in known]:
+        raise RecipeError(f"{option}: expected {', '.join(known)}, found {unknown[0]!r}.")
+    return tuple(dict.fromkeys(map(words, found)))
+
+
+def _counts(option: str, text: str) -> tuple[int, ...]:
+    found = [part.strip() for part in text.split(",")]
+    if wrong := [part for part in found if not part.isdecimal() or int(part) < 1]:
+        raise RecipeError(f"{option}: expected whole numbers of at least 1, as 1,8, found {wrong[0]!r}.")
+    return tuple(dict.fromkeys(map(int, found)))
