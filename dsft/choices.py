@@ -139,6 +139,8 @@ class Reason(StrEnum):
     NO_SEPARABLE_LAYER = "no separable layer for its kind"
     SUBCLASS = "a convolution class or forward pass of its own"
     PARAMETRIZED = "weight is computed from other parameters"
+    NOT_PLAIN = "weight is no plain tensor of real numbers"
+    EMPTY = "no channels"
     SHARED_WEIGHT = "weight is shared with another module"
     HELD = "held by a plain attribute as well"
     READ_OUTSIDE = "weight is read outside the layer"

@@ -175,14 +175,30 @@ def _plain_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _check_plan(module: nn.Module, plan: ConversionPlan | None) -> None:
-    """Refuse separable layers that no plan tells of, since loading could not build them."""
-    planned = {alias for layer in plan.converted for alias in layer.aliases} if plan is not None else set()
-    separable = {name for name, part in module.named_modules() if isinstance(part, DepthwiseSeparableConv)}
-    if unplanned := sorted(separable - planned):
+    """Refuse a module whose separable layers are not those that its plan would build when it is loaded."""
+    planned = {alias: layer for layer in (plan.converted if plan else ()) for alias in layer.aliases}
+    found = {
+        name: part
+        for name, part in module.named_modules(remove_duplicate=False)
+        if isinstance(part, DepthwiseSeparableConv)
+    }
+    if unplanned := sorted(found.keys() - planned.keys()):
         raise CheckpointError(
             f"the model has separable layers that its plan does not know, such as {unplanned[0]!r}. Give the plan of "
             "its conversion: plan=conversion.plan."
         )
+    if dense := sorted(planned.keys() - found.keys()):
+        raise CheckpointError(
+            f"the plan converts layers that are dense in the model, such as {dense[0]!r}. Give the converted network: "
+            "conversion.model."
+        )
+    for name, layer in planned.items():
+        asked, built = ((each.order, each.kernels, each.form) for each in (layer, found[name]))
+        if asked != built:
+            raise CheckpointError(
+                f"layer {name!r}: the plan has another order, other kernels or another form than the model. Give the "
+                "plan of its conversion, changed as the layer was."
+            )
 
 
 def _check_classes(classes: tuple[str, ...] | None, spec: ModelSpec | None) -> None:

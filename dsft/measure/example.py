@@ -55,14 +55,20 @@ def batch_size_of(example_input: ExampleInput) -> int:
     """Return the number of images in an example input: a list's length, or the first tensor's first size.
 
     Raises:
-        ModelError: There is no tensor in it.
+        ModelError: There is no tensor in it, or no image.
     """
+    size = _size_of(example_input)
+    if size is None:
+        raise ModelError(f"example_input: a tensor is needed in it, found {type(example_input).__name__}.")
+    if not size:
+        raise ModelError("example_input: at least one image is needed, found 0.")
+    return size
+
+
+def _size_of(example_input: ExampleInput) -> int | None:
     if isinstance(example_input, list):
         return len(example_input)
     if isinstance(example_input, Tensor):
-        return int(example_input.shape[0])
+        return int(example_input.shape[0]) if example_input.dim() else None
     parts = example_input.values() if isinstance(example_input, Mapping) else example_input
-    for part in parts:
-        if isinstance(part, Tensor | list):
-            return batch_size_of(part)
-    raise ModelError(f"example_input: a tensor is needed in it, found {type(example_input).__name__}.")
+    return next((_size_of(part) for part in parts if isinstance(part, Tensor | list)), None)

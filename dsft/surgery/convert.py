@@ -40,6 +40,7 @@ class Conversion:
     report: ConversionReport
 
 
+@torch.inference_mode(mode=False)  # what is made in it could never be trained
 def convert(
     model: nn.Module,
     example_input: ExampleInput,

@@ -23,6 +23,12 @@ STANDARDISED = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
 """Convolutions whose weight is standardised in each pass. A converted one starts from the standardised weight, and
 training no longer standardises it."""
 
+KNOWN_PARAMETERS = frozenset(
+    {"weight", "bias", "gain", "weight_g", "weight_v"}
+    | {f"parametrizations.weight.original{number}" for number in range(2)}
+)
+"""Those of convolutions of a known kind, of standardised and of weight-normalised ones."""
+
 CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose2d)
 ALWAYS_SAME = (Conv2dSame, SameConv2d)
 PLAIN: tuple[type[_ConvNd], ...] = tuple(SEPARABLE_CLASSES)
@@ -43,6 +49,12 @@ def kind_of(module: nn.Module) -> type[_ConvNd] | None:
         return None
     definer = next(base for base in own.__mro__ if "forward" in vars(base))
     return next((kind for kind in KINDS if kind is definer), None)
+
+
+def has_more(module: nn.Module) -> bool:
+    """Whether a convolution holds parameters, buffers or modules that its pass does not use and something else may."""
+    names = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
+    return not names <= KNOWN_PARAMETERS or any(name != "parametrizations" for name, _ in module.named_children())
 
 
 def is_same_padded(module: nn.Module) -> bool:

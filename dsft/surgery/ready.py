@@ -17,7 +17,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
     Names in a plan are relative to it. A converted network is compiled or distributed anew, since each of these
     holds on to the modules and parameters that it found.
+
+    Raises:
+        ConversionError: It is no network.
     """
+    if not isinstance(model, nn.Module):
+        raise ConversionError(f"model: a torch.nn.Module is needed, found {model!r}.")
     while True:
         if _is_compiled(model):
             model = model.get_submodule("_orig_mod")
@@ -31,18 +36,32 @@ def require_ready(model: nn.Module) -> None:
     """Check that a network can be run with hooks and that its weights exist.
 
     Raises:
-        ConversionError: It is scripted, compiled in parts or in place, lazy, or without data.
+        ConversionError: It is scripted, exported, quantised, sharded, lazy, without data, or compiled in parts or in
+            place.
     """
     for name, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
+        # An exported one is a graph of torch.fx without the methods that switch a module's mode.
+        if isinstance(module, torch.jit.ScriptModule) or "eval" in vars(module):
             raise ConversionError(
                 f"module {name!r}: is a {type(module).__name__}, whose forward pass is fixed. Convert the network "
-                f"first, then script or trace what comes out."
+                f"first, then script, trace or export what comes out."
+            )
+        if ".quantized." in type(module).__module__:
+            raise ConversionError(
+                f"module {name!r}: is a quantised {type(module).__name__}, whose weights are rounded. Convert the "
+                f"network first, then quantise what comes out."
             )
         if _is_compiled(module) or getattr(module, "_compiled_call_impl", None) is not None:
             raise ConversionError(
                 f"module {name!r}: is compiled, so that what it runs cannot be seen. Convert the network first, then "
                 f"compile what comes out."
+            )
+        # FSDP's older form wraps modules, the newer one makes distributed tensors of their parameters.
+        parameters = module._parameters.values()
+        if "_fsdp_wrapped_module" in module._modules or any(hasattr(each, "device_mesh") for each in parameters):
+            raise ConversionError(
+                f"module {name!r}: its weights are sharded over processes. Convert the whole network first, then shard "
+                f"what comes out."
             )
         _require_weights(name, module)
 
@@ -64,6 +83,11 @@ def _require_weights(name: str, module: nn.Module) -> None:
             raise ConversionError(
                 f"module {name!r}: {key} has no shape yet, since {type(module).__name__} takes it from its first "
                 f"input. Run the network once, load its weights, and convert it then."
+            )
+        if parameter is not None and parameter.is_inference():
+            raise ConversionError(
+                f"module {name!r}: {key} was made in inference mode, so that it can be neither trained nor frozen. "
+                f"Build the network outside of torch.inference_mode()."
             )
         if parameter is not None and parameter.is_meta:
             raise ConversionError(

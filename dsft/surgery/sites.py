@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
-from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils._pytree import tree_leaves
 
 from dsft.choices import Order, Reason
 from dsft.measure.example import ExampleInput, batch_size_of
 from dsft.separable import SEPARABLE_CLASSES
-from dsft.surgery.dense import dense_kernel, is_weight_normed, kind_of
+from dsft.surgery.dense import dense_kernel, has_more, is_weight_normed, kind_of
 from dsft.surgery.watch import Observed, observe
 
 
@@ -125,8 +124,10 @@ def _structural_obstacle(module: _ConvNd, owners: Counter[int], held: Collection
     kernel = [parameter for name, parameter in module.named_parameters() if name != "bias"]
     checks = {
         Reason.PARAMETRIZED: is_computed and not is_weight_normed(module),
+        Reason.NOT_PLAIN: not all(map(_is_plain, module.parameters())),
         Reason.NO_SEPARABLE_LAYER: not isinstance(module, tuple(SEPARABLE_CLASSES)),
-        Reason.SUBCLASS: kind_of(module) is None,
+        Reason.SUBCLASS: kind_of(module) is None or has_more(module),
+        Reason.EMPTY: not all(parameter.numel() for parameter in module.parameters()),
         Reason.ONE_POSITION: math.prod(module.kernel_size) == 1,
         Reason.DEPTHWISE: module.groups == module.in_channels,
         Reason.SHARED_WEIGHT: any(owners[id(parameter)] > 1 for parameter in kernel),
@@ -136,6 +137,11 @@ def _structural_obstacle(module: _ConvNd, owners: Counter[int], held: Collection
     return next((reason for reason, holds in checks.items() if holds), None)
 
 
+def _is_plain(parameter: nn.Parameter) -> bool:
+    # Tensors of other classes may be pieces of one, such as those of FSDP, or stand for quantised numbers.
+    return type(parameter.data) is Tensor and parameter.is_floating_point()
+
+
 def _observed_obstacle(module: _ConvNd, observed: Observed) -> Reason | None:
     if module in observed.read_outside:
         return Reason.READ_OUTSIDE
@@ -143,11 +149,13 @@ def _observed_obstacle(module: _ConvNd, observed: Observed) -> Reason | None:
 
 
 def _has_hooks(module: _ConvNd) -> bool:
-    hooks = (module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)
-    # The older weight_norm is one such hook; what it computes is taken over.
-    return any(hooks) or len(module._forward_pre_hooks) > sum(
-        isinstance(hook, WeightNorm) for hook in module._forward_pre_hooks.values()
+    hooks = (
+        *(module._forward_hooks, module._backward_hooks, module._backward_pre_hooks),
+        *(module._state_dict_hooks, module._state_dict_pre_hooks, module._load_state_dict_post_hooks),
     )
+    # weight_norm, whose kernel is taken over, has one itself: the older before each pass, the newer one to load files.
+    before = len(module._forward_pre_hooks) + len(module._load_state_dict_pre_hooks)
+    return any(hooks) or before > is_weight_normed(module)
 
 
 def _held_by_attributes(model: nn.Module) -> set[int]:

@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from dsft.errors import ModelError
+from dsft.errors import DsftError, ModelError
 from dsft.measure.example import ExampleInput, run_example
 
 Shape = tuple[int, ...]
@@ -38,6 +38,9 @@ def observe(model: nn.Module, convolutions: Sequence[_ConvNd], example_input: Ex
         model: The network; it is left as it was.
         convolutions: Its convolutions.
         example_input: What it takes.
+
+    Raises:
+        ModelError: The network cannot run on it.
     """
     calls: dict[_ConvNd, list[tuple[Shape, Shape]]] = {module: [] for module in convolutions}
     running: list[_ConvNd] = []
@@ -61,6 +64,14 @@ def observe(model: nn.Module, convolutions: Sequence[_ConvNd], example_input: Ex
     try:
         with _KernelReads(convolutions, running) as reads:
             run_example(model, example_input)
+    except (DsftError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a network raises on an input that is not its own
+        reason = next(iter(str(error).splitlines()), "")
+        raise ModelError(
+            f"example_input: the network's forward pass fails on it ({type(error).__name__}: {reason}). Give what the "
+            f"network takes, in its number format and on its device."
+        ) from error
     finally:
         for handle in handles:
             handle.remove()

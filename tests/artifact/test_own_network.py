@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -8,6 +9,7 @@ import torch
 
 import dsft
 from dsft.artifact import read_manifest
+from dsft.choices import Form
 from dsft.errors import CheckpointError, OutputError
 from tests.zoo import Residual, redraw
 
@@ -70,6 +72,25 @@ def test_a_converted_network_without_its_plan_is_refused(tmp_path: Path) -> None
     conversion = dsft.convert(redraw(Residual()), torch.randn(1, 3, 16, 16), rank=1)
     with pytest.raises(CheckpointError, match=r"plan=conversion\.plan"):
         dsft.save(conversion.model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_its_plan_does_not_fit_is_refused(tmp_path: Path) -> None:
+    model, images = redraw(Residual()), torch.randn(1, 3, 16, 16)
+    conversion = dsft.convert(model, images, rank=1)
+    with pytest.raises(
+        CheckpointError, match=r"layers that are dense in the model, such as 'conv1'.*conversion\.model"
+    ):
+        dsft.save(model, tmp_path / "out", plan=conversion.plan)
+    other = dsft.convert(model, images, rank=2)
+    with pytest.raises(CheckpointError, match=r"layer 'stem': the plan has another order, other kernels"):
+        dsft.save(other.model, tmp_path / "out", plan=conversion.plan)
+    # The same tensors in another order: loaded by the plan they would answer otherwise.
+    layer: Any = other.model.get_submodule("conv1")
+    form = next(form for form in (Form.MULTIPLIER, Form.PASSES) if form is not layer.form)
+    other.model.set_submodule("conv1", layer.in_form(form))
+    with pytest.raises(CheckpointError, match=r"layer 'conv1': .* or another form"):
+        dsft.save(other.model, tmp_path / "out", plan=other.plan)
     assert not (tmp_path / "out").exists()
 
 

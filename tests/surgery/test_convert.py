@@ -165,6 +165,29 @@ def test_report_names_are_those_that_scripts_rely_on() -> None:
 
 
 @pytest.mark.parametrize(
+    "target", [{"rank": 1}, {"rank": "full"}, {"budget": {"macs": 0.6}}, {"budget": {"macs": 0.6}, "order": "pw_dw"}]
+)
+def test_dead_layers_stay_dead_without_nan(target: dict[str, Any]) -> None:
+    model = redraw(Residual()).eval()
+    model.get_parameter("conv1.weight").data.zero_()
+    model.get_parameter("conv2.weight").data[:4].zero_()
+    conversion = convert(model, IMAGES, **target)
+    assert all(bool(parameter.isfinite().all()) for parameter in conversion.model.parameters())
+    dead: Any = conversion.model.get_submodule("conv1")
+    assert not bool(dead.weight.any())
+    if isinstance(dead, DepthwiseSeparableConv2d):
+        assert next(layer for layer in conversion.plan.layers if layer.name == "conv1").relative_error == 0.0
+
+
+def test_what_is_converted_in_inference_mode_can_be_trained() -> None:
+    model = redraw(Residual())
+    with torch.inference_mode():
+        converted = convert(model, IMAGES, rank=1).model
+    torch.autograd.backward(converted(IMAGES).sum())
+    assert all(parameter.grad is not None for parameter in converted.parameters())
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"method": "sdv"}, "method: one of auto, fresh, svd is needed, found 'sdv'. Did you mean svd"),

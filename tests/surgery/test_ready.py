@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import distributed, nn
+from torch.ao.nn import quantized as nnq
 from torch.distributed import FileStore  # type: ignore[attr-defined]
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 import dsft
@@ -16,6 +19,7 @@ from dsft.surgery import Request, apply_plan, convert, plan_conversion, unwrappe
 from tests.zoo import Residual, redraw
 
 IMAGES = torch.randn(2, 3, 16, 16)
+CPU = torch.device("cpu")
 
 
 def compiled(model: nn.Module) -> nn.Module:
@@ -42,6 +46,19 @@ def test_distributed_networks_are_taken_out(tmp_path: Path) -> None:
         distributed.destroy_process_group()
     assert conversion.plan.converted[0].name == "stem"
     assert type(conversion.model) is Residual
+
+
+@pytest.mark.filterwarnings("ignore:FSDP")
+@pytest.mark.parametrize("shard", [fully_shard, lambda model: FullyShardedDataParallel(model, device_id=CPU)])
+def test_sharded_networks_are_errors(shard: Callable[[nn.Module], Any], tmp_path: Path) -> None:
+    model = Residual()
+    distributed.init_process_group("gloo", store=FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
+    try:
+        sharded = shard(model) or model
+        with pytest.raises(ConversionError, match=r"its weights are sharded over processes. Convert the whole network"):
+            convert(sharded, IMAGES, rank=1)
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_a_compiled_network_is_saved_as_the_one_inside(tmp_path: Path) -> None:
@@ -86,3 +103,30 @@ def test_scripted_networks_and_parts_are_errors(wrap: Callable[[nn.Module], nn.M
     model = wrap(torch.jit.script(nn.Conv2d(3, 4, 3)))
     with pytest.raises(ConversionError, match=r"is a RecursiveScriptModule, .* Convert the network first"):
         convert(model, IMAGES, rank=1)
+
+
+def test_exported_networks_are_errors() -> None:
+    model = torch.export.export(Residual().eval(), (IMAGES,)).module()
+    with pytest.raises(
+        ConversionError, match=r"is a GraphModule, whose forward pass is fixed. Convert the network fir"
+    ):
+        convert(model, IMAGES, rank=1)
+
+
+@pytest.mark.filterwarnings("ignore")  # what torch says of the future of its quantisation
+def test_quantised_networks_are_errors() -> None:
+    model = nn.Sequential(nnq.Conv2d(3, 4, 3))  # type: ignore[no-untyped-call]
+    with pytest.raises(ConversionError, match=r"module '0': is a quantised Conv2d, whose weights are rounded"):
+        convert(model, IMAGES, rank=1)
+
+
+def test_weights_made_in_inference_mode_are_errors() -> None:
+    with torch.inference_mode():
+        model = Residual()
+    with pytest.raises(ConversionError, match=r"'stem': weight was made in inference mode.* outside of torch.inf"):
+        convert(model, IMAGES, rank=1)
+
+
+def test_what_is_no_network_is_an_error() -> None:
+    with pytest.raises(ConversionError, match=r"model: a torch.nn.Module is needed, found 'resnet18'"):
+        convert("resnet18", IMAGES, rank=1)  # type: ignore[arg-type]

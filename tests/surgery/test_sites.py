@@ -40,16 +40,42 @@ def test_a_shared_module_is_one_site_with_both_names_and_calls() -> None:
     assert site.obstacle is None
 
 
-def test_every_obstacle_is_named() -> None:
+HOOKS = (
+    *("forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook", "state_dict_post_hook"),
+    *("state_dict_pre_hook", "load_state_dict_pre_hook", "load_state_dict_post_hook"),
+)
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_layers_with_hooks_of_any_kind_are_kept(kind: str) -> None:
     hooked = nn.Conv2d(4, 4, 3)
-    hooked.register_forward_hook(lambda *_: None)
+    getattr(hooked, f"register_{kind}")(lambda *_: None)
+    assert obstacles(nn.Sequential(hooked)) == {"0": Reason.HOOKED}
+
+
+def test_layers_that_hold_more_than_their_pass_uses_are_kept() -> None:
+    scaled, counted, branched = (nn.Conv2d(4, 4, 3) for _ in range(3))
+    scaled.register_parameter("scale", nn.Parameter(torch.ones(1)))
+    counted.register_buffer("calls", torch.zeros(1))
+    branched.add_module("branch", nn.Linear(2, 2))
+    for conv in (scaled, counted, branched):
+        assert obstacles(nn.Sequential(conv)) == {"0": Reason.SUBCLASS}
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_layers_of_complex_numbers_and_without_channels_are_kept() -> None:
+    numbers = torch.complex64
+    assert obstacles(nn.Conv2d(4, 4, 3, dtype=numbers), IMAGES.to(numbers)) == {"": Reason.NOT_PLAIN}
+    assert obstacles(nn.Conv2d(0, 4, 3), IMAGES[:, :0]) == {"": Reason.EMPTY}
+
+
+def test_every_obstacle_is_named() -> None:
     cases: dict[Reason | None, nn.Module] = {
         None: nn.Conv2d(4, 4, 3, groups=2),
         Reason.ONE_POSITION: nn.Conv2d(4, 4, 1),
         Reason.DEPTHWISE: nn.Conv2d(4, 8, 3, groups=4),
         Reason.NO_SEPARABLE_LAYER: nn.ConvTranspose1d(4, 4, 3),
         Reason.SUBCLASS: OwnConv(4, 4, 3),
-        Reason.HOOKED: hooked,
         Reason.PARAMETRIZED: parametrizations.spectral_norm(nn.Conv2d(4, 4, 3)),
     }
     for expected, module in cases.items():
@@ -100,3 +126,8 @@ def test_the_root_can_be_the_convolution_and_no_hook_stays() -> None:
 def test_an_example_without_a_batch_is_refused() -> None:
     with pytest.raises(ModelError, match=r"batch dimension.*\(4, 8, 8\)"):
         find_sites(nn.Sequential(nn.Conv2d(4, 4, 3)), torch.randn(4, 8, 8))
+
+
+def test_an_example_without_images_is_refused() -> None:
+    with pytest.raises(ModelError, match="at least one image is needed, found 0"):
+        find_sites(nn.Sequential(nn.Conv2d(4, 4, 3)), IMAGES[:0])

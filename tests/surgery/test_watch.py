@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dsft.choices import Reason
-from dsft.errors import ConversionError
+from dsft.errors import ConversionError, ModelError
 from dsft.surgery import convert
 from dsft.surgery.sites import find_sites
 
@@ -99,3 +99,14 @@ def test_each_of_several_calls_counts() -> None:
     (site,) = find_sites(ByKeyword(), IMAGES)
     assert site.input_shapes == ((2, 4, 8, 8), (2, 4, 6, 6))
     assert site.positions == 36 + 16
+
+
+@pytest.mark.parametrize("example", [torch.randn(2, 5, 8, 8), IMAGES.long(), "images", None])
+def test_what_the_network_does_not_take_is_an_error(example: Any) -> None:
+    conv = nn.Conv2d(4, 4, 3)
+    with pytest.raises(
+        ModelError, match=r"example_input: the network's forward pass fails on it \(\w+Error: .*\)\. Give"
+    ):
+        find_sites(nn.Sequential(conv), example)
+    assert not conv._forward_hooks
+    assert not conv._forward_pre_hooks
