@@ -94,5 +94,5 @@ def _show_experiment(result: ExperimentResult, as_json: bool) -> None:
         shown.append(per_class_table(result.scores[-1].metrics))
         shown.append(metrics_table([(score.network, score.metrics) for score in result.scores]))
     if result.folder is not None:
-        shown.append(f"run folder: {result.folder}")
+        shown.append(f"run folder: {result.folder}\npage: {result.folder / 'report.html'}")
     print_result(*shown)

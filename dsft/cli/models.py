@@ -122,6 +122,18 @@ def evaluate(
         result.require_top1(min_top1)
 
 
+@app.command()
+@reporting_errors
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a finished run, or of evaluate --out.")],
+) -> None:
+    """Make the page of a run or of an evaluation again, from its own files."""
+    from dsft.commands import report as command
+    from dsft.console import print_result
+
+    print_result(str(command.run(folder)))
+
+
 def _show_evaluation(result: EvaluateResult, as_json: bool, with_classes: bool) -> None:
     from dsft.console import (
         ModelRow,

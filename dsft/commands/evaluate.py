@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from dsft.artifact.manifest import WEIGHTS_FILE
+from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
 from dsft.assembly import Network, load_folder, load_split
 from dsft.assembly.conversion import example_images
 from dsft.assembly.held_out import ROLES, count_seen
@@ -23,10 +24,8 @@ from dsft.measure import Footprint, MeasuredOn, measure_footprints, measured_on
 from dsft.metrics import TEMPERATURES, fit_temperature
 from dsft.progress import Report, Warn, ignore
 from dsft.recipe.sections import DataSection
-from dsft.report import report_evaluation
+from dsft.report import COMPARISON_FILE, report_evaluation, write_comparison
 from dsft.storage import require_replaceable, staged_folder, write_json
-
-RESULT_FILE = "models.json"
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def run(
         InputError: A folder, the data or the split is at fault.
     """
     if out is not None:
-        require_replaceable(out, "evaluation", (RESULT_FILE,), overwrite=overwrite)
+        require_replaceable(out, "evaluation", (COMPARISON_FILE,), overwrite=overwrite)
         require_apart(out, [*map(str, models), data])
     if with_temperature and split is SplitName.VAL:
         raise InputError(
@@ -215,10 +214,14 @@ def _write(
 ) -> None:
     """Write the tables and pictures of every model in a folder of its own, and what compares them."""
     names = _folder_names([candidate.folder for candidate in candidates])
+    found = result.to_dict()
     with staged_folder(out) as staged:
         for name, candidate, evaluation in zip(names, candidates, evaluations, strict=True):
             report_evaluation(staged / name, evaluation, candidate.images)
-        write_json(staged / RESULT_FILE, result.to_dict())
+        slots = [{**model, "slot": name} for name, model in zip(names, found["models"], strict=True)]
+        origin = {"versions": installed_versions(), "command": sys.argv}
+        write_json(staged / COMPARISON_FILE, {**found, "models": slots, **origin})
+    write_comparison(out)
 
 
 def _folder_names(folders: Sequence[Path]) -> list[str]:

@@ -21,6 +21,7 @@ from dsft.devices import Compute
 from dsft.evaluation import Evaluation, Metrics, evaluate
 from dsft.progress import FolderOpened, Note, Report, Warn, ignore
 from dsft.recipe import Recipe
+from dsft.report import write_report
 from dsft.surgery import ConversionPlan, ConversionReport, report_costs
 from dsft.training import Checkpoint, FitResult, fit, save_signal_outlived
 
@@ -154,6 +155,7 @@ def _finish(
         _score(experiment, experiment.student.module, name, name, network, folder, report)
         for name in experiment.recipe.evaluate.splits
     ]
+    write_report(folder.path)
     folder.close()
     return ExperimentResult(folder.path, experiment.student.plan, costs, fitted, (*scores, *final))
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from dsft.console.results import count
 from dsft.console.tables import build_table
+from dsft.quantities import count
 
 _MOST_CLASSES = 10
 

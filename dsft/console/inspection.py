@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from dsft.choices import Reason
-from dsft.console.results import count
 from dsft.console.tables import build_table
+from dsft.quantities import count
 
 if TYPE_CHECKING:
     from dsft.surgery import InspectedLayer, Inspection

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from dsft.console.tables import build_table
 from dsft.console.wording import figure
+from dsft.quantities import count
 
 if TYPE_CHECKING:
     from dsft.evaluation import Difference
@@ -125,22 +126,9 @@ def speed_table(rows: Sequence[ModelRow]) -> Table:
     return build_table(["model", *numbers], cells, numbers=numbers)
 
 
-def count(number: int) -> str:
-    """Return a large count with three significant digits and its unit, as ``35.4 M``."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        scaled = number / size
-        # What rounds up to the next unit is shown in it.
-        if scaled >= 0.9995:
-            return f"{scaled:.0f} {unit}" if scaled >= 999.5 else f"{scaled:.3g} {unit}"
-    return str(number)
-
-
 def circumstances(measured_on: MeasuredOn) -> str:
     """Say in one sentence what the times were measured on."""
-    return (
-        f"Latency: {measured_on.device}, {measured_on.threads} thread, batch {measured_on.batch}, "
-        f"{measured_on.dtype}, {measured_on.layout}, {measured_on.runtime}; median of runs in turn."
-    )
+    return measured_on.sentence()
 
 
 def footprint_circumstances(measured_on: MeasuredOn, footprint: Footprint) -> str:

@@ -39,6 +39,13 @@ class MeasuredOn:
         """Return the circumstances as JSON values."""
         return dict(vars(self))
 
+    def sentence(self) -> str:
+        """Say them in one sentence."""
+        return (
+            f"Latency: {self.device}, {self.threads} thread, batch {self.batch}, {self.dtype}, {self.layout}, "
+            f"{self.runtime}; median of runs in turn."
+        )
+
 
 def measured_on(module: nn.Module, example_input: ExampleInput, compute: Compute) -> MeasuredOn:
     """Describe what :func:`compare_latency` measures a module on."""

@@ -1,5 +1,7 @@
-"""Pictures of results, and the page that puts them together."""
+"""Pictures of results, and the pages that put them together."""
 
+from dsft.report.comparison import COMPARISON_FILE, write_comparison
 from dsft.report.evaluation import report_evaluation
+from dsft.report.run import write_report
 
-__all__ = ["report_evaluation"]
+__all__ = ["COMPARISON_FILE", "report_evaluation", "write_comparison", "write_report"]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from dsft.data import Split
 from dsft.evaluation import Evaluation
-from dsft.report.figures import ORANGE, drawing, shorten
+from dsft.report.figures import ORANGE, WIDTH, drawing, shorten
 
 MOST_MISTAKES = 24
-_COLUMNS = 4
+_COLUMNS = 3
 _SIDE = 256  # pixels of the largest picture that is drawn
 
 
@@ -55,10 +55,11 @@ def plot_mistakes(mistakes: Sequence[Mistake], split: Split, path: Path) -> None
     """
     columns = min(len(mistakes), _COLUMNS)
     rows = -(-len(mistakes) // columns)
-    with drawing(path, width=max(1.5 * columns, 2.2), height=1.9 * rows) as figure:
+    with drawing(path, width=max(WIDTH / _COLUMNS * columns, 2.2), height=2.1 * rows) as figure:
         grid = figure.subplots(rows, columns, squeeze=False).flatten()
         for axes in grid:
-            axes.axis("off")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
         for axes, mistake in zip(grid, mistakes, strict=False):
             _draw(axes, mistake, split)
 
@@ -68,23 +69,9 @@ def _draw(axes: Axes, mistake: Mistake, split: Split) -> None:
     # Pixels of a tiny image are shown as they are, not blurred.
     smoothing = "nearest" if max(pixels.shape[:2]) < 64 else "antialiased"
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=smoothing)
-    words = (
-        (f"is {shorten(mistake.target, 17)}", "black", -0.03),
-        (f"taken for {shorten(mistake.predicted, 13)}", ORANGE, -0.16),
-        (f"{100 * mistake.probability:.1f} % sure", ORANGE, -0.29),
-    )
-    for text, colour, height in words:
-        axes.text(
-            0.5,
-            height,
-            text,
-            transform=axes.transAxes,
-            ha="center",
-            va="top",
-            fontsize=8,
-            color=colour,
-            parse_math=False,
-        )
+    axes.set_title(f"is {shorten(mistake.target, 20)}", fontsize=9, loc="center", parse_math=False)
+    guess = f"taken for {shorten(mistake.predicted, 14)}\n{100 * mistake.probability:.1f} % sure"
+    axes.set_xlabel(guess, fontsize=9, color=ORANGE, parse_math=False)
 
 
 def _thumbnail(split: Split, position: int) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import json
 import shutil
 from pathlib import Path
@@ -152,7 +153,12 @@ def test_a_recipe_names_the_data_and_may_be_changed(workshop: Workshop) -> None:
 
 def test_what_it_writes(workshop: Workshop, here: Path) -> None:
     result = scores_of(workshop.dense, workshop.separable, "--out", "scores")
-    assert json.loads((here / "scores" / "models.json").read_text(encoding="utf-8")) == result
+    file = json.loads((here / "scores" / "models.json").read_text(encoding="utf-8"))
+    assert file.pop("versions")["dsft"] == importlib.metadata.version("dsft")
+    assert isinstance(file.pop("command"), list)
+    slots = [model.pop("slot") for model in file["models"]]
+    assert file == result
+    assert set(slots) == {path.name for path in (here / "scores").iterdir() if path.is_dir()}
     folders = [path for path in (here / "scores").iterdir() if path.is_dir()]
     assert len(folders) == 2
     for folder in folders:
@@ -170,10 +176,10 @@ def test_models_whose_paths_read_alike_have_folders_of_their_own(
     for name in ("a/b", "a-b"):
         shutil.copytree(workshop.dense / "model", here / name)
     scores_of("a/b", "a-b", "--out", "scores")
-    assert {path.name for path in (here / "scores").iterdir()} == {"1-a-b", "2-a-b", "models.json"}
+    assert {path.name for path in (here / "scores").iterdir()} == {"1-a-b", "2-a-b", "models.json", "report.html"}
     monkeypatch.chdir(here / "a-b")
     scores_of(".", "--out", "../inside")
-    assert {path.name for path in (here / "inside").iterdir()} == {"a-b", "models.json"}
+    assert {path.name for path in (here / "inside").iterdir()} == {"a-b", "models.json", "report.html"}
 
 
 def test_a_model_that_fails_leaves_nothing_of_those_before_it(workshop: Workshop, here: Path) -> None:

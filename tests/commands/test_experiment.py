@@ -24,7 +24,7 @@ from dsft.recipe import load_recipe
 from tests.workshop import CLASSES, Workshop, contents, dsft, write_pictures
 
 EVALUATION = {"metrics.json", "per_class.csv", "confusion.csv", "predictions.csv", "confusion.png", "reliability.png"}
-RUN = {"recipe.yaml", "run.json", "splits.json", "metrics.jsonl", "train.log"}
+RUN = {"recipe.yaml", "run.json", "splits.json", "metrics.jsonl", "train.log", "plots/curves.png", "report.html"}
 MODEL = {"model.safetensors", "manifest.json", "README.md"}
 CHECKPOINTS = {
     "best/model.safetensors",
@@ -65,9 +65,8 @@ def test_a_training_run_leaves_these_files(workshop: Workshop) -> None:
 def test_a_conversion_adds_these(workshop: Workshop) -> None:
     before = below("evaluation/test-original", EVALUATION) | below("evaluation/test-converted", EVALUATION)
     averages = {f"checkpoints/{folder}/ema.safetensors" for folder in ("last", "previous")}
-    added = (
-        before | averages | {"conversion.json", "checkpoints/plan.json"} | below("evaluation/val-teacher", EVALUATION)
-    )
+    files_of_it = {"conversion.json", "checkpoints/plan.json", "plots/layers.png"}
+    added = before | averages | files_of_it | below("evaluation/val-teacher", EVALUATION)
     assert files(workshop.separable) == files(workshop.dense) | added
 
 

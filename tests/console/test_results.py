@@ -18,10 +18,10 @@ from dsft.console import (
     size_table,
     speed_table,
 )
-from dsft.console.results import count
 from dsft.devices import Compute
 from dsft.evaluation import Difference
 from dsft.measure import Footprint, MeasuredOn, count_parameters
+from dsft.quantities import count
 from dsft.surgery import ConversionPlan, ConversionReport, Request, apply_plan, plan_conversion, report_costs
 from dsft.surgery.cost_report import ModelCost
 from tests.zoo import Residual, redraw
@@ -131,22 +131,6 @@ def test_differences_say_what_they_are_against_and_how_sure() -> None:
 @pytest.mark.parametrize("table", [size_table(rows()), speed_table(rows())])
 def test_comparisons_fit_80_columns(table: Table) -> None:
     assert max(map(cell_len, lines(table))) <= 80
-
-
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [(0, "0"), (999, "999"), (1000, "1 k"), (35_360, "35.4 k"), (1_000_000, "1 M"), (4_111_514_624, "4.11 G")],
-)
-def test_counts_have_three_digits_and_a_unit(number: int, text: str) -> None:
-    assert count(number) == text
-
-
-@pytest.mark.parametrize("number", [999_600, 999_999, 999_999_999, 123_456_789_012_345])
-def test_rounding_never_shows_an_exponent(number: int) -> None:
-    text = count(number)
-    assert "e" not in text
-    value, unit = text.split()
-    assert float(value) * {"k": 1e3, "M": 1e6, "G": 1e9}[unit] == pytest.approx(number, rel=5e-3)
 
 
 def test_what_times_were_measured_on_is_one_sentence() -> None:

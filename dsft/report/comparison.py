@@ -1,0 +1,106 @@
+"""The page of an evaluation of several models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dsft.errors import InputError
+from dsft.measure import MeasuredOn
+from dsft.quantities import count
+from dsft.report.page import Cell, Table, number, write_page
+from dsft.report.run import PAGE_FILE
+from dsft.report.sections import Values, command_line, describe_evaluation, read_json, scores_table, versions_text
+
+COMPARISON_FILE = "models.json"
+
+
+def write_comparison(folder: Path) -> Path:
+    """Put what ``dsft evaluate`` wrote on one page, ``report.html``; it can be made again at any time.
+
+    Args:
+        folder: The output folder.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: It is no such folder.
+    """
+    if not (folder / COMPARISON_FILE).is_file():
+        raise InputError(
+            f"evaluation folder {str(folder)!r}: {COMPARISON_FILE} is missing. Give the output folder of dsft evaluate."
+        )
+    found = read_json(folder / COMPARISON_FILE)
+    models = found["models"]
+    batch = models[0]["throughput_batch"]
+    calibration = _calibration(models)
+    write_page(
+        folder / PAGE_FILE,
+        "evaluation.html",
+        title=" · ".join(model["model"] for model in models),
+        summary=f"{len(models)} model{'s' * (len(models) > 1)} on the {models[0]['metrics']['count']:,} images of "
+        f"{models[0]['metrics']['split']}, side by side.",
+        tables=[
+            scores_table("Scores", ((model["model"], model["metrics"]) for model in models)),
+            *([_differences(models)] if len(models) > 1 else []),
+            *([calibration] if calibration.rows else []),
+            _costs(models),
+        ],
+        circumstances=f"{MeasuredOn(**found['measured_on']).sentence()} Images a second: the same with batch {batch}. "
+        "Memory: the most bytes of tensors alive at once in a pass of one image, weights included.",
+        evaluations=[describe_evaluation(folder / model["slot"], model["model"]) for model in models],
+        commands=f"{command_line(found['command'])}\n# make this page again\ndsft report {folder.as_posix()}".strip(),
+        circumstances_of_run=[("versions", versions_text(found["versions"]))],
+    )
+    return folder / PAGE_FILE
+
+
+def _differences(models: Sequence[Values]) -> Table:
+    numbers = ["points", "95 % CI", "only it is right", "only the first is", "McNemar p"]
+    rows = [
+        [
+            Cell(model["model"]),
+            number(model["difference"]["top1"], "+.2f"),
+            Cell("{:+.2f} to {:+.2f}".format(*model["difference"]["interval"]), model["difference"]["interval"][0]),
+            number(model["difference"]["only_this_right"], ",d"),
+            number(model["difference"]["only_other_right"], ",d"),
+            number(model["difference"]["mcnemar_p"], ".3g"),
+        ]
+        for model in models[1:]
+    ]
+    return Table(f"Top-1 less that of {models[0]['model']}, on the same images", ["model", *numbers], numbers, rows)
+
+
+def _calibration(models: Sequence[Values]) -> Table:
+    numbers = ["temperature", "NLL", "Brier", "ECE"]
+    rows = [
+        [
+            Cell(model["model"]),
+            number(scaled["temperature"], ".3f"),
+            *(number(scaled[name], ".4f") for name in ("nll", "brier", "ece")),
+        ]
+        for model in models
+        if (scaled := model["metrics"]["calibrated"]) is not None
+    ]
+    return Table("After temperature scaling, fitted on val", ["model", *numbers], numbers, rows)
+
+
+def _costs(models: Sequence[Values]) -> Table:
+    numbers = ["parameters", "MACs", "ratio", "file", "memory", "latency ms", "latency ratio", "images/s"]
+    first = models[0]
+    rows = [
+        [
+            Cell(model["model"]),
+            Cell(count(model["params"]), model["params"]),
+            Cell(count(model["macs"]), model["macs"]),
+            number(model["macs"] / first["macs"], ".3f"),
+            Cell(f"{count(model['file_bytes'])}B", model["file_bytes"]),
+            Cell(f"{count(model['memory_bytes'])}B", model["memory_bytes"]),
+            number(model["latency_ms"], ".2f"),
+            number(model["latency_ms"] / first["latency_ms"], ".3f"),
+            number(model["throughput"], ",.0f"),
+        ]
+        for model in models
+    ]
+    return Table("Cost; ratios are to the first", ["model", *numbers], numbers, rows)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dsft.errors import InputError
+from dsft.report import write_report
+from dsft.report.run import read_run
+from tests.report.test_page import Parsed
+from tests.workshop import CLASSES, Workshop, dsft
+
+
+def page_of(run: Path) -> Parsed:
+    return Parsed((run / "report.html").read_text(encoding="utf-8"))
+
+
+def test_every_run_has_a_page_with_its_scores_costs_and_pictures(workshop: Workshop) -> None:
+    page = page_of(workshop.separable)
+    metrics = json.loads((workshop.separable / "evaluation" / "test" / "metrics.json").read_text(encoding="utf-8"))
+    conversion = json.loads((workshop.separable / "conversion.json").read_text(encoding="utf-8"))
+    assert f"{metrics['top1']:.2f} %" in page.words
+    assert {f"{metrics[name]:.4f}" for name in ("loss", "brier", "ece", "macro_f1")} <= set(page.words)
+    assert {"original", "converted, untrained", "fine-tuned", "separable", "Layers"} <= set(page.words)
+    assert {f"x {conversion['converted']['macs'] / conversion['original']['macs']:.3f}"} <= set(page.words)
+    assert {layer["name"] for layer in conversion["layers"]} <= set(page.words)
+    assert set(CLASSES) <= set(page.words)
+    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(pictures) >= 6
+    assert all(len(attributes["alt"] or "") > 20 for attributes in pictures)
+
+
+def test_a_run_without_conversion_has_no_part_for_it(workshop: Workshop) -> None:
+    page = page_of(workshop.dense)
+    assert "Layers" not in page.words
+    assert {"Training", "trained"} <= set(page.words)
+    assert {path.name for path in (workshop.dense / "plots").iterdir()} == {"curves.png"}
+    assert {path.name for path in (workshop.separable / "plots").iterdir()} == {"curves.png", "layers.png"}
+
+
+def test_the_epoch_that_was_kept_is_the_one_that_the_checkpoint_is_of(workshop: Workshop) -> None:
+    for folder in (workshop.dense, workshop.separable):
+        run = read_run(folder)
+        scores = [values["val/top1"] for values in run.history]
+        assert run.best["epoch"] == 1 + scores.index(max(scores))
+        assert f"epoch {run.best['epoch']:.0f}, chosen by val/top1 = {max(scores):.4g}" in page_of(folder).words
+
+
+def test_mistaken_pairs_are_counted(workshop: Workshop) -> None:
+    with (workshop.separable / "evaluation" / "test" / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    pairs = Counter((row["target"], row["predicted"]) for row in rows if row["target"] != row["predicted"])
+    words = [word for word in page_of(workshop.separable).words if word.strip()]
+    shown = [tuple(words[at : at + 3]) for at in range(words.index("Which classes are taken for which"), len(words))]
+    assert {(target, predicted, str(times)) for (target, predicted), times in pairs.items()} <= set(shown)
+
+
+def test_the_page_is_made_again_from_the_runs_own_files_alone(workshop: Workshop, tmp_path: Path) -> None:
+    copy = shutil.copytree(workshop.separable, tmp_path / "elsewhere")
+    for name in ("checkpoints", "plots"):
+        shutil.rmtree(copy / name)
+    (copy / "report.html").unlink()
+    before = (workshop.separable / "report.html").read_text(encoding="utf-8")
+    done = dsft("report", copy)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.strip() == str(copy / "report.html")
+    again = (copy / "report.html").read_text(encoding="utf-8")
+    assert again.replace(copy.as_posix(), workshop.separable.as_posix()) == before
+
+
+def test_class_names_are_escaped(workshop: Workshop, tmp_path: Path) -> None:
+    copy = shutil.copytree(workshop.separable, tmp_path / "run")
+    evil = "<script>alert(1)</script>"
+    for path in (copy / "evaluation").glob("*/*.*"):
+        if path.suffix in (".json", ".csv"):
+            path.write_text(path.read_text(encoding="utf-8").replace("ant", evil), encoding="utf-8")
+    write_report(copy)
+    page = page_of(copy)
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert evil in page.words
+
+
+def test_a_folder_that_is_no_finished_run_is_an_error(workshop: Workshop, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a run that has come to its end is needed, and recipe\.yaml is missing"):
+        write_report(tmp_path)
+    copy = shutil.copytree(workshop.dense, tmp_path / "run")
+    shutil.rmtree(copy / "model")
+    done = dsft("report", copy)
+    assert done.exit_code == 2
+    assert "model/manifest.json is missing. Give the output folder of dsft train or dsft finetune" in done.stderr
