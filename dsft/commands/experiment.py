@@ -22,11 +22,9 @@ from dsft.evaluation import Evaluation, Metrics, evaluate
 from dsft.progress import FolderOpened, Note, Report, Warn, ignore
 from dsft.recipe import Recipe
 from dsft.report import write_report
+from dsft.report.run import BEFORE
 from dsft.surgery import ConversionPlan, ConversionReport, report_costs
 from dsft.training import Checkpoint, FitResult, fit, save_signal_outlived
-
-BEFORE = {"val-teacher": "teacher", "test-original": "original", "test-converted": "converted, untrained"}
-"""The slots of what is scored before the training, and whose scores they are."""
 
 LOW_TEACHER_TOP1 = 50.0
 """Top-1 in percent under which a teacher is warned of."""

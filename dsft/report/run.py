@@ -27,8 +27,8 @@ from dsft.report.sections import (
 
 PAGE_FILE = "report.html"
 
-_NETWORKS = {"val-teacher": "teacher", "test-original": "original", "test-converted": "converted, untrained"}
-"""The networks that are scored beside the one that a run trains, by slot, in the order of the page."""
+BEFORE = {"val-teacher": "teacher", "test-original": "original", "test-converted": "converted, untrained"}
+"""The slots of what is scored before the training, and whose scores they are, in the order of the run."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Run:
 
     def name_of(self, slot: str) -> str:
         """Return what the network that was scored in a slot is called."""
-        return _NETWORKS.get(slot, "fine-tuned" if self.verb == "finetune" else "trained")
+        return BEFORE.get(slot, "fine-tuned" if self.verb == "finetune" else "trained")
 
 
 def write_report(folder: Path) -> Path:
@@ -129,7 +129,7 @@ def read_run(folder: Path) -> Run:
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     conversion = folder / "conversion.json"
     slots = {path.parent.name: read_json(path) for path in sorted((folder / "evaluation").glob("*/metrics.json"))}
-    order = [*(slot for slot in _NETWORKS if slot in slots), *(slot for slot in slots if slot not in _NETWORKS)]
+    order = [*(slot for slot in BEFORE if slot in slots), *(slot for slot in slots if slot not in BEFORE)]
     return Run(
         folder,
         load_recipe(str(folder / "recipe.yaml")),
@@ -285,7 +285,7 @@ def _layers_in_words(run: Run) -> str:
 
 def _evaluations(run: Run) -> list[EvaluationPart]:
     """Describe what the trained network was scored on, test first."""
-    slots = sorted((slot for slot in run.metrics if slot not in _NETWORKS), key=lambda slot: slot != "test")
+    slots = sorted((slot for slot in run.metrics if slot not in BEFORE), key=lambda slot: slot != "test")
     return [
         describe_evaluation(run.folder / "evaluation" / slot, f"The {run.name_of(slot)} network on {slot}")
         for slot in slots
