@@ -4,7 +4,7 @@ A command is imported inside the function that needs it, so that ``--help`` load
 commands with the application, in the order in which ``--help`` lists them.
 """
 
-from dsft.cli import benchmark, data, env, experiments, export, hub, inspect, lr_find, models, predict, recipes
+from dsft.cli import benchmark, data, env, experiments, export, hub, inspect, lr_find, models, predict, recipes, sweep
 from dsft.cli.app import app
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "models",
     "predict",
     "recipes",
+    "sweep",
 ]

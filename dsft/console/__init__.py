@@ -24,6 +24,7 @@ from dsft.console.results import (
     size_table,
     speed_table,
 )
+from dsft.console.sweep import sweep_table
 from dsft.console.tables import build_table, calibration_table, metrics_table, per_class_table
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "show_progress",
     "size_table",
     "speed_table",
+    "sweep_table",
     "timing_table",
     "write_log",
 ]

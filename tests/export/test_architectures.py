@@ -15,6 +15,8 @@ from dsft.export import OnnxSession, compare_logits, fold_norms, graph_of, opera
 from tests.zoo import redraw
 
 OF_SEPARABLE_LAYERS = {"Conv", "Concat", "Split", "Slice", "Gather", "Add"}
+# Where most of the cost is in what cannot be converted.
+BUDGETS = {"timm/regnety_002": 0.9, "timm/res2net50_26w_4s": 0.9}
 # Padding as TensorFlow's is written by the layer itself.
 OF_SAME_PADDING = {"Pad"}
 
@@ -34,7 +36,7 @@ ARCHITECTURES = [
     "timm/resnext50_32x4d",
     "timm/resnetv2_50",
     "timm/selecsls42",
-    "timm/tf_efficientnet_b0",
+    "timm/tf_efficientnetv2_b0",
     "timm/vgg11_bn",
     "timm/vovnet39a",
     "torchvision/resnet34",
@@ -56,7 +58,7 @@ def test_a_converted_network_answers_alike_in_onnx_runtime(name: str, tmp_path: 
     images = torch.randn(16, 3, 64, 64)
     original = build(name)
     # Orders and numbers of kernels differ from layer to layer.
-    converted = dsft.convert(original, example_input=images[:1], budget={"macs": 0.7}).model
+    converted = dsft.convert(original, example_input=images[:1], budget={"macs": BUDGETS.get(name, 0.7)}).model
     with torch.no_grad():
         expected = converted(images)
         # Ten times the tolerance: weights that hide the converted layers would prove nothing.

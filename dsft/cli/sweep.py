@@ -1,0 +1,86 @@
+"""``dsft sweep``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dsft.choices import Cost, Method, Order
+from dsft.cli.app import app
+from dsft.cli.options import Device, ImageSize, Json, ModelOfFile, Overwrite, Progress, SourceArgument
+from dsft.cli.session import reporting_errors, shown_progress
+from dsft.errors import RecipeError
+
+
+@app.command()
+@reporting_errors
+def sweep(
+    source: SourceArgument,
+    budgets: Annotated[str, typer.Option("--budgets", help="Shares of the cost, as 0.3,0.5,0.7.")],
+    by: Annotated[Cost, typer.Option("--by", help="The cost that budgets are shares of.")] = Cost.MACS,
+    data: Annotated[str | None, typer.Option(help="A recipe or a folder; else the data that the model names.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change of the recipe, key=value.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for sweep.json and sweep.png.")] = None,
+    method: Annotated[Method, typer.Option(help="How the weights are derived.")] = Method.AUTO,
+    order: Annotated[Order, typer.Option(help="Which convolution comes first; auto is by layer.")] = Order.AUTO,
+    include: Annotated[list[str] | None, typer.Option(help="Pattern of layers to convert; repeatable.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Pattern of layers to keep; repeatable.")] = None,
+    model: ModelOfFile = None,
+    image_size: ImageSize = None,
+    seed: Annotated[int, typer.Option(help="Seed of the method fresh.")] = 0,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    progress: Progress = None,
+) -> None:
+    """Score a network on val, converted to several budgets and not trained: the curve to pick a budget from."""
+    shares = _shares(budgets)
+    with shown_progress(progress, None) as report:
+        from dsft.commands import sweep as command
+        from dsft.surgery import Budget, Request
+
+        requests = [
+            Request(
+                budget=Budget(by, share),
+                method=method,
+                order=order,
+                include=include or ["*"],
+                exclude=exclude or [],
+                seed=seed,
+            )
+            for share in shares
+        ]
+        result = command.run(
+            source,
+            requests,
+            data=data,
+            overrides=overrides or [],
+            model=model,
+            image_size=image_size,
+            device=device,
+            out=out,
+            overwrite=overwrite,
+            report=report,
+        )
+    from dsft.console import circumstances, print_json, print_result, sweep_table
+
+    if as_json:
+        print_json(result.to_dict())
+        return
+    folder = [f"table and picture: {result.folder}"] if result.folder is not None else []
+    rows = [(r.budget, r.converted, r.macs, r.params, r.latency_ms, r.metrics.top1) for r in result.rows]
+    print_result(
+        sweep_table(rows, f"{result.rows[0].metrics.count} images of val"), circumstances(result.measured_on), *folder
+    )
+
+
+def _shares(text: str) -> list[float]:
+    shares = []
+    for part in text.split(","):
+        try:
+            shares.append(float(part))
+        except ValueError:
+            raise RecipeError(f"--budgets: expected shares as 0.3,0.5,0.7, found {part.strip()!r}.") from None
+    return list(dict.fromkeys(shares))
