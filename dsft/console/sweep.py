@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from dsft.console.results import count
 from dsft.console.tables import build_table
+from dsft.quantities import count
 
 Row = tuple[float | None, int, int, int, float, float]
 """Budget (None for the original), converted layers, MACs, parameters, milliseconds, top-1 in percent."""

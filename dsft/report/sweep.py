@@ -45,12 +45,12 @@ def plot_sweep(points: Sequence[SweepPoint], dense_top1: float, path: Path) -> N
 
 
 def _draw(axes: Axes, points: Sequence[tuple[float, SweepPoint]], dense_top1: float, label: str) -> None:
-    ordered = sorted(points)
+    ordered = sorted(points, key=lambda each: each[1].budget)
     axes.axhline(dense_top1, color=GREY, linestyle="--", linewidth=1, label=f"original: {dense_top1:.1f} %")
     axes.plot([cost for cost, _ in ordered], [point.top1 for _, point in ordered], "o-", color=BLUE, label="converted")
     for cost, point in ordered:
         axes.annotate(f"{point.budget:g}", (cost, point.top1), textcoords="offset points", xytext=(6, -11), fontsize=8)
-    axes.set(xlabel=label, ylabel="top-1 (%)", xlim=(0, max(1.05, max(cost for cost, _ in ordered) * 1.05)))
+    axes.set(xlabel=label, ylabel="top-1 (%)", xlim=(0, max(1.05, max(cost for cost, _ in ordered) * 1.1)))
     axes.margins(y=0.15)
     axes.grid()
     axes.legend(loc="lower right")
