@@ -24,7 +24,8 @@ from dsft.recipe import load_recipe
 from tests.workshop import CLASSES, Workshop, contents, dsft, write_pictures
 
 EVALUATION = {"metrics.json", "per_class.csv", "confusion.csv", "predictions.csv", "confusion.png", "reliability.png"}
-RUN = {"recipe.yaml", "run.json", "splits.json", "metrics.jsonl", "train.log", "plots/curves.png", "report.html"}
+RUN = {"recipe.yaml", "run.json", "splits.json", "metrics.jsonl", "train.log"}
+PAGE = {"report.html", "plots/curves.png"}
 MODEL = {"model.safetensors", "manifest.json", "README.md"}
 CHECKPOINTS = {
     "best/model.safetensors",
@@ -59,7 +60,7 @@ def below(name: str, inner: set[str]) -> set[str]:
 
 def test_a_training_run_leaves_these_files(workshop: Workshop) -> None:
     slots = below("evaluation/val", EVALUATION) | below("evaluation/test", EVALUATION)
-    assert files(workshop.dense) == RUN | slots | below("model", MODEL) | below("checkpoints", CHECKPOINTS)
+    assert files(workshop.dense) == RUN | PAGE | slots | below("model", MODEL) | below("checkpoints", CHECKPOINTS)
 
 
 def test_a_conversion_adds_these(workshop: Workshop) -> None:
