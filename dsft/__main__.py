@@ -1,4 +1,4 @@
-"""``python -m dsft``, which is also what torchrun starts, and the command ``dsft``."""
+"""``python -m dsft``, and the command ``dsft``."""
 
 from __future__ import annotations
 

@@ -407,3 +407,9 @@ class TestOffline:
     def test_nor_can_they_be_converted(self, source: str) -> None:
         message = refused("convert", f"{source}/resnet18", "--out", "out", "--rank", "1")
         assert f"model {source}/resnet18: the pretrained weights are not on this machine" in message
+
+
+@pytest.mark.usefixtures("here")
+def test_several_processes_are_refused(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "WORLD_SIZE: dsft trains in one process, found '2'" in refused("train", workshop.dense_recipe, OUT)

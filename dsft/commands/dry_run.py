@@ -11,7 +11,7 @@ from dsft.choices import SplitName
 from dsft.data import Batch, BatchLoader
 from dsft.evaluation import evaluate
 from dsft.progress import Note, Report
-from dsft.training import try_step
+from dsft.training import steps_per_epoch, try_step
 
 
 @dataclass(frozen=True)
@@ -53,5 +53,5 @@ def try_experiment(experiment: Experiment, report: Report) -> None:
         compute=experiment.compute,
         keys=split.keys,
     )
-    steps = experiment.settings.schedule.epochs * len(loaders.train)
+    steps = experiment.settings.schedule.epochs * steps_per_epoch(loaders.train, experiment.settings)
     report(Note(f"dry run: loss {loss:.4f} on the first batch; the run would take {steps:,} steps. Nothing written."))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from dsft.choices import SplitName
 from dsft.commands.dry_run import try_experiment
 from dsft.commands.run_folder import RunFolder
 from dsft.devices import Compute
+from dsft.errors import InputError
 from dsft.evaluation import Evaluation, Metrics, evaluate
 from dsft.progress import FolderOpened, Note, Report, Warn, ignore
 from dsft.recipe import Recipe
@@ -94,6 +96,7 @@ def run(
         TrainingError: The run failed; what was written until then stays.
         InterruptedRun: A signal stopped it after a checkpoint was saved.
     """
+    _require_one_process()
     with save_signal_outlived():
         folder = RunFolder(Path(recipe.output.dir))
         if resume:
@@ -105,6 +108,16 @@ def run(
             try_experiment(experiment, report)
             return ExperimentResult(None, experiment.student.plan, None, None, ())
         return _start(experiment, verb, folder, report)
+
+
+def _require_one_process() -> None:
+    """Refuse to be one of several processes, which would all train the same and write to one folder."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise InputError(
+            f"WORLD_SIZE: dsft trains in one process, found {processes!r}. Start it without torchrun; data.workers and "
+            "train.grad_accum work within one."
+        )
 
 
 def _start(experiment: Experiment, verb: Verb, folder: RunFolder, report: Report) -> ExperimentResult:

@@ -21,7 +21,7 @@ from dsft.commands.outputs import require_apart
 from dsft.data import Split
 from dsft.errors import CheckpointError, DataError, OutputError, RecipeError
 from dsft.evaluation import Evaluation, Metrics
-from dsft.recipe import Recipe, dump_recipe, forbidden_changes, load_recipe
+from dsft.recipe import CHANGEABLE, Recipe, dump_recipe, forbidden_changes, load_recipe
 from dsft.report import report_evaluation
 from dsft.storage import require_replaceable, write_json, write_text
 from dsft.surgery import ConversionPlan, ConversionReport
@@ -111,8 +111,8 @@ class RunFolder:
             told = "\n".join(f"  {change}" for change in changes)
             raise RecipeError(
                 f"--resume: the recipe has changed since the run in {str(self.path)!r} began:\n{told}\nPut it back, or "
-                "start again with --overwrite or another output.dir. What may change: train.device, data.workers, "
-                "output, log, and schedule.epochs where the schedule is constant, step or multistep."
+                f"start again with --overwrite or another output.dir. What may change: {', '.join(CHANGEABLE)} and, "
+                "where the schedule is constant, step or multistep, schedule.epochs."
             )
         plan = self.path / "checkpoints" / PLAN_FILE
         return EarlierRun(

@@ -219,12 +219,14 @@ class BatchLoader:
 
 
 def _leave_signals_to_the_run(worker: int) -> None:
-    """Let a worker outlive Ctrl-C, which its whole process group receives, and die of the system's SIGTERM.
+    """Let a worker outlive Ctrl-C and SIGUSR1, which its whole process group receives, and die of SIGTERM.
 
     A forked worker has the handlers of the process that trains, which finish a step and save; it has neither.
     """
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -6,13 +6,14 @@ wrong. It knows nothing of torch. ``sections`` has the keys, ``shelf`` the recip
 ``reference`` their description.
 """
 
-from dsft.recipe.changes import forbidden_changes
+from dsft.recipe.changes import CHANGEABLE, forbidden_changes
 from dsft.recipe.load import dump_recipe, load_recipe
 from dsft.recipe.reference import json_schema, recipe_reference
 from dsft.recipe.sections import Recipe
 from dsft.recipe.shelf import ShippedRecipe, copy_recipe, recipes_folder, shipped_path, shipped_recipes
 
 __all__ = [
+    "CHANGEABLE",
     "Recipe",
     "ShippedRecipe",
     "copy_recipe",

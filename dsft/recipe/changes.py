@@ -8,7 +8,15 @@ from typing import Any
 
 from dsft.recipe.sections import Recipe
 
-CHANGEABLE = ("train.device", "data.workers", "output.dir", "output.save_every", "log.")
+CHANGEABLE = (
+    "train.device",
+    "train.compile",
+    "train.grad_checkpointing",
+    "data.workers",
+    "output.dir",
+    "output.save_every",
+    "log",
+)
 """Keys, and beginnings of keys, that change how a run is done and not what comes of it."""
 
 # Their rate at a step does not hang on how many epochs there will be.
@@ -42,7 +50,7 @@ def forbidden_changes(before: Recipe, after: Recipe) -> list[Change]:
     return [
         change
         for change in list_changes(before, after)
-        if not any(change.key == key or (key.endswith(".") and change.key.startswith(key)) for key in allowed)
+        if not any(change.key == key or change.key.startswith(f"{key}.") for key in allowed)
     ]
 
 

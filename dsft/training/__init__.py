@@ -8,7 +8,7 @@ from dsft.training.batches import TrainingBatch, TrainingLoader
 from dsft.training.checkpoint import Checkpoint, best_folder, find_checkpoint, last_folder, previous_folder
 from dsft.training.history import EpochValues
 from dsft.training.interruption import save_signal_outlived
-from dsft.training.loop import FitResult, Validate, fit
+from dsft.training.loop import FitResult, Validate, fit, steps_per_epoch
 from dsft.training.range_test import RangeTest, run_range_test
 from dsft.training.settings import (
     DistillSettings,
@@ -43,5 +43,6 @@ __all__ = [
     "previous_folder",
     "run_range_test",
     "save_signal_outlived",
+    "steps_per_epoch",
     "try_step",
 ]

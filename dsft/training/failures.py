@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from dsft.errors import DataError, TrainingError
 from dsft.training.freezing import has_running_statistics
 
+_COMPILERS = ("torch._dynamo", "torch._inductor")
+
 
 @contextlib.contextmanager
 def explained_failures(module: nn.Module, images: Tensor) -> Iterator[None]:
@@ -24,7 +26,8 @@ def explained_failures(module: nn.Module, images: Tensor) -> Iterator[None]:
 
     Raises:
         DataError: BatchNorm met a single image.
-        TrainingError: The device ran out of memory, or an operation has no deterministic form.
+        TrainingError: The device ran out of memory, the network cannot be compiled, or an operation has no
+            deterministic form.
     """
     try:
         yield
@@ -42,6 +45,10 @@ def explained_failures(module: nn.Module, images: Tensor) -> Iterator[None]:
             "one value per channel. Use batches of 2 or more, and a train split of at least 2 images."
         ) from error
     except RuntimeError as error:
+        if type(error).__module__.startswith(_COMPILERS):
+            raise TrainingError(
+                f"train.compile: torch cannot compile this network here. Set it to false. torch says: {error}"
+            ) from error
         if not torch.are_deterministic_algorithms_enabled() or "deterministic" not in str(error):
             raise
         raise TrainingError(

@@ -19,6 +19,7 @@ from dsft.training.failures import explained_failures
 from dsft.training.freezing import Phase, describe_phases, enter_phase, phase_at, plan_phases
 from dsft.training.objective import add_features, blend_teacher, label_loss
 from dsft.training.optimizer import make_optimizer
+from dsft.training.recompute import Recomputation
 from dsft.training.schedule import make_schedule
 from dsft.training.settings import FitSettings
 from dsft.training.taps import OutputTap
@@ -39,6 +40,7 @@ class Learner:
 
     Raises:
         RecipeError: The optimizer is unknown, or a phase cannot be.
+        ModelError: Gradient checkpointing is asked for, and the network has no blocks.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class Learner:
         self._set_rate = make_schedule(self._optimizer, settings.schedule, steps_per_epoch)
         self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.amp_dtype is torch.float16)
         self._average = MovingAverage(module, settings.ema) if settings.ema else None
+        self._recomputation = Recomputation(module) if settings.grad_checkpointing else None
+        self._forward = torch.compile(module) if settings.compile else module
         # After the average has been copied: it has no use for the hooks.
         layers = settings.distill.layers if settings.distill is not None else ()
         self._taps = tuple(
@@ -165,6 +169,8 @@ class Learner:
             parameter.grad = None
         for tap in self._taps:
             tap.remove()
+        if self._recomputation is not None:
+            self._recomputation.close()
         self.module.eval()
 
     def _enter_phase(self, step: int) -> None:
@@ -177,7 +183,7 @@ class Learner:
         images = self._compute.place(batch.images)
         targets = batch.targets.to(self._compute.device, non_blocking=True)
         with self._compute.autocast(), self._taps[0].open() as maps:
-            output = self.module(images)
+            output = self._forward(images)
             loss = label_loss(output, targets, self._settings.smoothing, self._class_weights)
             if self._teacher is None or self._settings.distill is None:
                 return loss

@@ -130,6 +130,8 @@ class FitSettings:
         smoothing: Label smoothing, 0 to 1.
         class_weights: Weight of each class in the loss against the labels; None for 1.
         grad_accum: Batches that are summed up in a step.
+        grad_checkpointing: Compute activations again in the backward pass instead of keeping them.
+        compile: Train a compiled form of the network.
         save_every: When the state is saved: ``10min``, ``200it`` (steps) or ``1ep`` (epochs).
         seed: Seed of what is random in the network, such as dropout.
         deterministic: Refuse operations that give another result each time.
@@ -144,6 +146,8 @@ class FitSettings:
     smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
     grad_accum: int = 1
+    grad_checkpointing: bool = False
+    compile: bool = False
     save_every: str = "10min"
     seed: int = 0
     deterministic: bool = False

@@ -28,6 +28,7 @@ def test_a_conversion_is_tuned_to_new_classes_by_features_alone(workshop: Worksh
         "optim={layer_decay: 0.8, lr_mult: {head: 5}, depthwise_decay: false}",
         "freeze=[{until: 1ep, train: [head, converted], gradual: true}]",
         "distill={logits: 0, features: 1}",
+        "train={grad_accum: 2, grad_checkpointing: true}",
         "schedule.epochs=1",
         f"output.dir={(tmp_path / 'run').as_posix()}",
     ]

@@ -257,3 +257,20 @@ def test_the_state_is_all_that_an_optimizer_needs(opt: str, tmp_path: Path) -> N
         for one in (learner, other):
             one.update(step, batches[step : step + 1])
     assert_equal_tensors(tensors_of(again), tensors_of(unbroken))
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_as_the_plain_one() -> None:
+    ended = []
+    for is_compiled in (False, True):
+        net = make_net()
+        settings = replace(constant_rate(1, 0.1), compile=is_compiled, ema=EmaSettings(0.5))
+        learner = make_learner(net, settings)
+        for step, batch in enumerate(make_batches(3)):
+            learner.update(step, [batch])
+        learner.finish()
+        ended.append((tensors_of(net), tensors_of(learner.scored)))
+    for plain, compiled in zip(*ended, strict=True):
+        assert plain.keys() == compiled.keys()
+        for name, tensor in plain.items():
+            torch.testing.assert_close(compiled[name], tensor, rtol=1e-4, atol=1e-5)
