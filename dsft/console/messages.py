@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -19,9 +21,18 @@ from dsft.errors import DsftError, InterruptedRun
 def print_result(*results: RenderableType) -> None:
     """Print tables and texts on standard output, an empty line between two of them.
 
-    Where standard output is no terminal, lines are as long as they need be.
+    Where standard output is no terminal, lines are as long as they need be, and end where their text does.
     """
     console = result_console()
+    if console.is_terminal:
+        _lay_out(console, results)
+        return
+    with console.capture() as capture:
+        _lay_out(console, results)
+    console.file.write(re.sub(" +\n", "\n", capture.get()))
+
+
+def _lay_out(console: Console, results: Sequence[RenderableType]) -> None:
     for number, result in enumerate(results):
         if isinstance(result, Table):
             # rich would drop columns; the lines of a terminal that is too narrow go on in the next one.

@@ -23,7 +23,8 @@ print_result(build_table(["model", "top-1", "loss"], [[{_LONG!r}, "97.22", "0.12
 def test_results_go_to_standard_output_with_an_empty_line_between(capsys: pytest.CaptureFixture[str]) -> None:
     print_result(build_table(["name"], [["a"]]), "a [bold]text[/bold]")
     captured = capsys.readouterr()
-    assert re.fullmatch(r"name *\n─+\na *\n\na \[bold\]text\[/bold\]\n", captured.out)
+    # Nor does a line end with spaces, which a table pads its cells with.
+    assert re.fullmatch(r"name\n─+\na\n\na \[bold\]text\[/bold\]\n", captured.out)
     assert captured.err == ""
 
 
