@@ -102,6 +102,14 @@ class Order(StrEnum):
     PW_DW = "pw_dw"
 
 
+class Structure(StrEnum):
+    """What a convolution may become."""
+
+    DW_PW = "dw_pw"
+    PW_DW = "pw_dw"
+    LOW_RANK = "low_rank"
+
+
 class Cost(StrEnum):
     """What a budget counts."""
 
@@ -133,6 +141,7 @@ class Reason(StrEnum):
     RANK = "the rank was asked for"
     EXCLUDED = "left out by include or exclude"
     NOT_CHEAPER = "would not become cheaper"
+    NO_STRUCTURE = "no structure that is allowed fits"
     NOT_RUN = "not run by the example input"
     ONE_POSITION = "kernel of one position"
     DEPTHWISE = "depthwise already"

@@ -16,11 +16,13 @@ from torch.utils._pytree import tree_leaves
 
 import dsft
 from dsft.artifact.manifest import read_manifest
+from dsft.choices import Structure
 from dsft.errors import ConversionError
 from dsft.measure import run_example
 from dsft.measure.example import call
 from dsft.surgery import ConversionPlan, Request, apply_plan, plan_conversion
 from dsft.surgery.convert import derive_factors
+from dsft.surgery.request import SEPARABLE
 from dsft.surgery.sites import find_sites
 from tests.architectures import undrawn
 
@@ -54,7 +56,13 @@ class Checked:
     in_double: bool = False
 
 
-def check_contract(model: nn.Module, example: Any, skeleton: Callable[[], nn.Module], folder: Path) -> Checked:
+def check_contract(
+    model: nn.Module,
+    example: Any,
+    skeleton: Callable[[], nn.Module],
+    folder: Path,
+    structures: Sequence[Structure] = SEPARABLE,
+) -> Checked:
     """Convert a network at full rank and at rank 1, and check all that can be checked without data.
 
     Args:
@@ -62,20 +70,21 @@ def check_contract(model: nn.Module, example: Any, skeleton: Callable[[], nn.Mod
         example: What it takes.
         skeleton: Builds the network once more, its weights not drawn but NaN.
         folder: Where it may be saved.
+        structures: What its convolutions may become.
 
     Raises:
         AssertionError: The contract does not hold; the message says what does not.
     """
     try:
-        plan = plan_conversion(model, example, Request(rank="full"))
+        plan = plan_conversion(model, example, Request(rank="full", structures=structures))
     except ConversionError:
-        sites = find_sites(model, example)
+        sites = find_sites(model, example, structures)
         if any(site.obstacle is None for site in sites):
             raise
         return Checked(0, Counter(site.obstacle.value for site in sites if site.obstacle))
     kept = Counter(layer.reason.value for layer in plan.layers if not layer.is_converted)
     full_rank = check_full_rank(model, example, plan)
-    check_rank_one(model, example, full_rank.shapes, skeleton, folder)
+    check_rank_one(model, example, full_rank.shapes, skeleton, folder, structures)
     return Checked(len(plan.converted), kept, full_rank.layer_error, full_rank.model_error, full_rank.in_double)
 
 
@@ -121,9 +130,10 @@ def check_rank_one(
     shapes: Sequence[tuple[int, ...]],
     skeleton: Callable[[], nn.Module],
     folder: Path,
+    structures: Sequence[Structure],
 ) -> None:
     """Check that a network of rank 1 returns the same shapes, and equal numbers when saved and loaded."""
-    plan = plan_conversion(model, example, Request(rank=1))
+    plan = plan_conversion(model, example, Request(rank=1, structures=structures))
     converted = apply_plan(model, plan, derive_factors(model, plan))
     outputs = raw_outputs(converted, example)
     if not is_detection(model):

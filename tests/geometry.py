@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from dsft.separable import DepthwiseSeparableConv
+from dsft.separable import FactoredConv
 
 MODES = ["zeros", "reflect", "replicate", "circular"]
 SIZES = {1: (17,), 2: (14, 13), 3: (8, 7, 9)}
@@ -17,7 +17,7 @@ def tuples(draw: st.DrawFn, dimensions: int, low: int, high: int) -> tuple[int, 
 
 
 @st.composite
-def geometries(draw: st.DrawFn, kind: type[DepthwiseSeparableConv]) -> dict[str, Any]:
+def geometries(draw: st.DrawFn, kind: type[FactoredConv]) -> dict[str, Any]:
     """Draw what a dense and a separable layer have in common."""
     n, most = kind.dimensions, 2 if kind.dimensions == 3 else 3
     groups = draw(st.integers(1, 3))

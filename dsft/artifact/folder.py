@@ -25,7 +25,7 @@ from dsft.errors import CheckpointError
 from dsft.models import ModelSpec, build_model, load_weights
 from dsft.models.weights import describe_misfit
 from dsft.preprocessing import Preprocessing
-from dsft.separable import DepthwiseSeparableConv
+from dsft.separable import FactoredConv
 from dsft.storage import require_replaceable, sha256_of, staged_folder, write_json, write_text
 from dsft.surgery import ConversionPlan, apply_plan, copied
 
@@ -178,9 +178,7 @@ def _check_plan(module: nn.Module, plan: ConversionPlan | None) -> None:
     """Refuse a module whose separable layers are not those that its plan would build when it is loaded."""
     planned = {alias: layer for layer in (plan.converted if plan else ()) for alias in layer.aliases}
     found = {
-        name: part
-        for name, part in module.named_modules(remove_duplicate=False)
-        if isinstance(part, DepthwiseSeparableConv)
+        name: part for name, part in module.named_modules(remove_duplicate=False) if isinstance(part, FactoredConv)
     }
     if unplanned := sorted(found.keys() - planned.keys()):
         raise CheckpointError(

@@ -35,6 +35,7 @@ def read_request(section: ConvertSection, seed: int, *, is_trained: bool) -> Req
         rank=section.rank,
         method=method,
         order=section.order,
+        structures=section.structures,
         form=section.form,
         include=section.include,
         exclude=section.exclude,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dsft.choices import Cost, Form, Method, Order, SplitName
+from dsft.choices import Cost, Form, Method, Order, SplitName, Structure
 from dsft.cli.app import app
 from dsft.cli.options import Device, DryRun, Json, Overwrite, Progress
 from dsft.cli.session import reporting_errors, shown_progress
@@ -28,6 +28,7 @@ def convert(
     rank: Annotated[str | None, typer.Option(help="Depthwise kernels of each channel, or 'full'.")] = None,
     method: Annotated[Method, typer.Option(help="How the weights are derived.")] = Method.AUTO,
     order: Annotated[Order, typer.Option(help="Which convolution comes first; auto is by layer.")] = Order.AUTO,
+    structures: Annotated[str, typer.Option(help="What layers may become, of dw_pw,pw_dw,low_rank.")] = "dw_pw,pw_dw",
     form: Annotated[Form, typer.Option(help="How channels are repeated; auto is measured.")] = Form.AUTO,
     include: Annotated[list[str] | None, typer.Option(help="Pattern of layers to convert; repeatable.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Pattern of layers to keep; repeatable.")] = None,
@@ -46,12 +47,14 @@ def convert(
     with shown_progress(progress, None) as report:
         from dsft.commands import convert as command
         from dsft.surgery import Budget, Request
+        from dsft.surgery.request import read_words
 
         request = Request(
             budget=Budget.read(_budget(budget)),
             rank=_rank(rank),
             method=method,
             order=order,
+            structures=read_words("--structures", structures.split(","), Structure),
             form=form,
             include=include or ["*"],
             exclude=exclude or [],

@@ -49,6 +49,7 @@ def _kind(layer: InspectedLayer) -> str:
         return layer.kind
     size = "x".join(map(str, layer.kernel_size))
     name = "conv" if layer.kind in _CONVOLUTIONS else layer.kind.replace("DepthwiseSeparableConv", "separable ")
+    name = "low rank" if name.startswith("LowRankConv") else name
     stride = f" /{'x'.join(map(str, dict.fromkeys(layer.stride)))}" if set(layer.stride) != {1} else ""
     groups = f" in {layer.groups} groups" if layer.groups > 1 else ""
     return f"{name} {size}{stride}{groups}"

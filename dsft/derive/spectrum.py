@@ -60,14 +60,23 @@ def channel_spectrum(weight: Tensor, groups: int, order: Order = Order.DW_PW) ->
         ConversionError: The weight holds NaN or infinite values.
     """
     slices = channel_slices(weight, groups, order)
-    if not slices.isfinite().all():
-        raise ConversionError(
-            "the weight holds NaN or infinite values, which no separable layer can stand for. Load a sound "
-            "checkpoint, or exclude the layer."
-        )
+    require_finite(slices)
     energies, directions = torch.linalg.eigh(slices.transpose(1, 2) @ slices)
     rank = min(slices.shape[1], slices.shape[2])
     # eigh sorts ascending; rounding may leave a null space slightly negative.
     return Spectrum(
         energies.flip(-1)[:, :rank].clamp_min(0), directions.flip(-1).transpose(1, 2)[:, :rank].contiguous()
     )
+
+
+def require_finite(kernel: Tensor) -> None:
+    """Check that a kernel can be decomposed.
+
+    Raises:
+        ConversionError: It holds NaN or infinite values.
+    """
+    if not kernel.isfinite().all():
+        raise ConversionError(
+            "the weight holds NaN or infinite values, which no separable layer can stand for. Load a sound "
+            "checkpoint, or exclude the layer."
+        )

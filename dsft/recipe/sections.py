@@ -21,6 +21,7 @@ from dsft.choices import (
     ProgressMode,
     Sampler,
     SplitName,
+    Structure,
 )
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -107,6 +108,9 @@ class ConvertSection(Section):
     `auto` (`svd` where there are weights to keep)."""
     order: Order = Order.AUTO
     """Which convolution comes first; `auto` chooses for each layer under a budget, and is `dw_pw` with `rank`."""
+    structures: Annotated[list[Structure], Field(min_length=1)] = [Structure.DW_PW, Structure.PW_DW]
+    """What a convolution may become; with `low_rank` among them one of a single position becomes two such with fewer
+    channels between."""
     form: Form = Form.AUTO
     """How an input channel reaches several depthwise kernels; `auto` takes for each layer what measures fastest,
     another form is taken wherever the layer can take it."""
@@ -134,6 +138,10 @@ class ConvertSection(Section):
             raise ValueError(f"exactly one of budget and rank is needed, found {found}")
         if self.norm_between and self.method is not Method.FRESH:
             raise ValueError("norm_between: goes with method fresh only, which keeps no weights")
+        if self.norm_between and Structure.LOW_RANK in self.structures:
+            raise ValueError("norm_between: goes with dw_pw and pw_dw, and not with low_rank among the structures")
+        if self.order is not Order.AUTO and str(self.order) not in map(str, self.structures):
+            raise ValueError(f"order: {self.order} is none of the structures; add it there, or leave order out")
         return self
 
 

@@ -1,6 +1,7 @@
-"""The depthwise-separable layers: modules that stand where a standard convolution stood."""
+"""The depthwise-separable and low-rank layers: modules that stand where a standard convolution stood."""
 
 from dsft.separable.base import DepthwiseSeparableConv
+from dsft.separable.factored import FactoredConv
 from dsft.separable.forms import allowed_forms
 from dsft.separable.kernels import kernel_channels, kernel_ranks, swap_channels
 from dsft.separable.layers import (
@@ -10,14 +11,21 @@ from dsft.separable.layers import (
     DepthwiseSeparableConv3d,
     DepthwiseSeparableConvTranspose2d,
 )
+from dsft.separable.low_rank import LOW_RANK_CLASSES, LowRankConv, LowRankConv1d, LowRankConv2d, LowRankConv3d
 
 __all__ = [
+    "LOW_RANK_CLASSES",
     "SEPARABLE_CLASSES",
     "DepthwiseSeparableConv",
     "DepthwiseSeparableConv1d",
     "DepthwiseSeparableConv2d",
     "DepthwiseSeparableConv3d",
     "DepthwiseSeparableConvTranspose2d",
+    "FactoredConv",
+    "LowRankConv",
+    "LowRankConv1d",
+    "LowRankConv2d",
+    "LowRankConv3d",
     "allowed_forms",
     "kernel_channels",
     "kernel_ranks",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,19 +11,17 @@ from torch.nn.modules.conv import _ConvNd
 
 from dsft.choices import Form, Order
 from dsft.errors import ConversionError
-from dsft.separable.composed import COMPOSED_WEIGHT, ComposedKernel
+from dsft.separable.composed import ComposedKernel
+from dsft.separable.factored import POINTWISE, FactoredConv, PaddingMode, geometry_of, home_of
 from dsft.separable.forms import allowed_forms, pass_bounds, storage_order, whole_slices
 from dsft.separable.kernel_sum import KernelSum
 from dsft.separable.kernels import kernel_channels, swap_channels
 from dsft.separable.passes import run_passes
 
-PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
-
-_POINTWISE: dict[int, type[Any]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _NORM: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
-class DepthwiseSeparableConv(nn.Module):
+class DepthwiseSeparableConv(FactoredConv):
     r"""A depthwise and a pointwise convolution in place of a dense one; the base of the layers.
 
     Order ``dw_pw``: input channel :math:`c` is filtered by ``kernels[c]`` depthwise kernels :math:`d_{c,r}`; the
@@ -32,9 +30,6 @@ class DepthwiseSeparableConv(nn.Module):
     for output channel :math:`m`, each is filtered by a kernel of its own and they are summed:
     :math:`W_{m,c} = \sum_r p_{m,r,c} d_{m,r}` (Guo et al. 2018, "Network Decoupling", eq. 4 and 5; with unequal
     numbers of kernels Dbouk & Shanbhag 2021, "Generalized Depthwise-Separable Convolutions", eq. 2).
-
-    Attributes that other code reads from torch's convolutions exist and mean the same. It is deliberately no
-    subclass of them, since tools that fuse or count convolutions would take it for a dense one.
 
     Args:
         in_channels: Channels of the input.
@@ -62,10 +57,6 @@ class DepthwiseSeparableConv(nn.Module):
             cannot take the ``form``.
     """
 
-    dimensions: ClassVar[int]
-    dense_class: ClassVar[type[Any]]
-    transposed: ClassVar[bool] = False
-
     channels: Tensor
     """The channel that each depthwise kernel belongs to, ``(kernels,)``."""
 
@@ -89,13 +80,18 @@ class DepthwiseSeparableConv(nn.Module):
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride = self._sizes(kernel_size), self._sizes(stride)
-        self.dilation, self.output_padding = self._sizes(dilation), self._sizes(output_padding)
-        self.padding = padding if isinstance(padding, str) else self._sizes(padding)
-        self.padding_mode, self.norm_between = padding_mode, norm_between
-        self.kernels, self.order = tuple(kernels), order
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            output_padding=output_padding,
+            dilation=dilation,
+            groups=groups,
+            padding_mode=padding_mode,
+        )
+        self.kernels, self.order, self.norm_between = tuple(kernels), order, norm_between
         is_first = order is Order.DW_PW
         channels = kernel_channels(kernels, in_channels if is_first else out_channels, groups, 0 if is_first else 1)
         self.form = self._choose_form(form)
@@ -104,9 +100,6 @@ class DepthwiseSeparableConv(nn.Module):
         stored = [channels[place] for place in self._storage]
         self.register_buffer("channels", torch.tensor(stored, device=device), persistent=False)
         self._build(stored, bias, device=device, dtype=dtype)
-
-    def _sizes(self, size: int | tuple[int, ...]) -> tuple[int, ...]:
-        return (size,) * self.dimensions if isinstance(size, int) else tuple(size)
 
     def _choose_form(self, form: Form | None) -> Form | None:
         forms = allowed_forms(
@@ -138,7 +131,7 @@ class DepthwiseSeparableConv(nn.Module):
             **options,
         )
         ends = (total, self.out_channels) if is_first else (self.in_channels, total)
-        self.pointwise: _ConvNd = _POINTWISE[self.dimensions](
+        self.pointwise: _ConvNd = POINTWISE[self.dimensions](
             *ends, 1, groups=self.groups, bias=bias and is_first, **options
         )
         between = [_NORM[self.dimensions](total, **options), nn.ReLU()] if self.norm_between else []
@@ -183,11 +176,6 @@ class DepthwiseSeparableConv(nn.Module):
         return self.sum if isinstance(self.sum, KernelSum) else self.depthwise
 
     @property
-    def bias(self) -> Tensor | None:
-        """The bias of the output, ``(out_channels,)``, or None."""
-        return self.last.bias
-
-    @property
     def weight(self) -> Tensor:
         """The composed dense kernel, in the shape that the dense convolution keeps it.
 
@@ -210,11 +198,6 @@ class DepthwiseSeparableConv(nn.Module):
         # Slices of input channels are what a transposed convolution keeps, those of output channels the others.
         kernel = kernel if is_first == self.transposed else swap_channels(kernel, self.groups)
         return kernel.contiguous().as_subclass(ComposedKernel)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "weight":
-            raise AttributeError(COMPOSED_WEIGHT)
-        super().__setattr__(name, value)
 
     @torch.no_grad()
     def set_factors(self, depthwise: Tensor, pointwise: Tensor) -> None:
@@ -251,14 +234,13 @@ class DepthwiseSeparableConv(nn.Module):
     ) -> Self:
         """Build a layer of a convolution's geometry, device, dtype and mode, with random weights."""
         layer = cls(
-            **_geometry(dense),
+            **geometry_of(dense),
             kernels=kernels,
             order=order,
             form=form,
             norm_between=norm_between,
             bias=dense.bias is not None,
-            device=_home(dense).device,
-            dtype=_home(dense).dtype,
+            **home_of(dense),
         )
         return layer.train(dense.training)
 
@@ -275,22 +257,6 @@ class DepthwiseSeparableConv(nn.Module):
             twin.get_parameter(name).requires_grad_(parameter.requires_grad)
         return twin
 
-    def merge(self) -> nn.Module:
-        """Return the dense convolution of the same function, device, dtype and mode.
-
-        Raises:
-            ConversionError: A norm and an activation stand between the two convolutions.
-        """
-        weight = self.weight.detach().as_subclass(Tensor)
-        dense: _ConvNd = self.dense_class(
-            **_geometry(self), bias=self.bias is not None, device=weight.device, dtype=weight.dtype
-        )
-        with torch.no_grad():
-            dense.weight.copy_(weight)
-            if dense.bias is not None and self.bias is not None:
-                dense.bias.copy_(self.bias)
-        return dense.train(self.training)
-
     def extra_repr(self) -> str:
         """Describe the layer as ``print(model)`` shows it."""
         form = f", form={self.form}" if self.form is not None else ""
@@ -298,13 +264,3 @@ class DepthwiseSeparableConv(nn.Module):
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
             f"order={self.order}, kernels={len(self.channels)}{form}"
         )
-
-
-def _geometry(conv: _ConvNd | DepthwiseSeparableConv) -> dict[str, Any]:
-    names = ["in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"]
-    names += ["output_padding"] if conv.transposed else []
-    return {name: getattr(conv, name) for name in names}
-
-
-def _home(conv: _ConvNd | DepthwiseSeparableConv) -> Tensor:
-    return conv.depthwise.weight if isinstance(conv, DepthwiseSeparableConv) else conv.weight

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 COMPOSED_WEIGHT = (
-    "the weight of a depthwise-separable layer is composed of depthwise.weight and pointwise.weight: it "
-    "cannot be assigned or changed in place. Change those two, or set the dense weight before the conversion."
+    "the weight of a converted layer is composed of depthwise.weight and pointwise.weight, or of first.weight and "
+    "second.weight where it is of low rank: it cannot be assigned or changed in place. Change those two, or set the "
+    "dense weight before the conversion."
 )
 
 

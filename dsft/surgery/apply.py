@@ -9,16 +9,16 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from dsft.choices import Order
-from dsft.derive import Factors
+from dsft.derive import AnyFactors
 from dsft.devices import layout_of
 from dsft.errors import ConversionError
-from dsft.separable import DepthwiseSeparableConv
-from dsft.surgery.dense import is_trained, kind_of, separable_class_of
+from dsft.separable import DepthwiseSeparableConv, LowRankConv
+from dsft.surgery.dense import is_trained, kind_of, low_rank_class_of, separable_class_of
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 
 
-def apply_plan(model: nn.Module, plan: ConversionPlan, factors: Mapping[str, Factors] | None = None) -> nn.Module:
-    """Put the separable layers of a plan in the places of the convolutions, in place.
+def apply_plan(model: nn.Module, plan: ConversionPlan, factors: Mapping[str, AnyFactors] | None = None) -> nn.Module:
+    """Put the new layers of a plan in the places of the convolutions, in place.
 
     All layers are built before the first is put in, so that an error leaves the network as it was.
 
@@ -34,9 +34,7 @@ def apply_plan(model: nn.Module, plan: ConversionPlan, factors: Mapping[str, Fac
     Raises:
         ConversionError: A convolution of the plan is missing from the network, or of another shape.
     """
-    layers = {
-        layer.name: _separable_layer(model, layer, factors, norm_between=plan.norm_between) for layer in plan.converted
-    }
+    layers = {layer.name: _new_layer(model, layer, factors, norm_between=plan.norm_between) for layer in plan.converted}
     for planned in plan.converted:
         for alias in planned.aliases:
             parent, _, attribute = alias.rpartition(".")
@@ -46,15 +44,18 @@ def apply_plan(model: nn.Module, plan: ConversionPlan, factors: Mapping[str, Fac
     return model
 
 
-def _separable_layer(
-    model: nn.Module, planned: LayerPlan, factors: Mapping[str, Factors] | None, *, norm_between: bool
-) -> DepthwiseSeparableConv:
+def _new_layer(
+    model: nn.Module, planned: LayerPlan, factors: Mapping[str, AnyFactors] | None, *, norm_between: bool
+) -> DepthwiseSeparableConv | LowRankConv:
     dense = _convolution(model, planned)
-    order = planned.order or Order.DW_PW
-    build = separable_class_of(dense).like
-    layer = build(dense, planned.kernels, order, planned.form, norm_between=norm_between)
+    layer: DepthwiseSeparableConv | LowRankConv
+    if planned.order is None:
+        layer = low_rank_class_of(dense).like(dense, planned.kernels)
+    else:
+        build = separable_class_of(dense).like
+        layer = build(dense, planned.kernels, planned.order, planned.form, norm_between=norm_between)
     if factors is not None:
-        layer.set_factors(factors[planned.name].depthwise, factors[planned.name].pointwise)
+        layer.set_factors(*vars(factors[planned.name]).values())
     for parameter in layer.parameters():
         parameter.requires_grad_(is_trained(dense))
     # The bias is the same quantity before and after, so the parameter itself moves over.
@@ -77,12 +78,15 @@ def _convolution(model: nn.Module, planned: LayerPlan) -> _ConvNd:
             f"layer {planned.name!r}: the plan needs a weight of shape {planned.weight_shape}, found "
             f"{tuple(module.weight.shape)}. The plan was made for another network."
         )
-    side = "output" if planned.order is Order.PW_DW else "input"
-    channels = module.out_channels if planned.order is Order.PW_DW else module.in_channels
-    if channels != len(planned.kernels):
+    what, count = {
+        Order.DW_PW: ("input channels", module.in_channels),
+        Order.PW_DW: ("output channels", module.out_channels),
+        None: ("groups", module.groups),
+    }[planned.order]
+    if count != len(planned.kernels):
         raise ConversionError(
-            f"layer {planned.name!r}: the plan needs {len(planned.kernels)} {side} channels, found {channels}. The "
-            f"plan was made for another network."
+            f"layer {planned.name!r}: the plan needs {len(planned.kernels)} {what}, found {count}. The plan was made "
+            f"for another network."
         )
     if any(_submodule(model, alias) is not module for alias in planned.aliases):
         raise ConversionError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsft.choices import Order
-from dsft.derive import channel_spectrum
+from dsft.derive import channel_spectrum, matrix_energies
 from dsft.errors import ConversionError
 from dsft.progress import Advanced, Finished, Report, Started
 from dsft.surgery.request import Rank
@@ -23,8 +24,49 @@ ROUNDING = 1e-12
 """Relative squared error under which a kernel is exact in float64."""
 
 
+class Bid(Protocol):
+    """What one layer may become, in one structure."""
+
+    @property
+    def site(self) -> Site:
+        """The layer."""
+
+    @property
+    def order(self) -> Order | None:
+        """Which convolution comes first; None where neither is depthwise."""
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """The sizes that it may have, as numbers of steps, ascending, ``(options,)``."""
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """Squared error that is left at each size, relative to the kernel (METHODS 2.2, lambda), ``(options,)``."""
+
+    @property
+    def step_kernels(self) -> int:
+        """Kernels that one step buys in all groups."""
+
+    @property
+    def kernel_macs(self) -> int:
+        """Multiply-accumulates of one kernel for one image, its share of the sums included."""
+
+    @property
+    def kernel_params(self) -> int:
+        """Parameters of one kernel, its weights in the sums included."""
+
+    def kernels_at(self, steps: int) -> tuple[int, ...]:
+        """Return the kernels, as a plan keeps them, after so many steps; empty for no step."""
+
+    def kernels_at_rank(self, rank: Rank) -> tuple[int, ...]:
+        """Return the kernels, as a plan keeps them, of a rank."""
+
+    def relative_error(self, kernels: Sequence[int]) -> float:
+        """Return the relative Frobenius error of the kernel that is left."""
+
+
 @dataclass(frozen=True)
-class Bid:
+class SeparableBid:
     """A layer in one order, with the energy that each of its possible depthwise kernels keeps.
 
     Attributes:
@@ -57,10 +99,7 @@ class Bid:
     def errors(self) -> NDArray[np.float64]:
         """Squared error that is left at each number of steps, relative to the kernel (METHODS 2.2, lambda)."""
         gains = self.energies.reshape(len(self.bought), -1).gather(1, self.bought).sum(0).reshape(-1, self.step).sum(1)
-        # Summed from the end, so that nothing is left at the last step.
-        left = np.append(gains.flip(0).cumsum(0).flip(0).numpy(), 0.0)[self.steps] / (float(gains.sum()) or 1.0)
-        # Rounding is no error: a layer that is exact shall not buy more.
-        return np.where(left > ROUNDING, left, 0.0)
+        return _errors_left(gains)[self.steps]
 
     @property
     def step_kernels(self) -> int:
@@ -100,6 +139,59 @@ class Bid:
         return math.sqrt(max(1 - float(kept.sum()) / total, 0.0))
 
 
+@dataclass(frozen=True)
+class LowRankBid:
+    """A layer of one position as two of them, with the energy that each rank keeps.
+
+    Attributes:
+        site: The layer.
+        energies: Squared singular values of each group's matrix, descending, ``(groups, ranks)``.
+    """
+
+    site: Site
+    energies: Tensor
+    order: None = None
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """The ranks, ascending, ``(options,)``."""
+        return np.arange(1, self.energies.shape[1] + 1)
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """Squared error that is left at each rank, relative to the kernel."""
+        return _errors_left(self.energies.sum(0))[self.steps]
+
+    @property
+    def step_kernels(self) -> int:
+        """Kernels of the first convolution for each rank."""
+        return len(self.energies)
+
+    @property
+    def kernel_macs(self) -> int:
+        """Multiply-accumulates of one kernel of the first convolution, and of its share of the second."""
+        return self.site.output_positions * self.kernel_params
+
+    @property
+    def kernel_params(self) -> int:
+        """Parameters of one kernel of the first convolution, and of its share of the second."""
+        module = self.site.module
+        return (module.in_channels + module.out_channels) // module.groups
+
+    def kernels_at(self, steps: int) -> tuple[int, ...]:
+        """Return the rank of each group; empty for no step."""
+        return (steps,) * len(self.energies) if steps else ()
+
+    def kernels_at_rank(self, rank: Rank) -> tuple[int, ...]:
+        """Return ``rank`` for each group, or as much as makes the layer exact."""
+        groups, limit = self.energies.shape
+        return (min(rank, limit) if isinstance(rank, int) else limit,) * groups
+
+    def relative_error(self, kernels: Sequence[int]) -> float:
+        """Return the relative Frobenius error of the kernel that is left."""
+        return math.sqrt(float(_errors_left(self.energies.sum(0))[kernels[0]]))
+
+
 def collect_bids(
     sites: Sequence[Site], orders: Sequence[Order], *, is_trained: bool, norm_between: bool, report: Report
 ) -> list[tuple[Bid, ...]]:
@@ -114,7 +206,7 @@ def collect_bids(
         report: Receives the progress over the layers.
 
     Returns:
-        One bid for each order, layer by layer.
+        Layer by layer one bid for each order, or the one of a layer of one position.
 
     Raises:
         ConversionError: A weight is not finite; the message names the layer.
@@ -123,18 +215,24 @@ def collect_bids(
     report(Started(task, len(sites), "layers"))
     bids = []
     for done, site in enumerate(sites, start=1):
-        bids.append(tuple(_bid(site, order, is_trained=is_trained, norm_between=norm_between) for order in orders))
+        try:
+            bids.append(_bids(site, orders, is_trained=is_trained, norm_between=norm_between))
+        except ConversionError as error:
+            raise ConversionError(f"layer {site.name!r}: {error}") from error
         report(Advanced(task, done))
     report(Finished(task))
     return bids
 
 
-def _bid(site: Site, order: Order, *, is_trained: bool, norm_between: bool) -> Bid:
+def _bids(site: Site, orders: Sequence[Order], *, is_trained: bool, norm_between: bool) -> tuple[Bid, ...]:
+    if site.is_point:
+        return (LowRankBid(site, matrix_energies(site.dense_kernel, site.module.groups)),)
+    return tuple(_separable_bid(site, order, is_trained=is_trained, norm_between=norm_between) for order in orders)
+
+
+def _separable_bid(site: Site, order: Order, *, is_trained: bool, norm_between: bool) -> SeparableBid:
     groups = site.module.groups
-    try:
-        energies = channel_spectrum(site.dense_kernel, groups, order).energies
-    except ConversionError as error:
-        raise ConversionError(f"layer {site.name!r}: {error}") from error
+    energies = channel_spectrum(site.dense_kernel, groups, order).energies
     step = 1
     if not is_trained:
         energies, step = energies.mean(0, keepdim=True).expand_as(energies), len(energies) // groups
@@ -143,4 +241,12 @@ def _bid(site: Site, order: Order, *, is_trained: bool, norm_between: bool) -> B
         priorities[:, 0] += 1 + 2 * energies.max()
     # Stable, so that of equal values the lower place comes first and a channel's kernels stay a prefix.
     bought = priorities.reshape(groups, -1).argsort(dim=1, descending=True, stable=True)
-    return Bid(site, order, energies, bought, step, norm_between)
+    return SeparableBid(site, order, energies, bought, step, norm_between)
+
+
+def _errors_left(gains: Tensor) -> NDArray[np.float64]:
+    """Return the share of the squared error that is left after none, one, two ... of the gains."""
+    # Summed from the end, so that nothing is left at the last step.
+    left = np.append(gains.flip(0).cumsum(0).flip(0).numpy(), 0.0) / (float(gains.sum()) or 1.0)
+    # Rounding is no error: a layer that is exact shall not buy more.
+    return np.where(left > ROUNDING, left, 0.0)

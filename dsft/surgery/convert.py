@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from dsft.choices import Form, Method, Order
-from dsft.derive import DERIVATIONS, Factors
+from dsft.choices import Form, Method, Order, Structure
+from dsft.derive import DERIVATIONS, LOW_RANK_DERIVATIONS, AnyFactors
 from dsft.devices import Compute, layout_of
 from dsft.errors import ConversionError
 from dsft.measure.example import ExampleInput, run_example
@@ -22,7 +22,7 @@ from dsft.surgery.forms import measured_form
 from dsft.surgery.plan import ConversionPlan
 from dsft.surgery.planning import plan_conversion
 from dsft.surgery.ready import copied, require_ready, unwrapped
-from dsft.surgery.request import Budget, Rank, Request, read_word
+from dsft.surgery.request import SEPARABLE, Budget, Rank, Request, read_word, read_words
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def convert(
     rank: Rank | None = None,
     method: str = Method.AUTO,
     order: str = Order.AUTO,
+    structures: Sequence[str] = SEPARABLE,
     form: str = Form.AUTO,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
@@ -71,6 +72,8 @@ def convert(
         method: ``svd`` keeps the weights, ``fresh`` draws new ones, ``auto`` is ``svd``.
         order: ``dw_pw`` or ``pw_dw``; ``auto`` chooses for each layer under a budget, and is ``dw_pw`` with
             ``rank``.
+        structures: What a convolution may become: ``dw_pw`` and ``pw_dw``, and where ``low_rank`` is among them, one of
+            a single position becomes two such with fewer maps between.
         form: How an input channel reaches several kernels: ``multiplier``, ``concatenate``, ``gather`` or
             ``passes``, wherever a layer can take it; ``auto`` takes for each layer what measures fastest.
         include: Patterns of the layers that may be converted.
@@ -87,6 +90,7 @@ def convert(
         rank=rank,
         method=read_word("method", method, Method),
         order=read_word("order", order, Order),
+        structures=read_words("structures", structures, Structure),
         form=read_word("form", form, Form),
         include=include,
         exclude=exclude,
@@ -105,7 +109,7 @@ def convert(
 
 def derive_factors(
     model: nn.Module, plan: ConversionPlan, seed: int = 0, report: Report = ignore
-) -> dict[str, Factors]:
+) -> dict[str, AnyFactors]:
     """Derive the weights of every layer that a plan converts.
 
     Args:
@@ -116,13 +120,18 @@ def derive_factors(
     """
     derive = DERIVATIONS[plan.method]
     generator = torch.Generator().manual_seed(seed)
-    task, factors = "converting", {}
+    task = "converting"
+    factors: dict[str, AnyFactors] = {}
     report(Started(task, len(plan.converted), "layers"))
     for done, layer in enumerate(plan.converted, start=1):
         dense = model.get_submodule(layer.name)
         assert isinstance(dense, _ConvNd)  # noqa: S101 (the plan was made from this network)
-        order = layer.order or Order.DW_PW
-        factors[layer.name] = derive(dense_kernel(dense), dense.groups, layer.kernels, generator, order)
+        kernel = dense_kernel(dense)
+        if layer.order is None:
+            derive_low_rank = LOW_RANK_DERIVATIONS[plan.method]
+            factors[layer.name] = derive_low_rank(kernel, dense.groups, layer.kernels[0], generator)
+        else:
+            factors[layer.name] = derive(kernel, dense.groups, layer.kernels, generator, layer.order)
         report(Advanced(task, done))
     report(Finished(task))
     return factors

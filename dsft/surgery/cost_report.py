@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dsft.choices import Decision, Order, Reason
+from dsft.choices import Decision, Order, Reason, Structure
 from dsft.devices import Compute
 from dsft.measure import MeasuredOn, compare_latency, count_macs, count_parameters, measured_on
 from dsft.measure.example import ExampleInput
@@ -36,6 +36,7 @@ class LayerReport:
     name: str
     decision: Decision
     reason: Reason
+    structure: Structure | None
     order: Order | None
     kernels: int | None
     macs_before: int
@@ -106,6 +107,7 @@ def _report_layer(layer: LayerPlan, site: Site, converted: nn.Module, compute: C
         name=layer.name,
         decision=layer.decision,
         reason=layer.reason,
+        structure=layer.structure,
         order=layer.order,
         kernels=sum(layer.kernels) if layer.is_converted else None,
         macs_before=layer.macs_before,

@@ -16,7 +16,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
 from dsft.measure import run_example
-from dsft.separable import SEPARABLE_CLASSES, DepthwiseSeparableConv, swap_channels
+from dsft.separable import LOW_RANK_CLASSES, SEPARABLE_CLASSES, DepthwiseSeparableConv, LowRankConv, swap_channels
 from dsft.separable.same_padding import DepthwiseSeparableConv2dSame, SameConv2d
 
 STANDARDISED = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
@@ -69,6 +69,14 @@ def separable_class_of(module: _ConvNd) -> type[DepthwiseSeparableConv]:
     if is_same_padded(module):
         return DepthwiseSeparableConv2dSame
     return next(layer for plain, layer in SEPARABLE_CLASSES.items() if isinstance(module, plain))
+
+
+def low_rank_class_of(module: _ConvNd) -> type[LowRankConv]:
+    """Return the low-rank layer that can stand for a convolution of one position, of a known kind.
+
+    One position is padded alike by every rule: TensorFlow's adds nothing.
+    """
+    return next(layer for plain, layer in LOW_RANK_CLASSES.items() if isinstance(module, plain))
 
 
 def is_weight_normed(module: nn.Module) -> bool:

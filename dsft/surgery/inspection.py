@@ -16,7 +16,7 @@ from dsft.choices import Order, Reason
 from dsft.measure import batch_size_of, count_parameters
 from dsft.measure.cost import counting_macs
 from dsft.measure.example import ExampleInput, run_example
-from dsft.separable import DepthwiseSeparableConv
+from dsft.separable import DepthwiseSeparableConv, FactoredConv, LowRankConv
 from dsft.surgery.sites import Site, find_sites
 
 Shape = tuple[int, ...]
@@ -38,7 +38,8 @@ class InspectedLayer:
         params: Parameters.
         convertible: Whether a conversion may make it separable.
         reason: Why not; None where it is convertible, and for what is no convolution.
-        kernels: Depthwise kernels of a layer that is separable already; None for any other.
+        kernels: Depthwise kernels of a layer that is separable already, or kernels between of one of low rank; None
+            for any other.
         order: Which convolution of a separable layer comes first.
         rank1_macs: Multiply-accumulates with one depthwise kernel for each channel, in the cheaper order; None where
             it is not convertible.
@@ -122,14 +123,13 @@ class _Seen:
 
 
 def _layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Return separable layers whole, and every other module that has a kernel or a matrix of its own."""
-    whole = [name for name, module in model.named_modules() if isinstance(module, DepthwiseSeparableConv)]
+    """Return converted layers whole, and every other module that has a kernel or a matrix of its own."""
+    whole = [name for name, module in model.named_modules() if isinstance(module, FactoredConv)]
     inner = tuple(f"{name}." if name else "" for name in whole)
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, DepthwiseSeparableConv)
-        or (not (inner and name.startswith(inner)) and _has_matrix(module))
+        if isinstance(module, FactoredConv) or (not (inner and name.startswith(inner)) and _has_matrix(module))
     }
 
 
@@ -165,9 +165,9 @@ def _shape_of(values: Any) -> Shape:
 
 
 def _inspected(name: str, layer: nn.Module, seen: _Seen, sites: Mapping[str, Site], batch: int) -> InspectedLayer:
-    is_separable = isinstance(layer, DepthwiseSeparableConv)
-    is_conv = is_separable or isinstance(layer, _ConvNd)
-    site = None if is_separable else sites.get(name)
+    is_converted = isinstance(layer, FactoredConv)
+    is_conv = is_converted or isinstance(layer, _ConvNd)
+    site = None if is_converted else sites.get(name)
     rank1 = _rank1_macs(site) if site is not None and site.obstacle is None else None
     input_shape, output_shape = seen.shapes[0] if seen.shapes else ((), ())
     return InspectedLayer(
@@ -182,7 +182,7 @@ def _inspected(name: str, layer: nn.Module, seen: _Seen, sites: Mapping[str, Sit
         params=count_parameters(layer) if is_conv else _own_parameters(layer),
         convertible=rank1 is not None,
         reason=site.obstacle if site is not None else None,
-        kernels=sum(layer.kernels) if isinstance(layer, DepthwiseSeparableConv) else None,
+        kernels=sum(layer.kernels) if isinstance(layer, DepthwiseSeparableConv | LowRankConv) else None,
         order=layer.order if isinstance(layer, DepthwiseSeparableConv) else None,
         rank1_macs=rank1,
     )

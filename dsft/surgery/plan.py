@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from dsft.choices import Decision, Form, Method, Order, Reason
+from dsft.choices import Decision, Form, Method, Order, Reason, Structure
 
 RENAMED_REASONS = {
     "not a 2d convolution": Reason.NO_SEPARABLE_LAYER,
@@ -26,9 +26,9 @@ class LayerPlan:
             where it is not known, as in plans that were written before it was kept.
         decision: Converted or kept.
         reason: Why.
-        order: Which convolution comes first, or None where it is kept.
-        kernels: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``); empty where it
-            is kept.
+        order: Which convolution comes first, or None where it is kept or of low rank.
+        kernels: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``); of low rank the
+            kernels of the first convolution in each group; empty where it is kept.
         macs_before: Multiply-accumulates for one image.
         macs_after: The same after the conversion.
         relative_error: Frobenius norm of the change of the kernel over that of the kernel; None where the
@@ -51,8 +51,15 @@ class LayerPlan:
 
     @property
     def is_converted(self) -> bool:
-        """Whether the convolution becomes separable."""
+        """Whether the convolution is replaced."""
         return self.decision is Decision.CONVERTED
+
+    @property
+    def structure(self) -> Structure | None:
+        """What it becomes, or None where it is kept."""
+        if not self.is_converted:
+            return None
+        return Structure.LOW_RANK if self.order is None else Structure(self.order)
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class ConversionPlan:
 
     @property
     def converted(self) -> tuple[LayerPlan, ...]:
-        """The layers that become separable."""
+        """The layers that are replaced."""
         return tuple(layer for layer in self.layers if layer.is_converted)
 
     @property
@@ -114,7 +121,7 @@ class ConversionPlan:
         if self.params_before:
             lines.append(f"parameters {self.params_before:,} -> {self.params_after:,} ({self.params_ratio:.3f})")
         for layer in self.layers:
-            kernels = f"{layer.order}, {sum(layer.kernels)} kernels" if layer.is_converted else "dense"
+            kernels = f"{layer.structure}, {sum(layer.kernels)} kernels" if layer.is_converted else "dense"
             form = f", {layer.form}" if layer.form is not None else ""
             lines.append(f"  {layer.name}: {kernels}{form} ({layer.reason})")
         return "\n".join(lines)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from dsft.choices import Cost, Decision, Form, Method, Order, Reason
+from dsft.choices import Cost, Decision, Form, Method, Reason, Structure
 from dsft.errors import ConversionError, did_you_mean
 from dsft.measure.example import ExampleInput
 from dsft.progress import Report, ignore
@@ -64,18 +64,20 @@ def plan_conversion(
     """
     model = unwrapped(model)
     require_ready(model)
-    sites = find_sites(model, example_input)
+    sites = find_sites(model, example_input, request.structures)
     _check_patterns([*request.include, *request.exclude], sites)
     obstacles = [site.obstacle or _pattern_obstacle(site, request) for site in sites]
     eligible = [site for site, obstacle in zip(sites, obstacles, strict=True) if obstacle is None]
     if not eligible:
         raise ConversionError(_nothing_eligible(sites, obstacles))
     bids = collect_bids(
-        eligible, _orders(request), is_trained=is_trained, norm_between=request.norm_between, report=report
+        eligible, request.orders, is_trained=is_trained, norm_between=request.norm_between, report=report
     )
     models = {Cost.MACS: macs_model(model, example_input), Cost.PARAMS: params_model(model)}
-    budget = request.budget
-    outcomes = _alike(bids, request.rank or "full") if budget is None else _within(budget, models[budget.by], bids)
+    if request.budget is None:
+        outcomes = _alike(bids, request.rank or "full")
+    else:
+        outcomes = _within(request.budget, models[request.budget.by], bids, _way_out(sites, request))
     choose = choose_form if request.form is Form.AUTO else fixed_form(request.form)
     planned = {outcome.bid.site.name: _plan_layer(outcome, request, choose) for outcome in outcomes}
     layers = tuple(
@@ -94,17 +96,11 @@ def plan_conversion(
     )
 
 
-def _orders(request: Request) -> tuple[Order, ...]:
-    if request.order is not Order.AUTO:
-        return (request.order,)
-    return (Order.DW_PW,) if request.budget is None else (Order.DW_PW, Order.PW_DW)
-
-
 def _alike(bids: Sequence[tuple[Bid, ...]], rank: Rank) -> list[_Outcome]:
     return [_Outcome(bid, bid.kernels_at_rank(rank), Reason.RANK) for bid, *_ in bids]
 
 
-def _within(budget: Budget, costs: CostModel, bids: Sequence[tuple[Bid, ...]]) -> list[_Outcome]:
+def _within(budget: Budget, costs: CostModel, bids: Sequence[tuple[Bid, ...]], way_out: str) -> list[_Outcome]:
     layers = [costs.options(each) for each in bids]
     fixed = costs.total - sum(options.dense_cost for options in layers)
     least = fixed + sum(options.least_cost for options in layers)
@@ -114,7 +110,7 @@ def _within(budget: Budget, costs: CostModel, bids: Sequence[tuple[Bid, ...]]) -
         smallest = math.ceil(least / costs.total * 1e4) / 1e4
         raise ConversionError(
             f"budget {budget.by}={budget.share:g}: cannot be met: the smallest that this network allows is "
-            f"{smallest:g} ({len(bids)} of its convolutions can be converted). Ask for more, or exclude fewer layers."
+            f"{smallest:g} ({len(bids)} of its convolutions can be converted). Ask for more, {way_out}."
         )
     outcomes = []
     for each, options, choice in zip(bids, layers, spread_ranks(layers, limit - fixed), strict=True):
@@ -124,21 +120,23 @@ def _within(budget: Budget, costs: CostModel, bids: Sequence[tuple[Bid, ...]]) -
     return outcomes
 
 
+def _way_out(sites: Sequence[Site], request: Request) -> str:
+    """Say what besides asking for more would help where a budget cannot be met."""
+    if any(site.obstacle is Reason.ONE_POSITION and _pattern_obstacle(site, request) is None for site in sites):
+        structures = ", ".join([*request.structures, Structure.LOW_RANK])
+        return f"exclude fewer layers, or allow structures=[{structures}]"
+    return "or exclude fewer layers"
+
+
 def _plan_layer(outcome: _Outcome, request: Request, choose_form: FormChoice) -> LayerPlan:
     bid, kernels = outcome.bid, outcome.kernels
-    site, module = bid.site, bid.site.module
+    site = bid.site
     if not kernels:
         return _kept_layer(site, outcome.reason)
-    forms = allowed_forms(
-        kernels, module.groups, bid.order, transposed=module.transposed, norm_between=request.norm_between
-    )
-    form: Form | None = forms[0] if forms else None
-    if len(forms) > 1:
-        form = choose_form(site, kernels, forms)
     return LayerPlan(
         name=site.name,
         aliases=site.aliases,
-        weight_shape=tuple(module.weight.shape),
+        weight_shape=tuple(site.module.weight.shape),
         decision=Decision.CONVERTED,
         reason=outcome.reason,
         order=bid.order,
@@ -146,8 +144,20 @@ def _plan_layer(outcome: _Outcome, request: Request, choose_form: FormChoice) ->
         macs_before=site.macs,
         macs_after=sum(kernels) * bid.kernel_macs,
         relative_error=None if request.derivation is Method.FRESH else bid.relative_error(kernels),
-        form=form,
+        form=_choose_form(outcome, request, choose_form),
     )
+
+
+def _choose_form(outcome: _Outcome, request: Request, choose_form: FormChoice) -> Form | None:
+    bid, kernels, module = outcome.bid, outcome.kernels, outcome.bid.site.module
+    if bid.order is None:
+        return None
+    forms = allowed_forms(
+        kernels, module.groups, bid.order, transposed=module.transposed, norm_between=request.norm_between
+    )
+    if len(forms) > 1:
+        return choose_form(bid.site, kernels, forms)
+    return forms[0] if forms else None
 
 
 def _kept_layer(site: Site, reason: Reason) -> LayerPlan:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Self, TypeVar
 
-from dsft.choices import Cost, Form, Method, Order
+from dsft.choices import Cost, Form, Method, Order, Structure
 from dsft.errors import ConversionError, did_you_mean
+
+SEPARABLE = (Structure.DW_PW, Structure.PW_DW)
+"""What a convolution may become where nothing else is allowed."""
 
 Rank = int | Literal["full"]
 Word = TypeVar("Word", bound=StrEnum)
@@ -64,7 +67,9 @@ class Request:
             layer, or ``full``: as many as make the layer exact, whatever they cost.
         method: How the weights are derived; ``auto`` keeps them.
         order: Which convolution comes first; ``auto`` is for each layer the one that loses less at its price under
-            a budget, and ``dw_pw`` where the rank is given.
+            a budget, and the first of the structures where the rank is given.
+        structures: What a convolution may become: ``dw_pw`` and ``pw_dw`` where its kernel has several positions,
+            ``low_rank`` where it has one.
         form: How an input channel reaches several kernels, wherever a layer can take it; ``auto`` is by layer.
         include: Patterns of the layers that may be converted.
         exclude: Patterns of the layers that stay dense.
@@ -79,6 +84,7 @@ class Request:
     rank: Rank | None = None
     method: Method = Method.AUTO
     order: Order = Order.AUTO
+    structures: Sequence[Structure] = SEPARABLE
     form: Form = Form.AUTO
     include: Sequence[str] = ("*",)
     exclude: Sequence[str] = ()
@@ -90,17 +96,36 @@ class Request:
         for name, words in (("method", Method), ("order", Order), ("form", Form)):
             object.__setattr__(self, name, read_word(name, getattr(self, name), words))
         for name in ("include", "exclude"):
-            patterns = getattr(self, name)
-            if isinstance(patterns, str):
-                raise ConversionError(
-                    f"{name}: a list of patterns is needed, such as [{patterns!r}], found {patterns!r}."
-                )
+            _require_list(name, "patterns", getattr(self, name))
+        structures = read_words("structures", self.structures, Structure)
+        object.__setattr__(self, "structures", tuple(dict.fromkeys(structures)))
+        self._check_structures()
         if self.norm_between and self.derivation is not Method.FRESH:
             raise ConversionError(
                 f"norm_between: goes with method fresh only, found {str(self.derivation)!r}: weights that are kept "
                 f"would mean something else behind a norm and an activation. Set method=fresh, or leave norm_between "
                 f"out."
             )
+
+    def _check_structures(self) -> None:
+        found = [str(structure) for structure in self.structures]
+        if not found:
+            raise ConversionError(f"structures: at least one of {', '.join(Structure)} is needed, found none.")
+        if self.order is not Order.AUTO and str(self.order) not in found:
+            raise ConversionError(
+                f"order: {self.order} is asked for, and is none of the structures, found {found}. Add it there, or "
+                f"leave order out."
+            )
+        if self.norm_between and Structure.LOW_RANK in self.structures:
+            raise ConversionError("norm_between: goes with dw_pw and pw_dw, found low_rank among the structures.")
+
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        """Which convolution may come first in a separable layer, the preferred order first."""
+        if self.order is not Order.AUTO:
+            return (self.order,)
+        orders = tuple(Order(each) for each in self.structures if each is not Structure.LOW_RANK)
+        return orders if self.rank is None else orders[:1]
 
     @property
     def derivation(self) -> Method:
@@ -120,6 +145,21 @@ def read_word(argument: str, value: str, words: type[Word]) -> Word:
             f"{argument}: one of {', '.join(known)} is needed, found {value!r}.{did_you_mean(value, known)}"
         )
     return words(value)
+
+
+def read_words(argument: str, values: Sequence[str], words: type[Word]) -> list[Word]:
+    """Return the members of a closed list that texts name.
+
+    Raises:
+        ConversionError: One names none, or it is no list.
+    """
+    _require_list(argument, "words", values)
+    return [read_word(argument, value, words) for value in values]
+
+
+def _require_list(argument: str, what: str, values: Sequence[str]) -> None:
+    if isinstance(values, str):
+        raise ConversionError(f"{argument}: a list of {what} is needed, such as [{values!r}], found {values!r}.")
 
 
 def _check_target(budget: Budget | None, rank: Rank | None) -> None:

@@ -12,10 +12,11 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._pytree import tree_leaves
 
-from dsft.choices import Order, Reason
+from dsft.choices import Order, Reason, Structure
 from dsft.measure.example import ExampleInput, batch_size_of
-from dsft.separable import SEPARABLE_CLASSES
+from dsft.separable import LOW_RANK_CLASSES, SEPARABLE_CLASSES
 from dsft.surgery.dense import dense_kernel, has_more, is_weight_normed, kind_of
+from dsft.surgery.request import SEPARABLE
 from dsft.surgery.watch import Observed, observe
 
 
@@ -46,6 +47,11 @@ class Site:
         """How often the whole kernel is applied for one image."""
         # A transposed convolution spreads each input position; any other gathers for each output position.
         return self.input_positions if self.module.transposed else self.output_positions
+
+    @property
+    def is_point(self) -> bool:
+        """Whether the kernel has one position, so that low rank is all that it can become."""
+        return math.prod(self.module.kernel_size) == 1
 
     @property
     def macs(self) -> int:
@@ -86,12 +92,15 @@ class Site:
         return dense_kernel(self.module)
 
 
-def find_sites(model: nn.Module, example_input: ExampleInput) -> list[Site]:
+def find_sites(
+    model: nn.Module, example_input: ExampleInput, structures: Collection[Structure] = SEPARABLE
+) -> list[Site]:
     """Find every convolution of a network, in the order of its definition.
 
     Args:
         model: Any module; it is run once in evaluation mode and left as it was.
         example_input: What it takes; see :func:`dsft.measure.example.run_example`.
+        structures: What a convolution may become.
     """
     names: dict[_ConvNd, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
@@ -100,7 +109,7 @@ def find_sites(model: nn.Module, example_input: ExampleInput) -> list[Site]:
     owners = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
     held = _held_by_attributes(model)
     # Before the pass, which puts hooks of its own on every convolution.
-    obstacles = {module: _structural_obstacle(module, owners, held) for module in names}
+    obstacles = {module: _structural_obstacle(module, structures, owners, held) for module in names}
     observed = observe(model, list(names), example_input)
     batch = batch_size_of(example_input)
     return [
@@ -117,18 +126,23 @@ def find_sites(model: nn.Module, example_input: ExampleInput) -> list[Site]:
     ]
 
 
-def _structural_obstacle(module: _ConvNd, owners: Counter[int], held: Collection[int]) -> Reason | None:
+def _structural_obstacle(
+    module: _ConvNd, structures: Collection[Structure], owners: Counter[int], held: Collection[int]
+) -> Reason | None:
     """Return what speaks against converting a convolution wherever it stands, or None."""
     # The older weight_norm and spectral_norm put a plain tensor where the parameter was.
     is_computed = is_parametrized(module) or not isinstance(module._parameters.get("weight"), nn.Parameter)
     kernel = [parameter for name, parameter in module.named_parameters() if name != "bias"]
+    is_point, has_low_rank = math.prod(module.kernel_size) == 1, Structure.LOW_RANK in structures
+    known = LOW_RANK_CLASSES if is_point and has_low_rank else SEPARABLE_CLASSES
     checks = {
         Reason.PARAMETRIZED: is_computed and not is_weight_normed(module),
         Reason.NOT_PLAIN: not all(map(_is_plain, module.parameters())),
-        Reason.NO_SEPARABLE_LAYER: not isinstance(module, tuple(SEPARABLE_CLASSES)),
+        Reason.NO_SEPARABLE_LAYER: not isinstance(module, tuple(known)),
         Reason.SUBCLASS: kind_of(module) is None or has_more(module),
         Reason.EMPTY: not all(parameter.numel() for parameter in module.parameters()),
-        Reason.ONE_POSITION: math.prod(module.kernel_size) == 1,
+        Reason.ONE_POSITION: is_point and not has_low_rank,
+        Reason.NO_STRUCTURE: not is_point and not set(SEPARABLE) & set(structures),
         Reason.DEPTHWISE: module.groups == module.in_channels,
         Reason.SHARED_WEIGHT: any(owners[id(parameter)] > 1 for parameter in kernel),
         Reason.HELD: id(module) in held,

@@ -11,7 +11,7 @@ from dsft.assembly.conversion import (
     read_request,
     require_fitting_images,
 )
-from dsft.choices import Cost, Decision, Form, Method, Order
+from dsft.choices import Cost, Decision, Form, Method, Order, Structure
 from dsft.devices import Compute
 from dsft.errors import ConversionError, ModelError
 from dsft.progress import ignore
@@ -32,6 +32,7 @@ def test_a_section_becomes_a_request() -> None:
         include=["a*"],
         exclude=["b*"],
         norm_between=True,
+        structures=[Structure.PW_DW],
     )
     assert read_request(section, 3, is_trained=True) == Request(
         budget=Budget(Cost.MACS, 0.5),
@@ -41,6 +42,7 @@ def test_a_section_becomes_a_request() -> None:
         include=["a*"],
         exclude=["b*"],
         norm_between=True,
+        structures=[Structure.PW_DW],
         seed=3,
     )
 

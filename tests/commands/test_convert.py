@@ -13,6 +13,7 @@ import dsft as library
 from dsft.choices import Method
 from dsft.commands import convert
 from dsft.errors import ConversionError
+from dsft.separable import LowRankConv
 from dsft.surgery import ConversionPlan, Request
 from tests.workshop import Workshop, contents, dsft
 from tests.zoo import redraw
@@ -53,6 +54,20 @@ def test_a_dry_run_plans_and_writes_nothing(workshop: Workshop) -> None:
     plan = ConversionPlan.from_dict(json.loads(done.stdout))
     assert plan.converted
     assert not [layer.name for layer in plan.converted if layer.name.startswith("layer4.")]
+
+
+def test_low_rank_is_saved_loaded_and_scored(workshop: Workshop, here: Path) -> None:
+    options = ["--structures", "dw_pw,low_rank", "--rank", "2", "--out", "new", "--json"]
+    done = dsft("convert", workshop.dense / "model", *options)
+    assert done.exit_code == 0, done.stderr
+    conversion = json.loads(done.stdout)
+    assert {layer["structure"] for layer in conversion["layers"]} == {"dw_pw", "low_rank"}
+    assert conversion["converted"]["params"] < conversion["original"]["params"]
+    loaded = library.load(here / "new")
+    assert [type(module) for module in loaded.modules() if isinstance(module, LowRankConv)]
+    assert dsft("evaluate", "new", "--json").exit_code == 0
+    shown = dsft("inspect", "new")
+    assert "low rank 1x1" in shown.stdout, shown.stderr
 
 
 def test_a_weights_file_with_the_network_that_it_belongs_to(here: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 import dsft
-from dsft.choices import DataSource, Method, ModelSource
+from dsft.choices import DataSource, Method, ModelSource, Order, Structure
 from dsft.recipe.schema import recipe_schema
 from dsft.recipe.sections import (
     AugmentSection,
@@ -162,6 +162,17 @@ def test_a_norm_between_goes_with_fresh_weights_only() -> None:
     for method in (Method.AUTO, Method.SVD):
         with pytest.raises(ValidationError, match="norm_between: goes with method fresh only"):
             ConvertSection(method=method, rank=1, norm_between=True)
+
+
+def test_structures_agree_with_the_rest() -> None:
+    every = list(Structure)
+    assert ConvertSection(rank=1, structures=every).structures == every
+    with pytest.raises(ValidationError, match="norm_between: goes with dw_pw and pw_dw, and not with low_rank"):
+        ConvertSection(method=Method.FRESH, rank=1, norm_between=True, structures=every)
+    with pytest.raises(ValidationError, match="order: pw_dw is none of the structures"):
+        ConvertSection(rank=1, order=Order.PW_DW, structures=[Structure.DW_PW])
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        ConvertSection(rank=1, structures=[])
 
 
 def test_a_conversion_has_exactly_one_target() -> None:

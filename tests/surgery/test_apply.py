@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsft.choices import Method, Order
-from dsft.separable import SEPARABLE_CLASSES
+from dsft.choices import Method, Order, Structure
+from dsft.measure import count_macs, count_parameters
+from dsft.separable import LOW_RANK_CLASSES, SEPARABLE_CLASSES
 from dsft.surgery import Request, apply_plan, plan_conversion
 from dsft.surgery.convert import derive_factors
 from tests.geometry import SIZES, geometries
@@ -31,6 +32,28 @@ def test_the_error_never_rises_with_the_rank_and_full_rank_is_the_dense_convolut
         plan = plan_conversion(dense, images, Request(rank=rank, method=Method.SVD, order=order))
         layer: Any = apply_plan(dense, plan, derive_factors(dense, plan))
         assert type(layer) is kind
+        error = float((layer.weight - dense.weight).detach().norm() / dense.weight.detach().norm())
+        assert error == pytest.approx(plan.converted[0].relative_error, abs=1e-6)
+        errors.append(error)
+    assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(errors))
+    torch.testing.assert_close(layer(images), dense(images))
+    torch.testing.assert_close(layer.merge().weight, dense.weight)
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_low_rank_too_has_errors_that_never_rise_and_is_dense_at_full_rank(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(list(LOW_RANK_CLASSES.values())))
+    geometry = data.draw(geometries(kind).filter(lambda g: g["in_channels"] > g["groups"]))
+    dense: Any = kind.dense_class(**{**geometry, "kernel_size": (1,) * kind.dimensions}, dtype=torch.float64)
+    images = torch.randn(2, dense.in_channels, *SIZES[kind.dimensions], dtype=torch.float64)
+    errors = []
+    for rank in (1, 2, "full"):
+        plan = plan_conversion(dense, images, Request(rank=rank, structures=[Structure.LOW_RANK]))
+        layer: Any = apply_plan(dense, plan, derive_factors(dense, plan))
+        assert type(layer) is kind
+        assert plan.macs_after == count_macs(layer, images)
+        assert plan.params_after == count_parameters(layer)
         error = float((layer.weight - dense.weight).detach().norm() / dense.weight.detach().norm())
         assert error == pytest.approx(plan.converted[0].relative_error, abs=1e-6)
         errors.append(error)

@@ -156,7 +156,7 @@ def test_report_names_are_those_that_scripts_rely_on() -> None:
     assert set(values["measured_on"]) == {"device", "threads", "batch", "dtype", "layout", "runtime"}
     for layer, planned in zip(values["layers"], conversion.plan.layers, strict=True):
         assert list(layer) == [
-            *("name", "decision", "reason", "order", "kernels", "macs_before", "macs_after"),
+            *("name", "decision", "reason", "structure", "order", "kernels", "macs_before", "macs_after"),
             *("relative_error", "latency_ms_before", "latency_ms_after"),
         ]
         assert (layer["latency_ms_after"] is not None) == planned.is_converted

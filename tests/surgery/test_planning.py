@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
-from dsft.choices import Cost, Decision, Method, Order, Reason
+from dsft.choices import Cost, Decision, Method, Order, Reason, Structure
 from dsft.errors import ConversionError
 from dsft.measure import count_macs, count_parameters
 from dsft.surgery import Budget, ConversionPlan, Request, apply_plan, plan_conversion
@@ -126,6 +128,49 @@ def test_the_reason_tells_a_choice_from_what_cannot_be_cheaper() -> None:
     wide = nn.Sequential(conv, nn.Conv2d(32, 2, 1), nn.Conv2d(2, 8, (2, 1), stride=2))
     layers = plan_conversion(wide, torch.randn(1, 32, 8, 8), within(0.9, order=Order.PW_DW)).layers
     assert (layers[-1].decision, layers[-1].reason) == (Decision.KEPT, Reason.NOT_CHEAPER)
+
+
+def test_low_rank_goes_where_it_is_allowed_and_meets_budgets_that_need_it() -> None:
+    model, images = redraw(timm.create_model("test_resnet", num_classes=5)), torch.randn(1, 3, 32, 32)
+    separable = plan_conversion(model, images, Request(rank=1))
+    points = {layer.name for layer in separable.layers if layer.reason is Reason.ONE_POSITION}
+    for cost in Cost:
+        with pytest.raises(ConversionError, match=r"or allow structures=\[dw_pw, pw_dw, low_rank\]\.") as caught:
+            plan_conversion(model, images, Request(budget=Budget(cost, 0.01)))
+        with pytest.raises(ConversionError, match=r"Ask for more, or exclude fewer layers\."):
+            plan_conversion(model, images, Request(budget=Budget(cost, 1e-4), structures=tuple(Structure)))
+        share = 0.8 * float(str(caught.value).split("allows is ")[1].split(" ")[0])
+        plan = plan_conversion(model, images, Request(budget=Budget(cost, share), structures=tuple(Structure)))
+        low_rank = {layer.name for layer in plan.layers if layer.structure is Structure.LOW_RANK}
+        assert low_rank
+        assert low_rank <= points
+        converted = apply_plan(copy.deepcopy(model), plan, derive_factors(model, plan))
+        assert plan.macs_after == count_macs(converted, images)
+        assert plan.params_after == count_parameters(converted)
+        assert {Cost.MACS: plan.macs_ratio, Cost.PARAMS: plan.params_ratio}[cost] <= share
+        assert ConversionPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+        assert "low_rank, " in str(plan)
+
+
+def test_only_the_structures_that_are_allowed_are_taken() -> None:
+    model = redraw(Residual())
+    plan = plan_conversion(model, IMAGES, Request(rank=2, structures=[Structure.LOW_RANK]))
+    assert {layer.name: layer.structure for layer in plan.converted} == {"skip": Structure.LOW_RANK}
+    assert plan.converted[0].kernels == (2,)
+    assert {layer.reason for layer in plan.layers if not layer.is_converted} == {Reason.NO_STRUCTURE}
+    plan = plan_conversion(model, IMAGES, Request(rank=2, structures=[Structure.PW_DW]))
+    assert {layer.structure for layer in plan.converted} == {Structure.PW_DW}
+    fresh = plan_conversion(model, IMAGES, Request(rank=2, structures=tuple(Structure), method=Method.FRESH))
+    assert fresh.converted[-1].structure is Structure.LOW_RANK
+    assert set(derive_factors(model, fresh)) == {layer.name for layer in fresh.converted}
+
+
+def test_a_low_rank_layer_of_no_use_stays_dense() -> None:
+    # The first is of rank 1 for nothing, the second can only become dearer.
+    net = redraw(nn.Sequential(nn.Conv2d(16, 16, 1), nn.Conv2d(16, 1, 1)))
+    plan = plan_conversion(net, torch.randn(1, 16, 8, 8), within(0.7, structures=[Structure.LOW_RANK]))
+    assert [layer.reason for layer in plan.layers] == [Reason.BUDGET, Reason.NOT_CHEAPER]
+    assert [layer.is_converted for layer in plan.layers] == [True, False]
 
 
 def test_more_orders_never_lose_more() -> None:

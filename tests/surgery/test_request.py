@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dsft.choices import Cost, Form, Method, Order
+from dsft.choices import Cost, Form, Method, Order, Structure
 from dsft.errors import ConversionError
 from dsft.surgery import Budget, Request
 
@@ -23,6 +23,14 @@ from dsft.surgery import Budget, Request
         ({"rank": 1, "order": "pw"}, "order: one of auto, dw_pw, pw_dw is needed, found 'pw'"),
         ({"rank": 1, "form": "gater"}, "form: one of .* found 'gater'. Did you mean gather"),
         ({"rank": 1, "norm_between": True}, "norm_between: goes with method fresh only, found 'svd'"),
+        ({"rank": 1, "structures": "dw_pw"}, r"structures: a list of words is needed, such as \['dw_pw'\]"),
+        ({"rank": 1, "structures": []}, "structures: at least one of dw_pw, pw_dw, low_rank is needed, found none"),
+        ({"rank": 1, "structures": ["lowrank"]}, "structures: one of .* found 'lowrank'. Did you mean low_rank"),
+        ({"rank": 1, "structures": ["low_rank"], "order": "pw_dw"}, r"order: pw_dw .* found \['low_rank'\]. Add it"),
+        (
+            {"rank": 1, "structures": ["dw_pw", "low_rank"], "method": "fresh", "norm_between": True},
+            "norm_between: goes with dw_pw and pw_dw, found low_rank",
+        ),
     ],
 )
 def test_contradictions_and_unknown_words_are_errors(arguments: dict[str, Any], message: str) -> None:
@@ -56,6 +64,15 @@ def test_words_may_be_plain_text() -> None:
     request = Request(rank="full", **texts)
     assert (request.method, request.order, request.form) == (Method.FRESH, Order.PW_DW, Form.GATHER)
     assert all(isinstance(word, Method | Order | Form) for word in (request.method, request.order, request.form))
+
+
+def test_the_orders_are_those_of_the_structures() -> None:
+    budget = Budget(Cost.MACS, 0.5)
+    assert Request(budget=budget).orders == (Order.DW_PW, Order.PW_DW)
+    assert Request(rank=1).orders == (Order.DW_PW,)
+    assert Request(budget=budget, order=Order.PW_DW, structures=tuple(Structure)).orders == (Order.PW_DW,)
+    assert Request(rank=1, structures=[Structure.LOW_RANK, Structure.PW_DW]).orders == (Order.PW_DW,)
+    assert Request(budget=budget, structures=[Structure.LOW_RANK]).orders == ()
 
 
 def test_auto_keeps_the_weights() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dsft.choices import Reason, Structure
 from dsft.surgery import Request, plan_conversion
 from tests.architectures import all_architectures, build_smallest
 from tests.contract import check_contract, check_full_rank
@@ -57,6 +58,16 @@ SAMPLE = (
     "torchvision/squeezenet1_1",
     "torchvision/ssdlite320_mobilenet_v3_large",
 )
+LOW_RANK_SAMPLE = (
+    "timm/mobilevit_xxs",
+    "timm/regnetx_002",
+    "timm/test_byobnet",
+    "timm/test_nfnet",
+    "timm/test_resnet",
+    "torchvision/shufflenet_v2_x0_5",
+    "torchvision/squeezenet1_1",
+)
+"""Networks whose convolutions of one position are grouped, strided, standardised, or most of what there is."""
 ARCHITECTURES = {str(architecture): architecture for architecture in all_architectures()}
 
 
@@ -67,6 +78,16 @@ def test_the_contract_holds(name: str, tmp_path: Path) -> None:
     model, example, side = build_smallest(architecture)
     checked = check_contract(model, example, lambda: architecture.build(side), tmp_path / "model")
     assert checked.converted or name == "torchvision/mc3_18"
+
+
+@pytest.mark.filterwarnings("ignore")  # what the libraries say of themselves
+@pytest.mark.parametrize("name", LOW_RANK_SAMPLE)
+def test_the_contract_holds_with_low_rank_too(name: str, tmp_path: Path) -> None:
+    architecture = ARCHITECTURES[name]
+    model, example, side = build_smallest(architecture)
+    checked = check_contract(model, example, lambda: architecture.build(side), tmp_path / "model", tuple(Structure))
+    assert checked.converted
+    assert Reason.ONE_POSITION not in checked.kept
 
 
 class Blind(nn.Module):

@@ -1,0 +1,113 @@
+"""What all layers have in common that put two convolutions in the place of a dense one."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from dsft.separable.composed import COMPOSED_WEIGHT
+
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+
+POINTWISE: dict[int, type[Any]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+"""The class of a convolution of one position, by its dimensions."""
+
+
+class FactoredConv(nn.Module):
+    """Two convolutions in place of a dense one; the base of the layers.
+
+    Attributes that other code reads from torch's convolutions exist and mean the same. It is deliberately no
+    subclass of them, since tools that fuse or count convolutions would take it for one.
+    """
+
+    dimensions: ClassVar[int]
+    dense_class: ClassVar[type[Any]]
+    transposed: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        *,
+        stride: int | tuple[int, ...],
+        padding: str | int | tuple[int, ...],
+        output_padding: int | tuple[int, ...],
+        dilation: int | tuple[int, ...],
+        groups: int,
+        padding_mode: PaddingMode,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride = self._sizes(kernel_size), self._sizes(stride)
+        self.dilation, self.output_padding = self._sizes(dilation), self._sizes(output_padding)
+        self.padding = padding if isinstance(padding, str) else self._sizes(padding)
+        self.padding_mode = padding_mode
+
+    def _sizes(self, size: int | tuple[int, ...]) -> tuple[int, ...]:
+        return (size,) * self.dimensions if isinstance(size, int) else tuple(size)
+
+    @property
+    def last(self) -> nn.Module:
+        """The module that the output leaves, and whose bias is the layer's."""
+        raise NotImplementedError
+
+    @property
+    def weight(self) -> Tensor:
+        """The composed dense kernel, in the shape that the dense convolution keeps it.
+
+        It is computed anew at each reading, and can be differentiated. Assigning it, or changing it in place,
+        would change nothing of the layer and raises an error instead.
+
+        Raises:
+            ConversionError: The layer stands for no dense kernel.
+        """
+        raise NotImplementedError
+
+    def set_factors(self, first: Tensor, second: Tensor, /) -> None:
+        """Copy both factors into the layer."""
+        raise NotImplementedError
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias of the output, ``(out_channels,)``, or None."""
+        last: Any = self.last
+        bias: Tensor | None = last.bias
+        return bias
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "weight":
+            raise AttributeError(COMPOSED_WEIGHT)
+        super().__setattr__(name, value)
+
+    def merge(self) -> nn.Module:
+        """Return the dense convolution of the same function, device, dtype and mode.
+
+        Raises:
+            ConversionError: A norm and an activation stand between the two convolutions.
+        """
+        weight = self.weight.detach().as_subclass(Tensor)
+        dense: _ConvNd = self.dense_class(
+            **geometry_of(self), bias=self.bias is not None, device=weight.device, dtype=weight.dtype
+        )
+        with torch.no_grad():
+            dense.weight.copy_(weight)
+            if dense.bias is not None and self.bias is not None:
+                dense.bias.copy_(self.bias)
+        return dense.train(self.training)
+
+
+def geometry_of(conv: _ConvNd | FactoredConv) -> dict[str, Any]:
+    """Return the arguments that a dense convolution and the layers in its place have in common."""
+    names = ["in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"]
+    names += ["output_padding"] if conv.transposed else []
+    return {name: getattr(conv, name) for name in names}
+
+
+def home_of(conv: nn.Module) -> dict[str, Any]:
+    """Return the device and the number format of a convolution's parameters, as the layers take them."""
+    parameter = next(conv.parameters())
+    return {"device": parameter.device, "dtype": parameter.dtype}

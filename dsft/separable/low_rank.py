@@ -1,0 +1,164 @@
+"""The low-rank layers: two convolutions of one position each in place of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from dsft.separable.composed import ComposedKernel
+from dsft.separable.factored import POINTWISE, FactoredConv, PaddingMode, geometry_of, home_of
+
+
+class LowRankConv(FactoredConv):
+    r"""Two convolutions of one position in place of one; the base of the layers.
+
+    Within each group the first makes ``rank`` maps of the input channels, and the second the output channels of
+    those: :math:`W = B A` with :math:`A` of ``(rank, in_channels / groups)`` and :math:`B` of ``(out_channels /
+    groups, rank)`` (Jaderberg et al. 2014, "Speeding up Convolutional Neural Networks with Low Rank Expansions",
+    for kernels of one position). The first has the stride and the padding, so that the second is paid for the output.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernels: The rank of each group, the same in all: kernels that the first convolution has there.
+        kernel_size: One position, as a dense convolution states it.
+        stride: Stride of the first convolution.
+        padding: Padding of the first convolution, as torch's convolutions take it.
+        dilation: Stated, and without effect on one position.
+        groups: Blocks of input channels that are connected to blocks of output channels.
+        bias: Whether the second convolution adds a bias.
+        padding_mode: How the first convolution pads, as torch's convolutions take it.
+        device: Where the parameters are.
+        dtype: Number format of the parameters.
+
+    Raises:
+        ValueError: ``kernels`` is not one rank of at least 1 for all groups, or the kernel has several positions.
+    """
+
+    order: ClassVar[None] = None
+    """Neither convolution is depthwise, so that neither order applies."""
+    form: ClassVar[None] = None
+    """No channel is repeated."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernels: Sequence[int],
+        *,
+        kernel_size: int | tuple[int, ...] = 1,
+        stride: int | tuple[int, ...] = 1,
+        padding: str | int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            output_padding=0,
+            dilation=dilation,
+            groups=groups,
+            padding_mode=padding_mode,
+        )
+        if set(self.kernel_size) != {1}:
+            raise ValueError(f"kernel_size: one position is needed, found {self.kernel_size}")
+        if len(kernels) != groups or len(set(kernels)) != 1 or kernels[0] < 1:
+            raise ValueError(f"kernels: one rank, at least 1, is needed for {groups} groups, found {list(kernels)!r}")
+        self.kernels = tuple(kernels)
+        build, total = POINTWISE[self.dimensions], sum(kernels)
+        self.first: _ConvNd = build(
+            in_channels,
+            total,
+            1,
+            stride=stride,
+            padding=padding,
+            groups=groups,
+            bias=False,
+            padding_mode=padding_mode,
+            device=device,
+            dtype=dtype,
+        )
+        self.second: _ConvNd = build(total, out_channels, 1, groups=groups, bias=bias, device=device, dtype=dtype)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (Conv2d's name, by which it may be called)
+        """Convolve ``(batch, in_channels, *size)`` or an unbatched ``(in_channels, *size)``."""
+        output: Tensor = self.second(self.first(input))
+        return output
+
+    @property
+    def last(self) -> _ConvNd:
+        """The module that the output leaves, and whose bias is the layer's."""
+        return self.second
+
+    @property
+    def weight(self) -> Tensor:
+        """The composed dense kernel, ``(out_channels, in_channels / groups, 1, ...)``; see :class:`FactoredConv`."""
+        first = self.first.weight.reshape(self.groups, self.kernels[0], -1)
+        second = self.second.weight.reshape(self.groups, -1, self.kernels[0])
+        kernel = (second @ first).reshape(self.out_channels, -1, *self.kernel_size)
+        return kernel.contiguous().as_subclass(ComposedKernel)
+
+    @torch.no_grad()
+    def set_factors(self, first: Tensor, second: Tensor) -> None:
+        """Copy both factors into the layer.
+
+        Args:
+            first: ``(kernels, in_channels / groups, 1, ...)``.
+            second: ``(out_channels, kernels / groups, 1, ...)``.
+        """
+        self.first.weight.copy_(first)
+        self.second.weight.copy_(second)
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Return both factors as :meth:`set_factors` takes them."""
+        return self.first.weight.detach(), self.second.weight.detach()
+
+    @classmethod
+    def like(cls, dense: _ConvNd | FactoredConv, kernels: Sequence[int]) -> Self:
+        """Build a layer of a convolution's geometry, device, dtype and mode, with random weights."""
+        layer = cls(**geometry_of(dense), kernels=kernels, bias=dense.bias is not None, **home_of(dense))
+        return layer.train(dense.training)
+
+    def extra_repr(self) -> str:
+        """Describe the layer as ``print(model)`` shows it."""
+        return f"{self.in_channels}, {self.out_channels}, stride={self.stride}, kernels={sum(self.kernels)}"
+
+
+class LowRankConv1d(LowRankConv):
+    """In place of an ``nn.Conv1d`` of one position; see :class:`LowRankConv`."""
+
+    dimensions = 1
+    dense_class = nn.Conv1d
+
+
+class LowRankConv2d(LowRankConv):
+    """In place of an ``nn.Conv2d`` of one position; see :class:`LowRankConv`."""
+
+    dimensions = 2
+    dense_class = nn.Conv2d
+
+
+class LowRankConv3d(LowRankConv):
+    """In place of an ``nn.Conv3d`` of one position; see :class:`LowRankConv`."""
+
+    dimensions = 3
+    dense_class = nn.Conv3d
+
+
+LOW_RANK_CLASSES: dict[type[_ConvNd], type[LowRankConv]] = {
+    nn.Conv1d: LowRankConv1d,
+    nn.Conv2d: LowRankConv2d,
+    nn.Conv3d: LowRankConv3d,
+}
+"""The layer that can stand for each class of dense convolution of one position."""
