@@ -32,6 +32,7 @@ from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
 from dsft.recipe import Recipe
 from dsft.recipe.sections import DataSection, ValSection
+from dsft.training.batch_size import STEP_IMAGES
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def load_batches(recipe: Recipe, splits: Splits, preprocessing: Preprocessing, c
     train = make_loader(
         splits.train,
         transform,
-        batch_size=data.batch_size,
+        batch_size=_batch_size(data),
         workers=data.workers,
         seed=recipe.train.seed,
         shuffle=True,
@@ -133,12 +134,17 @@ def _cached(splits: Splits, cache: Cache) -> Splits:
     return Splits(splits.classes, keep(splits.train), keep(splits.val), test)
 
 
+def _batch_size(section: DataSection) -> int:
+    # A run settles it before; what only scores keeps no activations and has room for as many.
+    return STEP_IMAGES if section.batch_size == "auto" else section.batch_size
+
+
 def load_split(split: Split, data: DataSection, preprocessing: Preprocessing, compute: Compute) -> BatchLoader:
     """Build the loader that scores a split: in order, complete, with the evaluation transform."""
     return make_loader(
         split,
         evaluation_transform(preprocessing),
-        batch_size=data.batch_size,
+        batch_size=_batch_size(data),
         workers=data.workers,
         seed=data.seed,
         shuffle=False,

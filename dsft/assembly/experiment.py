@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from dsft.assembly.conversion import (
     apply_to_network,
@@ -25,11 +26,12 @@ from dsft.data import Splits, count_channels, weigh_classes
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DataError, RecipeError
 from dsft.models import head_parameters
-from dsft.progress import Report, Warn
+from dsft.progress import Note, Report, Warn
 from dsft.recipe import Recipe
 from dsft.recipe.sections import ModelSection
 from dsft.surgery import ConversionPlan
 from dsft.training import FitSettings
+from dsft.training.batch_size import STEP_IMAGES, find_batch_size
 from dsft.training.freezing import plan_phases
 from dsft.training.optimizer import make_optimizer
 
@@ -105,6 +107,15 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: Conv
     _check_held_out(recipe, splits, earlier, report)
     if teacher is original and student is original:
         teacher = dataclasses.replace(original, module=copy.deepcopy(original.module))
+    settings = fit_settings(
+        recipe,
+        has_teacher=teacher is not None,
+        layers=_converted_layers(student),
+        class_weights=_class_weights(recipe, splits),
+    )
+    if recipe.data.batch_size == "auto":
+        recipe = _with_batch_size(recipe, student, teacher, settings, compute, report)
+        settings = dataclasses.replace(settings, grad_accum=recipe.train.grad_accum)
     experiment = Experiment(
         recipe=recipe,
         splits=splits,
@@ -115,17 +126,36 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: Conv
         knows_task=verb is Verb.FINETUNE and original.classes == splits.classes,
         teacher=teacher,
         earlier=earlier,
-        settings=fit_settings(
-            recipe,
-            has_teacher=teacher is not None,
-            layers=_converted_layers(student),
-            class_weights=_class_weights(recipe, splits),
-        ),
+        settings=settings,
         head=head_parameters(student.module),
         converted=_converted_parameters(student),
     )
     _check_settings(experiment)
     return experiment
+
+
+def _with_batch_size(
+    recipe: Recipe, student: Network, teacher: Network | None, settings: FitSettings, compute: Compute, report: Report
+) -> Recipe:
+    """Return a recipe whose steps of a fixed number of images are made of as few batches as fit into memory."""
+    size = find_batch_size(
+        student.module,
+        (student.preprocessing.channels, *student.preprocessing.image_size),
+        student.spec.num_classes,
+        settings=settings,
+        compute=compute,
+        teacher=teacher.module if teacher is not None else None,
+    )
+    parts = STEP_IMAGES // size
+    report(Note(f"data.batch_size: auto takes {size}, so that a step of {STEP_IMAGES} images is {parts} x {size}."))
+    return settle_batch_size(recipe, size, parts)
+
+
+def settle_batch_size(recipe: Recipe, batch_size: int | Literal["auto"], grad_accum: int) -> Recipe:
+    """Return a recipe with the numbers that ``auto`` stands for."""
+    data = recipe.data.model_copy(update={"batch_size": batch_size})
+    train = recipe.train.model_copy(update={"grad_accum": grad_accum})
+    return recipe.model_copy(update={"data": data, "train": train})
 
 
 def _convert(network: Network, recipe: Recipe, verb: Verb, compute: Compute, report: Report) -> Network:

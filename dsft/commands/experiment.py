@@ -131,7 +131,7 @@ def _start(experiment: Experiment, verb: Verb, folder: RunFolder, report: Report
 def _go_on(recipe: Recipe, verb: Verb, folder: RunFolder, report: Report) -> ExperimentResult:
     """Go on with a run from its last checkpoint; what was found before the training is read back."""
     earlier = folder.find_earlier(recipe)
-    experiment = prepare_experiment(recipe, verb, report, plan=earlier.plan)
+    experiment = prepare_experiment(earlier.recipe, verb, report, plan=earlier.plan)
     folder.require_same_start(experiment, earlier)
     checkpoint = earlier.checkpoint
     report(FolderOpened(folder.path, checkpoint.standing.step))

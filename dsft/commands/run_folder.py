@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from dsft.artifact.manifest import installed_versions
 from dsft.assembly import Experiment
+from dsft.assembly.experiment import settle_batch_size
 from dsft.commands.outputs import require_apart
 from dsft.data import Split
 from dsft.errors import CheckpointError, DataError, OutputError, RecipeError
@@ -35,11 +36,13 @@ class EarlierRun:
     """A run that stopped before its end.
 
     Attributes:
+        recipe: What it does, with the numbers that ``auto`` stood for when it began.
         checkpoint: Where it stood.
         plan: The conversion that it made, or None.
         record: Its ``run.json``.
     """
 
+    recipe: Recipe
     checkpoint: Checkpoint
     plan: ConversionPlan | None
     record: Mapping[str, Any]
@@ -107,7 +110,10 @@ class RunFolder:
                 f"--resume: the run in {str(self.path)!r} is finished. Choose another output.dir, or start it again "
                 "with --overwrite."
             )
-        if changes := forbidden_changes(load_recipe(str(self.path / RECIPE_FILE)), recipe):
+        before = load_recipe(str(self.path / RECIPE_FILE))
+        if recipe.data.batch_size == "auto":
+            recipe = settle_batch_size(recipe, before.data.batch_size, before.train.grad_accum)
+        if changes := forbidden_changes(before, recipe):
             told = "\n".join(f"  {change}" for change in changes)
             raise RecipeError(
                 f"--resume: the recipe has changed since the run in {str(self.path)!r} began:\n{told}\nPut it back, or "
@@ -116,6 +122,7 @@ class RunFolder:
             )
         plan = self.path / "checkpoints" / PLAN_FILE
         return EarlierRun(
+            recipe,
             find_checkpoint(self.path),
             ConversionPlan.from_dict(json.loads(plan.read_bytes())) if plan.is_file() else None,
             record,

@@ -198,8 +198,9 @@ class DataSection(Section):
     """Let the data set be downloaded where it is missing (`torchvision`, `hf`)."""
     image_size: Annotated[int, Field(ge=8)] | None = None
     """Side of the square model input in pixels; left out, what the model was trained with."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    """Images in a training step."""
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 32
+    """Images in a batch; `train.grad_accum` batches are a training step. `auto` makes steps of 64 images, in as few
+    batches as the memory allows."""
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Processes that read images; `auto` is up to 8, by the number of cores and of images."""
     bad_images: BadImages = BadImages.ERROR
@@ -469,3 +470,9 @@ class Recipe(Section):
     evaluate: EvaluateSection = EvaluateSection()
     output: OutputSection = OutputSection()
     log: LogSection = LogSection()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.data.batch_size == "auto" and self.train.grad_accum != 1:
+            raise ValueError("train.grad_accum: is chosen where data.batch_size is auto; leave one of the two out")
+        return self

@@ -21,7 +21,7 @@ from dsft.preprocessing import Preprocessing
 from dsft.progress import EpochDone, Event
 from dsft.training import DistillSettings, EmaSettings, FitSettings, ScheduleSettings, fit
 
-EPOCHS = 60
+EPOCHS = 40
 SETTLED = 10  # epochs after which allocators and caches have what they need
 ALLOWED = 16.0  # MiB between then and the end
 
@@ -49,7 +49,7 @@ def train(folder: Path) -> Figures:
         with torch.inference_mode():
             return {"val/top1": float(module.eval()(torch.zeros(1, 3, 32, 32)).argmax())}
 
-    pixels = np.random.default_rng(0).integers(0, 256, (256, 32, 32, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 32, 32, 3), dtype=np.uint8)
     source = ImageArray("array", ("a", "b"), pixels, tuple(index % 2 for index in range(len(pixels))))
     split = Split(SplitName.TRAIN, source, tuple(range(len(pixels))), source.classes)
     half = (0.5, 0.5, 0.5)

@@ -264,3 +264,23 @@ def test_other_versions_are_told(trial: Trial, stopped: Path, here: Path) -> Non
     assert re.search(r"warning: other versions than when the run began: timm 0\.1 then, .* now\.", done.stderr)
     assert list(json.loads(done.stdout)["scores"]) == SLOTS
     assert_same_run(here / "out", trial.folder / "unbroken")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_goes_on_with_the_batches_that_auto_chose(workshop: Workshop) -> None:
+    arguments = ["train", str(workshop.dense_recipe), "output.dir=out", "schedule.epochs=1", "data.batch_size=auto"]
+    done = dsft(*arguments)
+    assert done.exit_code == 0, done.stderr
+    assert "data.batch_size: auto takes 64, so that a step of 64 images is 1 x 64." in done.stderr
+    path = Path("out/run.json")
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "finished": False}), encoding="utf-8")
+    for file, old, new in (
+        ("recipe.yaml", "batch_size: 64", "batch_size: 32"),
+        ("recipe.yaml", "accum: 1", "accum: 2"),
+    ):
+        text = Path("out", file).read_text("utf-8")
+        assert old in text
+        Path("out", file).write_text(text.replace(old, new), encoding="utf-8")
+    done = dsft(*arguments, "--resume")
+    assert done.exit_code == 0, done.stderr
+    assert "auto takes" not in done.stderr

@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 import dsft
 from dsft.choices import DataSource, Method, ModelSource, Order, Structure
+from dsft.errors import RecipeError
+from dsft.recipe import load_recipe
 from dsft.recipe.schema import recipe_schema
 from dsft.recipe.sections import (
     AugmentSection,
@@ -20,6 +22,7 @@ from dsft.recipe.sections import (
     OptimSection,
     ScheduleSection,
     Section,
+    TrainSection,
     ValSection,
 )
 
@@ -224,3 +227,11 @@ def test_drops_may_be_given_as_integers() -> None:
 def test_images_are_blended_in_one_sense(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         AugmentSection.model_validate_json(json.dumps(values))
+
+
+def test_a_step_is_made_of_batches_in_one_way() -> None:
+    with pytest.raises(ValidationError, match="compile: goes without grad_checkpointing"):
+        TrainSection.model_validate({"compile": True, "grad_checkpointing": True})
+    with pytest.raises(RecipeError, match=r"train\.grad_accum: is chosen where data\.batch_size is auto"):
+        load_recipe("quickstart", ["data.batch_size=auto", "train.grad_accum=2"])
+    assert load_recipe("quickstart", ["data.batch_size=auto"]).data.batch_size == "auto"
