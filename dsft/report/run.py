@@ -266,11 +266,11 @@ def _epochs(history: Sequence[Mapping[str, float]]) -> Table:
 
 
 def _curves_in_words(run: Run) -> str:
-    first, last, best = run.history[0], run.history[-1], run.best
+    first, last, best, monitor = run.history[0], run.history[-1], run.best, run.recipe.evaluate.monitor
     return (
         f"Over {len(run.history)} epochs the training loss goes from {first['train_loss']:.4g} to "
-        f"{last['train_loss']:.4g}; the weights of epoch {best['epoch']:.0f} were kept, with a top-1 of "
-        f"{best['val/top1']:.2f} % on val."
+        f"{last['train_loss']:.4g}; the weights of epoch {best['epoch']:.0f} were kept, with "
+        f"{monitor} = {best[monitor]:.4g}."
     )
 
 
