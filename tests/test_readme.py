@@ -77,5 +77,6 @@ def test_the_recipe_reference_is_the_schemas() -> None:
 def test_every_recipe_and_verb_is_told_of() -> None:
     for path in (ROOT / "recipes").glob("*.yaml"):
         assert f"`{path.stem}`" in README
-    for verb in ("train", "finetune", "convert", "evaluate"):
+    verbs = ("train", "finetune", "convert", "evaluate", "inspect", "sweep", "predict", "export", "benchmark", "models")
+    for verb in (*verbs, "env"):
         assert f"dsft {verb}" in README

@@ -34,7 +34,7 @@ _DTYPES = {
     BenchmarkDtype.BFLOAT16: torch.bfloat16,
     BenchmarkDtype.FLOAT16: torch.float16,
 }
-_TIMED_LAYERS = ("Conv", "Linear", "DepthwiseSeparable")
+_TIMED_LAYERS = ("Conv", "Linear", "DepthwiseSeparable", "LowRank")
 
 
 @dataclass(frozen=True)

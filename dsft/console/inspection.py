@@ -48,8 +48,9 @@ def _kind(layer: InspectedLayer) -> str:
     if not layer.kernel_size:
         return layer.kind
     size = "x".join(map(str, layer.kernel_size))
-    name = "conv" if layer.kind in _CONVOLUTIONS else layer.kind.replace("DepthwiseSeparableConv", "separable ")
-    name = "low rank" if name.startswith("LowRankConv") else name
+    # The classes of dsft have a number of dimensions each, and long names.
+    short = layer.kind.replace("DepthwiseSeparableConv", "separable ").replace("LowRankConv", "low rank ")
+    name = "conv" if layer.kind in _CONVOLUTIONS else short
     stride = f" /{'x'.join(map(str, dict.fromkeys(layer.stride)))}" if set(layer.stride) != {1} else ""
     groups = f" in {layer.groups} groups" if layer.groups > 1 else ""
     return f"{name} {size}{stride}{groups}"
@@ -62,7 +63,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 def _prospect(layer: InspectedLayer) -> str:
     """Say why a layer cannot be converted, or nothing where it can."""
     if layer.kernels is not None:
-        return f"converted: {layer.order}, {layer.kernels} kernels"
+        return f"converted: {layer.order or 'low_rank'}, {layer.kernels} kernels"
     if layer.convertible:
         return "" if layer.rank1_saving else Reason.NOT_CHEAPER
     return layer.reason or "no convolution"

@@ -21,6 +21,9 @@ from dsft.surgery.sites import Site, find_sites
 
 Shape = tuple[int, ...]
 
+CONVERTED = (DepthwiseSeparableConv, LowRankConv)
+"""What a convolution may have become."""
+
 
 @dataclass(frozen=True)
 class InspectedLayer:
@@ -183,7 +186,7 @@ def _inspected(name: str, layer: nn.Module, seen: _Seen, sites: Mapping[str, Sit
         convertible=rank1 is not None,
         reason=site.obstacle if site is not None else None,
         kernels=sum(layer.kernels) if isinstance(layer, DepthwiseSeparableConv | LowRankConv) else None,
-        order=layer.order if isinstance(layer, DepthwiseSeparableConv) else None,
+        order=layer.order if isinstance(layer, CONVERTED) else None,
         rank1_macs=rank1,
     )
 

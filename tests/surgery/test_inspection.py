@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from dsft.choices import Order, Reason
+from dsft.choices import Order, Reason, Structure
 from dsft.measure import count_macs, count_parameters
 from dsft.surgery import Inspection, Request, apply_plan, inspect_layers, plan_conversion
 from tests.zoo import Residual, Shared
@@ -56,6 +56,17 @@ def test_a_converted_network_shows_its_separable_layers_whole() -> None:
     assert not layers["conv1"]["convertible"]
     assert layers["stem"]["convertible"]
     assert inspection.macs == plan.macs_after
+
+
+def test_a_low_rank_layer_is_shown_whole_too() -> None:
+    model = Residual()
+    structures = [Structure.DW_PW, Structure.LOW_RANK]
+    plan = plan_conversion(model, IMAGES, Request(rank=2, structures=structures, include=["skip"]))
+    apply_plan(model, plan)
+    layers = by_name(inspect_layers(model, IMAGES))
+    assert list(layers) == ["stem", "conv1", "conv2", "skip", "head"]
+    assert (layers["skip"]["kind"], layers["skip"]["kernels"], layers["skip"]["order"]) == ("LowRankConv2d", 2, None)
+    assert layers["skip"]["macs"] == plan.converted[0].macs_after
 
 
 @pytest.mark.parametrize("name", ["resnet18", "test_vit", "test_efficientnet"])
