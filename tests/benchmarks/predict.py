@@ -69,11 +69,21 @@ def main() -> None:
         def predict_all() -> None:
             predict.run(folder / "model", [str(folder / "pictures")], batch_size=BATCH, workers=0, device="cpu")
 
-        rounds = [[timed(work) for work in (read_all, run_all, predict_all)] for _ in range(ROUNDS)]
-        reading, running, whole = (sorted(column)[ROUNDS // 2] for column in zip(*rounds, strict=True))
+        def load() -> None:
+            dsft.load(folder / "model")
+
+        rounds = [[timed(work) for work in (load, read_all, run_all, predict_all)] for _ in range(ROUNDS)]
+        loading, reading, running, whole = (sorted(column)[ROUNDS // 2] for column in zip(*rounds, strict=True))
         print(f"{IMAGES} JPEGs of {SIDE} x {SIDE}, {MODEL}, batch {BATCH}, one thread")  # noqa: T201
-        rest = whole - reading - running
-        for name, seconds in {"decode, resize": reading, "model": running, "the rest": rest, "whole": whole}.items():
+        rest = whole - loading - reading - running
+        parts = {
+            "load the model": loading,
+            "decode, resize": reading,
+            "model": running,
+            "the rest": rest,
+            "whole": whole,
+        }
+        for name, seconds in parts.items():
             rate = IMAGES / seconds if seconds > 0 else float("inf")
             print(f"{name:16} {seconds:7.2f} s  {seconds / whole:6.1%}  {rate:8.0f} images/s")  # noqa: T201
 
