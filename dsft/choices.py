@@ -174,6 +174,15 @@ class ProgressMode(StrEnum):
     OFF = "off"
 
 
+class TrackerName(StrEnum):
+    """Where the figures of a run are kept."""
+
+    JSONL = "jsonl"
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    MLFLOW = "mlflow"
+
+
 class WeightsKind(StrEnum):
     """Which weights a model folder holds: the averaged ones or those of the optimizer's last step."""
 

@@ -82,7 +82,15 @@ class CheckpointSaved:
     step: int
 
 
-Event = Started | Advanced | Finished | EpochDone | Note | Warn | FolderOpened | CheckpointSaved
+@dataclass(frozen=True)
+class Scored:
+    """A network has been scored on a whole split; ``slot`` is the name of its folder under ``evaluation/``."""
+
+    slot: str
+    values: Mapping[str, float]
+
+
+Event = Started | Advanced | Finished | EpochDone | Note | Warn | FolderOpened | CheckpointSaved | Scored
 Report = Callable[[Event], None]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 
-from dsft.choices import ProgressMode
+from dsft.choices import ProgressMode, TrackerName
 from dsft.errors import DsftError
 
 if TYPE_CHECKING:
@@ -65,7 +65,10 @@ def _tell(error: Exception) -> int:
 
 @contextmanager
 def shown_progress(mode: ProgressMode | None, recipe: Recipe | None) -> Iterator[Report]:
-    """Show progress as the flag says, else as the recipe says; a run's folder gets a log of it too."""
+    """Show progress as the flag says, else as the recipe says; a run's folder gets a log of it too.
+
+    Where the recipe asks for them, trackers are told as well.
+    """
     from dsft.console import show_progress, write_log
 
     chosen = mode or (recipe.log.progress if recipe is not None else ProgressMode.AUTO)
@@ -75,4 +78,15 @@ def shown_progress(mode: ProgressMode | None, recipe: Recipe | None) -> Iterator
             show(event)
             log(event)
 
-        yield report
+        if recipe is None or set(recipe.log.to) <= {TrackerName.JSONL}:
+            yield report
+            return
+        from dsft.training import tracking
+
+        with tracking(recipe.log.to, recipe.name, recipe.model_dump(mode="json"), report) as track:
+
+            def report_everywhere(event: Any) -> None:
+                report(event)
+                track(event)
+
+            yield report_everywhere

@@ -21,7 +21,7 @@ from dsft.commands.run_folder import RunFolder
 from dsft.devices import Compute
 from dsft.errors import InputError
 from dsft.evaluation import Evaluation, Metrics, evaluate
-from dsft.progress import FolderOpened, Note, Report, Warn, ignore
+from dsft.progress import FolderOpened, Note, Report, Scored, Warn, ignore
 from dsft.recipe import Recipe
 from dsft.report import write_report
 from dsft.report.run import BEFORE
@@ -273,7 +273,13 @@ def _score(
     exact = dataclasses.replace(experiment.compute, amp_dtype=None)
     evaluation = _evaluate(experiment, module, name, exact, report)
     folder.write_evaluation(slot, evaluation, experiment.splits.get(name))
+    report(Scored(slot, _figures(evaluation.metrics)))
     return Score(slot, network, evaluation.metrics)
+
+
+def _figures(metrics: Metrics) -> dict[str, float]:
+    """Return the metrics of the whole split that are single numbers."""
+    return {name: value for name, value in metrics.to_dict().items() if isinstance(value, int | float)}
 
 
 def _save(experiment: Experiment, fitted: FitResult, folder: RunFolder) -> None:

@@ -22,6 +22,7 @@ from dsft.choices import (
     Sampler,
     SplitName,
     Structure,
+    TrackerName,
 )
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -445,6 +446,9 @@ class LogSection(Section):
 
     progress: ProgressMode = ProgressMode.AUTO
     """`rich` (live), `plain` (lines), `off`; `auto` is live on a terminal and plain elsewhere."""
+    to: list[TrackerName] = [TrackerName.JSONL]
+    """Where the figures of every epoch and the final scores go: `tensorboard` (the run's folder), `wandb` and `mlflow`
+    (where their own environment variables say); `jsonl` (`metrics.jsonl`) is always written."""
 
 
 class Recipe(Section):

@@ -19,6 +19,7 @@ from dsft.training.settings import (
     ScheduleSettings,
     StoppingSettings,
 )
+from dsft.training.trackers import tracking
 from dsft.training.trial import try_step
 
 __all__ = [
@@ -44,5 +45,6 @@ __all__ = [
     "run_range_test",
     "save_signal_outlived",
     "steps_per_epoch",
+    "tracking",
     "try_step",
 ]

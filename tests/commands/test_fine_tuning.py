@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.workshop import Workshop, dsft, write_pictures
+
+event_files: Any = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
 
 def write_table(folder: Path) -> Path:
@@ -30,6 +35,7 @@ def test_a_conversion_is_tuned_to_new_classes_by_features_alone(workshop: Worksh
         "distill={logits: 0, features: 1}",
         "train={grad_accum: 2, grad_checkpointing: true}",
         "schedule.epochs=1",
+        "log.to=[tensorboard]",
         f"output.dir={(tmp_path / 'run').as_posix()}",
     ]
     done = dsft("finetune", workshop.separable_recipe, *changes, "--json", "--progress", "plain")
@@ -40,4 +46,6 @@ def test_a_conversion_is_tuned_to_new_classes_by_features_alone(workshop: Worksh
     assert result["scores"]["val"]["count"] == 4
     [line] = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["train_loss"] > 0
+    events = event_files.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert {"train_loss", "val/top1", "scores/test/top1"} <= set(events.Tags()["scalars"])
     assert "freeze: From step 0 until step 1" in done.stderr
