@@ -11,6 +11,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from dsft.artifact.card import model_card
 from dsft.artifact.manifest import (
@@ -125,10 +126,17 @@ def load_model_folder(folder: Path, skeleton: nn.Module | None = None) -> Artifa
             f"unconverted and with any weights: dsft.load({folder.as_posix()!r}, skeleton=YourNetwork())."
         )
     module = _converted(module, manifest.plan)
-    state = safetensors.torch.load_file(path)
+    state = _read_tensors(path)
     _take_number_formats(module, state)
     load_weights(module, state, f"model folder {str(folder)!r}")
     return Artifact(module.eval(), manifest)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{str(path)!r}: is no file of tensors ({error}). Save the model again.") from error
 
 
 def build_outline(manifest: Manifest) -> nn.Module:
@@ -164,6 +172,11 @@ def _plain_tensors(module: nn.Module) -> dict[str, Tensor]:
     state = module.state_dict()
     if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise CheckpointError(f"the model keeps more than tensors in its state, under {', '.join(odd)}.")
+    if odd := [key for key, value in state.items() if not _is_dense(value)]:
+        raise CheckpointError(
+            f"the model keeps tensors without values or of a sparse layout, under {', '.join(odd)}. Load or make its "
+            "weights dense before it is saved."
+        )
     tensors: dict[str, Tensor] = {}
     taken: set[int] = set()
     for key, value in state.items():
@@ -172,6 +185,11 @@ def _plain_tensors(module: nn.Module) -> dict[str, Tensor]:
         tensors[key] = tensor.clone() if memory in taken else tensor
         taken.add(memory)
     return tensors
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    is_empty = isinstance(tensor, UninitializedParameter | UninitializedBuffer) or tensor.is_meta
+    return not is_empty and tensor.layout is torch.strided
 
 
 def _check_plan(module: nn.Module, plan: ConversionPlan | None) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from dsft.artifact.folder import load_model_folder, save_model
 from dsft.artifact.hub import HubReference, fetch_model_folder
 from dsft.choices import WeightsKind
+from dsft.errors import CheckpointError
 from dsft.models import identify, preprocessing_of
 from dsft.preprocessing import Preprocessing
 from dsft.surgery import ConversionPlan, apply_plan, unwrapped
@@ -70,7 +71,12 @@ def load(folder: str | os.PathLike[str], skeleton: nn.Module | None = None) -> n
 
     Raises:
         CheckpointError: The folder is missing, foreign, damaged, of a newer format, or needs a skeleton.
+        ConversionError: The skeleton is no network, or another one than was converted.
     """
+    if skeleton is not None:
+        skeleton = unwrapped(skeleton)
+        if any(tensor.is_meta for tensor in (*skeleton.parameters(), *skeleton.buffers())):
+            raise CheckpointError("skeleton: is on the meta device. Build it on the CPU; its weights do not matter.")
     path = Path(folder)
     reference = HubReference.parse(str(path)) if not path.exists() else None
     return load_model_folder(path if reference is None else fetch_model_folder(reference), skeleton).module

@@ -49,11 +49,14 @@ def _new_layer(
 ) -> DepthwiseSeparableConv | LowRankConv:
     dense = _convolution(model, planned)
     layer: DepthwiseSeparableConv | LowRankConv
-    if planned.order is None:
-        layer = low_rank_class_of(dense).like(dense, planned.kernels)
-    else:
-        build = separable_class_of(dense).like
-        layer = build(dense, planned.kernels, planned.order, planned.form, norm_between=norm_between)
+    try:
+        if planned.order is None:
+            layer = low_rank_class_of(dense).like(dense, planned.kernels)
+        else:
+            build = separable_class_of(dense).like
+            layer = build(dense, planned.kernels, planned.order, planned.form, norm_between=norm_between)
+    except ValueError as error:
+        raise ConversionError(f"layer {planned.name!r}: {error}. The plan was made for another network.") from error
     if factors is not None:
         layer.set_factors(*vars(factors[planned.name]).values())
     for parameter in layer.parameters():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -137,4 +138,16 @@ def _layer_from_dict(values: Mapping[str, Any]) -> LayerPlan:
         "kernels": tuple(values["kernels"]),
         "form": Form(values["form"]) if values.get("form") is not None else None,
     }
+    _check_sizes(words)
     return LayerPlan(**{**values, **words})
+
+
+def _check_sizes(words: Mapping[str, Any]) -> None:
+    """Refuse numbers that no plan has, before a layer of their size is built."""
+    shape, kernels = words["weight_shape"], words["kernels"]
+    if not all(isinstance(alias, str) for alias in words["aliases"]):
+        raise TypeError(f"aliases: names are needed, found {words['aliases']!r}")
+    # More would be linearly dependent: than a kernel has positions, or than a matrix has rows or columns.
+    most = math.inf if not shape else max(shape[:2]) if words["order"] is None else math.prod(shape[2:])
+    if odd := [count for count in kernels if not isinstance(count, int) or not 0 <= count <= most]:
+        raise ValueError(f"kernels: numbers from 0 to {most} are needed, found {odd[0]!r}")

@@ -16,6 +16,7 @@ from dsft.choices import ModelSource, Reason, WeightsKind
 from dsft.errors import CheckpointError, ConversionError, OutputError
 from dsft.models import ModelSpec, build_model, load_model, replace_head
 from dsft.preprocessing import Preprocessing
+from dsft.storage import sha256_of
 from dsft.surgery import Conversion, convert
 from tests.zoo import Residual, Shared, TiedWeights, redraw
 
@@ -197,6 +198,17 @@ def test_a_changed_weights_file_is_refused(folder: Path) -> None:
         load_model_folder(folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
+        load_model_folder(folder)
+
+
+def test_a_weights_file_that_is_none_is_refused(folder: Path) -> None:
+    weights, manifest = folder / "model.safetensors", folder / "manifest.json"
+    digest = sha256_of(weights)
+    weights.write_bytes(weights.read_bytes()[:-100])
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace(digest, sha256_of(weights)), encoding="utf-8")
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors': is no file of tensors \(.*\)\. Save the model again"
+    ):
         load_model_folder(folder)
 
 

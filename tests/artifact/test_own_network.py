@@ -6,12 +6,21 @@ from typing import Any
 import pytest
 import timm
 import torch
+from torch import nn
 
 import dsft
 from dsft.artifact import read_manifest
 from dsft.choices import Form
-from dsft.errors import CheckpointError, OutputError
+from dsft.errors import CheckpointError, ConversionError, OutputError
 from tests.zoo import Residual, redraw
+
+
+class Sparse(nn.Module):
+    """A network with a weight of a sparse layout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(3).to_sparse())
 
 
 def test_a_converted_network_of_the_users_own_comes_back(tmp_path: Path) -> None:
@@ -99,3 +108,17 @@ def test_only_a_model_folder_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no earlier model folder"):
         dsft.save(Residual(), tmp_path, overwrite=True)
     assert (tmp_path / "thesis.txt").is_file()
+
+
+@pytest.mark.parametrize("module", [nn.LazyConv2d(3, 3), nn.Linear(2, 2, device="meta"), Sparse()])
+def test_what_has_no_plain_values_is_not_saved(module: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"tensors without values or of a sparse layout, under weight"):
+        dsft.save(module, tmp_path / "out")
+
+
+def test_a_skeleton_must_be_a_network_with_values(tmp_path: Path) -> None:
+    dsft.save(Residual(), tmp_path / "out")
+    with pytest.raises(ConversionError, match=r"a torch.nn.Module is needed, found <class .*Residual'>"):
+        dsft.load(tmp_path / "out", skeleton=Residual)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="skeleton: is on the meta device"):
+        dsft.load(tmp_path / "out", skeleton=Residual().to("meta"))

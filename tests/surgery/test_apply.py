@@ -7,11 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from dsft.choices import Method, Order, Structure
+from dsft.errors import ConversionError
 from dsft.measure import count_macs, count_parameters
 from dsft.separable import LOW_RANK_CLASSES, SEPARABLE_CLASSES
-from dsft.surgery import Request, apply_plan, plan_conversion
+from dsft.surgery import ConversionPlan, Request, apply_plan, plan_conversion
 from dsft.surgery.convert import derive_factors
 from tests.geometry import SIZES, geometries
 
@@ -60,3 +62,27 @@ def test_low_rank_too_has_errors_that_never_rise_and_is_dense_at_full_rank(data:
     assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(errors))
     torch.testing.assert_close(layer(images), dense(images))
     torch.testing.assert_close(layer.merge().weight, dense.weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kernels": [1, 10, 1]}, "kernels: numbers from 0 to 9 are needed, found 10"),
+        ({"kernels": [1, -1, 1]}, "kernels: numbers from 0 to 9 are needed, found -1"),
+        ({"kernels": [1, None, 1]}, "kernels: numbers from 0 to 9 are needed, found None"),
+        ({"aliases": [None]}, "aliases: names are needed"),
+        ({"order": "pwdw"}, "'pwdw' is not a valid Order"),
+    ],
+)
+def test_numbers_that_no_plan_has_are_refused(change: dict[str, Any], message: str) -> None:
+    values = plan_conversion(nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8), Request(rank=1)).to_dict()
+    values["layers"][0].update(change)
+    with pytest.raises((TypeError, ValueError), match=message):
+        ConversionPlan.from_dict(values)
+
+
+def test_a_form_that_a_layer_cannot_take_is_an_error() -> None:
+    values = plan_conversion(nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8), Request(rank=2)).to_dict()
+    values["layers"][0].update({"kernels": [2, 1, 2], "form": "multiplier"})
+    with pytest.raises(ConversionError, match=r"layer '': form: one of .* found 'multiplier'.* another network"):
+        apply_plan(nn.Conv2d(3, 4, 3), ConversionPlan.from_dict(values))

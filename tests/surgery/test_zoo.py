@@ -38,6 +38,7 @@ SAMPLE = (
     "timm/regnetx_002",
     "timm/repghostnet_050",
     "timm/resnest14d",
+    "timm/skresnet18",
     "timm/starnet_s050",
     "timm/swiftformer_xs",
     "timm/test_byobnet",
