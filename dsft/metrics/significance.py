@@ -31,7 +31,8 @@ def top1_interval(right: Tensor) -> Interval:
 def difference_interval(first: Tensor, second: Tensor) -> Interval:
     """Return the paired bootstrap's 95 % confidence interval of ``second - first`` in top-1, in points.
 
-    Both networks answered the same images, and a resample draws images, not answers.
+    Both networks answered the same images, and a resample draws images, not answers. Where they disagree about a few
+    images only, the interval is too narrow; :func:`mcnemar_p` is exact then too.
 
     Args:
         first: Whether the first network was right about each image ``(images,)``, bool.
