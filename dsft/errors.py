@@ -67,6 +67,19 @@ class ConversionError(InputError):
     """A conversion was asked for that cannot be done."""
 
 
+class BudgetError(ConversionError):
+    """A budget cannot be met.
+
+    Args:
+        message: What was asked for, and what helps.
+        smallest: The smallest share that can be met.
+    """
+
+    def __init__(self, message: str, smallest: float) -> None:
+        super().__init__(message)
+        self.smallest = smallest
+
+
 class DataError(InputError):
     """A data set, a split or an image is at fault."""
 

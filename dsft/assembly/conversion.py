@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,8 +17,9 @@ from dsft.measure import run_example
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
 from dsft.recipe.sections import ConvertSection
-from dsft.surgery import Budget, ConversionPlan, Request, apply_plan, plan_conversion
+from dsft.surgery import Budget, ConversionPlan, MaxDrop, Request, apply_plan, plan_conversion
 from dsft.surgery.convert import derive_factors
+from dsft.surgery.drop_search import Trial, meet_max_drop
 from dsft.surgery.forms import measured_form
 
 
@@ -30,8 +32,10 @@ def read_request(section: ConvertSection, seed: int, *, is_trained: bool) -> Req
         is_trained: There are weights to keep; otherwise ``auto`` draws new ones.
     """
     method = Method.FRESH if section.method is Method.AUTO and not is_trained else section.method
+    budget = section.budget.model_dump(exclude_none=True) if section.budget is not None else None
     return Request(
-        budget=Budget.read(section.budget.model_dump(exclude_none=True) if section.budget is not None else None),
+        budget=Budget.read(budget),
+        max_drop=MaxDrop.read(budget),
         rank=section.rank,
         method=method,
         order=section.order,
@@ -102,3 +106,37 @@ def replay_plan(network: Network, plan: ConversionPlan) -> Network:
     """Return a converted copy of a network whose new layers have random weights, for a state dict to be loaded."""
     with torch.random.fork_rng(devices=[]):
         return dataclasses.replace(network, module=apply_plan(copy.deepcopy(network.module), plan), plan=plan)
+
+
+def convert_network(
+    network: Network,
+    request: Request,
+    compute: Compute,
+    report: Report,
+    *,
+    score: Callable[[Network], float] | None = None,
+    is_trained: bool = True,
+) -> tuple[Network, tuple[Trial, ...]]:
+    """Return a converted copy of a network, and the budgets that were tried on the way.
+
+    Args:
+        network: The dense network; it is left as it was.
+        request: What the conversion is asked for.
+        compute: Where the network is and how it runs.
+        report: Receives the progress.
+        score: Scores a network in points; needed where the request says how many may be lost.
+        is_trained: The weights mean something.
+
+    Raises:
+        ConversionError: The conversion cannot be done.
+    """
+
+    def attempt(request: Request) -> Network:
+        plan = plan_network(network, request, compute, report, is_trained=is_trained)
+        return apply_to_network(network, plan, request.seed, report)
+
+    if request.max_drop is None:
+        return attempt(request), ()
+    if score is None:
+        raise ConversionError("budget max_drop: needs a score, found none.")
+    return meet_max_drop(request, request.max_drop, attempt, score, score(network), report)

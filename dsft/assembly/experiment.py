@@ -10,8 +10,7 @@ from enum import StrEnum
 from typing import Literal
 
 from dsft.assembly.conversion import (
-    apply_to_network,
-    plan_network,
+    convert_network,
     read_request,
     replay_plan,
     require_fitting_images,
@@ -19,17 +18,19 @@ from dsft.assembly.conversion import (
 from dsft.assembly.data import Loaders, load_batches, open_splits
 from dsft.assembly.held_out import ROLES, Training, count_seen, record_training
 from dsft.assembly.network import Network, load_network
+from dsft.assembly.scoring import top1_scorer
 from dsft.assembly.settings import fit_settings
 from dsft.assembly.teacher import choose_teacher
 from dsft.choices import ModelSource, SplitName
-from dsft.data import Splits, count_channels, weigh_classes
+from dsft.data import Split, Splits, count_channels, weigh_classes
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DataError, RecipeError
 from dsft.models import head_parameters
 from dsft.progress import Note, Report, Warn
 from dsft.recipe import Recipe
-from dsft.recipe.sections import ModelSection
+from dsft.recipe.sections import ConvertSection, ModelSection
 from dsft.surgery import ConversionPlan
+from dsft.surgery.drop_search import Trial
 from dsft.training import FitSettings
 from dsft.training.batch_size import STEP_IMAGES, find_batch_size
 from dsft.training.freezing import plan_phases
@@ -60,6 +61,7 @@ class Experiment:
         settings: What the loop is told.
         head: Names of the parameters of the student's classifiers.
         converted: Names of the parameters of its separable layers.
+        trials: The budgets that were tried, where the one was searched for.
     """
 
     recipe: Recipe
@@ -74,6 +76,7 @@ class Experiment:
     settings: FitSettings
     head: tuple[str, ...]
     converted: tuple[str, ...]
+    trials: tuple[Trial, ...]
 
     @property
     def is_converted(self) -> bool:
@@ -101,7 +104,12 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: Conv
     original = load_network(section, splits.classes, recipe.data.image_size, recipe.train.seed, report)
     compute.place_module(original.module)
     require_fitting_images(original, compute)
-    student = _convert(original, recipe, verb, compute, report) if plan is None else replay_plan(original, plan)
+    student = original
+    trials: tuple[Trial, ...] = ()
+    if plan is not None:
+        student = replay_plan(original, plan)
+    elif recipe.convert is not None:
+        student, trials = _convert(original, splits.val, recipe, recipe.convert, verb, compute, report)
     teacher = choose_teacher(recipe.distill, original, student, splits.classes)
     earlier = (*original.trainings, *(teacher.trainings if teacher is not None else ()))
     _check_held_out(recipe, splits, earlier, report)
@@ -129,6 +137,7 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: Conv
         settings=settings,
         head=head_parameters(student.module),
         converted=_converted_parameters(student),
+        trials=trials,
     )
     _check_settings(experiment)
     return experiment
@@ -158,13 +167,24 @@ def settle_batch_size(recipe: Recipe, batch_size: int | Literal["auto"], grad_ac
     return recipe.model_copy(update={"data": data, "train": train})
 
 
-def _convert(network: Network, recipe: Recipe, verb: Verb, compute: Compute, report: Report) -> Network:
-    if recipe.convert is None:
-        return network
+def _convert(
+    network: Network,
+    val: Split,
+    recipe: Recipe,
+    section: ConvertSection,
+    verb: Verb,
+    compute: Compute,
+    report: Report,
+) -> tuple[Network, tuple[Trial, ...]]:
     is_trained = verb is Verb.FINETUNE
-    request = read_request(recipe.convert, recipe.train.seed, is_trained=is_trained)
-    plan = plan_network(network, request, compute, report, is_trained=is_trained)
-    return apply_to_network(network, plan, request.seed, report)
+    request = read_request(section, recipe.train.seed, is_trained=is_trained)
+    if request.max_drop is not None and (not is_trained or network.classes != val.classes):
+        raise RecipeError(
+            "convert.budget.max_drop: a network is scored by its top-1 on val, which one that was not trained on the "
+            "classes of the data does not have. Fine-tune it first without the section convert, or ask for macs."
+        )
+    score = top1_scorer(val, recipe.data, compute)
+    return convert_network(network, request, compute, report, score=score, is_trained=is_trained)
 
 
 def _with_channels(section: ModelSection, splits: Splits) -> ModelSection:

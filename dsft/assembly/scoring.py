@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsft.assembly.data import open_data, split_data
+from dsft.assembly.data import load_split, open_data, split_data
 from dsft.assembly.network import Network
 from dsft.choices import DataSource, SplitName
 from dsft.data import ImageSource, Split, held_out_split
+from dsft.devices import Compute
 from dsft.errors import DataError, InputError
+from dsft.evaluation import evaluate
 from dsft.progress import Report
 from dsft.recipe import load_recipe
 from dsft.recipe.sections import DataSection
@@ -61,6 +63,31 @@ def open_scoring_data(
     sources = open_data(section, report)
     is_plain = data is not None and Path(data).is_dir() and list(sources) == [SplitName.TRAIN]
     return ScoringData(section, is_plain, sources)
+
+
+def top1_scorer(images: Split, section: DataSection, compute: Compute) -> Callable[[Network], float]:
+    """Return a function that scores a network by its top-1 on a split, in percent.
+
+    Args:
+        images: The split, its classes numbered as the network does.
+        section: How its images are read.
+        compute: Where networks run; they are scored in their own number format.
+    """
+    exact = dataclasses.replace(compute, amp_dtype=None)
+
+    def score(network: Network) -> float:
+        loader = load_split(images, section, network.preprocessing, exact)
+        evaluation = evaluate(
+            exact.place_module(network.module),
+            loader,
+            classes=images.classes,
+            split_name=images.name,
+            compute=exact,
+            keys=images.keys,
+        )
+        return evaluation.metrics.top1
+
+    return score
 
 
 def under_class_table(images: Split, folder: Path, network: Network) -> Split:

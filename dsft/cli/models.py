@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def convert(
     source: Annotated[str, typer.Argument(help="timm/NAME, torchvision/NAME, a model folder or a weights file.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The new model folder.")] = None,
-    budget: Annotated[str | None, typer.Option(help="What may be left of a cost, as macs=0.4 or params=0.4.")] = None,
+    budget: Annotated[str | None, typer.Option(help="What may be left, macs=0.4 or params=0.4; or max_drop=1.")] = None,
+    by: Annotated[Cost | None, typer.Option(help="The cost that max_drop makes smallest; macs by default.")] = None,
+    data: Annotated[str | None, typer.Option(help="Recipe or folder whose val split max_drop is scored on.")] = None,
     rank: Annotated[str | None, typer.Option(help="Depthwise kernels of each channel, or 'full'.")] = None,
     method: Annotated[Method, typer.Option(help="How the weights are derived.")] = Method.AUTO,
     order: Annotated[Order, typer.Option(help="Which convolution comes first; auto is by layer.")] = Order.AUTO,
@@ -46,11 +48,12 @@ def convert(
         raise RecipeError("--out: a folder for the converted model is needed, or --dry-run to plan only.")
     with shown_progress(progress, None) as report:
         from dsft.commands import convert as command
-        from dsft.surgery import Budget, Request
+        from dsft.surgery import Budget, MaxDrop, Request
         from dsft.surgery.request import read_words
 
         request = Request(
-            budget=Budget.read(_budget(budget)),
+            budget=Budget.read(_budget(budget, by)),
+            max_drop=MaxDrop.read(_budget(budget, by)),
             rank=_rank(rank),
             method=method,
             order=order,
@@ -64,6 +67,7 @@ def convert(
             source,
             None if dry_run else out,
             request,
+            data=data,
             model=model,
             image_size=image_size,
             device=device,
@@ -168,15 +172,17 @@ def _show_evaluation(result: EvaluateResult, as_json: bool, with_classes: bool) 
     )
 
 
-def _budget(budget: str | None) -> dict[str, float] | None:
-    """Read ``macs=0.4``."""
+def _budget(budget: str | None, by: Cost | None) -> dict[str, Any] | None:
+    """Read ``macs=0.4``, or ``max_drop=1`` and the cost that it goes by."""
+    name, _, number = (budget or "").partition("=")
+    if by is not None and name != "max_drop":
+        raise RecipeError(f"--by: goes with --budget max_drop=POINTS, found --budget {budget!r}.")
     if budget is None:
         return None
-    cost, _, share = budget.partition("=")
-    if cost not in list(Cost) or not _is_number(share):
-        forms = " or ".join(f"{cost}=SHARE" for cost in Cost)
-        raise RecipeError(f"--budget: expected {forms}, such as macs=0.4, found {budget!r}.")
-    return {cost: float(share)}
+    if name not in [*Cost, "max_drop"] or not _is_number(number):
+        forms = ", ".join(f"{cost}=SHARE" for cost in Cost)
+        raise RecipeError(f"--budget: expected {forms} or max_drop=POINTS, such as macs=0.4, found {budget!r}.")
+    return {name: float(number)} if by is None else {name: float(number), "by": by}
 
 
 def _rank(rank: str | None) -> int | Literal["full"] | None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dsft.artifact import save_model
 from dsft.artifact.manifest import MANIFEST_FILE
-from dsft.assembly import load_source
-from dsft.assembly.conversion import apply_to_network, example_images, plan_network, require_fitting_images
-from dsft.assembly.held_out import provenance
-from dsft.choices import Amp, WeightsKind
+from dsft.assembly import Network, load_source
+from dsft.assembly.conversion import convert_network, example_images, plan_network, require_fitting_images
+from dsft.assembly.held_out import Training, provenance
+from dsft.assembly.scoring import open_scoring_data, top1_scorer, under_class_table
+from dsft.choices import Amp, SplitName, WeightsKind
 from dsft.commands.outputs import require_apart
-from dsft.devices import resolve_compute
+from dsft.devices import Compute, resolve_compute
+from dsft.errors import InputError
 from dsft.progress import Report, Warn, ignore
 from dsft.storage import require_replaceable
 from dsft.surgery import ConversionPlan, ConversionReport, Request, report_costs
@@ -37,6 +41,7 @@ def run(
     out: Path | None,
     request: Request,
     *,
+    data: str | None = None,
     model: str | None = None,
     image_size: int | None = None,
     device: str = "auto",
@@ -49,6 +54,8 @@ def run(
         source: ``timm/NAME``, ``torchvision/NAME``, a model folder or a weights file.
         out: The new model folder; None plans only and writes nothing.
         request: What the conversion is asked for.
+        data: A recipe or a folder, on whose val split a budget of ``max_drop`` is scored; None for the data that the
+            source's folder names.
         model: The network that a weights file belongs to, as ``timm/NAME``.
         image_size: Side in pixels for which costs are counted; None for what the weights were trained with.
         device: Where the times are measured.
@@ -60,19 +67,21 @@ def run(
     """
     if out is not None:
         require_replaceable(out, "model folder", (MANIFEST_FILE,), overwrite=overwrite)
-        require_apart(out, (source,))
+        require_apart(out, (source, data))
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     network = load_source(source, model, image_size, report)
     compute.place_module(network.module)
     require_fitting_images(network, compute)
-    plan = plan_network(network, request, compute, report)
-    if not plan.converted:
-        report(Warn("no convolution is converted: the budget allows the network as it is."))
+    score, judged = _open_score(Path(source), data, network, request, compute, report)
+    if out is None and score is None:
+        return ConvertResult(None, _checked(plan_network(network, request, compute, report), report), None)
+    converted, trials = convert_network(network, request, compute, report, score=score)
+    plan = _checked(converted.plan, report)
     if out is None:
         return ConvertResult(None, plan, None)
-    converted = apply_to_network(network, plan, request.seed, report)
     images = example_images(network.preprocessing, compute)
-    costs = report_costs(network.module, converted.module, plan, images, compute, report)
+    measured = report_costs(network.module, converted.module, plan, images, compute, report)
+    costs = dataclasses.replace(measured, trials=trials)
     save_model(
         out,
         converted.module,
@@ -81,8 +90,31 @@ def run(
         classes=converted.classes,
         plan=plan,
         weights=WeightsKind.RAW,
-        **provenance(network.trainings),
+        **provenance((*network.trainings, *judged)),
         documents={"conversion.json": costs.to_dict()},
         overwrite=overwrite,
     )
     return ConvertResult(out, plan, costs)
+
+
+def _open_score(
+    source: Path, data: str | None, network: Network, request: Request, compute: Compute, report: Report
+) -> tuple[Callable[[Network], float] | None, tuple[Training, ...]]:
+    """Return how networks are scored, and that val chose among them; nothing where no score is asked for."""
+    if request.max_drop is None:
+        if data is not None:
+            raise InputError(f"--data: is what --budget max_drop=POINTS is scored on, found {data!r} without it.")
+        return None, ()
+    scoring = open_scoring_data(data, (), source, network, report)
+    images = scoring.split(SplitName.VAL, network, report)
+    chosen = Training(scoring.section.model_dump(mode="json"), {SplitName.VAL.value: images.fingerprint})
+    known = any(chosen.fingerprints.items() <= training.fingerprints.items() for training in network.trainings)
+    return top1_scorer(under_class_table(images, source, network), scoring.section, compute), () if known else (chosen,)
+
+
+def _checked(plan: ConversionPlan | None, report: Report) -> ConversionPlan:
+    """Return a plan, and say where it changes nothing."""
+    assert plan is not None  # noqa: S101 (the network was converted by it)
+    if not plan.converted:
+        report(Warn("no convolution is converted: the budget allows the network as it is."))
+    return plan

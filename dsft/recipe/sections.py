@@ -13,6 +13,7 @@ from dsft.choices import (
     Amp,
     BadImages,
     Cache,
+    Cost,
     DataSource,
     Form,
     Method,
@@ -84,20 +85,27 @@ class ModelSection(Section):
 
 
 class BudgetSection(Section):
-    """What the converted network may cost, as a share of the whole original network; one of these."""
+    """What the converted network may cost, as a share of the whole original network, or lose; one of these."""
 
     macs: Fraction | None = None
     """Multiply-accumulate operations of one forward pass, 0 to 1."""
     params: Fraction | None = None
     """Parameters, 0 to 1."""
+    max_drop: Annotated[float, Field(ge=0)] | None = None
+    """Points of top-1 on val that may be lost, in percent: budgets are tried until the smallest that loses no more is
+    found."""
+    by: Cost | None = None
+    """With `max_drop`: the cost that is made smallest; left out, `macs`."""
 
     @model_validator(mode="after")
     def _one_cost(self) -> Self:
-        costs = list(type(self).model_fields)
+        costs = [name for name in type(self).model_fields if name != "by"]
         given = [cost for cost in costs if getattr(self, cost) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
-            raise ValueError(f"exactly one of {' and '.join(costs)} is needed, found {found}")
+            raise ValueError(f"exactly one of {', '.join(costs)} is needed, found {found}")
+        if self.by is not None and self.max_drop is None:
+            raise ValueError("by: goes with max_drop, whose cost it names")
         return self
 
 

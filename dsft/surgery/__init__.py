@@ -10,7 +10,7 @@ from dsft.surgery.inspection import InspectedLayer, Inspection, inspect_layers
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 from dsft.surgery.planning import plan_conversion
 from dsft.surgery.ready import copied, unwrapped
-from dsft.surgery.request import Budget, Request
+from dsft.surgery.request import Budget, MaxDrop, Request
 
 __all__ = [
     "Budget",
@@ -20,6 +20,7 @@ __all__ = [
     "InspectedLayer",
     "Inspection",
     "LayerPlan",
+    "MaxDrop",
     "Request",
     "apply_plan",
     "convert",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,11 +19,12 @@ from dsft.progress import Advanced, Finished, Report, Started, ignore
 from dsft.surgery.apply import apply_plan
 from dsft.surgery.cost_report import ConversionReport, report_costs
 from dsft.surgery.dense import dense_kernel
+from dsft.surgery.drop_search import Trial, meet_max_drop
 from dsft.surgery.forms import measured_form
 from dsft.surgery.plan import ConversionPlan
 from dsft.surgery.planning import plan_conversion
 from dsft.surgery.ready import copied, require_ready, unwrapped
-from dsft.surgery.request import SEPARABLE, Budget, Rank, Request, read_word, read_words
+from dsft.surgery.request import SEPARABLE, Budget, MaxDrop, Rank, Request, read_word, read_words
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def convert(
     model: nn.Module,
     example_input: ExampleInput,
     *,
-    budget: Mapping[str, float] | None = None,
+    budget: Mapping[str, Any] | None = None,
+    score: Callable[[nn.Module], float] | None = None,
     rank: Rank | None = None,
     method: str = Method.AUTO,
     order: str = Order.AUTO,
@@ -66,7 +69,10 @@ def convert(
         example_input: What it takes, on its device: a tensor, a list that is its one argument, a tuple of
             positional or a dict of keyword arguments. Shapes, costs and times are those of this input.
         budget: Share of a cost that may be left, 0 to 1: ``{"macs": f}`` for the multiply-accumulates of the whole
-            network, ``{"params": f}`` for its parameters.
+            network, ``{"params": f}`` for its parameters. Or ``{"max_drop": p, "by": "macs"}``: the smallest cost,
+            macs or params, at which the network loses at most p points of its ``score``.
+        score: Scores a network in points, more is better, such as top-1 in percent on validation images; with
+            ``max_drop`` only. It gets the network and about ten converted copies.
         rank: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), alike in every
             layer, or ``"full"``. Exactly one of ``budget`` and ``rank`` is given.
         method: ``svd`` keeps the weights, ``fresh`` draws new ones, ``auto`` is ``svd``.
@@ -87,6 +93,7 @@ def convert(
     """
     request = Request(
         budget=Budget.read(budget),
+        max_drop=MaxDrop.read(budget),
         rank=rank,
         method=read_word("method", method, Method),
         order=read_word("order", order, Order),
@@ -97,14 +104,31 @@ def convert(
         norm_between=norm_between,
         seed=seed,
     )
+    if (request.max_drop is None) != (score is None):
+        found = "no score" if score is None else f"a score with budget {budget!r}"
+        raise ConversionError(
+            f"score: a function that scores a network in points goes with budget={{'max_drop': 1.0}}, and is needed "
+            f"there, found {found}."
+        )
     model = unwrapped(model)
     require_ready(model)
     compute = _compute_of(model)
-    plan = plan_conversion(model, example_input, request, choose_form=measured_form(compute), report=report)
-    converted = apply_plan(copied(model), plan, derive_factors(model, plan, seed, report))
-    _check_all_run(converted, plan, example_input)
+
+    def attempt(request: Request) -> tuple[nn.Module, ConversionPlan]:
+        plan = plan_conversion(model, example_input, request, choose_form=measured_form(compute), report=report)
+        converted = apply_plan(copied(model), plan, derive_factors(model, plan, seed, report))
+        _check_all_run(converted, plan, example_input)
+        return converted, plan
+
+    trials: tuple[Trial, ...] = ()
+    if request.max_drop is not None and score is not None:
+        (converted, plan), trials = meet_max_drop(
+            request, request.max_drop, attempt, lambda made: score(made[0]), score(model), report
+        )
+    else:
+        converted, plan = attempt(request)
     costs = report_costs(model, converted, plan, example_input, compute, report)
-    return Conversion(converted, plan, costs)
+    return Conversion(converted, plan, replace(costs, trials=trials))
 
 
 def derive_factors(

@@ -13,6 +13,7 @@ from dsft.devices import Compute
 from dsft.measure import MeasuredOn, compare_latency, count_macs, count_parameters, measured_on
 from dsft.measure.example import ExampleInput
 from dsft.progress import Advanced, Finished, Report, Started, ignore
+from dsft.surgery.drop_search import Trial
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 from dsft.surgery.sites import Site, find_sites
 
@@ -48,12 +49,13 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """Cost before and after; ``to_dict`` is the content of ``conversion.json``."""
+    """Cost before and after, and the budgets that were tried; ``to_dict`` is the content of ``conversion.json``."""
 
     original: ModelCost
     converted: ModelCost
     measured_on: MeasuredOn
     layers: tuple[LayerReport, ...]
+    trials: tuple[Trial, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""

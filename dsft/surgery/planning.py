@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from dsft.choices import Cost, Decision, Form, Method, Reason, Structure
-from dsft.errors import ConversionError, did_you_mean
+from dsft.errors import BudgetError, ConversionError, did_you_mean
 from dsft.measure.example import ExampleInput
 from dsft.progress import Report, ignore
 from dsft.separable import allowed_forms
@@ -62,6 +62,8 @@ def plan_conversion(
         ConversionError: A pattern without a layer, no layer that can be converted, a budget that cannot be met, a
             weight that is not finite, or a network that is scripted, lazy or compiled in parts.
     """
+    if request.max_drop is not None:
+        raise ConversionError("budget max_drop: no plan alone can meet it, since converted networks must be scored.")
     model = unwrapped(model)
     require_ready(model)
     sites = find_sites(model, example_input, request.structures)
@@ -108,9 +110,10 @@ def _within(budget: Budget, costs: CostModel, bids: Sequence[tuple[Bid, ...]], w
     if limit < least:
         # Rounded up, so that the fraction which the message names can be met.
         smallest = math.ceil(least / costs.total * 1e4) / 1e4
-        raise ConversionError(
+        raise BudgetError(
             f"budget {budget.by}={budget.share:g}: cannot be met: the smallest that this network allows is "
-            f"{smallest:g} ({len(bids)} of its convolutions can be converted). Ask for more, {way_out}."
+            f"{smallest:g} ({len(bids)} of its convolutions can be converted). Ask for more, {way_out}.",
+            smallest,
         )
     outcomes = []
     for each, options, choice in zip(bids, layers, spread_ranks(layers, limit - fixed), strict=True):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from dsft.choices import Cost, Form, Method, Order, Structure
 from dsft.errors import ConversionError, did_you_mean
@@ -37,13 +38,13 @@ class Budget:
             raise ConversionError(f"budget {self.by}: a share above 0 and up to 1 is needed, found {self.share!r}.")
 
     @classmethod
-    def read(cls, budget: Mapping[str, float] | None) -> Self | None:
-        """Read a budget as Python and recipes write it, ``{"macs": 0.5}``; None is none.
+    def read(cls, budget: Mapping[str, Any] | None) -> Self | None:
+        """Read a budget as Python and recipes write it, ``{"macs": 0.5}``; None where there is none of a cost.
 
         Raises:
             ConversionError: It has another form.
         """
-        if budget is None:
+        if budget is None or (isinstance(budget, Mapping) and "max_drop" in budget):
             return None
         costs = [str(cost) for cost in Cost]
         if isinstance(budget, Mapping) and len(budget) == 1:
@@ -56,6 +57,43 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class MaxDrop:
+    """How much of a score may be lost, and the cost that is made as small as that allows.
+
+    Attributes:
+        points: Points of the score, at least 0.
+        by: The cost that is made smallest.
+
+    Raises:
+        ConversionError: The points are no such number.
+    """
+
+    points: float
+    by: Cost = Cost.MACS
+
+    def __post_init__(self) -> None:
+        is_number = isinstance(self.points, int | float) and not isinstance(self.points, bool)
+        if not is_number or not 0 <= self.points < math.inf:
+            raise ConversionError(
+                f"budget max_drop: points, a number of at least 0, are needed, found {self.points!r}."
+            )
+        object.__setattr__(self, "by", read_word("budget by", self.by, Cost))
+
+    @classmethod
+    def read(cls, budget: Mapping[str, Any] | None) -> Self | None:
+        """Read ``{"max_drop": 1.0, "by": "macs"}``, as Python and recipes write it; None where it is no such budget.
+
+        Raises:
+            ConversionError: It has another form.
+        """
+        if not isinstance(budget, Mapping) or "max_drop" not in budget:
+            return None
+        if unknown := [key for key in budget if key not in ("max_drop", "by")]:
+            raise ConversionError(f"budget: max_drop goes with by alone, found {unknown[0]!r} as well.")
+        return cls(budget["max_drop"], budget.get("by", Cost.MACS))
+
+
+@dataclass(frozen=True)
 class Request:
     """What a conversion is asked for.
 
@@ -63,6 +101,7 @@ class Request:
 
     Attributes:
         budget: What the network may cost afterwards.
+        max_drop: How much of its score it may lose, in place of a budget.
         rank: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), alike in every
             layer, or ``full``: as many as make the layer exact, whatever they cost.
         method: How the weights are derived; ``auto`` keeps them.
@@ -81,6 +120,7 @@ class Request:
     """
 
     budget: Budget | None = None
+    max_drop: MaxDrop | None = None
     rank: Rank | None = None
     method: Method = Method.AUTO
     order: Order = Order.AUTO
@@ -92,7 +132,9 @@ class Request:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_target(self.budget, self.rank)
+        if self.budget is not None and self.max_drop is not None:
+            raise ConversionError("budget: max_drop stands in place of a share, found both. Leave one of the two out.")
+        _check_target(self.budget or self.max_drop, self.rank)
         for name, words in (("method", Method), ("order", Order), ("form", Form)):
             object.__setattr__(self, name, read_word(name, getattr(self, name), words))
         for name in ("include", "exclude"):
@@ -118,6 +160,10 @@ class Request:
             )
         if self.norm_between and Structure.LOW_RANK in self.structures:
             raise ConversionError("norm_between: goes with dw_pw and pw_dw, found low_rank among the structures.")
+
+    def at(self, budget: Budget) -> Request:
+        """Return the request with a budget in place of what it may lose."""
+        return replace(self, budget=budget, max_drop=None)
 
     @property
     def orders(self) -> tuple[Order, ...]:
@@ -162,7 +208,7 @@ def _require_list(argument: str, what: str, values: Sequence[str]) -> None:
         raise ConversionError(f"{argument}: a list of {what} is needed, such as [{values!r}], found {values!r}.")
 
 
-def _check_target(budget: Budget | None, rank: Rank | None) -> None:
+def _check_target(budget: Budget | MaxDrop | None, rank: Rank | None) -> None:
     if (budget is None) == (rank is None):
         found = "neither" if budget is None else "both"
         raise ConversionError(f"exactly one of budget and rank is needed, found {found}.")

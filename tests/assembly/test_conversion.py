@@ -17,7 +17,7 @@ from dsft.errors import ConversionError, ModelError
 from dsft.progress import ignore
 from dsft.recipe import load_recipe
 from dsft.recipe.sections import BudgetSection, ConvertSection
-from dsft.surgery import Budget, Request
+from dsft.surgery import Budget, MaxDrop, Request
 from tests.workshop import Workshop
 
 CPU = Compute(torch.device("cpu"))
@@ -50,6 +50,8 @@ def test_a_section_becomes_a_request() -> None:
 def test_a_budget_of_a_section_counts_what_it_says() -> None:
     section = ConvertSection(budget=BudgetSection(params=0.4))
     assert read_request(section, 0, is_trained=True).budget == Budget(Cost.PARAMS, 0.4)
+    lost = read_request(ConvertSection(budget=BudgetSection(max_drop=1.0, by=Cost.PARAMS)), 0, is_trained=True)
+    assert (lost.budget, lost.max_drop) == (None, MaxDrop(1.0, Cost.PARAMS))
 
 
 def test_auto_draws_weights_where_there_are_none_to_keep() -> None:

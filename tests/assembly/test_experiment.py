@@ -142,3 +142,15 @@ def test_nothing_is_written(workshop: Workshop, here: Path) -> None:
     prepare(workshop.separable_recipe, "output.dir=out")
     assert contents(here) == {}
     assert contents(workshop.dense.parents[1]) == before
+
+
+def test_a_loss_that_is_allowed_is_scored_on_val_and_needs_a_network_that_knows_the_classes(workshop: Workshop) -> None:
+    changes = ["~convert.budget.macs", "convert.budget.max_drop=100"]
+    experiment = prepare(workshop.separable_recipe, *changes)
+    (trial,) = experiment.trials
+    plan = experiment.student.plan
+    assert plan is not None
+    assert plan.macs_ratio <= trial.share < 0.5
+    assert trial.drop <= 100
+    with pytest.raises(RecipeError, match=r"convert\.budget\.max_drop: a network is scored by its top-1 on val"):
+        prepare(workshop.dense_recipe, "convert.budget.max_drop=1", verb=Verb.TRAIN)

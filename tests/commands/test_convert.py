@@ -56,6 +56,22 @@ def test_a_dry_run_plans_and_writes_nothing(workshop: Workshop) -> None:
     assert not [layer.name for layer in plan.converted if layer.name.startswith("layer4.")]
 
 
+@pytest.mark.usefixtures("here")
+def test_a_loss_that_is_allowed_is_scored_on_val(workshop: Workshop) -> None:
+    options = ["--budget", "max_drop=100", "--by", "params", "--out", "new", "--json"]
+    done = dsft("convert", workshop.dense, *options)
+    assert done.exit_code == 0, done.stderr
+    assert "budget params=" in done.stderr
+    conversion = json.loads(done.stdout)
+    # Anything may be lost, so the smallest budget is the first and the only one that is tried.
+    (trial,) = conversion["trials"]
+    assert trial["share"] * conversion["original"]["params"] >= conversion["converted"]["params"]
+    scored = json.loads(dsft("evaluate", "new", "--split", "val", "--json").stdout)["models"][0]["metrics"]
+    assert trial["score"] == scored["top1"]
+    refused = dsft("convert", workshop.dense, "--budget", "max_drop=0", "--data", "nowhere", "--out", "other")
+    assert refused.exit_code == 2
+
+
 def test_low_rank_is_saved_loaded_and_scored(workshop: Workshop, here: Path) -> None:
     options = ["--structures", "dw_pw,low_rank", "--rank", "2", "--out", "new", "--json"]
     done = dsft("convert", workshop.dense / "model", *options)

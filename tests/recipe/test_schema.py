@@ -23,7 +23,7 @@ WORDS = {
     "data.download": "true or false",
     "data.root": "text, or null",
     "convert.method": "one of auto, fresh, svd",
-    "convert.budget": "a section with the keys macs, params, or null",
+    "convert.budget": "a section with the keys macs, params, max_drop, by, or null",
     "convert.include": "a list, each entry text",
     "freeze.0.train": "a list of at least 1, each entry text",
     "optim.lr_mult": "a map from names, each to a number > 0",

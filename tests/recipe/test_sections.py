@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 import dsft
-from dsft.choices import DataSource, Method, ModelSource, Order, Structure
+from dsft.choices import Cost, DataSource, Method, ModelSource, Order, Structure
 from dsft.errors import RecipeError
 from dsft.recipe import load_recipe
 from dsft.recipe.schema import recipe_schema
@@ -188,10 +188,13 @@ def test_a_conversion_has_exactly_one_target() -> None:
 
 def test_a_budget_counts_exactly_one_cost() -> None:
     assert BudgetSection(params=0.5).macs is None
-    with pytest.raises(ValidationError, match="exactly one of macs and params is needed, found none"):
+    assert BudgetSection(max_drop=1.0, by=Cost.PARAMS).by is Cost.PARAMS
+    with pytest.raises(ValidationError, match="exactly one of macs, params, max_drop is needed, found none"):
         BudgetSection()
-    with pytest.raises(ValidationError, match="exactly one of macs and params is needed, found macs and params"):
+    with pytest.raises(ValidationError, match=r"exactly one of .* is needed, found macs and params"):
         BudgetSection(macs=0.5, params=0.5)
+    with pytest.raises(ValidationError, match="by: goes with max_drop"):
+        BudgetSection(macs=0.5, by=Cost.PARAMS)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dsft.errors import ConversionError
 from dsft.measure import run_example
 from dsft.progress import Event, Finished, Started
 from dsft.separable import DepthwiseSeparableConv2d
-from dsft.surgery import ConversionPlan, apply_plan, convert
+from dsft.surgery import ConversionPlan, MaxDrop, Request, apply_plan, convert, plan_conversion
 from tests.zoo import ManyKinds, Residual, Shared, TwoInputs, redraw
 
 IMAGES = torch.randn(2, 3, 16, 16)
@@ -146,11 +146,34 @@ def test_fresh_weights_differ_by_seed_and_svd_is_nearer() -> None:
     assert not torch.equal(outputs[1], outputs[3])
 
 
+def test_a_loss_that_is_allowed_gives_the_smallest_cost_that_keeps_it() -> None:
+    model = redraw(Residual(16)).eval()
+    expected = run_example(model, IMAGES)
+
+    def score(network: nn.Module) -> float:
+        return 100 - 100 * relative(run_example(network, IMAGES), expected)
+
+    conversion = convert(model, IMAGES, budget={"max_drop": 40, "by": "params"}, score=score)
+    report = conversion.report
+    kept = [trial for trial in report.trials if trial.drop <= 40]
+    assert 1 <= len(kept) < len(report.trials)
+    best = min(kept, key=lambda trial: trial.share)
+    assert 100 - score(conversion.model) == pytest.approx(best.drop, abs=1e-3)
+    assert report.converted.params <= best.share * report.original.params
+    assert report.to_dict()["trials"][0] == vars(report.trials[0])
+    with pytest.raises(ConversionError, match=r"score: a function that scores .* needed there, found no score"):
+        convert(model, IMAGES, budget={"max_drop": 40})
+    with pytest.raises(ConversionError, match=r"found a score with budget .'macs': 0.5."):
+        convert(model, IMAGES, budget={"macs": 0.5}, score=score)
+    with pytest.raises(ConversionError, match="budget max_drop: no plan alone can meet it"):
+        plan_conversion(model, IMAGES, Request(max_drop=MaxDrop(1)))
+
+
 def test_report_names_are_those_that_scripts_rely_on() -> None:
     events: list[Event] = []
     conversion = convert(redraw(Residual()), IMAGES, budget={"macs": 0.6}, report=events.append)
     values = conversion.report.to_dict()
-    assert list(values) == ["original", "converted", "measured_on", "layers"]
+    assert list(values) == ["original", "converted", "measured_on", "layers", "trials"]
     assert set(values["original"]) == {"macs", "params", "latency_ms"}
     assert values["converted"]["macs"] == conversion.plan.macs_after < values["original"]["macs"]
     assert set(values["measured_on"]) == {"device", "threads", "batch", "dtype", "layout", "runtime"}

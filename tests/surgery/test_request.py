@@ -6,7 +6,7 @@ import pytest
 
 from dsft.choices import Cost, Form, Method, Order, Structure
 from dsft.errors import ConversionError
-from dsft.surgery import Budget, Request
+from dsft.surgery import Budget, MaxDrop, Request
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,39 @@ def test_budgets_are_read_as_python_and_recipes_write_them() -> None:
     assert Budget.read(None) is None
     assert Budget.read({"macs": 1}) == Budget(Cost.MACS, 1.0)
     assert Budget.read({"params": 0.25}) == Budget(Cost.PARAMS, 0.25)
+
+
+def test_what_may_be_lost_stands_in_place_of_a_budget() -> None:
+    lost = {"max_drop": 1, "by": "params"}
+    assert MaxDrop.read(lost) == MaxDrop(1, Cost.PARAMS)
+    assert MaxDrop.read({"max_drop": 0.5}) == MaxDrop(0.5, Cost.MACS)
+    assert Budget.read(lost) is None
+    assert MaxDrop.read({"macs": 0.5}) is None
+    assert MaxDrop.read(None) is None
+    request = Request(max_drop=MaxDrop(1, Cost.PARAMS), method=Method.FRESH, seed=3)
+    budget = Budget(Cost.PARAMS, 0.4)
+    assert request.at(budget) == Request(budget=budget, method=Method.FRESH, seed=3)
+    assert request.orders == (Order.DW_PW, Order.PW_DW)
+    with pytest.raises(ConversionError, match="exactly one of budget and rank is needed, found both"):
+        Request(max_drop=MaxDrop(1), rank=1)
+    with pytest.raises(ConversionError, match="budget: max_drop stands in place of a share, found both"):
+        Request(max_drop=MaxDrop(1), budget=budget)
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        ({"max_drop": -1}, "budget max_drop: points, a number of at least 0, are needed, found -1"),
+        ({"max_drop": float("nan")}, "found nan"),
+        ({"max_drop": "1"}, "found '1'"),
+        ({"max_drop": True}, "found True"),
+        ({"max_drop": 1, "by": "flops"}, "budget by: one of macs, params is needed, found 'flops'"),
+        ({"max_drop": 1, "macs": 0.5}, "budget: max_drop goes with by alone, found 'macs' as well"),
+    ],
+)
+def test_losses_of_another_form_are_errors(lost: Any, message: str) -> None:
+    with pytest.raises(ConversionError, match=message):
+        MaxDrop.read(lost)
 
 
 def test_words_may_be_plain_text() -> None:
