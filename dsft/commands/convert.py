@@ -19,6 +19,7 @@ from dsft.commands.outputs import require_apart
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import InputError
 from dsft.progress import Report, Warn, ignore
+from dsft.report.layers import plot_layers
 from dsft.storage import require_replaceable
 from dsft.surgery import ConversionPlan, ConversionReport, Request, report_costs
 
@@ -94,6 +95,7 @@ def run(
         documents={"conversion.json": costs.to_dict()},
         overwrite=overwrite,
     )
+    plot_layers(costs.to_dict()["layers"], out / "conversion.png")
     return ConvertResult(out, plan, costs)
 
 

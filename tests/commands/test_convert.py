@@ -117,6 +117,7 @@ def test_an_earlier_model_folder_is_overwritten_as_a_whole(workshop: Workshop, h
     assert {path.name for path in (here / "new").iterdir()} == {
         "README.md",
         "conversion.json",
+        "conversion.png",
         "manifest.json",
         "model.safetensors",
     }
