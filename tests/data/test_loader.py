@@ -111,6 +111,10 @@ def test_order_and_augmentation_do_not_depend_on_the_number_of_workers() -> None
         assert all_equal(list(alone.epoch(number)), list(helped.epoch(number)))
 
 
+def test_more_workers_than_images_change_nothing() -> None:
+    assert all_equal(list(loader(some(3), 2, workers=5).epoch(0)), list(loader(some(3), 2).epoch(0)))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_does_not_depend_on_those_before_or_on_global_generators(workers: int) -> None:
     expected = list(loader(some(30)).epoch(3))

@@ -9,10 +9,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from dsft.choices import BadImages, SplitName
+from dsft.data import Split, make_loader
+from dsft.data.sources import ImageArray
 from dsft.errors import DsftError, InterruptedRun, TrainingError
 from dsft.progress import Advanced, CheckpointSaved, EpochDone, Event, Report, Started, ignore
 from dsft.training import (
@@ -201,12 +206,33 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     assert_same(train(tmp_path, resume=True), unbroken)
 
 
-def test_a_worker_that_was_killed_is_named(tmp_path: Path) -> None:
-    def die(at: int, batch: Batch) -> Batch:
-        if at == 3:
-            raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
-        return batch
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_a_worker_that_is_killed_is_named_and_the_checkpoint_is_kept(tmp_path: Path) -> None:
+    def transform(image: Image.Image) -> torch.Tensor:
+        if image.getpixel((0, 0)) == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.ones(2, 5, 5)
 
+    pixels = np.array([0] * 8 + [7] + [0] * 7, dtype=np.uint8)[:, None, None] * np.ones((5, 5), dtype=np.uint8)
+    source = ImageArray("array", ("a", "b", "c"), pixels, tuple(index % 3 for index in range(16)))
+    loader = make_loader(
+        Split(SplitName.TRAIN, source, tuple(range(16)), source.classes),
+        transform,
+        batch_size=4,
+        workers=1,
+        seed=0,
+        shuffle=True,
+        bad_images=BadImages.ERROR,
+        pin_memory=False,
+    )
     with pytest.raises(TrainingError, match=r"a process that reads images was killed.*Lower data\.workers"):
-        train(tmp_path, loader=HookedBatches(BATCHES, die))
+        fit(
+            make_net(),
+            loader,
+            validate=lambda module: {"val/top1": float(module.training)},
+            settings=constant_rate(1),
+            compute=CPU,
+            folder=tmp_path,
+        )
+    assert find_checkpoint(tmp_path).standing.step == 0
     assert not best_folder(tmp_path).exists()
