@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dsft.cli.app import ORDER
 from dsft.commands import recipes
 from dsft.recipe import json_schema, load_recipe, recipe_reference, shipped_recipes
 from tests.workshop import Workshop, dsft
@@ -59,7 +60,15 @@ def test_help_of_every_command_loads_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == "[]\n"
     commands = done.stdout.splitlines()
+    # Each command has a place among those that --help lists.
+    assert {command.split()[0] for command in commands if command} == set(ORDER)
     assert {"train", "finetune", "convert", "evaluate", "recipes ls", "recipes schema"} <= set(commands)
+
+
+def test_help_lists_the_main_jobs_first() -> None:
+    shown = dsft("--help").stdout.partition("Commands")[2]
+    # Below a command its words go on, further to the right.
+    assert re.findall(r"^\W? ?([a-z-]+)  ", shown, re.MULTILINE) == list(ORDER)
 
 
 def test_the_version_is_the_packages() -> None:

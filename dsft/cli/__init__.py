@@ -1,7 +1,7 @@
 """The command line: parse, call one command, show its result.
 
 A command is imported inside the function that needs it, so that ``--help`` loads no torch. Each module registers its
-commands with the application, in the order in which ``--help`` lists them.
+commands with the application, which lists them in an order of its own.
 """
 
 from dsft.cli import benchmark, data, env, experiments, export, hub, inspect, lr_find, models, predict, recipes, sweep

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from dsft.cli.session import set_debug
 
+ORDER = (
+    *("train", "finetune", "convert", "evaluate", "report"),
+    *("inspect", "sweep", "lr-find"),
+    *("predict", "export", "benchmark"),
+    *("data", "models", "recipes", "env"),
+)
+"""The commands as --help lists them: the main jobs, what helps to decide, what uses the result, what looks around."""
+
+
+class _InOrder(TyperGroup):
+    """Lists its commands in an order of its own; those that it does not know come last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        known = super().list_commands(ctx)
+        return sorted(known, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
 app = typer.Typer(
+    cls=_InOrder,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -14,7 +14,10 @@ Overrides = Annotated[
     typer.Argument(metavar="KEY=VALUE", help="Changes: section.key=value sets, ~section.key removes."),
 ]
 SourceArgument = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="timm/NAME, torchvision/NAME, a model folder or a weights file.")
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="timm/NAME, torchvision/NAME, a model folder, hf/OWNER/NAME or a weights file."
+    ),
 ]
 ModelOfFile = Annotated[str | None, typer.Option("--model", help="timm/NAME or torchvision/NAME of a weights file.")]
 ImageSize = Annotated[int | None, typer.Option("--image-size", min=8, help="Side of the images in pixels.")]
