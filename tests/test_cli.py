@@ -165,7 +165,10 @@ class TestOutput:
         ("arguments", "keys"),
         [
             (["evaluate", "RUN"], ["measured_on", "models"]),
-            (["convert", "RUN", "--rank", "1", "--out", "new"], ["original", "converted", "measured_on", "layers"]),
+            (
+                ["convert", "RUN", "--rank", "1", "--out", "new"],
+                ["original", "converted", "measured_on", "layers", "trials"],
+            ),
             (["recipes", "schema"], list(json_schema())),
         ],
     )

@@ -39,7 +39,7 @@ METRICS = [
     *("macro_precision", "macro_recall", "macro_f1", "ece", "nll", "brier", "calibrated", "per_class"),
 ]
 LAYER = [
-    *("name", "decision", "reason", "order", "kernels", "macs_before", "macs_after", "relative_error"),
+    *("name", "decision", "reason", "structure", "order", "kernels", "macs_before", "macs_after", "relative_error"),
     *("latency_ms_before", "latency_ms_after"),
 ]
 
@@ -97,7 +97,7 @@ def test_metrics_are_those_of_the_predictions(workshop: Workshop) -> None:
 
 def test_conversion_has_the_names_that_scripts_rely_on(workshop: Workshop) -> None:
     conversion = read(workshop.separable / "conversion.json")
-    assert list(conversion) == ["original", "converted", "measured_on", "layers"]
+    assert list(conversion) == ["original", "converted", "measured_on", "layers", "trials"]
     assert {tuple(conversion[key]) for key in ("original", "converted")} == {("macs", "params", "latency_ms")}
     assert list(conversion["measured_on"]) == ["device", "threads", "batch", "dtype", "layout", "runtime"]
     assert {tuple(layer) for layer in conversion["layers"]} == {tuple(LAYER)}
@@ -250,7 +250,7 @@ def test_training_from_scratch_may_be_separable(workshop: Workshop) -> None:
     done = dsft("train", workshop.dense_recipe, "convert.rank=1", "output.dir=out", "schedule.epochs=1", "--json")
     assert done.exit_code == 0, done.stderr
     result = json.loads(done.stdout)
-    assert list(result["conversion"]) == ["original", "converted", "measured_on"]
+    assert list(result["conversion"]) == ["original", "converted", "measured_on", "trials"]
     assert list(result["scores"]) == ["val", "test"]
     assert read(Path("out/model/manifest.json"))["plan"]["method"] == "fresh"
 
