@@ -92,6 +92,7 @@ class Method(StrEnum):
     AUTO = "auto"
     FRESH = "fresh"
     SVD = "svd"
+    REFIT = "refit"
 
 
 class Order(StrEnum):

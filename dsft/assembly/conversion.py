@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,8 +17,8 @@ from dsft.measure import run_example
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
 from dsft.recipe.sections import ConvertSection
-from dsft.surgery import Budget, ConversionPlan, MaxDrop, Request, apply_plan, plan_conversion
-from dsft.surgery.convert import derive_factors
+from dsft.surgery import Budget, ConversionPlan, MaxDrop, Request, apply_plan
+from dsft.surgery.convert import Prepared, prepare, realise
 from dsft.surgery.drop_search import Trial, meet_max_drop
 from dsft.surgery.forms import measured_form
 
@@ -29,9 +29,13 @@ def read_request(section: ConvertSection, seed: int, *, is_trained: bool) -> Req
     Args:
         section: What the recipe asks for.
         seed: Seed of whatever weights are drawn.
-        is_trained: There are weights to keep; otherwise ``auto`` draws new ones.
+        is_trained: There are weights to keep; otherwise ``auto`` draws new ones. Kept weights are fitted to
+            calibration images where the section asks for some.
     """
-    method = Method.FRESH if section.method is Method.AUTO and not is_trained else section.method
+    method = section.method
+    if method is Method.AUTO:
+        kept = Method.REFIT if section.calibration.images else Method.SVD
+        method = kept if is_trained else Method.FRESH
     budget = section.budget.model_dump(exclude_none=True) if section.budget is not None else None
     return Request(
         budget=Budget.read(budget),
@@ -73,8 +77,14 @@ def example_images(preprocessing: Preprocessing, compute: Compute) -> Tensor:
 
 
 def plan_network(
-    network: Network, request: Request, compute: Compute, report: Report, *, is_trained: bool = True
-) -> ConversionPlan:
+    network: Network,
+    request: Request,
+    compute: Compute,
+    report: Report,
+    *,
+    calibration: Sequence[Tensor] = (),
+    is_trained: bool = True,
+) -> Prepared:
     """Plan the conversion of a network for the images that it takes.
 
     Raises:
@@ -85,20 +95,29 @@ def plan_network(
             f"model {network.spec}: {len(network.plan.converted)} of its convolutions are separable already. Leave "
             "the conversion out to tune it further, or convert the network that it was made from."
         )
-    return plan_conversion(
+    return prepare(
         network.module,
         example_images(network.preprocessing, compute),
         request,
+        calibration,
         is_trained=is_trained,
         choose_form=measured_form(compute),
         report=report,
     )
 
 
-def apply_to_network(network: Network, plan: ConversionPlan, seed: int, report: Report) -> Network:
+def apply_to_network(
+    network: Network,
+    prepared: Prepared,
+    compute: Compute,
+    report: Report,
+    *,
+    calibration: Sequence[Tensor] = (),
+    seed: int = 0,
+) -> Network:
     """Return a converted copy of a network; the original is untouched."""
-    factors = derive_factors(network.module, plan, seed, report)
-    module = apply_plan(copy.deepcopy(network.module), plan, factors)
+    example = example_images(network.preprocessing, compute)
+    module, plan = realise(network.module, prepared, example, calibration, seed, report)
     return dataclasses.replace(network, module=module, plan=plan)
 
 
@@ -114,6 +133,7 @@ def convert_network(
     compute: Compute,
     report: Report,
     *,
+    calibration: Sequence[Tensor] = (),
     score: Callable[[Network], float] | None = None,
     is_trained: bool = True,
 ) -> tuple[Network, tuple[Trial, ...]]:
@@ -124,6 +144,7 @@ def convert_network(
         request: What the conversion is asked for.
         compute: Where the network is and how it runs.
         report: Receives the progress.
+        calibration: Batches that a refit fits the weights to.
         score: Scores a network in points; needed where the request says how many may be lost.
         is_trained: The weights mean something.
 
@@ -132,8 +153,8 @@ def convert_network(
     """
 
     def attempt(request: Request) -> Network:
-        plan = plan_network(network, request, compute, report, is_trained=is_trained)
-        return apply_to_network(network, plan, request.seed, report)
+        prepared = plan_network(network, request, compute, report, calibration=calibration, is_trained=is_trained)
+        return apply_to_network(network, prepared, compute, report, calibration=calibration, seed=request.seed)
 
     if request.max_drop is None:
         return attempt(request), ()

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from torch import Tensor
+
+from dsft.assembly.calibration import draw_calibration
 from dsft.assembly.conversion import (
     convert_network,
     read_request,
@@ -21,8 +24,8 @@ from dsft.assembly.network import Network, load_network
 from dsft.assembly.scoring import top1_scorer
 from dsft.assembly.settings import fit_settings
 from dsft.assembly.teacher import choose_teacher
-from dsft.choices import ModelSource, SplitName
-from dsft.data import Split, Splits, count_channels, weigh_classes
+from dsft.choices import Method, ModelSource, SplitName
+from dsft.data import Splits, count_channels, weigh_classes
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DataError, RecipeError
 from dsft.models import head_parameters
@@ -109,7 +112,7 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: Conv
     if plan is not None:
         student = replay_plan(original, plan)
     elif recipe.convert is not None:
-        student, trials = _convert(original, splits.val, recipe, recipe.convert, verb, compute, report)
+        student, trials = _convert(original, splits, recipe, recipe.convert, verb, compute, report)
     teacher = choose_teacher(recipe.distill, original, student, splits.classes)
     earlier = (*original.trainings, *(teacher.trainings if teacher is not None else ()))
     _check_held_out(recipe, splits, earlier, report)
@@ -169,7 +172,7 @@ def settle_batch_size(recipe: Recipe, batch_size: int | Literal["auto"], grad_ac
 
 def _convert(
     network: Network,
-    val: Split,
+    splits: Splits,
     recipe: Recipe,
     section: ConvertSection,
     verb: Verb,
@@ -178,13 +181,19 @@ def _convert(
 ) -> tuple[Network, tuple[Trial, ...]]:
     is_trained = verb is Verb.FINETUNE
     request = read_request(section, recipe.train.seed, is_trained=is_trained)
-    if request.max_drop is not None and (not is_trained or network.classes != val.classes):
+    if request.max_drop is not None and (not is_trained or network.classes != splits.classes):
         raise RecipeError(
             "convert.budget.max_drop: a network is scored by its top-1 on val, which one that was not trained on the "
             "classes of the data does not have. Fine-tune it first without the section convert, or ask for macs."
         )
-    score = top1_scorer(val, recipe.data, compute)
-    return convert_network(network, request, compute, report, score=score, is_trained=is_trained)
+    calibration: Sequence[Tensor] = ()
+    if request.derivation is Method.REFIT:
+        images = section.calibration.images
+        calibration = draw_calibration(splits.train, recipe.data, network.preprocessing, compute, images, request.seed)
+    score = top1_scorer(splits.val, recipe.data, compute)
+    return convert_network(
+        network, request, compute, report, calibration=calibration, score=score, is_trained=is_trained
+    )
 
 
 def _with_channels(section: ModelSection, splits: Splits) -> ModelSection:

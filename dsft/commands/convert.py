@@ -11,6 +11,7 @@ from typing import Any
 from dsft.artifact import save_model
 from dsft.artifact.manifest import MANIFEST_FILE
 from dsft.assembly import Network, load_source
+from dsft.assembly.calibration import CALIBRATION_IMAGES, CalibrationImages, open_calibration
 from dsft.assembly.conversion import convert_network, example_images, plan_network, require_fitting_images
 from dsft.assembly.held_out import Training, provenance
 from dsft.assembly.scoring import open_scoring_data, top1_scorer, under_class_table
@@ -22,6 +23,7 @@ from dsft.progress import Report, Warn, ignore
 from dsft.report.layers import plot_layers
 from dsft.storage import require_replaceable
 from dsft.surgery import ConversionPlan, ConversionReport, Request, report_costs
+from dsft.surgery.convert import choose_method
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ def run(
     request: Request,
     *,
     data: str | None = None,
+    calibrate: str | None = None,
+    calibration_images: int = CALIBRATION_IMAGES,
     model: str | None = None,
     image_size: int | None = None,
     device: str = "auto",
@@ -57,6 +61,8 @@ def run(
         request: What the conversion is asked for.
         data: A recipe or a folder, on whose val split a budget of ``max_drop`` is scored; None for the data that the
             source's folder names.
+        calibrate: A recipe or a folder, to whose training images the weights are fitted; None for none.
+        calibration_images: How many of them.
         model: The network that a weights file belongs to, as ``timm/NAME``.
         image_size: Side in pixels for which costs are counted; None for what the weights were trained with.
         device: Where the times are measured.
@@ -73,15 +79,21 @@ def run(
     network = load_source(source, model, image_size, report)
     compute.place_module(network.module)
     require_fitting_images(network, compute)
+    request = dataclasses.replace(request, method=choose_method(request.method, has_calibration=calibrate is not None))
+    images = CalibrationImages()
+    if calibrate is not None:
+        count, seed = calibration_images, request.seed
+        images = open_calibration(calibrate, network.preprocessing, compute, count, seed, report)
     score, judged = _open_score(Path(source), data, network, request, compute, report)
     if out is None and score is None:
-        return ConvertResult(None, _checked(plan_network(network, request, compute, report), report), None)
-    converted, trials = convert_network(network, request, compute, report, score=score)
+        prepared = plan_network(network, request, compute, report, calibration=images.batches)
+        return ConvertResult(None, _checked(prepared.plan, report), None)
+    converted, trials = convert_network(network, request, compute, report, calibration=images.batches, score=score)
     plan = _checked(converted.plan, report)
     if out is None:
         return ConvertResult(None, plan, None)
-    images = example_images(network.preprocessing, compute)
-    measured = report_costs(network.module, converted.module, plan, images, compute, report)
+    example = example_images(network.preprocessing, compute)
+    measured = report_costs(network.module, converted.module, plan, example, compute, report)
     costs = dataclasses.replace(measured, trials=trials)
     save_model(
         out,
@@ -91,7 +103,7 @@ def run(
         classes=converted.classes,
         plan=plan,
         weights=WeightsKind.RAW,
-        **provenance((*network.trainings, *judged)),
+        **provenance((*network.trainings, *images.trainings, *judged)),
         documents={"conversion.json": costs.to_dict()},
         overwrite=overwrite,
     )

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from dsft.assembly import Network, load_source, load_split
+from dsft.assembly.calibration import CALIBRATION_IMAGES, draw_calibration
 from dsft.assembly.conversion import apply_to_network, example_images, plan_network, require_fitting_images
 from dsft.assembly.scoring import ScoringData, open_scoring_data, under_class_table
-from dsft.choices import Amp, SplitName
+from dsft.choices import Amp, Method, SplitName
 from dsft.commands.outputs import require_apart
 from dsft.data import Split
 from dsft.devices import Compute, resolve_compute
@@ -22,6 +25,7 @@ from dsft.progress import Note, Report, Warn, ignore
 from dsft.report.sweep import SweepPoint, plot_sweep
 from dsft.storage import require_replaceable, staged_folder, write_json
 from dsft.surgery import Budget, Request
+from dsft.surgery.convert import choose_method
 
 RESULT_FILE, PICTURE = "sweep.json", "sweep.png"
 
@@ -108,14 +112,21 @@ def run(
     images = under_class_table(scoring.split(SplitName.VAL, original, report), Path(source), original)
     networks: list[tuple[float | None, Network]] = [(None, original)]
     unmet: dict[float, str] = {}
-    for request, budget in _budgets(requests):
+    calibration = _calibration(requests, scoring, original, compute)
+    for asked, budget in _budgets(requests):
+        request = dataclasses.replace(asked, method=choose_method(asked.method, has_calibration=bool(calibration)))
         try:
-            plan = plan_network(original, request, compute, report)
+            prepared = plan_network(original, request, compute, report, calibration=calibration)
         except ConversionError as error:
             unmet[budget.share] = str(error)
             report(Warn(f"budget {budget.share:g} is left out: {error}"))
             continue
-        networks.append((budget.share, apply_to_network(original, plan, request.seed, report)))
+        networks.append(
+            (
+                budget.share,
+                apply_to_network(original, prepared, compute, report, calibration=calibration, seed=request.seed),
+            )
+        )
     if len(networks) == 1:
         raise ConversionError(f"no budget of {', '.join(f'{share:g}' for share in unmet)} can be met.")
     rows = _measure(networks, images, scoring, compute, report)
@@ -125,6 +136,17 @@ def run(
     if out is not None:
         _write(result, out)
     return result
+
+
+def _calibration(
+    requests: Sequence[Request], scoring: ScoringData, network: Network, compute: Compute
+) -> tuple[Tensor, ...]:
+    """Draw training images where a method fits weights; a folder without splits has none beside those that score."""
+    if scoring.is_plain or not any(request.method in (Method.AUTO, Method.REFIT) for request in requests):
+        return ()
+    train = scoring.split(SplitName.TRAIN, network, ignore)
+    count, seed = CALIBRATION_IMAGES, requests[0].seed
+    return draw_calibration(train, scoring.section, network.preprocessing, compute, count, seed)
 
 
 def _budgets(requests: Sequence[Request]) -> list[tuple[Request, Budget]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 
 from dsft.choices import Order
+from dsft.derive.weighting import Weighting
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Factors:
     pointwise: Tensor
 
 
-Derivation = Callable[[Tensor, int, Sequence[int], Generator, Order], Factors]
+Derivation = Callable[[Tensor, int, Sequence[int], Generator, Order, Weighting | None], Factors]
 """Derive factors from a dense weight ``(out_channels, in_channels / groups, *kernel_size)``, the number of groups,
 the depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), a generator for whatever is
-random, and the order. The weight of a transposed convolution is given with its channels swapped to that shape."""
+random, the order, and what a change of the weight costs. The weight of a transposed convolution is given with its
+channels swapped to that shape."""

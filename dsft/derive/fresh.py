@@ -10,11 +10,17 @@ from torch import Generator, Tensor
 
 from dsft.choices import Order
 from dsft.derive.factors import Factors
+from dsft.derive.weighting import Weighting
 from dsft.separable import kernel_channels
 
 
 def fresh_factors(
-    weight: Tensor, groups: int, kernels: Sequence[int], generator: Generator, order: Order = Order.DW_PW
+    weight: Tensor,
+    groups: int,
+    kernels: Sequence[int],
+    generator: Generator,
+    order: Order = Order.DW_PW,
+    weighting: Weighting | None = None,  # noqa: ARG001 (no weight is kept whose change could cost anything)
 ) -> Factors:
     """Draw both factors so that the layer keeps the variance that a ReLU needs.
 
@@ -28,6 +34,7 @@ def fresh_factors(
         kernels: Depthwise kernels of each channel.
         generator: Source of the random numbers, on the CPU.
         order: Which convolution comes first.
+        weighting: Unused: no weight is kept whose change could cost anything.
 
     Returns:
         Factors in the dtype and on the device of ``weight``.

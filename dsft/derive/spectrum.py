@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dsft.choices import Order
+from dsft.derive.weighting import Weighting
 from dsft.errors import ConversionError
 from dsft.separable import swap_channels
 
@@ -19,14 +20,16 @@ class Spectrum:
     The channels are those of the input with ``dw_pw``, those of the output with ``pw_dw``.
 
     Attributes:
-        energies: Squared singular values of the slices, descending, ``(channels, rank)``, float64; their
-            sum is the squared Frobenius norm of the kernel.
-        directions: Right singular vectors, ``(channels, rank, kernel positions)``, float64: the depthwise
-            kernels, orthonormal within a channel.
+        energies: Squared singular values of the (weighted) slices, descending, ``(channels, rank)``, float64; their
+            sum is the squared norm of the kernel.
+        directions: The depthwise kernels, ``(channels, rank, kernel positions)``, float64.
+        duals: What a slice is multiplied by for the weights of its sums, of the same shape: the directions
+            themselves where nothing is weighted, since they are orthonormal then.
     """
 
     energies: Tensor
     directions: Tensor
+    duals: Tensor
 
 
 def channel_slices(weight: Tensor, groups: int, order: Order = Order.DW_PW) -> Tensor:
@@ -45,28 +48,45 @@ def channel_slices(weight: Tensor, groups: int, order: Order = Order.DW_PW) -> T
     return swap_channels(flat, groups) if order is Order.DW_PW else flat
 
 
-def channel_spectrum(weight: Tensor, groups: int, order: Order = Order.DW_PW) -> Spectrum:
+def channel_spectrum(
+    weight: Tensor, groups: int, order: Order = Order.DW_PW, weighting: Weighting | None = None
+) -> Spectrum:
     r"""Decompose each slice :math:`W_c = U \Sigma V^T` (Guo et al. 2018, "Network Decoupling", §3).
 
     Only :math:`\Sigma^2` and :math:`V` are needed: they are the eigenpairs of the small Gram matrix
-    :math:`W_c^T W_c` of ``kernel positions`` squared, which is far cheaper than the decomposition itself.
+    :math:`W_c^T W_c` of ``kernel positions`` squared, which is far cheaper than the decomposition itself. With a
+    weighting :math:`F^{1/2} W_c S_c^{1/2}` is decomposed instead; the depthwise kernels are then
+    :math:`V^T S_c^{-1/2}`.
 
     Args:
         weight: Dense kernel, ``(out_channels, in_channels / groups, *kernel_size)``.
         groups: Groups of the convolution.
         order: Which convolution comes first.
+        weighting: What a change of the kernel costs; None counts every number of it alike.
 
     Raises:
         ConversionError: The weight holds NaN or infinite values.
     """
     slices = channel_slices(weight, groups, order)
     require_finite(slices)
-    energies, directions = torch.linalg.eigh(slices.transpose(1, 2) @ slices)
     rank = min(slices.shape[1], slices.shape[2])
+    if weighting is None:
+        energies, directions = _descending(slices.transpose(1, 2) @ slices, rank)
+        return Spectrum(energies, directions, directions)
+    root, inverse, rows = weighting.roots(order, slices)
+    seen = slices @ root
+    energies, turned = _descending(seen.transpose(1, 2) @ rows @ seen, rank)
+    directions, duals = turned @ inverse, turned @ root
+    # Only the product of the two counts: depthwise kernels of norm 1 keep both in the range of any number format.
+    lengths = directions.norm(dim=2, keepdim=True)
+    return Spectrum(energies, directions / lengths, duals * lengths)
+
+
+def _descending(grams: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return the largest eigenvalues and their vectors, ``(channels, rank)`` and ``(channels, rank, positions)``."""
+    values, vectors = torch.linalg.eigh(grams)
     # eigh sorts ascending; rounding may leave a null space slightly negative.
-    return Spectrum(
-        energies.flip(-1)[:, :rank].clamp_min(0), directions.flip(-1).transpose(1, 2)[:, :rank].contiguous()
-    )
+    return values.flip(-1)[:, :rank].clamp_min(0), vectors.flip(-1).transpose(1, 2)[:, :rank].contiguous()
 
 
 def require_finite(kernel: Tensor) -> None:

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from dsft.choices import Order
 from dsft.derive.factors import Factors
 from dsft.derive.spectrum import channel_slices, channel_spectrum
+from dsft.derive.weighting import Weighting
 from dsft.separable import kernel_channels, kernel_ranks, swap_channels
 
 
@@ -19,6 +20,7 @@ def svd_factors(
     kernels: Sequence[int],
     generator: Generator,  # noqa: ARG001 (nothing here is random)
     order: Order = Order.DW_PW,
+    weighting: Weighting | None = None,
 ) -> Factors:
     r"""Keep the strongest singular directions of each channel's slice.
 
@@ -31,17 +33,18 @@ def svd_factors(
         kernels: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``).
         generator: Unused: nothing here is random.
         order: Which convolution comes first.
+        weighting: What a change of the kernel costs; None counts every number of it alike.
 
     Returns:
         Factors in the dtype and on the device of ``weight``.
     """
-    spectrum = channel_spectrum(weight, groups, order)
+    spectrum = channel_spectrum(weight, groups, order, weighting)
     slices = channel_slices(weight, groups, order)
     channels, ranks = kernel_places(kernels, groups)
     depthwise = spectrum.directions[channels, ranks]
     # W_c v is exact whatever the accuracy of the singular values, so full rank gives W back. All products of a
     # channel are made at once: a copy of its slice for each kernel would take `rank` times the memory.
-    points = (slices @ spectrum.directions.transpose(1, 2))[channels, :, ranks]
+    points = (slices @ spectrum.duals.transpose(1, 2))[channels, :, ranks]
     pointwise = swap_channels(points, groups) if order is Order.DW_PW else points
     kernel_size = weight.shape[2:]
     return Factors(

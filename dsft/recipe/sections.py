@@ -109,12 +109,20 @@ class BudgetSection(Section):
         return self
 
 
+class CalibrationSection(Section):
+    """Images of the training split, without labels, that the kept weights are fitted to."""
+
+    images: Annotated[int, Field(ge=0)] = 512
+    """How many; they are held in memory. 0 keeps the weights without looking at any data."""
+
+
 class ConvertSection(Section):
     """Swap convolutions for depthwise-separable ones; without this section the network stays dense."""
 
     method: Method = Method.AUTO
-    """How the new weights are derived: `svd` (truncated singular value decomposition), `fresh` (random),
-    `auto` (`svd` where there are weights to keep)."""
+    """How the new weights are derived: `refit` (fitted layer by layer to what the original network does with the
+    calibration images), `svd` (truncated singular value decomposition, without data), `fresh` (random), `auto`
+    (`refit` where there are weights to keep)."""
     order: Order = Order.AUTO
     """Which convolution comes first; `auto` chooses for each layer under a budget, and is `dw_pw` with `rank`."""
     structures: Annotated[list[Structure], Field(min_length=1)] = [Structure.DW_PW, Structure.PW_DW]
@@ -132,6 +140,8 @@ class ConvertSection(Section):
     """Patterns of the layers that may be converted, such as `layer4.*`."""
     exclude: list[str] = []
     """Patterns of the layers that stay dense."""
+    calibration: CalibrationSection = CalibrationSection()
+    """The images that `refit` looks at."""
     norm_between: bool = False
     """Put a batch normalisation and a ReLU between the two convolutions, for training from scratch; with the method
     `fresh` only."""
@@ -145,6 +155,8 @@ class ConvertSection(Section):
                 else "both. Take one out; on the command line ~convert.budget or ~convert.rank does it"
             )
             raise ValueError(f"exactly one of budget and rank is needed, found {found}")
+        if self.method is Method.REFIT and not self.calibration.images:
+            raise ValueError("calibration: method refit fits the weights to images, found images: 0; use method svd")
         if self.norm_between and self.method is not Method.FRESH:
             raise ValueError("norm_between: goes with method fresh only, which keeps no weights")
         if self.norm_between and Structure.LOW_RANK in self.structures:

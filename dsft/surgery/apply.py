@@ -63,6 +63,9 @@ def _new_layer(
         parameter.requires_grad_(is_trained(dense))
     # The bias is the same quantity before and after, so the parameter itself moves over.
     layer.last.bias = dense.bias
+    if planned.adds_bias and dense.bias is None:
+        zeros = torch.zeros(dense.out_channels, device=dense.weight.device, dtype=dense.weight.dtype)
+        layer.last.bias = nn.Parameter(zeros, requires_grad=is_trained(dense))
     if (layout := layout_of(dense.weight)) is not torch.contiguous_format:
         layer.to(memory_format=layout)
     return layer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsft.choices import Order
-from dsft.derive import channel_spectrum, matrix_energies
+from dsft.derive import Weighting, channel_spectrum, matrix_energies
 from dsft.errors import ConversionError
 from dsft.progress import Advanced, Finished, Report, Started
 from dsft.surgery.request import Rank
@@ -41,7 +41,7 @@ class Bid(Protocol):
 
     @property
     def errors(self) -> NDArray[np.float64]:
-        """Squared error that is left at each size, relative to the kernel (METHODS 2.2, lambda), ``(options,)``."""
+        """Squared error left at each size, the loss's or relative to the kernel (METHODS 2.2), ``(options,)``."""
 
     @property
     def step_kernels(self) -> int:
@@ -54,6 +54,10 @@ class Bid(Protocol):
     @property
     def kernel_params(self) -> int:
         """Parameters of one kernel, its weights in the sums included."""
+
+    @property
+    def added_params(self) -> int:
+        """Parameters beside the kernels: the bias that a fit to calibration data brings where there is none."""
 
     def kernels_at(self, steps: int) -> tuple[int, ...]:
         """Return the kernels, as a plan keeps them, after so many steps; empty for no step."""
@@ -79,6 +83,7 @@ class SeparableBid:
             without; ``(groups, kernels)``.
         step: Kernels that each group buys at a time.
         norm_between: Each kernel has a scale and a shift of its own.
+        is_weighted: The energies are what the loss loses, the same in every layer, measured on calibration data.
     """
 
     site: Site
@@ -87,6 +92,7 @@ class SeparableBid:
     bought: Tensor
     step: int
     norm_between: bool
+    is_weighted: bool = False
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -97,9 +103,9 @@ class SeparableBid:
 
     @property
     def errors(self) -> NDArray[np.float64]:
-        """Squared error that is left at each number of steps, relative to the kernel (METHODS 2.2, lambda)."""
+        """Squared error that is left at each number of steps: the loss's, or relative to the kernel (METHODS 2.2)."""
         gains = self.energies.reshape(len(self.bought), -1).gather(1, self.bought).sum(0).reshape(-1, self.step).sum(1)
-        return _errors_left(gains)[self.steps]
+        return _errors_left(gains, is_weighted=self.is_weighted)[self.steps]
 
     @property
     def step_kernels(self) -> int:
@@ -115,6 +121,11 @@ class SeparableBid:
     def kernel_params(self) -> int:
         """Parameters of one kernel, its weights in the sums and its scale and shift included."""
         return self.site.params_of_kernel(self.order) + (2 if self.norm_between else 0)
+
+    @property
+    def added_params(self) -> int:
+        """Parameters beside the kernels: the bias that a fit to calibration data brings where there is none."""
+        return _added_params(self.site, is_weighted=self.is_weighted)
 
     def kernels_at(self, steps: int) -> tuple[int, ...]:
         """Return the kernels of each channel when each group has bought so many steps; empty for no step."""
@@ -146,10 +157,12 @@ class LowRankBid:
     Attributes:
         site: The layer.
         energies: Squared singular values of each group's matrix, descending, ``(groups, ranks)``.
+        is_weighted: The energies are what the loss loses, measured on calibration data.
     """
 
     site: Site
     energies: Tensor
+    is_weighted: bool = False
     order: None = None
 
     @property
@@ -159,8 +172,8 @@ class LowRankBid:
 
     @property
     def errors(self) -> NDArray[np.float64]:
-        """Squared error that is left at each rank, relative to the kernel."""
-        return _errors_left(self.energies.sum(0))[self.steps]
+        """Squared error that is left at each rank: the loss's, or relative to the kernel."""
+        return _errors_left(self.energies.sum(0), is_weighted=self.is_weighted)[self.steps]
 
     @property
     def step_kernels(self) -> int:
@@ -178,6 +191,11 @@ class LowRankBid:
         module = self.site.module
         return (module.in_channels + module.out_channels) // module.groups
 
+    @property
+    def added_params(self) -> int:
+        """Parameters beside the kernels: the bias that a fit to calibration data brings where there is none."""
+        return _added_params(self.site, is_weighted=self.is_weighted)
+
     def kernels_at(self, steps: int) -> tuple[int, ...]:
         """Return the rank of each group; empty for no step."""
         return (steps,) * len(self.energies) if steps else ()
@@ -193,7 +211,13 @@ class LowRankBid:
 
 
 def collect_bids(
-    sites: Sequence[Site], orders: Sequence[Order], *, is_trained: bool, norm_between: bool, report: Report
+    sites: Sequence[Site],
+    orders: Sequence[Order],
+    *,
+    is_trained: bool,
+    norm_between: bool,
+    weightings: Mapping[str, Weighting],
+    report: Report,
 ) -> list[tuple[Bid, ...]]:
     """Decompose the kernels of all layers.
 
@@ -203,6 +227,7 @@ def collect_bids(
         is_trained: The weights mean something. Otherwise their singular values are noise, so all channels count
             alike and kernels are bought a whole rank at a time.
         norm_between: A norm and an activation will stand between the two convolutions.
+        weightings: What a change of each layer's kernel costs, by name; empty where nothing is known.
         report: Receives the progress over the layers.
 
     Returns:
@@ -216,7 +241,9 @@ def collect_bids(
     bids = []
     for done, site in enumerate(sites, start=1):
         try:
-            bids.append(_bids(site, orders, is_trained=is_trained, norm_between=norm_between))
+            bids.append(
+                _bids(site, orders, weightings.get(site.name), is_trained=is_trained, norm_between=norm_between)
+            )
         except ConversionError as error:
             raise ConversionError(f"layer {site.name!r}: {error}") from error
         report(Advanced(task, done))
@@ -224,15 +251,22 @@ def collect_bids(
     return bids
 
 
-def _bids(site: Site, orders: Sequence[Order], *, is_trained: bool, norm_between: bool) -> tuple[Bid, ...]:
+def _bids(
+    site: Site, orders: Sequence[Order], weighting: Weighting | None, *, is_trained: bool, norm_between: bool
+) -> tuple[Bid, ...]:
     if site.is_point:
-        return (LowRankBid(site, matrix_energies(site.dense_kernel, site.module.groups)),)
-    return tuple(_separable_bid(site, order, is_trained=is_trained, norm_between=norm_between) for order in orders)
+        energies = matrix_energies(site.dense_kernel, site.module.groups, weighting)
+        return (LowRankBid(site, energies, is_weighted=weighting is not None),)
+    return tuple(
+        _separable_bid(site, order, weighting, is_trained=is_trained, norm_between=norm_between) for order in orders
+    )
 
 
-def _separable_bid(site: Site, order: Order, *, is_trained: bool, norm_between: bool) -> SeparableBid:
+def _separable_bid(
+    site: Site, order: Order, weighting: Weighting | None, *, is_trained: bool, norm_between: bool
+) -> SeparableBid:
     groups = site.module.groups
-    energies = channel_spectrum(site.dense_kernel, groups, order).energies
+    energies = channel_spectrum(site.dense_kernel, groups, order, weighting).energies
     step = 1
     if not is_trained:
         energies, step = energies.mean(0, keepdim=True).expand_as(energies), len(energies) // groups
@@ -241,12 +275,17 @@ def _separable_bid(site: Site, order: Order, *, is_trained: bool, norm_between: 
         priorities[:, 0] += 1 + 2 * energies.max()
     # Stable, so that of equal values the lower place comes first and a channel's kernels stay a prefix.
     bought = priorities.reshape(groups, -1).argsort(dim=1, descending=True, stable=True)
-    return SeparableBid(site, order, energies, bought, step, norm_between)
+    return SeparableBid(site, order, energies, bought, step, norm_between, is_weighted=weighting is not None)
 
 
-def _errors_left(gains: Tensor) -> NDArray[np.float64]:
-    """Return the share of the squared error that is left after none, one, two ... of the gains."""
+def _added_params(site: Site, *, is_weighted: bool) -> int:
+    return site.module.out_channels if is_weighted and site.module.bias is None else 0
+
+
+def _errors_left(gains: Tensor, *, is_weighted: bool = False) -> NDArray[np.float64]:
+    """Return the squared error that is left after none, one, two ... of the gains, as a share where not weighted."""
+    total = float(gains.sum())
     # Summed from the end, so that nothing is left at the last step.
-    left = np.append(gains.flip(0).cumsum(0).flip(0).numpy(), 0.0) / (float(gains.sum()) or 1.0)
+    left = np.append(gains.flip(0).cumsum(0).flip(0).numpy(), 0.0) / (total or 1.0)
     # Rounding is no error: a layer that is exact shall not buy more.
-    return np.where(left > ROUNDING, left, 0.0)
+    return np.where(left > ROUNDING, left, 0.0) * (total if is_weighted else 1.0)

@@ -11,20 +11,24 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from dsft.choices import Form, Method, Order, Structure
-from dsft.derive import DERIVATIONS, LOW_RANK_DERIVATIONS, AnyFactors
+from dsft.derive import DERIVATIONS, LOW_RANK_DERIVATIONS, AnyFactors, Weighting
 from dsft.devices import Compute, layout_of
 from dsft.errors import ConversionError
 from dsft.measure.example import ExampleInput, run_example
 from dsft.progress import Advanced, Finished, Report, Started, ignore
 from dsft.surgery.apply import apply_plan
+from dsft.surgery.calibration import Calibration, read_calibration
 from dsft.surgery.cost_report import ConversionReport, report_costs
 from dsft.surgery.dense import dense_kernel
 from dsft.surgery.drop_search import Trial, meet_max_drop
-from dsft.surgery.forms import measured_form
+from dsft.surgery.forms import FormChoice, first_form, measured_form
+from dsft.surgery.moments import measure_weightings
 from dsft.surgery.plan import ConversionPlan
 from dsft.surgery.planning import plan_conversion
 from dsft.surgery.ready import copied, require_ready, unwrapped
+from dsft.surgery.refit import refit
 from dsft.surgery.request import SEPARABLE, Budget, MaxDrop, Rank, Request, read_word, read_words
+from dsft.surgery.sites import Site
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def convert(
     model: nn.Module,
     example_input: ExampleInput,
     *,
+    calibration: Calibration | None = None,
     budget: Mapping[str, Any] | None = None,
     score: Callable[[nn.Module], float] | None = None,
     rank: Rank | None = None,
@@ -68,6 +73,8 @@ def convert(
             from that weight, and training no longer normalises it.
         example_input: What it takes, on its device: a tensor, a list that is its one argument, a tuple of
             positional or a dict of keyword arguments. Shapes, costs and times are those of this input.
+        calibration: Batches as the network takes them, preprocessed and without labels: what the weights are fitted
+            to, a few hundred images of the training data. They are held in memory.
         budget: Share of a cost that may be left, 0 to 1: ``{"macs": f}`` for the multiply-accumulates of the whole
             network, ``{"params": f}`` for its parameters. Or ``{"max_drop": p, "by": "macs"}``: the smallest cost,
             macs or params, at which the network loses at most p points of its ``score``.
@@ -75,7 +82,9 @@ def convert(
             ``max_drop`` only. It gets the network and about ten converted copies.
         rank: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), alike in every
             layer, or ``"full"``. Exactly one of ``budget`` and ``rank`` is given.
-        method: ``svd`` keeps the weights, ``fresh`` draws new ones, ``auto`` is ``svd``.
+        method: ``refit`` keeps the weights and fits them to what the network does with the calibration data, ``svd``
+            keeps them without data, ``fresh`` draws new ones; ``auto`` is ``refit`` where there is calibration data,
+            else ``svd``.
         order: ``dw_pw`` or ``pw_dw``; ``auto`` chooses for each layer under a budget, and is ``dw_pw`` with
             ``rank``.
         structures: What a convolution may become: ``dw_pw`` and ``pw_dw``, and where ``low_rank`` is among them, one of
@@ -95,7 +104,7 @@ def convert(
         budget=Budget.read(budget),
         max_drop=MaxDrop.read(budget),
         rank=rank,
-        method=read_word("method", method, Method),
+        method=choose_method(method, has_calibration=calibration is not None),
         order=read_word("order", order, Order),
         structures=read_words("structures", structures, Structure),
         form=read_word("form", form, Form),
@@ -113,12 +122,11 @@ def convert(
     model = unwrapped(model)
     require_ready(model)
     compute = _compute_of(model)
+    batches = read_calibration(calibration, model) if calibration is not None else []
 
     def attempt(request: Request) -> tuple[nn.Module, ConversionPlan]:
-        plan = plan_conversion(model, example_input, request, choose_form=measured_form(compute), report=report)
-        converted = apply_plan(copied(model), plan, derive_factors(model, plan, seed, report))
-        _check_all_run(converted, plan, example_input)
-        return converted, plan
+        prepared = prepare(model, example_input, request, batches, choose_form=measured_form(compute), report=report)
+        return realise(model, prepared, example_input, batches, seed, report)
 
     trials: tuple[Trial, ...] = ()
     if request.max_drop is not None and score is not None:
@@ -131,8 +139,118 @@ def convert(
     return Conversion(converted, plan, replace(costs, trials=trials))
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A conversion that is planned and not done.
+
+    Attributes:
+        plan: What becomes of each convolution.
+        weightings: What a change of each kernel costs, where it was measured, by name.
+    """
+
+    plan: ConversionPlan
+    weightings: Mapping[str, Weighting]
+
+
+def prepare(
+    model: nn.Module,
+    example_input: ExampleInput,
+    request: Request,
+    batches: Sequence[ExampleInput] = (),
+    *,
+    is_trained: bool = True,
+    choose_form: FormChoice = first_form,
+    report: Report = ignore,
+) -> Prepared:
+    """Plan a conversion, after a look at the network at work where the method is a refit.
+
+    Args:
+        model: The dense network.
+        example_input: What it takes.
+        request: What the conversion is asked for.
+        batches: Calibration data; needed for the method ``refit``, and only for it.
+        is_trained: The weights mean something.
+        choose_form: Chooses the form of layers with several kernels for an input channel.
+        report: Receives the progress.
+
+    Raises:
+        ConversionError: The plan cannot be made, or the calibration data does not go with the method.
+    """
+    _check_calibration(request.derivation, batches)
+    weightings: dict[str, Weighting] = {}
+
+    def weigh(sites: Sequence[Site]) -> Mapping[str, Weighting]:
+        weightings.update(measure_weightings(model, sites, batches, request.seed, report))
+        return weightings
+
+    plan = plan_conversion(
+        model,
+        example_input,
+        request,
+        is_trained=is_trained,
+        choose_form=choose_form,
+        weigh=weigh if batches else None,
+        report=report,
+    )
+    return Prepared(plan, weightings)
+
+
+def realise(
+    model: nn.Module,
+    prepared: Prepared,
+    example_input: ExampleInput,
+    batches: Sequence[ExampleInput] = (),
+    seed: int = 0,
+    report: Report = ignore,
+) -> tuple[nn.Module, ConversionPlan]:
+    """Return a converted copy of a network, and its plan with the errors that a refit has measured.
+
+    Args:
+        model: The dense network; it is left as it was.
+        prepared: Its plan.
+        example_input: What it takes.
+        batches: Calibration data, where the method is a refit.
+        seed: Seed of the methods that draw weights.
+        report: Receives the progress.
+    """
+    plan = prepared.plan
+    converted = apply_plan(copied(model), plan, derive_factors(model, plan, seed, prepared.weightings, report))
+    _check_all_run(converted, plan, example_input)
+    if plan.method is not Method.REFIT:
+        return converted, plan
+    errors = refit(model, converted, plan, batches, prepared.weightings, report)
+    layers = [replace(layer, relative_error=errors.get(layer.name, layer.relative_error)) for layer in plan.layers]
+    return converted, replace(plan, layers=tuple(layers))
+
+
+def choose_method(method: str, *, has_calibration: bool) -> Method:
+    """Return the method of that name; ``auto`` is ``refit`` where there is calibration data, else ``svd``.
+
+    Raises:
+        ConversionError: There is no such method.
+    """
+    chosen = read_word("method", method, Method)
+    return Method.REFIT if chosen is Method.AUTO and has_calibration else chosen
+
+
+def _check_calibration(method: Method, batches: Sequence[ExampleInput]) -> None:
+    if method is Method.REFIT and not batches:
+        raise ConversionError(
+            "method refit: fits the weights to calibration data, found none. Give some, or use method=svd, which needs "
+            "no data."
+        )
+    if method is not Method.REFIT and batches:
+        raise ConversionError(
+            f"calibration: goes with the method refit, found method {str(method)!r}. Leave one of the two out."
+        )
+
+
 def derive_factors(
-    model: nn.Module, plan: ConversionPlan, seed: int = 0, report: Report = ignore
+    model: nn.Module,
+    plan: ConversionPlan,
+    seed: int = 0,
+    weightings: Mapping[str, Weighting] | None = None,
+    report: Report = ignore,
 ) -> dict[str, AnyFactors]:
     """Derive the weights of every layer that a plan converts.
 
@@ -140,6 +258,7 @@ def derive_factors(
         model: The dense network.
         plan: Its plan.
         seed: Seed of the methods that draw weights.
+        weightings: What a change of each kernel costs, as the plan was made with, by name.
         report: Receives the progress over the layers.
     """
     derive = DERIVATIONS[plan.method]
@@ -150,12 +269,12 @@ def derive_factors(
     for done, layer in enumerate(plan.converted, start=1):
         dense = model.get_submodule(layer.name)
         assert isinstance(dense, _ConvNd)  # noqa: S101 (the plan was made from this network)
-        kernel = dense_kernel(dense)
+        kernel, weighting = dense_kernel(dense), (weightings or {}).get(layer.name)
         if layer.order is None:
             derive_low_rank = LOW_RANK_DERIVATIONS[plan.method]
-            factors[layer.name] = derive_low_rank(kernel, dense.groups, layer.kernels[0], generator)
+            factors[layer.name] = derive_low_rank(kernel, dense.groups, layer.kernels[0], generator, weighting)
         else:
-            factors[layer.name] = derive(kernel, dense.groups, layer.kernels, generator, layer.order)
+            factors[layer.name] = derive(kernel, dense.groups, layer.kernels, generator, layer.order, weighting)
         report(Advanced(task, done))
     report(Finished(task))
     return factors

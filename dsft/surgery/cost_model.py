@@ -46,9 +46,9 @@ def macs_model(model: nn.Module, example_input: ExampleInput) -> CostModel:
 
 
 def params_model(model: nn.Module) -> CostModel:
-    """Return the parameters; biases stay what they are, and are not the layers' but the network's."""
+    """Return the parameters; biases that exist stay what they are, and are not the layers' but the network's."""
     return CostModel(
         total=count_parameters(model),
         of_dense=lambda site: site.params,
-        of_bid=lambda bid, steps: (steps * bid.step_kernels * bid.kernel_params).astype(np.float64),
+        of_bid=lambda bid, steps: (steps * bid.step_kernels * bid.kernel_params + bid.added_params).astype(np.float64),
     )

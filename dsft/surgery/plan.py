@@ -36,6 +36,7 @@ class LayerPlan:
             layer is kept or starts from random weights.
         form: How an input channel reaches several kernels; None where none does. The order in which the layer
             keeps its weights follows from it, so it is changed before the plan is applied, or by ``in_form``.
+        adds_bias: The separable layer has a bias that the convolution has not, since it is fitted to means too.
     """
 
     name: str
@@ -49,6 +50,7 @@ class LayerPlan:
     macs_after: int
     relative_error: float | None
     form: Form | None = None
+    adds_bias: bool = False
 
     @property
     def is_converted(self) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from torch import nn
 
 from dsft.choices import Cost, Decision, Form, Method, Reason, Structure
+from dsft.derive import Weighting
 from dsft.errors import BudgetError, ConversionError, did_you_mean
 from dsft.measure.example import ExampleInput
 from dsft.progress import Report, ignore
@@ -23,6 +24,9 @@ from dsft.surgery.ready import require_ready, unwrapped
 from dsft.surgery.request import Budget, Rank, Request
 from dsft.surgery.sites import Site, find_sites
 
+Weigh = Callable[[Sequence[Site]], Mapping[str, Weighting]]
+"""Measure what a change of each layer's kernel costs the network, by name."""
+
 
 @dataclass(frozen=True)
 class _Outcome:
@@ -34,7 +38,8 @@ class _Outcome:
 
     @property
     def saved_params(self) -> int:
-        return self.bid.site.params - sum(self.kernels) * self.bid.kernel_params if self.kernels else 0
+        bid = self.bid
+        return bid.site.params - sum(self.kernels) * bid.kernel_params - bid.added_params if self.kernels else 0
 
 
 def plan_conversion(
@@ -44,6 +49,7 @@ def plan_conversion(
     *,
     is_trained: bool = True,
     choose_form: FormChoice = first_form,
+    weigh: Weigh | None = None,
     report: Report = ignore,
 ) -> ConversionPlan:
     """Decide what becomes of each convolution of a network.
@@ -56,6 +62,8 @@ def plan_conversion(
         is_trained: The weights mean something; otherwise a budget buys whole ranks, alike for all channels.
         choose_form: Chooses the form of layers with several kernels for an input channel, where the request leaves
             it open.
+        weigh: Measures what a change of a kernel costs the network; without it every number of a kernel counts alike,
+            relative to its layer.
         report: Receives the progress over the layers.
 
     Raises:
@@ -73,7 +81,12 @@ def plan_conversion(
     if not eligible:
         raise ConversionError(_nothing_eligible(sites, obstacles))
     bids = collect_bids(
-        eligible, request.orders, is_trained=is_trained, norm_between=request.norm_between, report=report
+        eligible,
+        request.orders,
+        is_trained=is_trained,
+        norm_between=request.norm_between,
+        weightings=weigh(eligible) if weigh is not None else {},
+        report=report,
     )
     models = {Cost.MACS: macs_model(model, example_input), Cost.PARAMS: params_model(model)}
     if request.budget is None:
@@ -148,6 +161,7 @@ def _plan_layer(outcome: _Outcome, request: Request, choose_form: FormChoice) ->
         macs_after=sum(kernels) * bid.kernel_macs,
         relative_error=None if request.derivation is Method.FRESH else bid.relative_error(kernels),
         form=_choose_form(outcome, request, choose_form),
+        adds_bias=bid.added_params > 0,
     )
 
 

@@ -16,7 +16,7 @@ from dsft.devices import Compute
 from dsft.errors import ConversionError, ModelError
 from dsft.progress import ignore
 from dsft.recipe import load_recipe
-from dsft.recipe.sections import BudgetSection, ConvertSection
+from dsft.recipe.sections import BudgetSection, CalibrationSection, ConvertSection
 from dsft.surgery import Budget, MaxDrop, Request
 from tests.workshop import Workshop
 
@@ -56,8 +56,10 @@ def test_a_budget_of_a_section_counts_what_it_says() -> None:
 
 def test_auto_draws_weights_where_there_are_none_to_keep() -> None:
     section = ConvertSection(rank="full")
-    assert read_request(section, 0, is_trained=True).derivation is Method.SVD
+    assert read_request(section, 0, is_trained=True).derivation is Method.REFIT
     assert read_request(section, 0, is_trained=False).derivation is Method.FRESH
+    without = ConvertSection(rank="full", calibration=CalibrationSection(images=0))
+    assert read_request(without, 0, is_trained=True).derivation is Method.SVD
 
 
 def test_images_that_do_not_fit_the_network_are_refused(workshop: Workshop) -> None:
@@ -77,11 +79,12 @@ def test_an_example_is_one_black_image_of_the_networks_size(workshop: Workshop) 
 
 def test_a_plan_is_made_and_applied_to_a_copy(workshop: Workshop) -> None:
     network = load_folder(workshop.dense)
-    plan = plan_network(network, Request(rank="full", exclude=["conv1.*"]), CPU, ignore)
+    prepared = plan_network(network, Request(rank="full", exclude=["conv1.*"]), CPU, ignore)
+    plan = prepared.plan
     assert plan.method is Method.SVD
     assert {layer.name for layer in plan.layers if layer.decision is Decision.CONVERTED}
     assert not [layer.name for layer in plan.converted if layer.name.startswith("conv1.")]
-    converted = apply_to_network(network, plan, 0, ignore)
+    converted = apply_to_network(network, prepared, CPU, ignore)
     assert (network.plan, converted.plan) == (None, plan)
     images = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
