@@ -64,8 +64,8 @@ class Target:
 
         With :math:`y` and :math:`p` wanted and predicted before the ReLU, fitting to them in turn lowers the sum of
         :math:`(y - p)^2` where :math:`y > 0` and of :math:`\mathrm{relu}(p)^2` elsewhere, since the distance from
-        them is at least that, and equal to it at the prediction (majorisation). The sum bounds the error behind the ReLU. The
-        idea is that of Zhang et al. 2015, "Accelerating Very Deep Convolutional Networks", §3.2.
+        them is at least that, and equal to it at the prediction (majorisation). The sum bounds the error behind the
+        ReLU. The idea is that of Zhang et al. 2015, "Accelerating Very Deep Convolutional Networks", §3.2.
         """
         if not self.is_rectified:
             return self.outputs()

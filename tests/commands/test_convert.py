@@ -30,7 +30,8 @@ def test_full_rank_keeps_every_answer(workshop: Workshop, here: Path) -> None:
 
 
 def test_the_new_folder_can_be_evaluated_and_tuned(workshop: Workshop, here: Path) -> None:
-    done = dsft("convert", workshop.dense / "model", "--budget", "macs=0.5", "--out", "new", "--json")
+    options = ["--budget", "macs=0.5", "--calibrate", workshop.dense_recipe, "--out", "new", "--json"]
+    done = dsft("convert", workshop.dense / "model", *options)
     assert done.exit_code == 0, done.stderr
     conversion = json.loads(done.stdout)
     assert conversion == json.loads((here / "new" / "conversion.json").read_text(encoding="utf-8"))
@@ -96,6 +97,27 @@ def test_a_weights_file_with_the_network_that_it_belongs_to(here: Path) -> None:
     images = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(library.load(here / "new")(images), network.eval()(images), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.usefixtures("here")
+def test_calibration_images_fit_the_weights_and_are_on_record(workshop: Workshop) -> None:
+    options = ["--budget", "macs=0.4", "--calibrate", workshop.pictures, "--calibration-images", "24"]
+    done = dsft("convert", workshop.dense, *options, "--out", "new")
+    assert done.exit_code == 0, done.stderr
+    assert "converted by refit" in done.stdout
+    assert "refitting" in done.stderr
+    done = dsft("convert", workshop.dense, *options, "--dry-run", "--json")
+    assert json.loads(done.stdout)["method"] == "refit"
+    done = dsft("evaluate", "new", "--split", "train", "--json")
+    assert "images trained this model" in done.stderr
+    done = dsft(
+        "convert", workshop.dense, "--rank", "1", "--method", "svd", "--calibrate", workshop.pictures, "--dry-run"
+    )
+    assert done.exit_code == 2
+    assert "calibration: goes with the method refit" in done.stderr
+    done = dsft("convert", workshop.dense, "--rank", "1", "--method", "refit", "--dry-run")
+    assert done.exit_code == 2
+    assert "method refit: fits the weights to calibration data, found none" in done.stderr
 
 
 @pytest.mark.usefixtures("here")
