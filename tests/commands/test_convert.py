@@ -105,7 +105,6 @@ def test_calibration_images_fit_the_weights_and_are_on_record(workshop: Workshop
     done = dsft("convert", workshop.dense, *options, "--out", "new")
     assert done.exit_code == 0, done.stderr
     assert "converted by refit" in done.stdout
-    assert "refitting" in done.stderr
     done = dsft("convert", workshop.dense, *options, "--dry-run", "--json")
     assert json.loads(done.stdout)["method"] == "refit"
     done = dsft("evaluate", "new", "--split", "train", "--json")
