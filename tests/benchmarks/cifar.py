@@ -65,9 +65,9 @@ def compare_untrained(
     for share in shares:
         for name, convert in WAYS.items():
             rights, seconds = [], []
-            for draw in range(draws if name in NEED_IMAGES else 1):
+            for number in range(draws if name in NEED_IMAGES else 1):
                 started = time.monotonic()
-                converted = convert(model, draw_images(train[0], draw), share)
+                converted = convert(model, draw_images(train[0], number), share)
                 seconds.append(time.monotonic() - started)
                 rights.append(is_right(converted, test))
             lost = dense - torch.stack(rights).mean(0)
@@ -95,7 +95,7 @@ def greedy(model: nn.Module, _: Tensor, share: float) -> nn.Module:
     bids = {bid.site.name: bid for (bid,) in orders}
     template = plan_conversion(model, EXAMPLE, dsft.Request(rank=1, exclude=["conv1"]))
     low, high = 0.0, 1.0
-    for _ in range(40):
+    for _step in range(40):
         middle = (low + high) / 2
         low, high = (low, middle) if within(template, bids, middle).macs_ratio <= share else (middle, high)
     return realised(model, within(template, bids, high))
@@ -175,7 +175,7 @@ def tune(start: nn.Module, train: tuple[Tensor, Tensor], teacher: nn.Module | No
                 wanted = teacher(images)
             loss = 0.5 * loss + 0.5 * distillation_loss(scores, wanted, 2.0)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
     return model.eval()
@@ -185,7 +185,7 @@ def shuffled(train: tuple[Tensor, Tensor], epochs: int, size: int, seed: int) ->
     """Yield augmented batches, the same for every network of one seed."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
-        for chosen in torch.randperm(len(train[0]), generator=generator).split(size)[: len(train[0]) // size]:
+        for chosen in torch.split(torch.randperm(len(train[0]), generator=generator), size)[: len(train[0]) // size]:
             images = functional.pad(train[0][chosen], (2, 2, 2, 2), mode="reflect")
             row, column = torch.randint(0, 5, (2,), generator=generator).tolist()
             images = images[:, :, row : row + 32, column : column + 32]
@@ -201,7 +201,7 @@ def draw_images(images: Tensor, seed: int) -> Tensor:
 @torch.no_grad()
 def is_right(model: nn.Module, test: tuple[Tensor, Tensor]) -> Tensor:
     """Return for each test image whether the first answer is right, as 0 or 1."""
-    answers = torch.cat([model(images).argmax(1) for images in test[0].split(250)])
+    answers = torch.cat([model(images).argmax(1) for images in torch.split(test[0], 250)])
     return (answers == test[1]).double()
 
 

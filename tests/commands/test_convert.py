@@ -30,7 +30,7 @@ def test_full_rank_keeps_every_answer(workshop: Workshop, here: Path) -> None:
 
 
 def test_the_new_folder_can_be_evaluated_and_tuned(workshop: Workshop, here: Path) -> None:
-    options = ["--budget", "macs=0.5", "--calibrate", workshop.dense_recipe, "--out", "new", "--json"]
+    options = ["--budget", "macs=0.5", "--calibrate", str(workshop.dense_recipe), "--out", "new", "--json"]
     done = dsft("convert", workshop.dense / "model", *options)
     assert done.exit_code == 0, done.stderr
     conversion = json.loads(done.stdout)
@@ -101,7 +101,7 @@ def test_a_weights_file_with_the_network_that_it_belongs_to(here: Path) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_calibration_images_fit_the_weights_and_are_on_record(workshop: Workshop) -> None:
-    options = ["--budget", "macs=0.4", "--calibrate", workshop.pictures, "--calibration-images", "24"]
+    options = ["--budget", "macs=0.4", "--calibrate", str(workshop.pictures), "--calibration-images", "24"]
     done = dsft("convert", workshop.dense, *options, "--out", "new")
     assert done.exit_code == 0, done.stderr
     assert "converted by refit" in done.stdout
@@ -110,7 +110,7 @@ def test_calibration_images_fit_the_weights_and_are_on_record(workshop: Workshop
     done = dsft("evaluate", "new", "--split", "train", "--json")
     assert "images trained this model" in done.stderr
     done = dsft(
-        "convert", workshop.dense, "--rank", "1", "--method", "svd", "--calibrate", workshop.pictures, "--dry-run"
+        "convert", workshop.dense, "--rank", "1", "--method", "svd", "--calibrate", str(workshop.pictures), "--dry-run"
     )
     assert done.exit_code == 2
     assert "calibration: goes with the method refit" in done.stderr
