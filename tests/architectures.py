@@ -47,11 +47,7 @@ class Architecture:
         return f"{self.library}/{self.name}"
 
     def build(self, side: int | None = None) -> nn.Module:
-        """Build the network, its weights NaN, for images of so many pixels a side where it must be told."""
-        with undrawn():
-            return self._create(side)
-
-    def _create(self, side: int | None) -> nn.Module:
+        """Build the network with random weights, for images of so many pixels a side where it must be told."""
         if self.library == "timm":
             told: dict[str, Any] = {} if side is None else {"img_size": side}
             model: nn.Module = timm.create_model(self.name, **told)
@@ -101,7 +97,8 @@ def build_smallest(architecture: Architecture) -> tuple[nn.Module, Any, int | No
     Raises:
         RuntimeError: No input of the ``SIDES`` runs.
     """
-    model = architecture.build()
+    with undrawn(is_marked=False):
+        model = architecture.build()
     if architecture.library == "torchvision":
         redraw(model)  # what finds boxes does not run on numbers that are none
     own = getattr(model, "pretrained_cfg", {}).get("input_size", (3, 224, 224))[-1]
@@ -123,7 +120,8 @@ def _first_told(architecture: Architecture, sides: Iterable[int]) -> tuple[nn.Mo
     """Return the first network that timm builds for one of the sides and that takes it, its input and the side."""
     for side in sides if architecture.library == "timm" else ():
         try:
-            model = architecture.build(side)
+            with undrawn(is_marked=False):
+                model = architecture.build(side)
         except TypeError:
             return None  # no size can be told
         except Exception:  # not this size
@@ -143,8 +141,12 @@ def _taken(architecture: Architecture, model: nn.Module, side: int) -> tuple[Any
 
 
 @contextmanager
-def undrawn() -> Iterator[None]:
-    """Build networks whose weights are NaN where they would be drawn, which takes most of that time."""
+def undrawn(*, is_marked: bool = True) -> Iterator[None]:
+    """Build networks without drawing their weights, which takes most of that time.
+
+    Args:
+        is_marked: They are NaN, so that what is not loaded later is seen; else they are what the memory held.
+    """
     drawing = {
         nn.init: ("_no_grad_uniform_", "_no_grad_normal_", "_no_grad_trunc_normal_", "kaiming_uniform_"),
         weight_init: ("_trunc_normal_",),
@@ -152,8 +154,12 @@ def undrawn() -> Iterator[None]:
     with ExitStack() as stack:
         for module, names in drawing.items():
             for name in names:
-                stack.enter_context(patch.object(module, name, _make_nan))
+                stack.enter_context(patch.object(module, name, _make_nan if is_marked else _leave))
         yield
+
+
+def _leave(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
+    return tensor
 
 
 def _make_nan(tensor: Tensor, *_: Any, **__: Any) -> Tensor:

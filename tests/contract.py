@@ -68,7 +68,7 @@ def check_contract(
     Args:
         model: The network, its tensors redrawn, in evaluation mode; it is converted in place at last.
         example: What it takes.
-        skeleton: Builds the network once more, its weights not drawn but NaN.
+        skeleton: Builds the network once more.
         folder: Where it may be saved.
         structures: What its convolutions may become.
 
