@@ -15,6 +15,9 @@ if TYPE_CHECKING:
         DepthwiseSeparableConv2d,
         DepthwiseSeparableConv3d,
         DepthwiseSeparableConvTranspose2d,
+        LowRankConv1d,
+        LowRankConv2d,
+        LowRankConv3d,
     )
     from dsft.surgery import Budget, Conversion, ConversionPlan, Request, apply_plan, convert, plan_conversion
 
@@ -26,6 +29,9 @@ _HOMES = {
     "DepthwiseSeparableConv2d": "dsft.separable",
     "DepthwiseSeparableConv3d": "dsft.separable",
     "DepthwiseSeparableConvTranspose2d": "dsft.separable",
+    "LowRankConv1d": "dsft.separable",
+    "LowRankConv2d": "dsft.separable",
+    "LowRankConv3d": "dsft.separable",
     "Request": "dsft.surgery",
     "apply_plan": "dsft.surgery",
     "convert": "dsft.surgery",
@@ -42,6 +48,9 @@ __all__ = [
     "DepthwiseSeparableConv2d",
     "DepthwiseSeparableConv3d",
     "DepthwiseSeparableConvTranspose2d",
+    "LowRankConv1d",
+    "LowRankConv2d",
+    "LowRankConv3d",
     "Request",
     "apply_plan",
     "convert",
