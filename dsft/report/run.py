@@ -245,7 +245,7 @@ def _layer_table(conversion: Values) -> Table:
         [
             Cell(layer["name"]),
             Cell(layer["decision"]),
-            Cell(layer["order"] or NOTHING),
+            Cell(layer["structure"] or NOTHING),
             number(layer["kernels"], ",d"),
             Cell(count(layer["macs_before"]), layer["macs_before"]),
             Cell(count(layer["macs_after"]), layer["macs_after"]),
@@ -256,7 +256,7 @@ def _layer_table(conversion: Values) -> Table:
         ]
         for layer in conversion["layers"]
     ]
-    return Table("Every convolution", ["layer", "decision", "order", *numbers, "why"], numbers, rows)
+    return Table("Every convolution", ["layer", "decision", "structure", *numbers, "why"], numbers, rows)
 
 
 def _epochs(history: Sequence[Mapping[str, float]]) -> Table:

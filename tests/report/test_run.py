@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import csv
 import json
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -50,13 +48,21 @@ def test_the_epoch_that_was_kept_is_the_one_that_the_checkpoint_is_of(workshop: 
         assert f"epoch {run.best['epoch']:.0f}, chosen by val/top1 = {max(scores):.4g}" in page_of(folder).words
 
 
-def test_mistaken_pairs_are_counted(workshop: Workshop) -> None:
-    with (workshop.separable / "evaluation" / "test" / "predictions.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    pairs = Counter((row["target"], row["predicted"]) for row in rows if row["target"] != row["predicted"])
-    words = [word for word in page_of(workshop.separable).words if word.strip()]
-    shown = [tuple(words[at : at + 3]) for at in range(words.index("Which classes are taken for which"), len(words))]
-    assert {(target, predicted, str(times)) for (target, predicted), times in pairs.items()} <= set(shown)
+def test_mistaken_pairs_are_counted(workshop: Workshop, tmp_path: Path) -> None:
+    copy = shutil.copytree(workshop.separable, tmp_path / "run")
+    answers = [("ant", "bee")] * 3 + [("bee", "ant")] * 2 + [("cat", "cat")] * 4 + [("cat", "ant")]
+    lines = [f"{row}.png,{target},{guess},0.{row:02d}" for row, (target, guess) in enumerate(answers)]
+    path = copy / "evaluation" / "test" / "predictions.csv"
+    path.write_text("\n".join(["key,target,predicted,probability", *lines, ""]), encoding="utf-8")
+    write_report(copy)
+    words = [word for word in page_of(copy).words if word.strip()]
+    start = words.index("Which classes are taken for which")
+    shown = [tuple(words[at : at + 3]) for at in range(start, len(words))]
+    assert {("ant", "bee", "3"), ("bee", "ant", "2"), ("cat", "ant", "1")} <= set(shown)
+    # The surest comes first.
+    first = words.index("Mistakes, the surest first (6 of 6)")
+    keys = [word for word in words[first:] if word.endswith(".png")][:6]
+    assert keys == ["9.png", "4.png", "3.png", "2.png", "1.png", "0.png"]
 
 
 def test_the_page_is_made_again_from_the_runs_own_files_alone(workshop: Workshop, tmp_path: Path) -> None:
