@@ -118,7 +118,7 @@ class TestRecipeText:
 
     def test_out_of_range(self, changed: Path) -> None:
         message = refused("train", changed, OUT, "data.val.fraction=1.5")
-        assert "data.val.fraction: expected a number > 0 and < 1, found 1.5" in message
+        assert "data.val.fraction: expected a number > 0 and < 1, or null, found 1.5" in message
 
     def test_duplicate_key(self, changed: Path) -> None:
         replace(changed, "{lr: 3e-3}", "{lr: 3e-3, lr: 1}")
@@ -254,8 +254,9 @@ class TestImages:
         assert done.stdout == ""
         assert "train/ant/000.png' cannot be read as an image" in done.stderr
         assert "data.bad_images=skip" in done.stderr
-        # The run had begun, so its folder stays, with the reason in it and no model.
+        # The run had begun, so its folder stays, with its first state and the reason in it and no model.
         assert sorted(path.name for path in (here / "out").iterdir()) == [
+            "checkpoints",
             "recipe.yaml",
             "run.json",
             "splits.json",
