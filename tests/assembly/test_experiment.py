@@ -55,7 +55,8 @@ def test_what_it_holds_goes_together(workshop: Workshop) -> None:
     plan = experiment.student.plan
     assert plan is not None
     expected = {f"{layer.name}.{part}.weight" for layer in plan.converted for part in ("depthwise", "pointwise")}
-    assert set(experiment.converted) == expected <= set(names)
+    # A refit gives its layers biases as well.
+    assert expected <= set(experiment.converted) <= set(names)
     assert experiment.settings.distill is not None
 
 
@@ -96,7 +97,7 @@ def test_training_starts_from_nothing_that_is_known(workshop: Workshop) -> None:
     assert experiment.teacher is None
 
 
-@pytest.mark.parametrize(("verb", "method"), [(Verb.TRAIN, Method.FRESH), (Verb.FINETUNE, Method.SVD)])
+@pytest.mark.parametrize(("verb", "method"), [(Verb.TRAIN, Method.FRESH), (Verb.FINETUNE, Method.REFIT)])
 def test_auto_keeps_weights_where_there_are_any(workshop: Workshop, verb: Verb, method: Method) -> None:
     recipe = workshop.dense_recipe if verb is Verb.TRAIN else workshop.separable_recipe
     plan = prepare(recipe, "convert={rank: 1}", verb=verb).student.plan

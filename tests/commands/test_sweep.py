@@ -10,7 +10,7 @@ from tests.workshop import Workshop, contents, dsft
 
 
 def test_each_budget_is_scored_on_val_and_costs_what_it_may(workshop: Workshop, here: Path) -> None:
-    done = dsft("sweep", workshop.dense, "--budgets", "0.3,0.6,0.001", "--out", "curve", "--json")
+    done = dsft("sweep", workshop.dense, "--method", "svd", "--budgets", "0.3,0.6,0.001", "--out", "curve", "--json")
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert found == json.loads((here / "curve" / "sweep.json").read_text(encoding="utf-8"))
