@@ -116,6 +116,14 @@ class Cost(StrEnum):
 
     MACS = "macs"
     PARAMS = "params"
+    LATENCY = "latency"
+
+
+class Runtime(StrEnum):
+    """What runs a network while it is timed."""
+
+    EAGER = "eager"
+    ONNXRUNTIME = "onnxruntime"
 
 
 class Form(StrEnum):
@@ -142,6 +150,7 @@ class Reason(StrEnum):
     RANK = "the rank was asked for"
     EXCLUDED = "left out by include or exclude"
     NOT_CHEAPER = "would not become cheaper"
+    NOT_FASTER = "would not become faster"
     NO_STRUCTURE = "no structure that is allowed fits"
     NOT_RUN = "not run by the example input"
     ONE_POSITION = "kernel of one position"

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,18 @@ def require_free_file(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"output {str(path)!r}: a file is needed, found a folder. Choose another name.")
     if path.exists() and not overwrite:
         raise OutputError(f"output {str(path)!r} exists. Choose another name, or replace it with --overwrite.")
+
+
+def cache_folder() -> Path:
+    """Return where what can be computed anew is kept: ``$DSFT_CACHE``, or a folder in the system's place for caches.
+
+    That is ``$XDG_CACHE_HOME`` where it is set, else ``~/.cache``, ``~/Library/Caches`` or ``%LOCALAPPDATA%``.
+    """
+    if own := os.environ.get("DSFT_CACHE"):
+        return Path(own).expanduser()
+    places = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA", "~/AppData/Local")}
+    place = os.environ.get("XDG_CACHE_HOME") or places.get(sys.platform, "~/.cache")
+    return Path(place).expanduser() / "dsft"
 
 
 def sha256_of(path: Path) -> str:

@@ -192,7 +192,7 @@ class TestConversionTargets:
             (["--budget", "macs=0.5", "--rank", "2"], "exactly one of budget and rank is needed, found both"),
             (
                 ["--budget", "flops=0.5"],
-                "--budget: expected macs=SHARE, params=SHARE or max_drop=POINTS, such as macs=0.4, found 'flops=0.5'",
+                "--budget: expected macs=SHARE, params=SHARE, latency=SHARE or max_drop=POINTS, such as",
             ),
             (["--budget", "0.5"], "--budget: expected macs=SHARE"),
             (["--budget", "max_drop=-1"], "points, a number of at least 0, are needed, found -1.0"),
@@ -204,6 +204,7 @@ class TestConversionTargets:
                 ["--budget", "macs=0.5", "--data", "x"],
                 "--data: is what --budget max_drop=POINTS is scored on, found",
             ),
+            (["--rank", "1", "--runtime", "onnxruntime"], "--runtime: goes with --budget, found 'onnxruntime' alone"),
             (["--budget", "macs=1.5"], "a share above 0 and up to 1 is needed, found 1.5"),
             (["--budget", "macs=nan"], "a share above 0 and up to 1 is needed, found nan"),
             (["--rank", "0"], "a whole number of at least 1, or 'full', is needed, found 0"),

@@ -18,9 +18,9 @@ from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
 from dsft.recipe.sections import ConvertSection
 from dsft.surgery import Budget, ConversionPlan, MaxDrop, Request, apply_plan
+from dsft.surgery.clock import Clock
 from dsft.surgery.convert import Prepared, prepare, realise
 from dsft.surgery.drop_search import Trial, meet_max_drop
-from dsft.surgery.forms import measured_form
 
 
 def read_request(section: ConvertSection, seed: int, *, is_trained: bool) -> Request:
@@ -48,6 +48,7 @@ def read_request(section: ConvertSection, seed: int, *, is_trained: bool) -> Req
         include=section.include,
         exclude=section.exclude,
         norm_between=section.norm_between,
+        only_faster=section.only_faster,
         seed=seed,
     )
 
@@ -101,7 +102,7 @@ def plan_network(
         request,
         calibration,
         is_trained=is_trained,
-        choose_form=measured_form(compute),
+        clock=Clock(compute, request.runtime, norm_between=request.norm_between, report=report),
         report=report,
     )
 

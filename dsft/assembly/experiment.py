@@ -24,7 +24,7 @@ from dsft.assembly.network import Network, load_network
 from dsft.assembly.scoring import top1_scorer
 from dsft.assembly.settings import fit_settings
 from dsft.assembly.teacher import choose_teacher
-from dsft.choices import Method, ModelSource, SplitName
+from dsft.choices import Method, ModelSource, Runtime, SplitName
 from dsft.data import Splits, count_channels, weigh_classes
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DataError, RecipeError
@@ -85,6 +85,12 @@ class Experiment:
     def is_converted(self) -> bool:
         """Whether this run converts the network."""
         return self.recipe.convert is not None
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the network while its conversion is timed."""
+        budget = self.recipe.convert.budget if self.recipe.convert is not None else None
+        return budget.runtime if budget is not None else Runtime.EAGER
 
 
 def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: ConversionPlan | None = None) -> Experiment:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dsft.choices import Cost, Form, Method, Order, SplitName, Structure
+from dsft.choices import Cost, Form, Method, Order, Runtime, SplitName, Structure
 from dsft.cli.app import app
 from dsft.cli.options import Device, DryRun, Json, Overwrite, Progress
 from dsft.cli.session import reporting_errors, shown_progress
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 def convert(
     source: Annotated[str, typer.Argument(help="timm/NAME, torchvision/NAME, a model folder or a weights file.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The new model folder.")] = None,
-    budget: Annotated[str | None, typer.Option(help="What may be left, macs=0.4 or params=0.4; or max_drop=1.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="What may be left of macs, params, latency; or max_drop=1.")
+    ] = None,
     by: Annotated[Cost | None, typer.Option(help="The cost that max_drop makes smallest; macs by default.")] = None,
     data: Annotated[str | None, typer.Option(help="Recipe or folder whose val split max_drop is scored on.")] = None,
+    runtime: Annotated[Runtime, typer.Option(help="What a budget's measurements run in.")] = Runtime.EAGER,
     rank: Annotated[str | None, typer.Option(help="Depthwise kernels of each channel, or 'full'.")] = None,
     method: Annotated[Method, typer.Option(help="How the weights are derived.")] = Method.AUTO,
     order: Annotated[Order, typer.Option(help="Which convolution comes first; auto is by layer.")] = Order.AUTO,
@@ -38,6 +41,7 @@ def convert(
     exclude: Annotated[list[str] | None, typer.Option(help="Pattern of layers to keep; repeatable.")] = None,
     model: Annotated[str | None, typer.Option(help="timm/NAME or torchvision/NAME of a weights file.")] = None,
     image_size: Annotated[int | None, typer.Option(min=8, help="Side of the images in pixels.")] = None,
+    only_faster: Annotated[bool, typer.Option("--only-faster", help="Keep dense what is no faster.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of images.")] = 0,
     device: Device = "auto",
     dry_run: DryRun = False,
@@ -54,8 +58,8 @@ def convert(
         from dsft.surgery.request import read_words
 
         request = Request(
-            budget=Budget.read(_budget(budget, by)),
-            max_drop=MaxDrop.read(_budget(budget, by)),
+            budget=Budget.read(_budget(budget, by, runtime)),
+            max_drop=MaxDrop.read(_budget(budget, by, runtime)),
             rank=_rank(rank),
             method=method,
             order=order,
@@ -63,6 +67,7 @@ def convert(
             form=form,
             include=include or ["*"],
             exclude=exclude or [],
+            only_faster=only_faster,
             seed=seed,
         )
         result = command.run(
@@ -176,17 +181,20 @@ def _show_evaluation(result: EvaluateResult, as_json: bool, with_classes: bool) 
     )
 
 
-def _budget(budget: str | None, by: Cost | None) -> dict[str, Any] | None:
+def _budget(budget: str | None, by: Cost | None, runtime: Runtime) -> dict[str, Any] | None:
     """Read ``macs=0.4``, or ``max_drop=1`` and the cost that it goes by."""
     name, _, number = (budget or "").partition("=")
     if by is not None and name != "max_drop":
         raise RecipeError(f"--by: goes with --budget max_drop=POINTS, found --budget {budget!r}.")
     if budget is None:
+        if runtime is not Runtime.EAGER:
+            raise RecipeError(f"--runtime: goes with --budget, found {str(runtime)!r} alone. Add --budget latency=0.5.")
         return None
     if name not in [*Cost, "max_drop"] or not _is_number(number):
         forms = ", ".join(f"{cost}=SHARE" for cost in Cost)
         raise RecipeError(f"--budget: expected {forms} or max_drop=POINTS, such as macs=0.4, found {budget!r}.")
-    return {name: float(number)} if by is None else {name: float(number), "by": by}
+    rest = {} if by is None else {"by": by}
+    return {name: float(number), "runtime": runtime, **rest}
 
 
 def _rank(rank: str | None) -> int | Literal["full"] | None:

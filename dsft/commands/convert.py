@@ -87,13 +87,13 @@ def run(
     score, judged = _open_score(Path(source), data, network, request, compute, report)
     if out is None and score is None:
         prepared = plan_network(network, request, compute, report, calibration=images.batches)
-        return ConvertResult(None, _checked(prepared.plan, report), None)
+        return ConvertResult(None, _checked(prepared.plan, request, report), None)
     converted, trials = convert_network(network, request, compute, report, calibration=images.batches, score=score)
-    plan = _checked(converted.plan, report)
+    plan = _checked(converted.plan, request, report)
     if out is None:
         return ConvertResult(None, plan, None)
     example = example_images(network.preprocessing, compute)
-    measured = report_costs(network.module, converted.module, plan, example, compute, report)
+    measured = report_costs(network.module, converted.module, plan, example, compute, request.runtime, report)
     costs = dataclasses.replace(measured, trials=trials)
     save_model(
         out,
@@ -126,9 +126,10 @@ def _open_score(
     return top1_scorer(under_class_table(images, source, network), scoring.section, compute), () if known else (chosen,)
 
 
-def _checked(plan: ConversionPlan | None, report: Report) -> ConversionPlan:
+def _checked(plan: ConversionPlan | None, request: Request, report: Report) -> ConversionPlan:
     """Return a plan, and say where it changes nothing."""
     assert plan is not None  # noqa: S101 (the network was converted by it)
     if not plan.converted:
-        report(Warn("no convolution is converted: the budget allows the network as it is."))
+        reason = "none would become faster" if request.only_faster else "the budget allows the network as it is"
+        report(Warn(f"no convolution is converted: {reason}."))
     return plan

@@ -13,6 +13,7 @@ from torch import nn
 
 from dsft.devices import Compute, allowed_cores
 from dsft.measure import measured_on
+from dsft.storage import cache_folder
 
 PACKAGES = (
     *("dsft", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "huggingface-hub", "scikit-learn"),
@@ -32,7 +33,11 @@ def run() -> dict[str, Any]:
             "torch_threads": torch.get_num_threads(),
         },
         "accelerators": _accelerators(),
-        "caches": {"huggingface": huggingface_hub.constants.HF_HUB_CACHE, "torch": torch.hub.get_dir()},
+        "caches": {
+            "huggingface": huggingface_hub.constants.HF_HUB_CACHE,
+            "torch": torch.hub.get_dir(),
+            "dsft": str(cache_folder()),
+        },
         "offline": huggingface_hub.constants.is_offline_mode(),
     }
 

@@ -178,7 +178,7 @@ def _measure_costs(experiment: Experiment, folder: RunFolder, report: Report) ->
         return None
     images = example_images(experiment.student.preprocessing, experiment.compute)
     networks = (experiment.original.module, experiment.student.module)
-    measured = report_costs(*networks, plan, images, experiment.compute, report)
+    measured = report_costs(*networks, plan, images, experiment.compute, experiment.runtime, report)
     costs = dataclasses.replace(measured, trials=experiment.trials)
     folder.write_costs(costs)
     return costs

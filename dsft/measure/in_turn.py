@@ -52,8 +52,9 @@ def time_in_turn(runs: Sequence[Run], device: torch.device, *, threads: int, sec
 
     Three untimed passes of each go first: they choose algorithms, compile and fill caches. Then a round is one timed
     pass of each, after an untimed one that finds its weights in the cache. With one thread on the CPU the time is
-    what the thread was given, so that other processes of a busy machine do not count; otherwise it is that of the
-    clock on the wall.
+    what the thread was given, so that other processes of a busy machine do not count: a pass longer than a time slice
+    of the scheduler waits for them in its midst, a shorter one mostly does not, and the ratio of the two would be
+    wrong. Otherwise it is that of the clock on the wall.
 
     Args:
         runs: What is timed; the first is what the others are compared with.

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import platform
-import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from dsft.choices import Runtime
 from dsft.devices import Compute
-from dsft.measure.example import ExampleInput, batch_size_of, call, evaluation_mode
+from dsft.measure.example import ExampleInput, batch_size_of
+from dsft.measure.in_turn import Run, time_in_turn
+from dsft.measure.runtimes import open_runs
 
 SECONDS = 1.0
 """Default length of one comparison, which bounds the number of its rounds."""
-
-ROUNDS = (5, 100)
-"""Fewest and most rounds of a comparison."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +44,22 @@ class MeasuredOn:
         )
 
 
-def measured_on(module: nn.Module, example_input: ExampleInput, compute: Compute) -> MeasuredOn:
+def measured_on(
+    module: nn.Module, example_input: ExampleInput, compute: Compute, runtime: Runtime = Runtime.EAGER
+) -> MeasuredOn:
     """Describe what :func:`compare_latency` measures a module on."""
-    on_gpu = compute.device.type == "cuda"
     weight = next((parameter for parameter in module.parameters() if parameter.dim() == 4), None)
-    is_last = weight is not None and weight.is_contiguous(memory_format=torch.channels_last)
+    # ONNX Runtime is given contiguous images in the network's own format, and lays its kernels out as it likes.
+    is_eager = runtime is Runtime.EAGER
+    is_last = is_eager and weight is not None and weight.is_contiguous(memory_format=torch.channels_last)
+    amp = compute.amp_dtype if is_eager else None
     return MeasuredOn(
-        device=torch.cuda.get_device_name(compute.device) if on_gpu else _processor(),
+        device=device_name(compute.device),
         threads=1,
         batch=batch_size_of(example_input),
-        dtype=str(compute.amp_dtype or (torch.float32 if weight is None else weight.dtype)).removeprefix("torch."),
+        dtype=str(amp or (torch.float32 if weight is None else weight.dtype)).removeprefix("torch."),
         layout="channels_last" if is_last else "contiguous",
-        runtime="eager",
+        runtime=str(runtime),
     )
 
 
@@ -67,60 +68,48 @@ def compare_latency(
     example_inputs: Sequence[ExampleInput],
     compute: Compute,
     seconds: float = SECONDS,
+    runtime: Runtime = Runtime.EAGER,
 ) -> tuple[float, ...]:
     """Time forward passes of several modules in turn, with one thread.
-
-    One timed pass of each makes a round, so that a slower or faster moment of the machine meets all alike;
-    the median over the rounds leaves out what other processes disturbed. An untimed pass goes before each
-    timed one: a network that is served alone finds its weights in the cache, not those of another.
 
     Args:
         modules: What is compared.
         example_inputs: The input of each, on the device.
         compute: The device and the number format.
         seconds: About how long the comparison lasts.
+        runtime: What runs them.
 
     Returns:
         The median time of each module's pass, in milliseconds.
+
+    Raises:
+        ModelError: The runtime is not installed, or cannot run the modules.
     """
-    runs = [
-        lambda module=module, example=example: call(module, example)
-        for module, example in zip(modules, example_inputs, strict=True)
-    ]
-    with _one_thread(), torch.no_grad(), compute.autocast(), evaluation_mode(nn.ModuleList(modules)):
-        # The first pass of all chooses algorithms and loads libraries; the second tells how long a round is.
-        _, each = [[_timed(run, compute.device) for run in runs] for _ in range(2)]
-        rounds = min(max(round(seconds / (2 * sum(each) or 1e-6)), ROUNDS[0]), ROUNDS[1])
-        times = [[_timed(run, compute.device) for run in runs] for _ in range(rounds)]
-    return tuple(1000 * statistics.median(column) for column in zip(*times, strict=True))
+    with open_runs(modules, example_inputs, compute, runtime) as runs:
+        return compare_runs(runs, compute.device, seconds)
 
 
-def _timed(run: Callable[[], object], device: torch.device) -> float:
-    run()
-    _wait_for(device)
-    started = time.perf_counter()
-    run()
-    _wait_for(device)
-    return time.perf_counter() - started
+def compare_runs(runs: Sequence[Run], device: torch.device, seconds: float = SECONDS) -> tuple[float, ...]:
+    """Time several passes in turn, with one thread; see :func:`dsft.measure.in_turn.time_in_turn`.
+
+    The median over the rounds leaves out what other processes disturbed.
+
+    Args:
+        runs: What is compared.
+        device: Where it runs.
+        seconds: About how long the comparison lasts, which bounds the number of its rounds.
+
+    Returns:
+        The median time of each, in milliseconds.
+    """
+    timings = time_in_turn(runs, device, threads=1, seconds=seconds)
+    return tuple(timing.milliseconds.median for timing in timings)
 
 
-def _wait_for(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _processor() -> str:
-    """Return the processor's marketing name where the system tells it."""
+def device_name(device: torch.device) -> str:
+    """Return the marketing name of a device, where the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -20,6 +20,7 @@ from dsft.choices import (
     ModelSource,
     Order,
     ProgressMode,
+    Runtime,
     Sampler,
     SplitName,
     Structure,
@@ -91,15 +92,19 @@ class BudgetSection(Section):
     """Multiply-accumulate operations of one forward pass, 0 to 1."""
     params: Fraction | None = None
     """Parameters, 0 to 1."""
+    latency: Fraction | None = None
+    """Time of one forward pass, 0 to 1, measured with one thread on the device that trains."""
     max_drop: Annotated[float, Field(ge=0)] | None = None
     """Points of top-1 on val that may be lost, in percent: budgets are tried until the smallest that loses no more is
     found."""
     by: Cost | None = None
     """With `max_drop`: the cost that is made smallest; left out, `macs`."""
+    runtime: Runtime = Runtime.EAGER
+    """What runs whatever is measured: torch itself (`eager`), or ONNX Runtime."""
 
     @model_validator(mode="after")
     def _one_cost(self) -> Self:
-        costs = [name for name in type(self).model_fields if name != "by"]
+        costs = [name for name in type(self).model_fields if name not in ("by", "runtime")]
         given = [cost for cost in costs if getattr(self, cost) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
@@ -145,6 +150,8 @@ class ConvertSection(Section):
     norm_between: bool = False
     """Put a batch normalisation and a ReLU between the two convolutions, for training from scratch; with the method
     `fresh` only."""
+    only_faster: bool = False
+    """Keep dense what measures no faster."""
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:

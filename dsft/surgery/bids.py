@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -135,6 +135,16 @@ class SeparableBid:
         width = channels // len(self.bought)
         counts = [torch.bincount(row[: steps * self.step] // ranks, minlength=width) for row in self.bought]
         return tuple(torch.cat(counts).tolist())
+
+    def in_whole_ranks(self) -> SeparableBid:
+        """Return the bid that buys equal numbers of kernels for all channels, the first ones first.
+
+        They leave more error than the same number bought by strength, and may be far faster.
+        """
+        (channels, ranks), groups = self.energies.shape, len(self.bought)
+        width = channels // groups
+        by_rank = torch.arange(width * ranks).reshape(width, ranks).T.flatten()
+        return replace(self, bought=by_rank.expand(groups, -1), step=width)
 
     def kernels_at_rank(self, rank: Rank) -> tuple[int, ...]:
         """Return ``rank`` kernels for each channel, or as many as make the layer exact."""

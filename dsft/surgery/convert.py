@@ -18,10 +18,10 @@ from dsft.measure.example import ExampleInput, run_example
 from dsft.progress import Advanced, Finished, Report, Started, ignore
 from dsft.surgery.apply import apply_plan
 from dsft.surgery.calibration import Calibration, read_calibration
+from dsft.surgery.clock import Clock
 from dsft.surgery.cost_report import ConversionReport, report_costs
 from dsft.surgery.dense import dense_kernel
 from dsft.surgery.drop_search import Trial, meet_max_drop
-from dsft.surgery.forms import FormChoice, first_form, measured_form
 from dsft.surgery.moments import measure_weightings
 from dsft.surgery.plan import ConversionPlan
 from dsft.surgery.planning import plan_conversion
@@ -62,6 +62,7 @@ def convert(
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
     norm_between: bool = False,
+    only_faster: bool = False,
     seed: int = 0,
     report: Report = ignore,
 ) -> Conversion:
@@ -76,8 +77,10 @@ def convert(
         calibration: Batches as the network takes them, preprocessed and without labels: what the weights are fitted
             to, a few hundred images of the training data. They are held in memory.
         budget: Share of a cost that may be left, 0 to 1: ``{"macs": f}`` for the multiply-accumulates of the whole
-            network, ``{"params": f}`` for its parameters. Or ``{"max_drop": p, "by": "macs"}``: the smallest cost,
-            macs or params, at which the network loses at most p points of its ``score``.
+            network, ``{"params": f}`` for its parameters, ``{"latency": f}`` for the time of one pass, measured
+            on the device with one thread. ``"runtime": "onnxruntime"`` beside it has whatever is measured run
+            there instead of in torch itself. Or ``{"max_drop": p, "by": "macs"}``: the
+            smallest cost at which the network loses at most p points of its ``score``.
         score: Scores a network in points, more is better, such as top-1 in percent on validation images; with
             ``max_drop`` only. It gets the network and about ten converted copies.
         rank: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), alike in every
@@ -91,14 +94,17 @@ def convert(
             a single position becomes two such with fewer maps between.
         form: How an input channel reaches several kernels: ``multiplier``, ``concatenate``, ``gather`` or
             ``passes``, wherever a layer can take it; ``auto`` takes for each layer what measures fastest.
+            Times of layers are kept in a cache folder, ``$DSFT_CACHE``.
         include: Patterns of the layers that may be converted.
         exclude: Patterns of the layers that stay dense.
         norm_between: Put a norm and an activation between the two convolutions; with ``fresh`` only.
+        only_faster: Keep dense what measures no faster.
         seed: Seed of ``fresh``.
         report: Receives the progress over the layers.
 
     Raises:
         ConversionError: The request is contradictory, or cannot be met; the message names the way out.
+        ModelError: The runtime is not installed, or cannot run the network.
     """
     request = Request(
         budget=Budget.read(budget),
@@ -111,6 +117,7 @@ def convert(
         include=include,
         exclude=exclude,
         norm_between=norm_between,
+        only_faster=only_faster,
         seed=seed,
     )
     if (request.max_drop is None) != (score is None):
@@ -122,10 +129,11 @@ def convert(
     model = unwrapped(model)
     require_ready(model)
     compute = _compute_of(model)
+    clock = Clock(compute, request.runtime, norm_between=norm_between, report=report)
     batches = read_calibration(calibration, model) if calibration is not None else []
 
     def attempt(request: Request) -> tuple[nn.Module, ConversionPlan]:
-        prepared = prepare(model, example_input, request, batches, choose_form=measured_form(compute), report=report)
+        prepared = prepare(model, example_input, request, batches, clock=clock, report=report)
         return realise(model, prepared, example_input, batches, seed, report)
 
     trials: tuple[Trial, ...] = ()
@@ -135,7 +143,7 @@ def convert(
         )
     else:
         converted, plan = attempt(request)
-    costs = report_costs(model, converted, plan, example_input, compute, report)
+    costs = report_costs(model, converted, plan, example_input, compute, request.runtime, report)
     return Conversion(converted, plan, replace(costs, trials=trials))
 
 
@@ -159,7 +167,7 @@ def prepare(
     batches: Sequence[ExampleInput] = (),
     *,
     is_trained: bool = True,
-    choose_form: FormChoice = first_form,
+    clock: Clock | None = None,
     report: Report = ignore,
 ) -> Prepared:
     """Plan a conversion, after a look at the network at work where the method is a refit.
@@ -170,7 +178,7 @@ def prepare(
         request: What the conversion is asked for.
         batches: Calibration data; needed for the method ``refit``, and only for it.
         is_trained: The weights mean something.
-        choose_form: Chooses the form of layers with several kernels for an input channel.
+        clock: Measures what the plan needs; see :func:`plan_conversion`.
         report: Receives the progress.
 
     Raises:
@@ -188,7 +196,7 @@ def prepare(
         example_input,
         request,
         is_trained=is_trained,
-        choose_form=choose_form,
+        clock=clock,
         weigh=weigh if batches else None,
         report=report,
     )

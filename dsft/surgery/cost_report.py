@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from dsft.choices import Decision, Order, Reason, Structure
+from dsft.choices import Decision, Order, Reason, Runtime, Structure
 from dsft.devices import Compute
-from dsft.measure import MeasuredOn, compare_latency, count_macs, count_parameters, measured_on
+from dsft.measure import (
+    MeasuredOn,
+    compare_latency,
+    compare_runs,
+    count_macs,
+    count_parameters,
+    measured_on,
+    open_runs,
+)
 from dsft.measure.example import ExampleInput
 from dsft.progress import Advanced, Finished, Report, Started, ignore
 from dsft.surgery.drop_search import Trial
@@ -68,6 +77,7 @@ def report_costs(
     plan: ConversionPlan,
     example_input: ExampleInput,
     compute: Compute,
+    runtime: Runtime = Runtime.EAGER,
     report: Report = ignore,
 ) -> ConversionReport:
     """Measure a network before and after its conversion, in turn and with one thread.
@@ -78,33 +88,54 @@ def report_costs(
         plan: How.
         example_input: What both take, on the device.
         compute: The device, number format and layout.
+        runtime: What runs them.
         report: Receives the progress over the layers.
     """
     pair = (original, converted)
-    times = compare_latency(pair, [example_input] * 2, compute)
+    times = compare_latency(pair, [example_input] * 2, compute, runtime=runtime)
     before, after = (
         ModelCost(count_macs(module, example_input), count_parameters(module), time)
         for module, time in zip(pair, times, strict=True)
     )
     sites = {site.name: site for site in find_sites(original, example_input)}
-    task, layers = "timing", []
-    report(Started(task, len(plan.layers), "layers"))
-    for done, layer in enumerate(plan.layers, start=1):
-        layers.append(_report_layer(layer, sites[layer.name], converted, compute))
-        report(Advanced(task, done))
+    times_of = _time_layers(plan, sites, converted, compute, runtime, report)
+    layers = tuple(_report_layer(layer, times_of.get(layer.name)) for layer in plan.layers)
+    return ConversionReport(before, after, measured_on(original, example_input, compute, runtime), layers)
+
+
+def _time_layers(
+    plan: ConversionPlan,
+    sites: Mapping[str, Site],
+    converted: nn.Module,
+    compute: Compute,
+    runtime: Runtime,
+    report: Report,
+) -> dict[str, tuple[float, ...]]:
+    """Return the milliseconds before and after of each converted layer."""
+    names = [layer.name for layer in plan.converted]
+    if not names:
+        return {}
+    modules = [module for name in names for module in (sites[name].module, converted.get_submodule(name))]
+    images = [image for name in names for image in [_images_like(sites[name])] * 2]
+    task, times = "timing", {}
+    report(Started(task, len(names), "layers"))
+    with open_runs(modules, images, compute, runtime) as runs:
+        for done, name in enumerate(names, start=1):
+            times[name] = compare_runs(runs[2 * done - 2 : 2 * done], compute.device, LAYER_SECONDS)
+            report(Advanced(task, done))
     report(Finished(task))
-    return ConversionReport(before, after, measured_on(original, example_input, compute), tuple(layers))
+    return times
 
 
-def _report_layer(layer: LayerPlan, site: Site, converted: nn.Module, compute: Compute) -> LayerReport:
-    before = after = None
-    if layer.is_converted:
-        weight = site.module.weight
-        images = torch.zeros(site.input_shapes[0], device=weight.device, dtype=weight.dtype)
-        if images.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last):
-            images = images.to(memory_format=torch.channels_last)
-        pair = [site.module, converted.get_submodule(layer.name)]
-        before, after = compare_latency(pair, [images, images], compute, LAYER_SECONDS)
+def _images_like(site: Site) -> Tensor:
+    weight = site.module.weight
+    images = torch.zeros(site.input_shapes[0], device=weight.device, dtype=weight.dtype)
+    is_last = images.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+    return images.to(memory_format=torch.channels_last) if is_last else images
+
+
+def _report_layer(layer: LayerPlan, times: tuple[float, ...] | None) -> LayerReport:
+    before, after = times or (None, None)
     return LayerReport(
         name=layer.name,
         decision=layer.decision,

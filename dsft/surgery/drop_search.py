@@ -61,7 +61,7 @@ def meet_max_drop(
 
     def keeps(share: float) -> bool:
         nonlocal best
-        candidate = convert(request.at(Budget(drop.by, share)))
+        candidate = convert(request.at(Budget(drop.by, share, drop.runtime)))
         trial = _judge(share, score(candidate), original_score)
         trials.append(trial)
         is_kept = trial.drop <= drop.points
@@ -89,7 +89,7 @@ def meet_max_drop(
 
 def _smallest(request: Request, drop: MaxDrop, convert: Callable[[Request], object]) -> float:
     try:
-        convert(request.at(Budget(drop.by, LEAST_SHARE)))
+        convert(request.at(Budget(drop.by, LEAST_SHARE, drop.runtime)))
     except BudgetError as error:
         return error.smallest
     return LEAST_SHARE

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal, Self, TypeVar
 
-from dsft.choices import Cost, Form, Method, Order, Structure
+from dsft.choices import Cost, Form, Method, Order, Runtime, Structure
 from dsft.errors import ConversionError, did_you_mean
 
 SEPARABLE = (Structure.DW_PW, Structure.PW_DW)
@@ -25,6 +25,7 @@ class Budget:
     Attributes:
         by: The cost that is counted.
         share: Share of the original network's cost that may be left, above 0 and up to 1.
+        runtime: What runs whatever is measured, the forms of layers with a cost that is counted.
 
     Raises:
         ConversionError: The share is none.
@@ -32,6 +33,7 @@ class Budget:
 
     by: Cost
     share: float
+    runtime: Runtime = Runtime.EAGER
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
@@ -39,7 +41,7 @@ class Budget:
 
     @classmethod
     def read(cls, budget: Mapping[str, Any] | None) -> Self | None:
-        """Read a budget as Python and recipes write it, ``{"macs": 0.5}``; None where there is none of a cost.
+        """Read a budget as Python and recipes write it, ``{"latency": 0.5, "runtime": "eager"}``; None is none.
 
         Raises:
             ConversionError: It has another form.
@@ -47,12 +49,15 @@ class Budget:
         if budget is None or (isinstance(budget, Mapping) and "max_drop" in budget):
             return None
         costs = [str(cost) for cost in Cost]
-        if isinstance(budget, Mapping) and len(budget) == 1:
-            ((by, share),) = budget.items()
+        rest = dict(budget) if isinstance(budget, Mapping) else {}
+        runtime = read_word("budget runtime", str(rest.pop("runtime", Runtime.EAGER)), Runtime)
+        if len(rest) == 1:
+            ((by, share),) = rest.items()
             if by in costs and isinstance(share, int | float) and not isinstance(share, bool):
-                return cls(Cost(by), share)
+                return cls(Cost(by), share, runtime)
         raise ConversionError(
-            f"budget: one key, {' or '.join(costs)}, with a number is needed, as {{'macs': 0.5}}, found {budget!r}."
+            f"budget: one key, {' or '.join(costs)}, with a number is needed, as {{'macs': 0.5}}, and runtime beside "
+            f"it if need be, found {budget!r}."
         )
 
 
@@ -63,6 +68,7 @@ class MaxDrop:
     Attributes:
         points: Points of the score, at least 0.
         by: The cost that is made smallest.
+        runtime: What runs whatever is measured.
 
     Raises:
         ConversionError: The points are no such number.
@@ -70,6 +76,7 @@ class MaxDrop:
 
     points: float
     by: Cost = Cost.MACS
+    runtime: Runtime = Runtime.EAGER
 
     def __post_init__(self) -> None:
         is_number = isinstance(self.points, int | float) and not isinstance(self.points, bool)
@@ -88,9 +95,10 @@ class MaxDrop:
         """
         if not isinstance(budget, Mapping) or "max_drop" not in budget:
             return None
-        if unknown := [key for key in budget if key not in ("max_drop", "by")]:
+        if unknown := [key for key in budget if key not in ("max_drop", "by", "runtime")]:
             raise ConversionError(f"budget: max_drop goes with by alone, found {unknown[0]!r} as well.")
-        return cls(budget["max_drop"], budget.get("by", Cost.MACS))
+        runtime = read_word("budget runtime", str(budget.get("runtime", Runtime.EAGER)), Runtime)
+        return cls(budget["max_drop"], budget.get("by", Cost.MACS), runtime)
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ class Request:
         include: Patterns of the layers that may be converted.
         exclude: Patterns of the layers that stay dense.
         norm_between: Put a norm and an activation between the two convolutions; with the method ``fresh`` only.
+        only_faster: Keep dense what measures no faster.
         seed: Seed of whatever weights are drawn.
 
     Raises:
@@ -129,6 +138,7 @@ class Request:
     include: Sequence[str] = ("*",)
     exclude: Sequence[str] = ()
     norm_between: bool = False
+    only_faster: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -172,6 +182,12 @@ class Request:
             return (self.order,)
         orders = tuple(Order(each) for each in self.structures if each is not Structure.LOW_RANK)
         return orders if self.rank is None else orders[:1]
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs whatever is measured."""
+        target = self.budget or self.max_drop
+        return target.runtime if target is not None else Runtime.EAGER
 
     @property
     def derivation(self) -> Method:

@@ -189,7 +189,7 @@ def test_a_conversion_has_exactly_one_target() -> None:
 def test_a_budget_counts_exactly_one_cost() -> None:
     assert BudgetSection(params=0.5).macs is None
     assert BudgetSection(max_drop=1.0, by=Cost.PARAMS).by is Cost.PARAMS
-    with pytest.raises(ValidationError, match="exactly one of macs, params, max_drop is needed, found none"):
+    with pytest.raises(ValidationError, match="exactly one of macs, params, latency, max_drop is needed, found none"):
         BudgetSection()
     with pytest.raises(ValidationError, match=r"exactly one of .* is needed, found macs and params"):
         BudgetSection(macs=0.5, params=0.5)

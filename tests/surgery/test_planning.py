@@ -69,7 +69,7 @@ def test_a_budget_of_parameters_spends_where_parameters_are() -> None:
     )
     shares = {
         cost: plan_conversion(redraw(net), torch.randn(1, 8, 32, 32), Request(budget=Budget(cost, 0.7)))
-        for cost in Cost
+        for cost in (Cost.MACS, Cost.PARAMS)
     }
     assert [layer.name for layer in shares[Cost.PARAMS].converted] == ["3"]
     assert shares[Cost.MACS].macs_ratio <= 0.7 < shares[Cost.PARAMS].macs_ratio
@@ -134,7 +134,7 @@ def test_low_rank_goes_where_it_is_allowed_and_meets_budgets_that_need_it() -> N
     model, images = redraw(timm.create_model("test_resnet", num_classes=5)), torch.randn(1, 3, 32, 32)
     separable = plan_conversion(model, images, Request(rank=1))
     points = {layer.name for layer in separable.layers if layer.reason is Reason.ONE_POSITION}
-    for cost in Cost:
+    for cost in (Cost.MACS, Cost.PARAMS):
         with pytest.raises(ConversionError, match=r"or allow structures=\[dw_pw, pw_dw, low_rank\]\.") as caught:
             plan_conversion(model, images, Request(budget=Budget(cost, 0.01)))
         with pytest.raises(ConversionError, match=r"Ask for more, or exclude fewer layers\."):

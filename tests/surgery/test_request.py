@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dsft.choices import Cost, Form, Method, Order, Structure
+from dsft.choices import Cost, Form, Method, Order, Runtime, Structure
 from dsft.errors import ConversionError
 from dsft.surgery import Budget, MaxDrop, Request
 
@@ -46,7 +46,16 @@ def test_a_share_is_above_0_and_up_to_1(share: float) -> None:
 
 @pytest.mark.parametrize(
     "budget",
-    [{"mac": 0.5}, 0.5, {"macs": "0.5"}, {"macs": True}, {"macs": None}, {}, {"macs": 0.5, "mac": 1}],
+    [
+        {"mac": 0.5},
+        0.5,
+        {"macs": "0.5"},
+        {"macs": True},
+        {"macs": None},
+        {},
+        {"runtime": "eager"},
+        {"macs": 0.5, "mac": 1},
+    ],
 )
 def test_budgets_of_another_form_are_errors(budget: Any) -> None:
     with pytest.raises(ConversionError, match=r"budget: one key, macs.* with a number is needed, as .'macs': 0.5."):
@@ -57,6 +66,12 @@ def test_budgets_are_read_as_python_and_recipes_write_them() -> None:
     assert Budget.read(None) is None
     assert Budget.read({"macs": 1}) == Budget(Cost.MACS, 1.0)
     assert Budget.read({"params": 0.25}) == Budget(Cost.PARAMS, 0.25)
+    there = Budget.read({"latency": 0.5, "runtime": "onnxruntime"})
+    assert there == Budget(Cost.LATENCY, 0.5, Runtime.ONNXRUNTIME)
+    assert Request(budget=there).runtime is Runtime.ONNXRUNTIME
+    assert Request(rank=1).runtime is Runtime.EAGER
+    with pytest.raises(ConversionError, match="budget runtime: one of eager, onnxruntime is needed, found 'onnx'"):
+        Budget.read({"latency": 0.5, "runtime": "onnx"})
 
 
 def test_what_may_be_lost_stands_in_place_of_a_budget() -> None:
