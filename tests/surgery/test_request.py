@@ -98,7 +98,7 @@ def test_what_may_be_lost_stands_in_place_of_a_budget() -> None:
         ({"max_drop": float("nan")}, "found nan"),
         ({"max_drop": "1"}, "found '1'"),
         ({"max_drop": True}, "found True"),
-        ({"max_drop": 1, "by": "flops"}, "budget by: one of macs, params is needed, found 'flops'"),
+        ({"max_drop": 1, "by": "flops"}, "budget by: one of macs, params, latency is needed, found 'flops'"),
         ({"max_drop": 1, "macs": 0.5}, "budget: max_drop goes with by alone, found 'macs' as well"),
     ],
 )
