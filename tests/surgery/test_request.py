@@ -19,7 +19,7 @@ from dsft.surgery import Budget, MaxDrop, Request
         ({"rank": True}, "found True"),
         ({"rank": 1, "include": "conv*"}, r"include: a list of patterns is needed, such as \['conv\*'\]"),
         ({"rank": 1, "exclude": "conv*"}, "exclude: a list of patterns is needed"),
-        ({"rank": 1, "method": "sdv"}, "method: one of auto, fresh, svd, refit is needed, found 'sdv'. Did you mean svd"),
+        ({"rank": 1, "method": "sdv"}, "method: one of auto, fresh, svd, refit is needed, found 'sdv'. Did you mean"),
         ({"rank": 1, "order": "pw"}, "order: one of auto, dw_pw, pw_dw is needed, found 'pw'"),
         ({"rank": 1, "form": "gater"}, "form: one of .* found 'gater'. Did you mean gather"),
         ({"rank": 1, "norm_between": True}, "norm_between: goes with method fresh only, found 'svd'"),
