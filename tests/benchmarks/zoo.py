@@ -66,8 +66,7 @@ def main() -> None:
     _ = dsft.save, dsft.load
     if not arguments.report:
         run_shard(arguments)
-    results = read_results()
-    write_results(results)
+    results = sort_results()
     SUMMARY.write_text(json.dumps(summarise(results.values()), indent=1) + "\n", encoding="utf-8")
     print(SUMMARY.read_text(encoding="utf-8"))  # noqa: T201
 
@@ -182,14 +181,16 @@ def append_result(result: Mapping[str, Any]) -> None:
         writer.writerow(result)
 
 
-def write_results(results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the table anew, one line for each architecture in the order of their names."""
+def sort_results() -> dict[str, dict[str, Any]]:
+    """Write the table anew, one line for each architecture in the order of their names, and return it."""
     with TABLE.open("r+", encoding="utf-8", newline="") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        results = read_results()
         file.truncate()
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(results[name] for name in sorted(results))
+    return results
 
 
 def summarise(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
