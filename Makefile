@@ -20,7 +20,8 @@ $(INSTALLED): pyproject.toml
 
 demo: install
 	$(BIN)/dsft train digits_dense --overwrite
-	$(BIN)/dsft convert runs/digits_dense/model --order dw_pw --budget macs=0.35 --out runs/digits_converted --overwrite
+	$(BIN)/dsft convert runs/digits_dense/model --order dw_pw --budget macs=0.35 --calibrate digits_dense \
+		--out runs/digits_converted --overwrite
 	$(BIN)/dsft finetune quickstart --overwrite
 	$(BIN)/dsft finetune quickstart name=quickstart_fresh convert.method=fresh --overwrite
 	$(BIN)/dsft evaluate runs/digits_dense runs/digits_converted runs/quickstart runs/quickstart_fresh

@@ -247,6 +247,7 @@ class _Planner:
             macs_after=sum(kernels) * bid.kernel_macs,
             relative_error=None if self.request.derivation is Method.FRESH else bid.relative_error(kernels),
             form=self._choose_form(outcome),
+            adds_bias=bid.added_params > 0,
         )
 
     def _choose_form(self, outcome: _Outcome) -> Form | None:
