@@ -7,7 +7,8 @@
   + InputError            exit code 2: something the user gave is at fault
     - RecipeError         a recipe, an override or a flag
     - ModelError          an unknown model, a source that cannot be loaded
-    - ConversionError     a budget that cannot be met, a module that cannot be converted
+    - ConversionError     a module that cannot be converted, a request that contradicts itself
+      . BudgetError       a budget that cannot be met
     - DataError           a data set, a split or an image
     - CheckpointError     weights that do not fit, a damaged or foreign model folder
     - OutputError         an output folder that may not be written

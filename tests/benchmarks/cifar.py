@@ -31,7 +31,7 @@ from dsft.surgery import ConversionPlan, apply_plan, plan_conversion
 from dsft.surgery.bids import Bid, collect_bids
 from dsft.surgery.convert import derive_factors
 from dsft.surgery.sites import find_sites
-from tests.cifar import EXAMPLE, load_images, load_resnet32
+from tests.cifar import DATA, EXAMPLE, load_images, load_resnet32
 
 IMAGES = 512
 """Calibration images of a draw."""
@@ -47,6 +47,9 @@ def main() -> None:
     parser.add_argument("--tune", action="store_true", help="tune two epochs as well")
     parser.add_argument("--seeds", type=int, default=1, help="seeds of the tuning")
     arguments = parser.parse_args()
+    if not DATA.is_dir():
+        say(f"{DATA} is not there, so nothing is measured.")
+        return
     torch.set_num_threads(1)
     train, test = load_images("train"), load_images("test")
     model = load_resnet32()

@@ -34,7 +34,7 @@ def test_show_tells_of_a_network_and_of_a_model_folder(workshop: Workshop) -> No
     assert found["manifest"] is None
     shown = dsft("models", "show", workshop.separable).stdout
     assert "3: ant, bee, cat" in shown
-    assert "convolutions by svd" in shown
+    assert "convolutions by refit" in shown
     manifest = json.loads((workshop.separable / "model" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["sha256"] in shown
 
