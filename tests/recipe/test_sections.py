@@ -47,7 +47,7 @@ def section_of(schema: dict[str, Any]) -> dict[str, Any]:
 def test_keys_are_described_where_the_package_is_a_mere_copy(tmp_path: Path) -> None:
     # What a wheel unpacks is a copy without the checkout around it.
     source = Path(dsft.__file__).parent
-    for file in [*source.glob("*.py"), *source.glob("recipe/*.py")]:
+    for file in [*source.glob("*.py"), *source.glob("recipe/**/*.py")]:
         copy = tmp_path / "dsft" / file.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(file.read_bytes())
