@@ -194,7 +194,8 @@ class TrackerName(StrEnum):
 
 
 class WeightsKind(StrEnum):
-    """Which weights a model folder holds: the averaged ones or those of the optimizer's last step."""
+    """Which weights a model folder holds: the moving average, the optimizer's, or the mean of several epochs'."""
 
     EMA = "ema"
     RAW = "raw"
+    AVERAGE = "average"

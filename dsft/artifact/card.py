@@ -5,6 +5,11 @@ from __future__ import annotations
 from dsft.artifact.manifest import WEIGHTS_FILE, Manifest
 from dsft.choices import ModelSource, WeightsKind
 
+_KINDS = {
+    WeightsKind.EMA: "averaged (EMA) weights",
+    WeightsKind.RAW: "weights of the last step",
+    WeightsKind.AVERAGE: "mean of the weights of the best epochs",
+}
 _LOADING = """\
 ```python
 import dsft
@@ -44,7 +49,7 @@ def hub_header(manifest: Manifest) -> str:
 
 
 def _origin(manifest: Manifest) -> str:
-    kind = "averaged (EMA) weights" if manifest.weights is WeightsKind.EMA else "weights of the last step"
+    kind = _KINDS[manifest.weights]
     text = f"Written by dsft {manifest.versions['dsft']}; {kind}."
     if manifest.plan is not None:
         plan = manifest.plan

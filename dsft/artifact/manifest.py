@@ -31,7 +31,7 @@ class Manifest:
         plan: What became of its convolutions; None where it was not converted.
         classes: The class names, in the order of the outputs; None where they are unknown.
         preprocessing: The evaluation transform; None where it is unknown.
-        weights: Averaged weights, or those of the optimizer's last step.
+        weights: Whether they are a moving average, those of the optimizer, or the mean of several epochs'.
         sha256: Of the weights file, 64 hexadecimal digits.
         fingerprints: Of the splits that trained and chose the weights, by the splits' names.
         data: The recipe's data section, so that the model can be evaluated on it again; None without.

@@ -46,6 +46,7 @@ def fit_settings(
         grad_checkpointing=recipe.train.grad_checkpointing,
         compile=recipe.train.compile,
         save_every=recipe.output.save_every,
+        keep_best=recipe.output.keep_best,
         seed=recipe.train.seed,
         deterministic=recipe.train.deterministic,
     )

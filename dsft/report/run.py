@@ -60,10 +60,15 @@ class Run:
 
     @property
     def best(self) -> Mapping[str, float]:
-        """The epoch whose weights were kept: the first of those with the best monitored metric."""
+        """The first of the epochs with the best monitored metric."""
+        return self.kept[0]
+
+    @property
+    def kept(self) -> Sequence[Mapping[str, float]]:
+        """The epochs whose weights, or whose mean, were kept: the best first, of equal ones the earlier."""
         monitor = self.recipe.evaluate.monitor
-        sign = -1 if monitor.endswith("loss") else 1
-        return max(self.history, key=lambda values: sign * values[monitor])
+        sign = 1 if monitor.endswith("loss") else -1
+        return sorted(self.history, key=lambda values: sign * values[monitor])[: self.recipe.output.keep_best]
 
     def name_of(self, slot: str) -> str:
         """Return what the network that was scored in a slot is called."""
@@ -197,8 +202,13 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     if recipe.distill is not None:
         facts.append(("teacher", recipe.distill.teacher))
     monitor, best = recipe.evaluate.monitor, run.best
-    facts.append(("weights kept", f"epoch {best['epoch']:.0f}, chosen by {monitor} = {best[monitor]:.4g}"))
+    facts.append(("weights kept", f"{_kept_epochs(run)}, chosen by {monitor} = {best[monitor]:.4g}"))
     return facts
+
+
+def _kept_epochs(run: Run) -> str:
+    epochs = [f"{values['epoch']:.0f}" for values in run.kept]
+    return f"the mean of epochs {', '.join(epochs)}" if len(epochs) > 1 else f"epoch {epochs[0]}"
 
 
 def _network(run: Run) -> str:
@@ -269,7 +279,7 @@ def _curves_in_words(run: Run) -> str:
     first, last, best, monitor = run.history[0], run.history[-1], run.best, run.recipe.evaluate.monitor
     return (
         f"Over {len(run.history)} epochs the training loss goes from {first['train_loss']:.4g} to "
-        f"{last['train_loss']:.4g}; the weights of epoch {best['epoch']:.0f} were kept, with "
+        f"{last['train_loss']:.4g}; the weights of {_kept_epochs(run)} were kept, with "
         f"{monitor} = {best[monitor]:.4g}."
     )
 

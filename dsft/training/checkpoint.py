@@ -1,8 +1,9 @@
 """The checkpoints of a run: ``best``, whose weights are kept, and ``last``, from which it goes on.
 
 Either folder holds ``model.safetensors`` and ``checkpoint.json``. ``last`` is complete in itself: with ``state.pt``
-(loadable with ``weights_only=True``), the moving average ``ema.safetensors``, and the best weights so far, so that
-a run that goes back to it finds the best of that time. ``previous`` is the ``last`` before, for when the disk fails.
+(loadable with ``weights_only=True``), the moving average ``ema.safetensors``, and the weights of the best epochs so
+far, so that a run that goes back to it finds the best of that time. ``previous`` is the ``last`` before, for when
+the disk fails.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import nn
 from dsft.errors import CheckpointError
 from dsft.storage import find_damage, staged_folder, write_checksums, write_json
 from dsft.training.history import Standing
+from dsft.training.kept import copy_kept, restore_kept
 
 WEIGHTS = "model.safetensors"
 AVERAGE = "ema.safetensors"
@@ -95,6 +97,7 @@ def save_last(
         if best is not None:
             # No hard link: what spoils one file shall not spoil the other.
             shutil.copyfile(best_folder(run) / WEIGHTS, folder / BEST_WEIGHTS)
+        copy_kept(run, folder)
         torch.save(dict(state), folder / STATE)
         write_json(folder / DETAILS, {**standing.to_dict(), "best": best})
         write_checksums(folder)
@@ -143,6 +146,7 @@ def load_checkpoint(run: Path, checkpoint: Checkpoint, module: nn.Module, averag
         with staged_folder(best_folder(run)) as best:
             shutil.copyfile(folder / BEST_WEIGHTS, best / WEIGHTS)
             write_json(best / DETAILS, checkpoint.best)
+    restore_kept(run, folder)
     state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     return state
 

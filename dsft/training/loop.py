@@ -26,11 +26,12 @@ from dsft.training.checkpoint import (
 from dsft.training.failures import explained_save, explained_workers
 from dsft.training.history import EpochValues, Standing, validated_figures, write_history
 from dsft.training.interruption import StopRequest, stop_request
+from dsft.training.kept import keep_weights, load_mean
 from dsft.training.learner import Learner
 from dsft.training.reproducible import reproducible
 from dsft.training.saving import SaveInterval
 from dsft.training.settings import FitSettings
-from dsft.training.stopping import best_index, has_stalled, monitored
+from dsft.training.stopping import best_index, best_indices, has_stalled, monitored
 
 Validate = Callable[[nn.Module], Mapping[str, float]]
 """Scores a network on the validation split; the figures have their full names, such as ``val/top1``."""
@@ -43,12 +44,14 @@ class FitResult:
     """What a training run came to.
 
     Attributes:
-        best_epoch: The epoch, counted from 1, whose weights the network now has.
+        best_epoch: The epoch, counted from 1, that validated best.
         best: The validation's figures of that epoch.
         epochs_run: Epochs that were trained and validated.
         steps: Steps of the schedule that they took.
         stopped_early: ``patience`` ended the run.
-        weights: Whether the network has the averaged weights or the trained ones.
+        weights: Which weights the network now has: those of the best epoch (trained, or their moving average), or the
+            mean of those of the best epochs.
+        averaged: The epochs that a mean is of, the best first; one where there is no mean.
         images_per_second: Training throughput, validation left out.
         history: The figures of every epoch, as in ``metrics.jsonl``.
     """
@@ -59,6 +62,7 @@ class FitResult:
     steps: int
     stopped_early: bool
     weights: WeightsKind
+    averaged: tuple[int, ...]
     images_per_second: float
     history: tuple[EpochValues, ...]
 
@@ -77,7 +81,7 @@ def fit(
     converted: Collection[str] = (),
     report: Report = ignore,
 ) -> FitResult:
-    """Train a network in place and give it the weights that validated best.
+    """Train a network in place and give it the weights that validated best, or the mean of the best ones.
 
     Everything random in the network is a function of ``settings.seed`` and the step, and the process keeps its own
     random state, deterministic mode and signal handlers. Ctrl-C or SIGTERM finishes the step (a validation is broken
@@ -131,8 +135,12 @@ def fit(
         finally:
             learner.finish()
             report(Finished(_TASK))
-        load_best(folder, module)
-        return run.result()
+        result = run.result()
+        if len(result.averaged) > 1:
+            load_mean(folder, module, result.averaged)
+        else:
+            load_best(folder, module)
+        return result
 
 
 def steps_per_epoch(loader: TrainingLoader, settings: FitSettings) -> int:
@@ -197,13 +205,15 @@ class _Run:
         """Return what the run came to."""
         history = self.standing.history
         best = best_index(self._scores())
+        averaged = self._best_epochs()
         return FitResult(
             best_epoch=best + 1,
             best=validated_figures(history[best]),
             epochs_run=len(history),
             steps=self.standing.step,
             stopped_early=len(history) < self.settings.schedule.epochs,
-            weights=self.learner.weights,
+            weights=self.learner.weights if len(averaged) == 1 else WeightsKind.AVERAGE,
+            averaged=averaged,
             images_per_second=self.standing.images / self.standing.seconds,
             history=tuple(history),
         )
@@ -297,6 +307,8 @@ class _Run:
         standing.close_epoch(values)
         is_best = best_index(self._scores()) == epoch
         with explained_save(self.folder):
+            if self.settings.keep_best > 1:
+                keep_weights(self.folder, self.learner.scored, epoch + 1, self._best_epochs())
             if is_best:
                 save_best(self.folder, self.learner.scored, {"weights": self.learner.weights, **values})
             write_history(self.folder, standing.history)
@@ -311,6 +323,10 @@ class _Run:
             f"{str(last_folder(self.folder))!r}. Go on with --resume.",
             number,
         )
+
+    def _best_epochs(self) -> tuple[int, ...]:
+        """Return the best epochs so far, counted from 1 and the best first, as many as are kept."""
+        return tuple(index + 1 for index in best_indices(self._scores(), self.settings.keep_best))
 
     def _scores(self) -> list[float]:
         return [monitored(values, self.settings.stopping.monitor) for values in self.standing.history]

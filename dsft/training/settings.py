@@ -133,6 +133,7 @@ class FitSettings:
         grad_checkpointing: Compute activations again in the backward pass instead of keeping them.
         compile: Train a compiled form of the network.
         save_every: When the state is saved: ``10min``, ``200it`` (steps) or ``1ep`` (epochs).
+        keep_best: Best epochs whose weights the final ones are the mean of; 1 takes the best epoch's as they are.
         seed: Seed of what is random in the network, such as dropout.
         deterministic: Refuse operations that give another result each time.
     """
@@ -149,5 +150,6 @@ class FitSettings:
     grad_checkpointing: bool = False
     compile: bool = False
     save_every: str = "10min"
+    keep_best: int = 1
     seed: int = 0
     deterministic: bool = False

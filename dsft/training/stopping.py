@@ -1,4 +1,4 @@
-"""The best epoch, and when to stop: functions of the monitored figures so far.
+"""The best epochs, and when to stop: functions of the monitored figures so far.
 
 Nothing is remembered between epochs, so that a resumed run decides as the unbroken one.
 """
@@ -25,9 +25,14 @@ def monitored(values: Mapping[str, float], monitor: str) -> float:
     return -values[monitor] if monitor.endswith("loss") else values[monitor]
 
 
+def best_indices(scores: Sequence[float], count: int) -> list[int]:
+    """Return the indices of the largest scores, the best first and of equal ones the earlier; fewer where there are."""
+    return sorted(range(len(scores)), key=lambda index: (-scores[index], index))[:count]
+
+
 def best_index(scores: Sequence[float]) -> int:
     """Return the index of the largest score; of equal ones the earliest."""
-    return max(range(len(scores)), key=lambda index: (scores[index], -index))
+    return best_indices(scores, 1)[0]
 
 
 def has_stalled(scores: Sequence[float], settings: StoppingSettings) -> bool:

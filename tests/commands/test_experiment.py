@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -196,6 +197,24 @@ def test_results_are_told_side_by_side(workshop: Workshop, here: Path) -> None:
     assert "epoch 1/1" in done.stderr
     assert "epoch" not in done.stdout
     assert (here / "out" / "model").is_dir()
+
+
+@pytest.mark.usefixtures("here")
+def test_the_mean_of_the_best_epochs_is_scored_and_saved(workshop: Workshop) -> None:
+    done = dsft("train", workshop.dense_recipe, "output.dir=out", "output.keep_best=2", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["weights"] == "average"
+    out = Path("out")
+    assert read(out / "model" / "manifest.json")["weights"] == "average"
+    assert "mean of the weights of the best epochs" in (out / "model" / "README.md").read_text("utf-8")
+    assert re.search(r"the mean of epochs (1, 2|2, 1)", (out / "report.html").read_text("utf-8"))
+    first, second = (load_file(out / "checkpoints" / "kept" / f"kept-{epoch}.safetensors") for epoch in (1, 2))
+    saved = load_file(out / "model" / "model.safetensors")
+    for name, tensor in saved.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, (first[name] + second[name]) / 2)
+    scored = json.loads(dsft("evaluate", "out", "--split", "test", "--json").stdout)["models"][0]["metrics"]
+    assert scored["loss"] == pytest.approx(read(out / "evaluation" / "test" / "metrics.json")["loss"], rel=1e-6)
 
 
 @pytest.mark.usefixtures("here")

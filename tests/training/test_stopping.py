@@ -4,7 +4,7 @@ import pytest
 
 from dsft.errors import RecipeError
 from dsft.training.settings import StoppingSettings
-from dsft.training.stopping import best_index, has_stalled, monitored
+from dsft.training.stopping import best_index, best_indices, has_stalled, monitored
 
 
 def test_losses_are_better_when_smaller() -> None:
@@ -20,6 +20,8 @@ def test_an_unknown_figure_is_named_with_the_nearest() -> None:
 
 def test_ties_keep_the_earlier() -> None:
     assert best_index([1.0, 3.0, 2.0, 3.0]) == 1
+    assert best_indices([1.0, 3.0, 2.0, 3.0, 1.0], 4) == [1, 3, 2, 0]
+    assert best_indices([1.0, 3.0], 4) == [1, 0]
 
 
 @pytest.mark.parametrize(

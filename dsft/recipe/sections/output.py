@@ -20,6 +20,9 @@ class OutputSection(Section):
     )
     """How often the state is saved from which `--resume` goes on: minutes, steps or epochs. It is saved as well before
     the first step, after the last, and when a signal (Ctrl-C, SIGTERM, SIGUSR1) asks for it."""
+    keep_best: Annotated[int, Field(ge=1)] = 1
+    """How many of the best epochs, by `evaluate.monitor`, the final weights are the mean of: parameters and running
+    statistics alike. 1 takes the best epoch's as they are."""
 
 
 class LogSection(Section):
