@@ -22,7 +22,8 @@ from dsft.surgery.clock import Clock
 from dsft.surgery.cost_report import ConversionReport, report_costs
 from dsft.surgery.dense import dense_kernel
 from dsft.surgery.drop_search import Trial, meet_max_drop
-from dsft.surgery.moments import measure_weightings
+from dsft.surgery.moments import favour_late, measure_weightings
+from dsft.surgery.norms import renew_norms, set_aside
 from dsft.surgery.plan import ConversionPlan
 from dsft.surgery.planning import plan_conversion
 from dsft.surgery.ready import copied, require_ready, unwrapped
@@ -188,7 +189,7 @@ def prepare(
     weightings: dict[str, Weighting] = {}
 
     def weigh(sites: Sequence[Site]) -> Mapping[str, Weighting]:
-        weightings.update(measure_weightings(model, sites, batches, request.seed, report))
+        weightings.update(favour_late(measure_weightings(model, sites, batches, request.seed, report)))
         return weightings
 
     plan = plan_conversion(
@@ -226,7 +227,9 @@ def realise(
     _check_all_run(converted, plan, example_input)
     if plan.method is not Method.REFIT:
         return converted, plan
-    errors = refit(model, converted, plan, batches, prepared.weightings, report)
+    fitted, judges = set_aside(batches)
+    errors = refit(model, converted, plan, fitted, prepared.weightings, report)
+    renew_norms(model, converted, fitted, judges, report)
     layers = [replace(layer, relative_error=errors.get(layer.name, layer.relative_error)) for layer in plan.layers]
     return converted, replace(plan, layers=tuple(layers))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch.nn import functional
 from dsft.errors import ConversionError
 from dsft.progress import Warn
 from dsft.surgery import moments
-from dsft.surgery.moments import measure_weightings
+from dsft.surgery.moments import favour_late, measure_weightings
 from dsft.surgery.sites import find_sites
 from tests.zoo import Residual, Shared, redraw
 
@@ -129,3 +130,24 @@ def test_answers_that_are_not_finite_are_an_error() -> None:
     model.head.bias.data.fill_(float("nan"))
     with pytest.raises(ConversionError, match="answers batch 0 with NaN or infinite values"):
         measure_weightings(model, find_sites(model, IMAGES[:1])[:3], [IMAGES])
+
+
+def test_an_error_costs_the_more_the_later_its_layer_runs() -> None:
+    class Backwards(nn.Module):
+        """Runs its layers in another order than the one in which they are defined."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.last, self.middle, self.first = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+
+        def forward(self, images: Tensor) -> Tensor:
+            output: Tensor = self.last(self.middle(self.first(images)))
+            return output
+
+    model = redraw(Backwards())
+    plain = measure_weightings(model, find_sites(model, torch.zeros(1, 3, 8, 8)), [torch.randn(4, 3, 8, 8)])
+    assert list(plain) == ["first", "middle", "last"]
+    found = favour_late(plain)
+    shares = [float((found[name].outputs / plain[name].outputs).mean()) for name in plain]
+    assert shares == pytest.approx([1.0, math.exp(1 / 3), math.exp(2 / 3)])
+    assert all(torch.equal(found[name].taps, plain[name].taps) for name in plain)
