@@ -114,7 +114,7 @@ def _record(original: nn.Module, plan: ConversionPlan, batches: Sequence[Example
     """Run the original, and return what is known of each layer, in the order in which they run."""
     modules = {layer.name: original.get_submodule(layer.name) for layer in plan.converted}
     # Outputs and summands of all layers are kept together, what a layer sees one at a time; four bytes a number.
-    widest = max(_seen_by(layer) for layer in plan.converted)
+    widest = max(_seen_by(layer, _dense(original, layer.name)) for layer in plan.converted)
     numbers = max(sum(2 * layer.weight_shape[0] for layer in plan.converted), widest)
     count = max(min(SAMPLES, KEPT_BYTES // (4 * numbers)) // len(batches), 1)
     recorded: dict[str, _Record] = {}
@@ -139,10 +139,13 @@ def _record(original: nn.Module, plan: ConversionPlan, batches: Sequence[Example
     return recorded
 
 
-def _seen_by(layer: LayerPlan) -> int:
+def _seen_by(layer: LayerPlan, dense: _ConvNd) -> int:
     """Return how many numbers a layer's fit looks at, at each position."""
     positions = math.prod(layer.weight_shape[2:])
-    return positions * (len(layer.kernels) if layer.order is Order.DW_PW else sum(layer.kernels))
+    kernels = sum(layer.kernels)
+    if layer.order is None:
+        return kernels
+    return positions * dense.in_channels + (kernels if layer.order is Order.DW_PW else positions * kernels)
 
 
 def _dense(original: nn.Module, name: str) -> _ConvNd:

@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from dsft.choices import Order
 from dsft.derive import Target, Weighting, regress
+from dsft.derive.alternating import fit_outputs
 from dsft.derive.coordinate import fit_kernels, measure_moments
 from dsft.separable import DepthwiseSeparableConv, LowRankConv, kernel_ranks, swap_channels
 from dsft.separable.taps import make_taps
@@ -34,10 +35,7 @@ class Regression(Protocol):
 
 
 def regression_of(layer: DepthwiseSeparableConv | LowRankConv, dense: _ConvNd, weighting: Weighting) -> Regression:
-    """Return how a layer is fitted: both factors of ``dw_pw``, of the others the second, depthwise or pointwise.
-
-    The pointwise weights of ``pw_dw`` stay, since each of its outputs has some of its own for every input channel:
-    fitting them takes a system of that size for each output.
+    """Return how a layer is fitted: both factors of a separable one, the second of one of low rank.
 
     Args:
         layer: The new layer; its weights are where the fit begins.
@@ -46,7 +44,7 @@ def regression_of(layer: DepthwiseSeparableConv | LowRankConv, dense: _ConvNd, w
     """
     if isinstance(layer, LowRankConv):
         return _LowRank(layer)
-    return _DepthwiseFirst(layer, dense, weighting) if layer.order is Order.DW_PW else _PointwiseFirst(layer)
+    return _DepthwiseFirst(layer, dense, weighting) if layer.order is Order.DW_PW else _PointwiseFirst(layer, dense)
 
 
 class _DepthwiseFirst:
@@ -92,30 +90,39 @@ class _DepthwiseFirst:
 
 
 class _PointwiseFirst:
-    """Order ``pw_dw``: the depthwise kernels of each output."""
+    """Order ``pw_dw``: both factors of each output in turn, then its depthwise kernels to what the target lets be."""
 
-    def __init__(self, layer: DepthwiseSeparableConv) -> None:
+    def __init__(self, layer: DepthwiseSeparableConv, dense: _ConvNd) -> None:
         self._layer = layer
-        self._taps = make_taps(layer, layer.dense_class, layer.depthwise.in_channels)
+        self._taps = make_taps(layer, layer.dense_class, layer.in_channels)
+        self._kernel = dense_kernel(dense).detach().cpu().double().flatten(1)
 
     def look(self, images: Tensor) -> Tensor:
-        """Return what the positions of each depthwise kernel see."""
-        maps: Tensor = self._taps(self._layer.pointwise(images))
+        """Return what the kernel positions of each input channel see."""
+        maps: Tensor = self._taps(images)
         return maps
 
     @torch.no_grad()
     def fit(self, features: Tensor, target: Target) -> Tensor:
-        """Fit the kernels of each output."""
-        layer, kernels = self._layer, self._layer.depthwise.weight
-        seen = features.reshape(len(features), len(kernels), -1)
+        """Fit both factors of every output."""
+        layer, outputs = self._layer, target.outputs()
         places = [(layer.channels == output).nonzero().flatten() for output in range(layer.out_channels)]
-        blocks = [
-            _Block(slice(output, output + 1), seen[:, own].flatten(1), kernels[own].reshape(1, -1))
-            for output, own in enumerate(places)
-        ]
+        points, kernels = layer.pointwise.weight.flatten(1), layer.depthwise.weight.flatten(1)
+        height = layer.out_channels // layer.groups
+        blocks = []
+        for group, taps in enumerate(features.chunk(layer.groups, dim=1)):
+            rows = range(group * height, (group + 1) * height)
+            moments = measure_moments(taps, outputs[:, rows.start : rows.stop])
+            starts = [(points[places[row]].cpu(), kernels[places[row]].cpu()) for row in rows]
+            factors = fit_outputs(moments, self._kernel[rows.start : rows.stop], starts)
+            for row, (mixed, own) in zip(rows, factors, strict=True):
+                layer.pointwise.weight[places[row]] = _like(mixed, layer.pointwise.weight)
+                maps = mixed.to(taps) @ taps.reshape(len(taps), mixed.shape[1], -1)
+                blocks.append(_Block(slice(row, row + 1), maps.flatten(1), own.reshape(1, -1)))
         weights, bias, predicted = _solve(blocks, target)
-        for own, fitted in zip(places, weights, strict=True):
-            kernels[own] = _like(fitted.reshape(len(own), -1), kernels)
+        for own_places, fitted in zip(places, weights, strict=True):
+            kernel = fitted.reshape(len(own_places), -1)
+            layer.depthwise.weight[own_places] = _like(kernel, layer.depthwise.weight)
         _set_bias(layer, bias)
         return predicted
 
