@@ -51,7 +51,7 @@ def open_data(section: DataSection, report: Report) -> Mapping[SplitName, ImageS
     if section.source is DataSource.FOLDER:
         return open_folder(root, report)
     if section.source is DataSource.CSV:
-        return open_csv(root, report)
+        return open_csv(root, report, separator=section.label_separator)
     if section.source is DataSource.WDS:
         return open_wds(root, report)
     if section.source is DataSource.HF:

@@ -52,6 +52,7 @@ def try_experiment(experiment: Experiment, report: Report) -> None:
         split_name=SplitName.VAL,
         compute=experiment.compute,
         keys=split.keys,
+        task=experiment.settings.task,
     )
     steps = experiment.settings.schedule.epochs * steps_per_epoch(loaders.train, experiment.settings)
     report(Note(f"dry run: loss {loss:.4f} on the first batch; the run would take {steps:,} steps. Nothing written."))

@@ -20,16 +20,17 @@ from dsft.commands.dry_run import try_experiment
 from dsft.commands.run_folder import RunFolder
 from dsft.devices import Compute
 from dsft.errors import InputError
-from dsft.evaluation import Evaluation, Metrics, evaluate
+from dsft.evaluation import Evaluation, evaluate
 from dsft.progress import FolderOpened, Note, Report, Scored, Warn, ignore
 from dsft.recipe import Recipe
 from dsft.report import write_report
 from dsft.report.run import BEFORE
 from dsft.surgery import ConversionPlan, ConversionReport, report_costs
+from dsft.tasks import Metrics
 from dsft.training import Checkpoint, FitResult, fit, save_signal_outlived
 
-LOW_TEACHER_TOP1 = 50.0
-"""Top-1 in percent under which a teacher is warned of."""
+LOW_TEACHER_POINTS = 50.0
+"""Points (percent) of the main score, such as top-1, under which a teacher is warned of."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _go_on(recipe: Recipe, verb: Verb, folder: RunFolder, report: Report) -> Exp
     if changed := folder.changed_versions(earlier):
         report(Warn(f"other versions than when the run began: {'; '.join(changed)}. Figures may differ in their bits."))
     report(Note(f"resumed after step {checkpoint.standing.step}"))
-    found = {slot: folder.read_metrics(slot) for slot in BEFORE}
+    found = {slot: folder.read_metrics(slot, experiment.settings.task) for slot in BEFORE}
     scores = [Score(slot, BEFORE[slot], metrics) for slot, metrics in found.items() if metrics is not None]
     return _finish(experiment, verb, folder, folder.read_costs(), scores, checkpoint, report)
 
@@ -191,13 +192,14 @@ def _score_teacher(experiment: Experiment, folder: RunFolder, report: Report) ->
         return []
     module = experiment.compute.place_module(experiment.teacher.module)
     score = _score(experiment, module, SplitName.VAL, "val-teacher", BEFORE["val-teacher"], folder, report)
-    top1 = score.metrics.top1
-    report(Note(f"teacher: top-1 {top1:.2f} % on val"))
-    if top1 < LOW_TEACHER_TOP1:
+    main = score.metrics.layout.main
+    value = main.of(score.metrics)
+    report(Note(f"teacher: {main.label} {main.words(value)} on val"))
+    if value * main.points < LOW_TEACHER_POINTS:
         report(
             Warn(
-                f"teacher: top-1 of {top1:.2f} % on val is low, and a weak teacher makes its pupil worse than labels "
-                "alone. Fine-tune it on this data first, or lower distill.logits."
+                f"teacher: {main.label} of {main.words(value)} on val is low, and a weak teacher makes its pupil worse "
+                "than labels alone. Fine-tune it on this data first, or lower distill.logits."
             )
         )
     return [score]
@@ -218,9 +220,8 @@ def _score_before(experiment: Experiment, folder: RunFolder, report: Report) -> 
 
 def _fit(experiment: Experiment, folder: Path, checkpoint: Checkpoint | None, report: Report) -> FitResult:
     def validate(module: nn.Module) -> Mapping[str, float]:
-        metrics = _evaluate(experiment, module, SplitName.VAL, experiment.compute, report).metrics
-        names = ("loss", "top1", "top5", "macro_f1")
-        return {f"val/{name}": getattr(metrics, name) for name in names}
+        watched = _evaluate(experiment, module, SplitName.VAL, experiment.compute, report).watched
+        return {f"val/{name}": value for name, value in watched.items()}
 
     return fit(
         experiment.student.module,
@@ -257,6 +258,7 @@ def _evaluate(
         split_name=name,
         compute=compute,
         keys=split.keys,
+        task=experiment.settings.task,
         report=report,
     )
 
@@ -294,6 +296,7 @@ def _save(experiment: Experiment, fitted: FitResult, folder: RunFolder) -> None:
         classes=splits.classes,
         plan=student.plan,
         weights=fitted.weights,
+        task=student.task.name,
         # A run that was killed in its last evaluation saves the same again.
         overwrite=True,
         **provenance((*experiment.earlier, record_training(experiment.recipe.data, splits))),

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dsft.choices import Cache
+from dsft.data.labels import Target
 from dsft.data.sources import ImageSource
 
 _SHARES = {Cache.AUTO: 0.25, Cache.RAM: 0.8}
@@ -56,7 +57,7 @@ class CachedSource:
         return self._source.keys
 
     @property
-    def targets(self) -> Sequence[int]:
+    def targets(self) -> Sequence[Target]:
         """The classes of its images."""
         return self._source.targets
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dsft.choices import BadImages, Sampler
 from dsft.data.balance import balanced_positions
+from dsft.data.labels import Target, single_classes, stack_targets
 from dsft.data.mixing import Mixing, mix_batch
 from dsft.data.seeding import seeded, stable_seed
 from dsft.data.splits import Split
@@ -34,8 +35,8 @@ class Batch:
 
     Attributes:
         images: ``(batch, channels, height, width)``, float32.
-        targets: Class of each image ``(batch,)``, int64; shares of the classes ``(batch, classes)``, float32, where
-            images are mixed.
+        targets: Class of each image ``(batch,)``, int64; where it has any number of classes, or images are mixed, the
+            share of each class ``(batch, classes)``, float32.
         positions: Position of each image in its split ``(batch,)``, int64.
         number: Its place among the batches of its epoch, counted from 0; one that nothing is left of counts too.
     """
@@ -53,7 +54,7 @@ class _Unreadable(NamedTuple):
 
 class _Sample(NamedTuple):
     image: Tensor
-    target: int
+    target: Target
     position: int
     draw: tuple[int, int, int]
 
@@ -90,7 +91,7 @@ class _Samples(Dataset[_Sample | _Unreadable]):
 class _Order:
     """The batches of one epoch after another, as (epoch, position, repeat) triples."""
 
-    targets: Sequence[int]
+    targets: Sequence[Target]
     batch_size: int
     seed: int
     shuffle: bool
@@ -117,7 +118,7 @@ class _Order:
         if not self.shuffle:
             return range(len(self.targets))
         if self.is_balanced:
-            return balanced_positions(self.targets, self.seed, self.epoch)
+            return balanced_positions(single_classes(self.targets), self.seed, self.epoch)
         generator = torch.Generator().manual_seed(stable_seed("order", self.seed, self.epoch))
         positions: list[int] = torch.randperm(len(self.targets), generator=generator).tolist()
         return positions
@@ -289,7 +290,7 @@ class _Collate:
     def __call__(self, samples: list[_Sample | _Unreadable]) -> _Collated:
         readable = [sample for sample in samples if isinstance(sample, _Sample)]
         images = torch.stack([sample.image for sample in readable]) if readable else torch.empty(0)
-        targets = torch.tensor([sample.target for sample in readable], dtype=torch.int64)
+        targets = stack_targets([sample.target for sample in readable], self.num_classes)
         if readable and self.mixing.is_on(readable[0].draw[0]):
             # An image is drawn for one batch of an epoch only, so that the first one names its batch.
             seed = stable_seed("mix", self.seed, *readable[0].draw)

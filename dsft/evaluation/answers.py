@@ -21,7 +21,7 @@ class Answers(NamedTuple):
 
     Attributes:
         logits: ``(batch, classes)``, float32, on the CPU.
-        targets: The true classes ``(batch,)``, int64.
+        targets: The truth, as the task has it.
         positions: Index within the split of every row ``(batch,)``, int64.
     """
 

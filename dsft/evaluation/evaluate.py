@@ -13,6 +13,7 @@ from dsft.evaluation.answers import answer_batches
 from dsft.evaluation.batches import BatchSource
 from dsft.evaluation.values import Evaluation
 from dsft.progress import Report, ignore
+from dsft.tasks import CLASSIFICATION, Task
 
 
 def evaluate(
@@ -23,8 +24,9 @@ def evaluate(
     split_name: str,
     compute: Compute,
     keys: Sequence[str],
+    task: Task = CLASSIFICATION,
     report: Report = ignore,
-    task: str | None = None,
+    name: str | None = None,
 ) -> Evaluation:
     """Score a network on every readable image of a split.
 
@@ -38,8 +40,9 @@ def evaluate(
         split_name: Name of the split, for the metrics and the messages.
         compute: How the network runs.
         keys: Names of the split's images, by position.
+        task: What the logits and the labels mean.
         report: Receives the progress, in images.
-        task: What the progress is called; left out, ``evaluate`` and the split's name.
+        name: What the progress is called; left out, ``evaluate`` and the split's name.
 
     Raises:
         ModelError: The output is not one logit for each class.
@@ -54,7 +57,7 @@ def evaluate(
             compute=compute,
             keys=keys,
             what=f"split {split_name}",
-            task=task or f"evaluate {split_name}",
+            task=name or f"evaluate {split_name}",
             report=report,
         )
     )
@@ -64,6 +67,4 @@ def evaluate(
             f"({len(loader.skipped)} of {len(keys)} could not be read). Check the image files."
         )
     logits, targets, positions = (torch.cat(column) for column in zip(*batches, strict=True))
-    return Evaluation.of(
-        logits, targets, positions, classes=classes, split_name=split_name, skipped=len(loader.skipped)
-    )
+    return Evaluation(logits, targets, positions, classes, split_name, len(loader.skipped), task)

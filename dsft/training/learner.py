@@ -180,17 +180,18 @@ class Learner:
             self._phase = phase
 
     def _loss(self, batch: TrainingBatch) -> Tensor:
+        settings = self._settings
         images = self._compute.place(batch.images)
         targets = batch.targets.to(self._compute.device, non_blocking=True)
         with self._compute.autocast(), self._taps[0].open() as maps:
             output = self._forward(images)
-            loss = label_loss(output, targets, self._settings.smoothing, self._class_weights)
-            if self._teacher is None or self._settings.distill is None:
+            loss = label_loss(output, targets, settings.smoothing, self._class_weights, settings.task)
+            if self._teacher is None or settings.distill is None:
                 return loss
             with torch.no_grad(), self._taps[1].open() as taught_maps:
                 taught = self._teacher(images)
-            loss = blend_teacher(loss, output, taught, self._settings.distill)
-            return add_features(loss, maps, taught_maps, self._settings.distill)
+            loss = blend_teacher(loss, output, taught, settings.distill, settings.task)
+            return add_features(loss, maps, taught_maps, settings.distill)
 
     def _descend(self) -> None:
         if self._settings.optimizer.clip_grad is not None:
