@@ -12,17 +12,16 @@ from dsft.devices import Compute
 from dsft.evaluation.answers import answer_batches
 from dsft.evaluation.batches import BatchSource
 from dsft.progress import Report, ignore
-from dsft.tasks import Chooser
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The classes that a network names for one image: the most probable, or all that it may well have.
+    """The most probable classes of one image.
 
     Attributes:
         path: The image.
         classes: Their names, the most probable first.
-        probabilities: Their probabilities, fractions of 1.
+        probabilities: Their probabilities (softmax of the logits), fractions of 1.
     """
 
     path: str
@@ -40,18 +39,18 @@ def predict(
     loader: BatchSource,
     *,
     classes: Sequence[str],
-    choose: Chooser,
+    count: int,
     compute: Compute,
     keys: Sequence[str],
     report: Report = ignore,
 ) -> Iterator[Prediction]:
-    """Yield the classes of every readable image, in the order of ``keys``.
+    """Yield the ``count`` most probable classes of every readable image, in the order of ``keys``.
 
     Args:
         module: The network, on the device of ``compute``.
         loader: The images, with the evaluation transform and not shuffled.
         classes: The class table, in the order of the logits.
-        choose: Which classes to name, see :meth:`dsft.tasks.Task.chooser`.
+        count: Classes to name for each image; all where there are fewer.
         compute: How the network runs.
         keys: Paths of the images, by position.
         report: Receives the progress, in images.
@@ -71,5 +70,8 @@ def predict(
         report=report,
     )
     for logits, _, positions in answers:
-        for position, chosen in zip(positions.tolist(), choose(logits), strict=True):
-            yield Prediction(keys[position], tuple(classes[index] for index in chosen.classes), chosen.probabilities)
+        # In float64, as the files of an evaluation state them.
+        best = logits.double().softmax(dim=1).topk(min(count, len(classes)), dim=1)
+        rows = zip(positions.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+        for position, indices, values in rows:
+            yield Prediction(keys[position], tuple(classes[index] for index in indices), tuple(values))

@@ -17,7 +17,7 @@ class TrainingBatch(Protocol):
 
     @property
     def targets(self) -> Tensor:
-        """The labels as the task has them, or blended ones: shares of the classes ``(batch, classes)``."""
+        """Class numbers ``(batch,)``, or probabilities ``(batch, classes)``."""
 
     @property
     def number(self) -> int:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dsft.data.decoding import read_image
-from dsft.data.labels import Target
 
 
 class ImageSource(Protocol):
@@ -23,7 +22,7 @@ class ImageSource(Protocol):
         origin: What messages call the source, such as its folder.
         classes: Names of the classes; a target is an index into them.
         keys: Name of each image, unique and the same on every system, with ``/`` between its parts.
-        targets: Class of each image, or all of its classes where it has any number of them.
+        targets: Class of each image.
         in_memory: Reading an image costs no file access.
     """
 
@@ -34,7 +33,7 @@ class ImageSource(Protocol):
     @property
     def keys(self) -> Sequence[str]: ...  # noqa: D102
     @property
-    def targets(self) -> Sequence[Target]: ...  # noqa: D102
+    def targets(self) -> Sequence[int]: ...  # noqa: D102
     @property
     def in_memory(self) -> bool: ...  # noqa: D102
 
@@ -58,7 +57,7 @@ class ImageFiles:
     root: Path
     classes: tuple[str, ...]
     keys: tuple[str, ...]
-    targets: tuple[Target, ...]
+    targets: tuple[int, ...]
     in_memory: ClassVar[bool] = False
 
     @property
@@ -85,7 +84,7 @@ class ImageArray:
     origin: str
     classes: tuple[str, ...]
     pixels: NDArray[np.uint8]
-    targets: tuple[Target, ...]
+    targets: tuple[int, ...]
     in_memory: ClassVar[bool] = True
 
     @property
