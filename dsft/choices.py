@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+BETWEEN_LABELS = ";"
+"""Written between the labels of an image that has several."""
+
+
+class TaskName(StrEnum):
+    """What a network predicts of an image: its one class, or any number of labels."""
+
+    CLASSIFICATION = "classification"
+    MULTI_LABEL = "multi_label"
+
 
 class ModelSource(StrEnum):
     """Where a recipe's model comes from."""

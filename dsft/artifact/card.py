@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsft.artifact.manifest import WEIGHTS_FILE, Manifest
-from dsft.choices import ModelSource, WeightsKind
+from dsft.choices import ModelSource, TaskName, WeightsKind
 
 _KINDS = {
     WeightsKind.EMA: "averaged (EMA) weights",
@@ -73,4 +73,5 @@ def _classes(manifest: Manifest) -> str:
         return "Not stated.\n"
     shown = ", ".join(f"`{name}`" for name in manifest.classes[:20])
     rest = f" and {len(manifest.classes) - 20} more" if len(manifest.classes) > 20 else ""
-    return f"{len(manifest.classes)}: {shown}{rest}\n"
+    several = "; an image may have any number of them: sigmoid" if manifest.task is TaskName.MULTI_LABEL else ""
+    return f"{len(manifest.classes)}: {shown}{rest}{several}\n"

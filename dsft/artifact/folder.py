@@ -21,7 +21,7 @@ from dsft.artifact.manifest import (
     installed_versions,
     read_manifest,
 )
-from dsft.choices import WeightsKind
+from dsft.choices import TaskName, WeightsKind
 from dsft.errors import CheckpointError
 from dsft.models import ModelSpec, build_model, load_weights
 from dsft.models.weights import describe_misfit
@@ -51,6 +51,7 @@ def save_model(
     fingerprints: Mapping[str, str],
     data: Mapping[str, Any] | None,
     ancestors: Sequence[Mapping[str, Any]] = (),
+    task: TaskName = TaskName.CLASSIFICATION,
     documents: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Manifest:
@@ -67,6 +68,7 @@ def save_model(
         fingerprints: Of the splits that trained and chose the weights, by name.
         data: The recipe's data section, or None.
         ancestors: Fingerprints and data of earlier trainings, see :class:`Manifest`.
+        task: What the outputs mean.
         documents: Further JSON files that go into the folder, by name.
         overwrite: Replace what the folder holds.
 
@@ -94,6 +96,7 @@ def save_model(
             data=data,
             versions=installed_versions(),
             ancestors=tuple(ancestors),
+            task=task,
         )
         for name, document in {**(documents or {}), MANIFEST_FILE: manifest.to_dict()}.items():
             write_json(staged / name, document)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dsft.choices import WeightsKind
+from dsft.choices import TaskName, WeightsKind
 from dsft.errors import CheckpointError
 from dsft.models import ModelSpec
 from dsft.preprocessing import Preprocessing
@@ -38,6 +38,7 @@ class Manifest:
         ancestors: ``fingerprints`` and ``data`` of each earlier training that the weights, or a teacher of
             theirs, went through: images that are not held out from this model either.
         versions: Of the packages that wrote the folder.
+        task: What the outputs mean.
         format_version: Of the folder.
     """
 
@@ -51,6 +52,7 @@ class Manifest:
     data: Mapping[str, Any] | None
     versions: Mapping[str, str]
     ancestors: tuple[Mapping[str, Any], ...] = ()
+    task: TaskName = TaskName.CLASSIFICATION
     format_version: int = FORMAT_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,6 +69,7 @@ class Manifest:
             "data": self.data and dict(self.data),
             "versions": dict(self.versions),
             "ancestors": [dict(ancestor) for ancestor in self.ancestors],
+            "task": self.task.value,
         }
 
     @classmethod
@@ -76,8 +79,8 @@ class Manifest:
         Raises:
             KeyError, TypeError, ValueError: ``values`` is not such a manifest.
         """
-        # Folders that were written before ancestors were kept have none.
-        values = {"ancestors": (), **values}
+        # Folders that were written before ancestors and the task were kept have none.
+        values = {"ancestors": (), "task": TaskName.CLASSIFICATION, **values}
         names = {field.name for field in dataclasses.fields(cls)}
         if names != set(values):
             raise ValueError(f"missing or unknown fields: {', '.join(sorted(names ^ set(values)))}")
@@ -88,6 +91,7 @@ class Manifest:
             "ancestors": tuple,
             "preprocessing": Preprocessing.from_dict,
             "weights": WeightsKind,
+            "task": TaskName,
         }
         parsed = {name: read[name](values[name]) for name in read if values[name] is not None}
         return cls(**{**values, **parsed})

@@ -10,7 +10,7 @@ from torch import nn
 
 from dsft.artifact.folder import load_model_folder, save_model
 from dsft.artifact.hub import HubReference, fetch_model_folder
-from dsft.choices import WeightsKind
+from dsft.choices import TaskName, WeightsKind
 from dsft.errors import CheckpointError
 from dsft.models import identify, preprocessing_of
 from dsft.preprocessing import Preprocessing
@@ -24,6 +24,7 @@ def save(
     plan: ConversionPlan | None = None,
     classes: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
+    task: str = "classification",
     overwrite: bool = False,
 ) -> None:
     """Write a network, converted or not, as a model folder.
@@ -37,11 +38,12 @@ def save(
         plan: ``conversion.plan``, where the network was converted.
         classes: Names of its outputs, in order.
         preprocessing: Its evaluation transform; None for what timm states of a network that it built.
+        task: What the outputs mean: ``classification`` (one class an image) or ``multi_label`` (any number).
         overwrite: Replace what the folder holds.
 
     Raises:
         OutputError: The folder is not empty and ``overwrite`` is off.
-        CheckpointError: The network keeps more than tensors in its state.
+        CheckpointError: The network keeps more than tensors in its state, or there is no such task.
     """
     model = unwrapped(model)
     spec = identify(model, lambda plain: plain if plan is None else apply_plan(plain, plan))
@@ -57,8 +59,15 @@ def save(
         weights=WeightsKind.RAW,
         fingerprints={},
         data=None,
+        task=_task_named(task),
         overwrite=overwrite,
     )
+
+
+def _task_named(task: str) -> TaskName:
+    if task not in list(TaskName):
+        raise CheckpointError(f"task: must be one of {', '.join(TaskName)}, found {task!r}.")
+    return TaskName(task)
 
 
 def load(folder: str | os.PathLike[str], skeleton: nn.Module | None = None) -> nn.Module:

@@ -104,6 +104,7 @@ def plan_network(
         is_trained=is_trained,
         clock=Clock(compute, request.runtime, norm_between=request.norm_between, report=report),
         report=report,
+        sampled_loss=network.task.sampled_loss,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 from collections.abc import Sequence
@@ -22,14 +21,12 @@ from dsft.assembly.conversion import (
 from dsft.assembly.data import Loaders, load_batches, open_splits
 from dsft.assembly.held_out import ROLES, Training, count_seen, record_training
 from dsft.assembly.network import Network, load_network
-from dsft.assembly.scoring import top1_scorer
+from dsft.assembly.scoring import main_scorer
 from dsft.assembly.settings import fit_settings
-from dsft.assembly.sharing import require_same_images, require_shares, take_over
 from dsft.assembly.teacher import choose_teacher
 from dsft.choices import Method, ModelSource, Runtime, SplitName
-from dsft.data import Splits, count_channels, weigh_classes
+from dsft.data import Splits, class_weights, count_channels
 from dsft.devices import Compute, resolve_compute
-from dsft.distributed.processes import ALONE, Processes
 from dsft.errors import DataError, RecipeError
 from dsft.models import head_parameters
 from dsft.progress import Note, Report, Warn
@@ -37,6 +34,7 @@ from dsft.recipe import Recipe
 from dsft.recipe.sections import ConvertSection, ModelSection
 from dsft.surgery import ConversionPlan
 from dsft.surgery.drop_search import Trial
+from dsft.tasks import Task, task_named
 from dsft.training import FitSettings
 from dsft.training.batch_size import STEP_IMAGES, find_batch_size
 from dsft.training.freezing import plan_phases
@@ -68,7 +66,6 @@ class Experiment:
         head: Names of the parameters of the student's classifiers.
         converted: Names of the parameters of its separable layers.
         trials: The budgets that were tried, where the one was searched for.
-        processes: Those that share the run.
     """
 
     recipe: Recipe
@@ -84,7 +81,6 @@ class Experiment:
     head: tuple[str, ...]
     converted: tuple[str, ...]
     trials: tuple[Trial, ...]
-    processes: Processes
 
     @property
     def is_converted(self) -> bool:
@@ -98,14 +94,7 @@ class Experiment:
         return budget.runtime if budget is not None else Runtime.EAGER
 
 
-def prepare_experiment(
-    recipe: Recipe,
-    verb: Verb,
-    report: Report,
-    *,
-    plan: ConversionPlan | None = None,
-    processes: Processes = ALONE,
-) -> Experiment:
+def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: ConversionPlan | None = None) -> Experiment:
     """Build and check everything that a recipe asks for; write nothing.
 
     Args:
@@ -114,20 +103,16 @@ def prepare_experiment(
         report: Receives what was taken from where.
         plan: The conversion that was made when the run began, whose weights are loaded later: it is not made again,
             since it takes long and hangs on what is measured. None where the recipe is to be converted, if at all.
-        processes: Those that share the run. Process 0 converts, and the others take over what came of it.
 
     Raises:
         InputError: Something in the recipe cannot be had, or does not go together.
     """
     _check_verb(recipe, verb)
-    require_shares(recipe, processes.launch)
-    compute = resolve_compute(recipe.train.device, recipe.train.amp, recipe.train.channels_last, processes.launch)
-    # What the first one downloads the others find.
-    with processes.in_turn() if recipe.data.download or recipe.model.pretrained else contextlib.nullcontext():
-        splits = open_splits(recipe.data, report)
-        section = _with_channels(recipe.model, splits)
-        original = load_network(section, splits.classes, recipe.data.image_size, recipe.train.seed, report)
-    require_same_images(splits, processes)
+    task = task_named(recipe.task)
+    compute = resolve_compute(recipe.train.device, recipe.train.amp, recipe.train.channels_last)
+    splits = open_splits(recipe.data, report)
+    section = _with_channels(recipe.model, splits)
+    original = load_network(section, splits.classes, recipe.data.image_size, recipe.train.seed, report, task)
     compute.place_module(original.module)
     require_fitting_images(original, compute)
     student = original
@@ -135,14 +120,13 @@ def prepare_experiment(
     if plan is not None:
         student = replay_plan(original, plan)
     elif recipe.convert is not None:
-        if processes.is_first:
-            student, trials = _convert(original, splits, recipe, recipe.convert, verb, compute, report)
-        student, trials = take_over(original, student, trials, processes)
-    processes.broadcast_module(student.module)
+        student, trials = _convert(original, splits, recipe, recipe.convert, verb, compute, report)
+    if student.task is not task:
+        student = dataclasses.replace(student, task=task)
     teacher = choose_teacher(recipe.distill, original, student, splits.classes)
     earlier = (*original.trainings, *(teacher.trainings if teacher is not None else ()))
     _check_held_out(recipe, splits, earlier, report)
-    if teacher is original and student is original:
+    if teacher is original and student.module is original.module:
         teacher = dataclasses.replace(original, module=copy.deepcopy(original.module))
     settings = fit_settings(
         recipe,
@@ -156,18 +140,17 @@ def prepare_experiment(
     experiment = Experiment(
         recipe=recipe,
         splits=splits,
-        loaders=load_batches(recipe, splits, original.preprocessing, compute, processes.launch),
+        loaders=load_batches(recipe, splits, original.preprocessing, compute),
         compute=compute,
         original=original,
         student=student,
-        knows_task=verb is Verb.FINETUNE and original.classes == splits.classes,
+        knows_task=verb is Verb.FINETUNE and _knows_task(original, splits, task),
         teacher=teacher,
         earlier=earlier,
         settings=settings,
         head=head_parameters(student.module),
         converted=_converted_parameters(student),
         trials=trials,
-        processes=processes,
     )
     _check_settings(experiment)
     return experiment
@@ -208,19 +191,25 @@ def _convert(
 ) -> tuple[Network, tuple[Trial, ...]]:
     is_trained = verb is Verb.FINETUNE
     request = read_request(section, recipe.train.seed, is_trained=is_trained)
-    if request.max_drop is not None and (not is_trained or network.classes != splits.classes):
+    task = task_named(recipe.task)
+    if request.max_drop is not None and not (is_trained and _knows_task(network, splits, task)):
         raise RecipeError(
-            "convert.budget.max_drop: a network is scored by its top-1 on val, which one that was not trained on the "
-            "classes of the data does not have. Fine-tune it first without the section convert, or ask for macs."
+            f"convert.budget.max_drop: a network is scored by its {task.layout.main.label} on val, which one that was "
+            "not trained on the classes of the data does not have. Fine-tune it first without the section convert, or "
+            "ask for macs."
         )
     calibration: Sequence[Tensor] = ()
     if request.derivation is Method.REFIT:
         images = section.calibration.images
         calibration = draw_calibration(splits.train, recipe.data, network.preprocessing, compute, images, request.seed)
-    score = top1_scorer(splits.val, recipe.data, compute)
+    score = main_scorer(splits.val, recipe.data, compute)
     return convert_network(
         network, request, compute, report, calibration=calibration, score=score, is_trained=is_trained
     )
+
+
+def _knows_task(network: Network, splits: Splits, task: Task) -> bool:
+    return network.classes == splits.classes and network.task is task
 
 
 def _with_channels(section: ModelSection, splits: Splits) -> ModelSection:
@@ -232,8 +221,11 @@ def _with_channels(section: ModelSection, splits: Splits) -> ModelSection:
 
 
 def _class_weights(recipe: Recipe, splits: Splits) -> tuple[float, ...] | None:
-    weights = recipe.data.class_weights
-    return weigh_classes(splits.train, weights) if weights is not None else None
+    weights, train = recipe.data.class_weights, splits.train
+    if weights is None:
+        return None
+    given = None if weights == "auto" else class_weights(train.classes, weights)
+    return task_named(recipe.task).class_weights(train.count_classes(), len(train), given)
 
 
 def _converted_layers(network: Network) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from dsft.progress import Note, Report
 from dsft.recipe import shipped_recipes
 from dsft.recipe.sections import ModelSection
 from dsft.surgery import ConversionPlan
+from dsft.tasks import CLASSIFICATION, Task, task_named
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Network:
         classes: Names of its outputs; None where nobody told.
         plan: The conversion that it already went through, or None.
         trainings: What its weights were trained on, as far as a model folder recorded it, the last one last.
+        task: What its logits mean.
     """
 
     module: nn.Module
@@ -43,10 +45,16 @@ class Network:
     classes: tuple[str, ...] | None
     plan: ConversionPlan | None
     trainings: tuple[Training, ...]
+    task: Task = CLASSIFICATION
 
 
 def load_network(
-    section: ModelSection, classes: tuple[str, ...], image_size: int | None, seed: int, report: Report
+    section: ModelSection,
+    classes: tuple[str, ...],
+    image_size: int | None,
+    seed: int,
+    report: Report,
+    task: Task = CLASSIFICATION,
 ) -> Network:
     """Build the network that a run starts from, with one output for each class of the data.
 
@@ -56,9 +64,10 @@ def load_network(
         image_size: Side of the images in pixels; None for what the weights were trained with.
         seed: Seed of whatever weights are drawn.
         report: Receives what was taken from where.
+        task: What the data have it learn.
 
     Returns:
-        The network; ``classes`` says what its head knew before it was replaced.
+        The network; ``classes`` and ``task`` say what its head knew before it was replaced.
     """
     # The network is built on the CPU; other devices' generators are none of its business.
     with torch.random.fork_rng(devices=[]):
@@ -68,6 +77,9 @@ def load_network(
         else:
             loaded = _load_from_library(section, classes, report)
             network, is_fixed = as_network(loaded), loaded.fixed_size
+            has_own_head = section.pretrained or (section.checkpoint is not None and section.classes is None)
+            # What the libraries publish gives an image one class.
+            network = dataclasses.replace(network, task=CLASSIFICATION if has_own_head else task)
         return _for_classes(with_image_size(network, image_size, is_fixed=is_fixed), classes, report)
 
 
@@ -123,6 +135,7 @@ def _described(folder: Path, build: Callable[[Manifest], nn.Module]) -> Network:
         classes=manifest.classes,
         plan=manifest.plan,
         trainings=_trainings(manifest),
+        task=task_named(manifest.task),
     )
 
 

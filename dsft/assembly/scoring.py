@@ -65,8 +65,8 @@ def open_scoring_data(
     return ScoringData(section, is_plain, sources)
 
 
-def top1_scorer(images: Split, section: DataSection, compute: Compute) -> Callable[[Network], float]:
-    """Return a function that scores a network by its top-1 on a split, in percent.
+def main_scorer(images: Split, section: DataSection, compute: Compute) -> Callable[[Network], float]:
+    """Return a function that scores a network by the main score of its task on a split, in points (percent).
 
     Args:
         images: The split, its classes numbered as the network does.
@@ -84,8 +84,9 @@ def top1_scorer(images: Split, section: DataSection, compute: Compute) -> Callab
             split_name=images.name,
             compute=exact,
             keys=images.keys,
+            task=network.task,
         )
-        return evaluation.metrics.top1
+        return evaluation.main_score * network.task.layout.main.points
 
     return score
 
@@ -94,8 +95,15 @@ def under_class_table(images: Split, folder: Path, network: Network) -> Split:
     """Number the classes of a split as a model does.
 
     Raises:
-        DataError: The model does not know one of them, or has no class table.
+        DataError: The model does not know one of them, or has no class table, or the labels are not of its task.
     """
+    if images.has_label_sets != network.task.has_label_sets:
+        kinds = {True: "any number of labels", False: "one class"}
+        raise DataError(
+            f"model {str(folder)!r}: its task is {network.task.name}, which gives an image "
+            f"{kinds[network.task.has_label_sets]}, and in the data an image has {kinds[images.has_label_sets]}. Give "
+            "other data with --data."
+        )
     table = class_table(network)
     if unknown := [name for name in images.classes if name not in table]:
         raise DataError(

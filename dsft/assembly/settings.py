@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dsft.recipe import Recipe
 from dsft.recipe.sections import DistillSection, OptimSection, ScheduleSection
+from dsft.tasks import task_named
 from dsft.training import (
     DistillSettings,
     EmaSettings,
@@ -40,6 +41,7 @@ def fit_settings(
         distill=_distillation(distill, layers) if distill and has_teacher else None,
         ema=EmaSettings(recipe.ema.decay, recipe.ema.warmup) if recipe.ema else None,
         stopping=StoppingSettings(evaluate.monitor, evaluate.patience, evaluate.min_delta),
+        task=task_named(recipe.task),
         smoothing=recipe.augment.smoothing,
         class_weights=class_weights,
         grad_accum=recipe.train.grad_accum,

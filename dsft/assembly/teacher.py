@@ -25,7 +25,8 @@ def choose_teacher(
         classes: The class table of the data.
 
     Raises:
-        RecipeError: Logits are distilled and the teacher's class table is unknown or not that of the data; features
+        RecipeError: Logits are distilled and the teacher's class table is unknown or not that of the data, or it learnt
+            another task; features
             are, and the student has no converted layer or the teacher is no such network; the teacher's images are
             normalised otherwise; or the original is itself converted.
     """
@@ -39,7 +40,7 @@ def choose_teacher(
     teacher = original if section.teacher == ORIGINAL else load_folder(Path(section.teacher))
     if section.features > 0:
         _require_like(section.teacher, teacher, student)
-    if section.logits > 0 and teacher.classes != classes:
+    if section.logits > 0 and (teacher.classes != classes or teacher.task is not student.task):
         raise RecipeError(_unfit(section.teacher, teacher, classes))
     _check_input(section.teacher, teacher.preprocessing, original.preprocessing)
     return teacher
@@ -78,6 +79,12 @@ def _check_input(name: str, taught: Preprocessing, learning: Preprocessing) -> N
 
 
 def _unfit(name: str, teacher: Network, classes: tuple[str, ...]) -> str:
+    if teacher.classes == classes:
+        return (
+            f"distill.teacher {name!r}: the teacher must have learnt the same task, found one of task "
+            f"{teacher.task.name}. Fine-tune the dense network on the data first and take its model folder, as "
+            "model.path or as distill.teacher; or leave the distill section out."
+        )
     known = (
         f"{len(teacher.classes)} classes ({', '.join(teacher.classes[:3])}, ...)"
         if teacher.classes is not None

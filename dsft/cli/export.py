@@ -66,6 +66,7 @@ def export(
     print_result(f"file: {result.path} ({result.form}, {result.bytes / 1e6:.2f} MB), described in {result.description}")
     if form is not ExportFormat.SAFETENSORS:
         print_result(f"batch normalisations folded: {result.norms_folded}")
-    print_result(parity_sentence(result.parity))
+    layout = result.layout
+    print_result(parity_sentence(result.parity, layout.answer))
     if result.int8 is not None:
-        print_result(int8_sentence(result.int8))
+        print_result(int8_sentence(result.int8, layout.answer, layout.main))

@@ -113,12 +113,17 @@ def evaluate(
         float | None,
         typer.Option("--min-top1", min=0, max=100, help="Leave with exit code 1 where top-1 in percent is below."),
     ] = None,
+    min_map: Annotated[
+        float | None,
+        typer.Option("--min-map", min=0, max=1, help="The same for the mAP of models of several labels, 0 to 1."),
+    ] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
     progress: Progress = None,
 ) -> None:
     """Score models on held-out data, side by side, with what they cost."""
+    least = {name: value for name, value in (("top1", min_top1), ("map", min_map)) if value is not None}
     with shown_progress(progress, None) as report:
         from dsft.commands import evaluate as command
 
@@ -128,14 +133,15 @@ def evaluate(
             overrides=overrides or [],
             split=split,
             with_temperature=with_temperature,
+            required_scores=tuple(least),
             out=out,
             device=device,
             overwrite=overwrite,
             report=report,
         )
     _show_evaluation(result, as_json, with_classes=per_class or len(models) == 1)
-    if min_top1 is not None:
-        result.require_top1(min_top1)
+    for name, minimum in least.items():
+        result.require_score(name, minimum)
 
 
 @app.command()

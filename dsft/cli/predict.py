@@ -25,7 +25,15 @@ def predict(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATHS", help="Images, folders, patterns; - reads paths from standard input.")
     ],
-    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Classes to name for each image.")] = 1,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", min=1, help="Classes to name for each image; 1 by default.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold", min=0, max=1, help="Of a model of several labels: probability above which one is named; 0.5."
+        ),
+    ] = None,
     form: Annotated[
         PredictionFormat | None, typer.Option("--format", help="How they are written; else by the ending of --out.")
     ] = None,
@@ -53,6 +61,7 @@ def predict(
             model,
             asked,
             top_k=top_k,
+            threshold=threshold,
             batch_size=batch_size,
             workers=_workers(workers),
             bad_images=bad_images,

@@ -70,10 +70,10 @@ def sweep(
         print_json(result.to_dict())
         return
     folder = [f"table and picture: {result.folder}"] if result.folder is not None else []
-    rows = [(r.budget, r.converted, r.macs, r.params, r.latency_ms, r.metrics.top1) for r in result.rows]
-    print_result(
-        sweep_table(rows, f"{result.rows[0].metrics.count} images of val"), circumstances(result.measured_on), *folder
-    )
+    first = result.rows[0].metrics
+    main = first.layout.main
+    rows = [(r.budget, r.converted, r.macs, r.params, r.latency_ms, main.of(r.metrics)) for r in result.rows]
+    print_result(sweep_table(rows, f"{first.count} images of val", main), circumstances(result.measured_on), *folder)
 
 
 def _shares(text: str) -> list[float]:

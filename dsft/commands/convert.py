@@ -14,7 +14,7 @@ from dsft.assembly import Network, load_source
 from dsft.assembly.calibration import CALIBRATION_IMAGES, CalibrationImages, open_calibration
 from dsft.assembly.conversion import convert_network, example_images, plan_network, require_fitting_images
 from dsft.assembly.held_out import Training, provenance
-from dsft.assembly.scoring import open_scoring_data, top1_scorer, under_class_table
+from dsft.assembly.scoring import main_scorer, open_scoring_data, under_class_table
 from dsft.choices import Amp, SplitName, WeightsKind
 from dsft.commands.outputs import require_apart
 from dsft.devices import Compute, resolve_compute
@@ -103,6 +103,7 @@ def run(
         classes=converted.classes,
         plan=plan,
         weights=WeightsKind.RAW,
+        task=converted.task.name,
         **provenance((*network.trainings, *images.trainings, *judged)),
         documents={"conversion.json": costs.to_dict()},
         overwrite=overwrite,
@@ -123,7 +124,7 @@ def _open_score(
     images = scoring.split(SplitName.VAL, network, report)
     chosen = Training(scoring.section.model_dump(mode="json"), {SplitName.VAL.value: images.fingerprint})
     known = any(chosen.fingerprints.items() <= training.fingerprints.items() for training in network.trainings)
-    return top1_scorer(under_class_table(images, source, network), scoring.section, compute), () if known else (chosen,)
+    return main_scorer(under_class_table(images, source, network), scoring.section, compute), () if known else (chosen,)
 
 
 def _checked(plan: ConversionPlan | None, request: Request, report: Report) -> ConversionPlan:

@@ -43,7 +43,6 @@ def try_experiment(experiment: Experiment, report: Report) -> None:
         teacher=experiment.teacher.module if experiment.teacher is not None else None,
         head=experiment.head,
         converted=experiment.converted,
-        processes=experiment.processes,
         report=report,
     )
     evaluate(
@@ -53,7 +52,7 @@ def try_experiment(experiment: Experiment, report: Report) -> None:
         split_name=SplitName.VAL,
         compute=experiment.compute,
         keys=split.keys,
-        processes=experiment.processes,
+        task=experiment.settings.task,
     )
     steps = experiment.settings.schedule.epochs * steps_per_epoch(loaders.train, experiment.settings)
     report(Note(f"dry run: loss {loss:.4f} on the first batch; the run would take {steps:,} steps. Nothing written."))

@@ -19,13 +19,14 @@ from dsft.commands.outputs import require_apart
 from dsft.data import Split
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DsftError, InputError
-from dsft.evaluation import Difference, Evaluation, Metrics, compare, evaluate
+from dsft.evaluation import Difference, Evaluation, compare, evaluate
 from dsft.measure import Footprint, MeasuredOn, measure_footprints, measured_on
-from dsft.metrics import TEMPERATURES, fit_temperature
+from dsft.metrics import TEMPERATURES
 from dsft.progress import Report, Warn, ignore
 from dsft.recipe.sections import DataSection
 from dsft.report import COMPARISON_FILE, report_evaluation, write_comparison
 from dsft.storage import require_replaceable, staged_folder, write_json
+from dsft.tasks import Metrics
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,22 @@ class EvaluateResult:
         """Return the result as JSON values."""
         return {"measured_on": self.measured_on.to_dict(), "models": [model.to_dict() for model in self.models]}
 
-    def require_top1(self, minimum: float) -> None:
-        """Check that every model reaches a top-1, in percent.
+    def require_score(self, name: str, minimum: float) -> None:
+        """Check that every model reaches a main score, such as a top-1 in percent.
+
+        Args:
+            name: The score.
+            minimum: What it is to be at least.
 
         Raises:
             DsftError: One does not.
         """
-        if low := [row for row in self.models if not row.metrics.top1 >= minimum]:
-            found = ", ".join(f"{row.metrics.top1:.2f} of {row.model!r}" for row in low)
-            raise DsftError(f"--min-top1: at least {minimum:g} % is asked for, found {found}.")
+        main = self.models[0].metrics.layout.main
+        scores = [(row.model, main.of(row.metrics)) for row in self.models]
+        if low := [(model, score) for model, score in scores if not score >= minimum]:
+            found = ", ".join(f"{main.number(score)} of {model!r}" for model, score in low)
+            unit = " %" if main.points == 1 else ""
+            raise DsftError(f"--min-{name}: at least {minimum:g}{unit} is asked for, found {found}.")
 
 
 def run(
@@ -87,6 +95,7 @@ def run(
     overrides: Sequence[str] = (),
     split: SplitName = SplitName.TEST,
     with_temperature: bool = False,
+    required_scores: Sequence[str] = (),
     out: Path | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -101,6 +110,7 @@ def run(
         overrides: Changes to the data, as ``data.root=FOLDER``.
         split: The split to score.
         with_temperature: Fit a temperature on the val split of the same data, and score with it as well.
+        required_scores: Those main scores, ``top1`` or ``map``, that the models must have.
         out: Where the metrics, tables and pictures of each model go; None writes nothing.
         device: Where the models run.
         overwrite: Replace the earlier evaluation that ``out`` is.
@@ -119,6 +129,7 @@ def run(
         )
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     networks = [load_folder(folder) for folder in models]
+    _require_one_task(models, networks, required_scores)
     scoring = open_scoring_data(data, overrides, models[0], networks[0], report)
     if with_temperature and scoring.is_plain:
         raise InputError(
@@ -139,6 +150,22 @@ def run(
     if out is not None:
         _write(out, candidates, evaluations, result)
     return result
+
+
+def _require_one_task(models: Sequence[Path], networks: Sequence[Network], required_scores: Sequence[str]) -> None:
+    first = networks[0].task
+    for folder, network in zip(models, networks, strict=True):
+        if network.task is not first:
+            raise InputError(
+                f"models of one task can be compared, found {str(models[0])!r} of task {first.name} and "
+                f"{str(folder)!r} of task {network.task.name}. Evaluate them apart."
+            )
+    main = first.layout.main
+    if other := [name for name in required_scores if name != main.name]:
+        raise InputError(
+            f"--min-{other[0]}: the models' task is {first.name}, whose main score is {main.label}. Use "
+            f"--min-{main.name}."
+        )
 
 
 @dataclass(frozen=True)
@@ -164,14 +191,14 @@ def _score(candidate: _Candidate, section: DataSection, compute: Compute, report
     if candidate.calibration is None:
         return evaluation
     held_out = _answer(candidate, candidate.calibration, section, compute, report)
-    temperature = fit_temperature(held_out.logits, held_out.targets)
-    low, high = TEMPERATURES
+    temperature = held_out.task.fit_temperature(held_out.logits, held_out.targets)
+    (low, high), main = TEMPERATURES, held_out.task.layout.main
     if not low * 1.01 < temperature < high / 1.01:
         report(
             Warn(
                 f"{candidate.folder}: the likelihood on val has no best temperature between {low:g} and {high:g} "
-                f"(top-1 there is {held_out.metrics.top1:.2f} %), so the bound {temperature:.3g} is taken. Do not rely "
-                "on the probabilities that it gives."
+                f"({main.label} there is {main.words(held_out.main_score)}), so the bound {temperature:.3g} is taken. "
+                "Do not rely on the probabilities that it gives."
             )
         )
     return evaluation.at_temperature(temperature, fitted_on=SplitName.VAL.value)
@@ -186,8 +213,9 @@ def _answer(candidate: _Candidate, images: Split, section: DataSection, compute:
         split_name=images.name,
         compute=compute,
         keys=images.keys,
+        task=network.task,
         report=report,
-        task=f"evaluate {candidate.folder} on {images.name}",
+        name=f"evaluate {candidate.folder} on {images.name}",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,18 @@ from dsft.choices import SplitName
 from dsft.commands.dry_run import try_experiment
 from dsft.commands.run_folder import RunFolder
 from dsft.devices import Compute
-from dsft.distributed.processes import ALONE, Processes
-from dsft.evaluation import Evaluation, Metrics, evaluate
+from dsft.errors import InputError
+from dsft.evaluation import Evaluation, evaluate
 from dsft.progress import FolderOpened, Note, Report, Scored, Warn, ignore
 from dsft.recipe import Recipe
 from dsft.report import write_report
 from dsft.report.run import BEFORE
 from dsft.surgery import ConversionPlan, ConversionReport, report_costs
+from dsft.tasks import Metrics
 from dsft.training import Checkpoint, FitResult, fit, save_signal_outlived
 
-LOW_TEACHER_TOP1 = 50.0
-"""Top-1 in percent under which a teacher is warned of."""
+LOW_TEACHER_POINTS = 50.0
+"""Points (percent) of the main score, such as top-1, under which a teacher is warned of."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,6 @@ def run(
     overwrite: bool = False,
     resume: bool = False,
     dry_run: bool = False,
-    processes: Processes = ALONE,
     report: Report = ignore,
 ) -> ExperimentResult:
     """Run a recipe: build everything, train, choose the best weights on val, score them, save them.
@@ -89,8 +90,6 @@ def run(
         overwrite: An earlier run in the output folder may be replaced.
         resume: Go on with the run in the output folder, from its last checkpoint.
         dry_run: Build everything, run one training and one evaluation batch, write nothing.
-        processes: Those that share the run; process 0 alone touches the folder, and knows what was scored before the
-            training when it goes on.
         report: Receives the progress.
 
     Raises:
@@ -98,44 +97,51 @@ def run(
         TrainingError: The run failed; what was written until then stays.
         InterruptedRun: A signal stopped it after a checkpoint was saved.
     """
+    _require_one_process()
     with save_signal_outlived():
         folder = RunFolder(Path(recipe.output.dir))
         if resume:
-            return _go_on(recipe, verb, folder, processes, report)
-        if not dry_run and processes.is_first:
+            return _go_on(recipe, verb, folder, report)
+        if not dry_run:
             folder.require_free(recipe, overwrite=overwrite)
-        experiment = prepare_experiment(recipe, verb, report, processes=processes)
+        experiment = prepare_experiment(recipe, verb, report)
         if dry_run:
             try_experiment(experiment, report)
             return ExperimentResult(None, experiment.student.plan, None, None, ())
         return _start(experiment, verb, folder, report)
 
 
+def _require_one_process() -> None:
+    """Refuse to be one of several processes, which would all train the same and write to one folder."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise InputError(
+            f"WORLD_SIZE: dsft trains in one process, found {processes!r}. Start it without torchrun; data.workers and "
+            "train.grad_accum work within one."
+        )
+
+
 def _start(experiment: Experiment, verb: Verb, folder: RunFolder, report: Report) -> ExperimentResult:
-    costs = None
-    if experiment.processes.is_first:
-        folder.open(experiment)
-        report(FolderOpened(folder.path))
-        costs = _measure_costs(experiment, folder, report)
+    folder.open(experiment)
+    report(FolderOpened(folder.path))
+    costs = _measure_costs(experiment, folder, report)
     scores = [*_score_teacher(experiment, folder, report), *_score_before(experiment, folder, report)]
     return _finish(experiment, verb, folder, costs, scores, None, report)
 
 
-def _go_on(recipe: Recipe, verb: Verb, folder: RunFolder, processes: Processes, report: Report) -> ExperimentResult:
+def _go_on(recipe: Recipe, verb: Verb, folder: RunFolder, report: Report) -> ExperimentResult:
     """Go on with a run from its last checkpoint; what was found before the training is read back."""
-    earlier = processes.from_first(lambda: folder.find_earlier(recipe))
-    experiment = prepare_experiment(earlier.recipe, verb, report, plan=earlier.plan, processes=processes)
+    earlier = folder.find_earlier(recipe)
+    experiment = prepare_experiment(earlier.recipe, verb, report, plan=earlier.plan)
     folder.require_same_start(experiment, earlier)
     checkpoint = earlier.checkpoint
-    if not processes.is_first:
-        return _finish(experiment, verb, folder, None, [], checkpoint, report)
     report(FolderOpened(folder.path, checkpoint.standing.step))
     if checkpoint.damage is not None:
         report(Warn(f"checkpoint {checkpoint.damage}. The one before it is taken."))
     if changed := folder.changed_versions(earlier):
         report(Warn(f"other versions than when the run began: {'; '.join(changed)}. Figures may differ in their bits."))
     report(Note(f"resumed after step {checkpoint.standing.step}"))
-    found = {slot: folder.read_metrics(slot) for slot in BEFORE}
+    found = {slot: folder.read_metrics(slot, experiment.settings.task) for slot in BEFORE}
     scores = [Score(slot, BEFORE[slot], metrics) for slot, metrics in found.items() if metrics is not None]
     return _finish(experiment, verb, folder, folder.read_costs(), scores, checkpoint, report)
 
@@ -153,19 +159,16 @@ def _finish(
     if experiment.original.module not in (experiment.student.module, experiment.teacher and experiment.teacher.module):
         # It has been scored, and only takes the memory of the device from here on.
         experiment.original.module.cpu()
-    is_first = experiment.processes.is_first
     fitted = _fit(experiment, folder.path, checkpoint, report)
     _warn_of_skipped(experiment, report)
-    if is_first:
-        _save(experiment, fitted, folder)
+    _save(experiment, fitted, folder)
     network = "fine-tuned" if verb is Verb.FINETUNE else "trained"
     final = [
         _score(experiment, experiment.student.module, name, name, network, folder, report)
         for name in experiment.recipe.evaluate.splits
     ]
-    if is_first:
-        write_report(folder.path)
-        folder.close()
+    write_report(folder.path)
+    folder.close()
     return ExperimentResult(folder.path, experiment.student.plan, costs, fitted, (*scores, *final))
 
 
@@ -189,13 +192,14 @@ def _score_teacher(experiment: Experiment, folder: RunFolder, report: Report) ->
         return []
     module = experiment.compute.place_module(experiment.teacher.module)
     score = _score(experiment, module, SplitName.VAL, "val-teacher", BEFORE["val-teacher"], folder, report)
-    top1 = score.metrics.top1
-    report(Note(f"teacher: top-1 {top1:.2f} % on val"))
-    if top1 < LOW_TEACHER_TOP1:
+    main = score.metrics.layout.main
+    value = main.of(score.metrics)
+    report(Note(f"teacher: {main.label} {main.words(value)} on val"))
+    if value * main.points < LOW_TEACHER_POINTS:
         report(
             Warn(
-                f"teacher: top-1 of {top1:.2f} % on val is low, and a weak teacher makes its pupil worse than labels "
-                "alone. Fine-tune it on this data first, or lower distill.logits."
+                f"teacher: {main.label} of {main.words(value)} on val is low, and a weak teacher makes its pupil worse "
+                "than labels alone. Fine-tune it on this data first, or lower distill.logits."
             )
         )
     return [score]
@@ -216,9 +220,8 @@ def _score_before(experiment: Experiment, folder: RunFolder, report: Report) -> 
 
 def _fit(experiment: Experiment, folder: Path, checkpoint: Checkpoint | None, report: Report) -> FitResult:
     def validate(module: nn.Module) -> Mapping[str, float]:
-        metrics = _evaluate(experiment, module, SplitName.VAL, experiment.compute, report).metrics
-        names = ("loss", "top1", "top5", "macro_f1")
-        return {f"val/{name}": getattr(metrics, name) for name in names}
+        watched = _evaluate(experiment, module, SplitName.VAL, experiment.compute, report).watched
+        return {f"val/{name}": value for name, value in watched.items()}
 
     return fit(
         experiment.student.module,
@@ -231,15 +234,13 @@ def _fit(experiment: Experiment, folder: Path, checkpoint: Checkpoint | None, re
         teacher=experiment.teacher.module if experiment.teacher is not None else None,
         head=experiment.head,
         converted=experiment.converted,
-        processes=experiment.processes,
         report=report,
     )
 
 
 def _warn_of_skipped(experiment: Experiment, report: Report) -> None:
     """Say how many images training left out; an evaluation counts its own."""
-    found = experiment.processes.gather(experiment.loaders.train.skipped)
-    if skipped := frozenset().union(*found):
+    if skipped := experiment.loaders.train.skipped:
         count = f"{len(skipped):,} of {len(experiment.splits.train):,}"
         report(
             Warn(f"data: {count} images of the train split cannot be read and were left out, such as {min(skipped)!r}")
@@ -257,7 +258,7 @@ def _evaluate(
         split_name=name,
         compute=compute,
         keys=split.keys,
-        processes=experiment.processes,
+        task=experiment.settings.task,
         report=report,
     )
 
@@ -274,8 +275,7 @@ def _score(
     # In the parameters' own format, as `dsft evaluate` will score them again.
     exact = dataclasses.replace(experiment.compute, amp_dtype=None)
     evaluation = _evaluate(experiment, module, name, exact, report)
-    if experiment.processes.is_first:
-        folder.write_evaluation(slot, evaluation, experiment.splits.get(name))
+    folder.write_evaluation(slot, evaluation, experiment.splits.get(name))
     report(Scored(slot, _figures(evaluation.metrics)))
     return Score(slot, network, evaluation.metrics)
 
@@ -296,6 +296,7 @@ def _save(experiment: Experiment, fitted: FitResult, folder: RunFolder) -> None:
         classes=splits.classes,
         plan=student.plan,
         weights=fitted.weights,
+        task=student.task.name,
         # A run that was killed in its last evaluation saves the same again.
         overwrite=True,
         **provenance((*experiment.earlier, record_training(experiment.recipe.data, splits))),

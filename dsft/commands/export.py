@@ -35,11 +35,10 @@ from dsft.export import (
     write_onnx,
 )
 from dsft.export.onnx_runtime import INPUT, OUTPUT
-from dsft.metrics import topk_accuracy
 from dsft.models import load_weights
 from dsft.progress import Note, Report, Warn, ignore
 from dsft.storage import require_free_file, sha256_of, staged_file, write_json
-from dsft.tasks import split_outputs
+from dsft.tasks import Layout, Task, split_outputs
 
 NOISE_IMAGES = 8
 """Images of noise that stand in where the model names no data."""
@@ -59,6 +58,7 @@ class ExportResult:
         norms_folded: Batch normalisations that are folded into convolutions.
         parity: The float32 file beside the model.
         int8: What quantisation cost, or None.
+        layout: What its answers and their score are called.
     """
 
     path: Path
@@ -68,15 +68,16 @@ class ExportResult:
     norms_folded: int
     parity: Parity
     int8: Int8 | None
+    layout: Layout
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
         return {
-            **vars(self),
+            **{key: value for key, value in vars(self).items() if key != "layout"},
             "path": str(self.path),
             "description": str(self.description),
             "parity": self.parity.to_dict(),
-            "int8": vars(self.int8) if self.int8 is not None else None,
+            "int8": self.int8.to_dict() if self.int8 is not None else None,
         }
 
 
@@ -127,10 +128,12 @@ def run(
     report(Note(f"writing {out}"))
     with staged_file(out) as staged:
         folded, runner = _write(model, network, classifier, form, staged, sample.batches[0])
-        parity = compare_logits(expected, _run(runner, sample.batches))
+        parity = _compare(network.task, expected, _run(runner, sample.batches))
         _require_parity(parity, out)
-        quantized = _quantize(staged, expected, sample) if int8 else None
-        result = ExportResult(out, description, form, staged.stat().st_size, folded, parity, quantized)
+        quantized = _quantize(staged, network.task, expected, sample) if int8 else None
+        result = ExportResult(
+            out, description, form, staged.stat().st_size, folded, parity, quantized, network.task.layout
+        )
         document = {**_describe(network, result), "sha256": sha256_of(staged)}
     write_json(description, document)
     return result
@@ -255,29 +258,35 @@ def _program_runner(program: ExportedProgram) -> Runner:
     return program.module()
 
 
+def _compare(task: Task, expected: Tensor, found: Tensor) -> Parity:
+    agrees = task.right(found, task.decide(expected))
+    return compare_logits(expected, found, agrees=agrees, margins=task.margin(expected.double()))
+
+
 def _require_parity(parity: Parity, out: Path) -> None:
     if not parity.holds:
         raise ExportError(
             f"{str(out)!r} is not kept: on {parity.images} images its logits differ from the model's by up to "
             f"{parity.largest_difference:.3g}, {parity.relative_difference:.2g} of the largest logit (at most "
-            f"{TOLERANCE:g} is allowed), and {parity.clear_disagreements} have clearly another class. Please report "
+            f"{TOLERANCE:g} is allowed), and {parity.clear_disagreements} have clearly another answer. Please report "
             "it, with the model's folder."
         )
 
 
-def _quantize(staged: Path, expected: Tensor, sample: _Sample) -> Int8:
+def _quantize(staged: Path, task: Task, expected: Tensor, sample: _Sample) -> Int8:
     """Put the 8-bit file in the place of the float32 one, and score it."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / staged.name
         quantize_onnx(staged, target, sample.calibration)
         staged.write_bytes(target.read_bytes())
     found = _run(OnnxSession(staged), sample.batches)
-    parity = compare_logits(expected, found)
+    parity, score = _compare(task, expected, found), task.layout.main.name
     before, after = (
-        topk_accuracy(logits, sample.targets, 1) if sample.targets is not None else None for logits in (expected, found)
+        task.watch(logits, sample.targets)[score] if sample.targets is not None else None
+        for logits in (expected, found)
     )
     count = sum(map(len, sample.calibration))
-    return Int8(count, before, after, parity.agreement, parity.largest_difference)
+    return Int8(count, score, before, after, parity.agreement, parity.largest_difference)
 
 
 def _describe(network: Network, result: ExportResult) -> dict[str, Any]:
@@ -296,8 +305,10 @@ def _describe(network: Network, result: ExportResult) -> dict[str, Any]:
         "output": {"name": OUTPUT, "shape": ["batch", network.spec.num_classes], "dtype": "float32"},
         "preprocessing": preprocessing.to_dict(),
         "classes": list(network.classes) if network.classes is not None else None,
+        "task": network.task.name.value,
+        "probabilities": network.task.activation,
         "norms_folded": result.norms_folded,
         "parity": result.parity.to_dict(),
-        "int8": vars(result.int8) if result.int8 is not None else None,
+        "int8": result.int8.to_dict() if result.int8 is not None else None,
         "versions": installed_versions(),
     }

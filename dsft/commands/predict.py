@@ -1,4 +1,4 @@
-"""``dsft predict``: the most probable classes of image files."""
+"""``dsft predict``: the classes of image files."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ class PredictResult:
 
     def to_csv(self) -> str:
         """Return a table with a row for each image, as CSV; further classes stand in further columns."""
-        count = max((len(prediction.classes) for prediction in self.predictions), default=1)
+        count = max([1, *(len(prediction.classes) for prediction in self.predictions)])
         ranks = ["", *(f"_{rank}" for rank in range(2, count + 1))]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["path", *(f"{name}{rank}" for rank in ranks for name in ("class", "probability"))])
         for prediction in self.predictions:
             pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-            writer.writerow([prediction.path, *(cell for name, p in pairs for cell in (name, f"{p:.6f}"))])
+            cells = [cell for name, p in pairs for cell in (name, f"{p:.6f}")]
+            writer.writerow([prediction.path, *cells, *[""] * (2 * count - len(cells))])
         return text.getvalue()
 
     def to_jsonl(self) -> str:
@@ -48,7 +49,8 @@ def run(
     model: Path,
     paths: Sequence[str],
     *,
-    top_k: int = 1,
+    top_k: int | None = None,
+    threshold: float | None = None,
     batch_size: int = 64,
     workers: int | Literal["auto"] = "auto",
     bad_images: BadImages = BadImages.SKIP,
@@ -60,7 +62,8 @@ def run(
     Args:
         model: A model folder, or the folder of a run.
         paths: Image files, folders and patterns.
-        top_k: Classes to name for each image.
+        top_k: Classes to name for each image, where it has one; None for one.
+        threshold: Probability above which a label is named, where an image has several; None for 0.5.
         batch_size: Images in a batch.
         workers: Processes that read images; ``auto`` chooses by cores and images.
         bad_images: Leave out what cannot be read and tell of it, or stop there.
@@ -73,6 +76,7 @@ def run(
     images = find_images(paths)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     network = load_folder(model)
+    choose = network.task.chooser(top_k, threshold)
     compute.place_module(network.module)
     loader = make_loader(
         Split(SplitName.TEST, images, tuple(range(len(images.keys))), images.classes),
@@ -92,7 +96,7 @@ def run(
                 network.module,
                 loader,
                 classes=classes,
-                count=top_k,
+                choose=choose,
                 compute=compute,
                 keys=images.keys,
                 report=report,

@@ -21,11 +21,12 @@ from dsft.assembly.experiment import settle_batch_size
 from dsft.commands.outputs import require_apart
 from dsft.data import Split
 from dsft.errors import CheckpointError, DataError, OutputError, RecipeError
-from dsft.evaluation import Evaluation, Metrics
+from dsft.evaluation import Evaluation
 from dsft.recipe import CHANGEABLE, Recipe, dump_recipe, forbidden_changes, load_recipe
 from dsft.report import report_evaluation
 from dsft.storage import require_replaceable, write_json, write_text
 from dsft.surgery import ConversionPlan, ConversionReport
+from dsft.tasks import Metrics, Task
 from dsft.training import Checkpoint, find_checkpoint
 
 RECIPE_FILE, RUN_FILE, PLAN_FILE, COSTS_FILE = "recipe.yaml", "run.json", "plan.json", "conversion.json"
@@ -81,7 +82,6 @@ class RunFolder:
             "platform": platform.platform(),
             "device": str(experiment.compute.device),
             "threads": torch.get_num_threads(),
-            "processes": experiment.processes.count,
             "seeds": {"train": recipe.train.seed, "split": recipe.data.seed},
             "command": sys.argv,
             "data": _fingerprints(experiment),
@@ -169,10 +169,10 @@ class RunFolder:
         """Write the tables and pictures of an evaluation."""
         report_evaluation(self.path / "evaluation" / slot, evaluation, split)
 
-    def read_metrics(self, slot: str) -> Metrics | None:
+    def read_metrics(self, slot: str, task: Task) -> Metrics | None:
         """Read the metrics of an evaluation back, where there was one."""
         path = self.path / "evaluation" / slot / "metrics.json"
-        return TypeAdapter(Metrics).validate_json(path.read_bytes()) if path.is_file() else None
+        return TypeAdapter(task.metrics).validate_json(path.read_bytes()) if path.is_file() else None
 
     def _record(self) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))

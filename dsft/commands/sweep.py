@@ -19,13 +19,14 @@ from dsft.commands.outputs import require_apart
 from dsft.data import Split
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import ConversionError
-from dsft.evaluation import Metrics, evaluate
+from dsft.evaluation import evaluate
 from dsft.measure import MeasuredOn, compare_latency, count_macs, count_parameters, measured_on
 from dsft.progress import Note, Report, Warn, ignore
 from dsft.report.sweep import SweepPoint, plot_sweep
 from dsft.storage import require_replaceable, staged_folder, write_json
 from dsft.surgery import Budget, Request
 from dsft.surgery.convert import choose_method
+from dsft.tasks import Metrics
 
 RESULT_FILE, PICTURE = "sweep.json", "sweep.png"
 
@@ -164,10 +165,10 @@ def _measure(
     for budget, network in networks:
         example = example_images(network.preprocessing, compute)
         label = "original" if budget is None else f"budget {budget:g}"
-        metrics = _score(network, images, scoring, compute, label, report)
+        metrics, main = _score(network, images, scoring, compute, label, report), network.task.layout.main
         converted = len(network.plan.converted) if network.plan is not None else 0
         macs, params = count_macs(network.module, example), count_parameters(network.module)
-        report(Note(f"{label}: top-1 {metrics.top1:.2f} %"))
+        report(Note(f"{label}: {main.label} {main.words(main.of(metrics))}"))
         rows.append(SweepRow(budget, converted, macs, params, 0.0, metrics))
     modules = [network.module for _, network in networks]
     times = compare_latency(modules, [example] * len(modules), compute)
@@ -184,17 +185,19 @@ def _score(
         split_name=images.name,
         compute=compute,
         keys=images.keys,
+        task=network.task,
         report=report,
-        task=f"evaluate {label}",
+        name=f"evaluate {label}",
     ).metrics
 
 
 def _write(result: SweepResult, out: Path) -> None:
     dense, *converted = result.rows
+    main = dense.metrics.layout.main
     points = [
-        SweepPoint(row.budget or 1.0, row.macs / dense.macs, row.latency_ms / dense.latency_ms, row.metrics.top1)
+        SweepPoint(row.budget or 1.0, row.macs / dense.macs, row.latency_ms / dense.latency_ms, main.of(row.metrics))
         for row in converted
     ]
     with staged_folder(out) as staged:
         write_json(staged / RESULT_FILE, result.to_dict())
-        plot_sweep(points, dense.metrics.top1, staged / PICTURE)
+        plot_sweep(points, main.of(dense.metrics), main, staged / PICTURE)

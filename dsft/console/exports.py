@@ -6,22 +6,34 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dsft.export import Int8, Parity
+    from dsft.tasks import Figure
 
 
-def parity_sentence(parity: Parity) -> str:
-    """Say how far the answers of a float32 file are from the model's."""
+def parity_sentence(parity: Parity, answer: str) -> str:
+    """Say how far the answers of a float32 file are from the model's.
+
+    Args:
+        parity: The comparison.
+        answer: What an answer is, such as ``top-1``.
+    """
     return (
         f"parity on {parity.images} images: largest logit difference {parity.largest_difference:.2e} "
-        f"({parity.relative_difference:.1e} of the largest logit), same top-1 on {parity.agreement:.2%}"
+        f"({parity.relative_difference:.1e} of the largest logit), same {answer} on {parity.agreement:.2%}"
     )
 
 
-def int8_sentence(int8: Int8) -> str:
-    """Say what 8 bits cost."""
+def int8_sentence(int8: Int8, answer: str, score: Figure) -> str:
+    """Say what 8 bits cost.
+
+    Args:
+        int8: The comparison.
+        answer: What an answer is, such as ``top-1``.
+        score: What it is scored by.
+    """
     sentence = (
         f"int8, calibrated on {int8.images} images: largest logit difference {int8.largest_difference:.2g}, same "
-        f"top-1 on {int8.agreement:.2%}"
+        f"{answer} on {int8.agreement:.2%}"
     )
-    if int8.top1_float is None or int8.top1_int8 is None:
+    if int8.of_float is None or int8.of_int8 is None:
         return sentence
-    return f"{sentence}; top-1 {int8.top1_int8:.2f} instead of {int8.top1_float:.2f}"
+    return f"{sentence}; {score.label} {score.number(int8.of_int8)} instead of {score.number(int8.of_float)}"

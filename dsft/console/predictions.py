@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 
 
 def predictions_table(predictions: Sequence[Prediction]) -> Table:
-    """List the most probable classes of each image, a line a class."""
+    """List the classes of each image, a line a class."""
     numbers = ["probability"]
     rows = [
-        ["" if rank else prediction.path, name, f"{share:.4f}"]
+        ["" if rank else prediction.path, name, share]
         for prediction in predictions
-        for rank, (name, share) in enumerate(zip(prediction.classes, prediction.probabilities, strict=True))
+        for rank, (name, share) in enumerate(_named(prediction))
     ]
     return build_table(["image", "class", *numbers], rows, numbers=numbers)
+
+
+def _named(prediction: Prediction) -> list[tuple[str, str]]:
+    pairs = zip(prediction.classes, prediction.probabilities, strict=True)
+    # An image without any label has a line all the same.
+    return [(name, f"{share:.4f}") for name, share in pairs] or [("-", "-")]

@@ -77,18 +77,19 @@ def differences_table(first: str, rows: Sequence[tuple[str, Difference]]) -> Tab
         rows: A label and the difference for each of the others.
     """
     numbers = ["points", "95 % CI", "only it", "only first", "McNemar p"]
+    figure = rows[0][1].figure
     cells = (
         [
             label,
-            f"{difference.top1:+.2f}",
-            "{:+.2f} to {:+.2f}".format(*difference.interval),
+            f"{figure.points * difference.value:+.2f}",
+            " to ".join(f"{figure.points * end:+.2f}" for end in difference.interval),
             str(difference.only_this_right),
             str(difference.only_other_right),
             f"{difference.mcnemar_p:.3g}",
         ]
         for label, difference in rows
     )
-    return build_table(["model", *numbers], cells, numbers=numbers, title=f"Top-1 less that of {first}")
+    return build_table(["model", *numbers], cells, numbers=numbers, title=f"{figure.title} less that of {first}")
 
 
 def size_table(rows: Sequence[ModelRow]) -> Table:

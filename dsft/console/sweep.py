@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from dsft.console.tables import build_table
 from dsft.quantities import count
 
+if TYPE_CHECKING:
+    from dsft.tasks import Figure
+
 Row = tuple[float | None, int, int, int, float, float]
-"""Budget (None for the original), converted layers, MACs, parameters, milliseconds, top-1 in percent."""
+"""Budget (None for the original), converted layers, MACs, parameters, milliseconds, the score."""
 
 
-def sweep_table(rows: Sequence[Row], title: str) -> Table:
-    """Lay budgets side by side; ratios and points are to the original, which comes first."""
-    _, _, macs, _, milliseconds, top1 = rows[0]
-    numbers = ["layers", "parameters", "MACs", "ratio", "ms", "ratio", "top-1", "points"]
+def sweep_table(rows: Sequence[Row], title: str, figure: Figure) -> Table:
+    """Lay budgets side by side; ratios and points are to the original, which comes first.
+
+    Args:
+        rows: The networks.
+        title: What they were scored on.
+        figure: What they were scored by.
+    """
+    _, _, macs, _, milliseconds, first = rows[0]
+    numbers = ["layers", "parameters", "MACs", "ratio", "ms", "ratio", figure.label, "points"]
     cells = [
         [
             "original" if budget is None else f"{budget:g}",
@@ -26,8 +36,8 @@ def sweep_table(rows: Sequence[Row], title: str) -> Table:
             f"{ours / macs:.3f}",
             f"{time:.2f}",
             f"{time / milliseconds:.3f}",
-            f"{score:.2f}",
-            f"{score - top1:+.2f}",
+            figure.number(score),
+            f"{figure.points * (score - first):+.2f}",
         ]
         for budget, layers, ours, params, time, score in rows
     ]

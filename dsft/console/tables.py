@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from dsft.evaluation import CalibratedMetrics, Metrics
+    from dsft.tasks import CalibratedMetrics, Figure, Metrics
 
 _MOST_CLASSES = 40
 _NARROWEST_TEXT = 8  # columns of a terminal
@@ -53,16 +53,16 @@ def metrics_table(rows: Sequence[tuple[str, Metrics]]) -> Table:
     """Lay the scores of models on splits side by side, a row each.
 
     Args:
-        rows: A label, such as the model's folder, and its metrics.
+        rows: A label, such as the model's folder, and its metrics; all of one task.
     """
+    layout = rows[0][1].layout
     numbers: dict[str, Callable[[Metrics], str]] = {
         "images": lambda metrics: str(metrics.count),
         "skipped": lambda metrics: str(metrics.skipped),
         "loss": lambda metrics: f"{metrics.loss:.4f}",
-        "top-1": lambda metrics: f"{metrics.top1:.2f}",
-        "95 % CI": lambda metrics: "{:.1f}-{:.1f}".format(*metrics.top1_interval),
-        "top-5": lambda metrics: f"{metrics.top5:.2f}",
-        "macro F1": lambda metrics: f"{metrics.macro_f1:.4f}",
+        layout.main.label: _shown(layout.main),
+        "95 % CI": layout.interval_of,
+        **{figure.label: _shown(figure) for figure in layout.others},
     }
     if not any(metrics.skipped for _, metrics in rows):
         del numbers["skipped"]
@@ -87,20 +87,24 @@ def calibration_table(rows: Sequence[tuple[str, Metrics]]) -> Table:
 
 def per_class_table(metrics: Metrics) -> Table:
     """List the scores of every class; of more than 40 classes, those with the lowest F1."""
-    classes = metrics.per_class
+    classes = list(metrics.per_class)
     title = f"Classes of {metrics.split}"
     if len(classes) > _MOST_CLASSES:
         title += f" (lowest F1, {_MOST_CLASSES} of {len(classes)})"
-        classes = tuple(sorted(classes, key=lambda scores: scores.f1)[:_MOST_CLASSES])
-    numbers = ["precision", "recall", "F1", "images"]
-    mean = (metrics.macro_precision, metrics.macro_recall, metrics.macro_f1)
+        classes = sorted(classes, key=lambda scores: scores.f1)[:_MOST_CLASSES]
+    figures = metrics.layout.classes
+    numbers = [*(figure.label for figure in figures), "images"]
     return build_table(
         ["class", *numbers],
-        ([c.name, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support)] for c in classes),
+        ([scores.name, *(figure.show(scores) for figure in figures), str(scores.support)] for scores in classes),
         numbers=numbers,
         title=title,
-        footer=["macro mean", *(f"{score:.4f}" for score in mean), str(metrics.count)],
+        footer=["macro mean", *(figure.number(figure.mean_of(metrics)) for figure in figures), str(metrics.count)],
     )
+
+
+def _shown(figure: Figure) -> Callable[[Metrics], str]:
+    return lambda metrics: figure.number(figure.of(metrics))
 
 
 def _probabilities(temperature: float, scores: Metrics | CalibratedMetrics) -> list[str]:

@@ -6,7 +6,7 @@ and :func:`make_loader` into batches whose order and augmentation depend on noth
 position.
 """
 
-from dsft.data.balance import weigh_classes
+from dsft.data.balance import class_weights
 from dsft.data.cache import with_cache
 from dsft.data.checking import DataCheck, SameImage, check_images
 from dsft.data.loader import Batch, BatchLoader, make_loader
@@ -35,6 +35,7 @@ __all__ = [
     "Splits",
     "Transform",
     "check_images",
+    "class_weights",
     "count_channels",
     "evaluation_transform",
     "find_images",
@@ -48,6 +49,5 @@ __all__ = [
     "open_torchvision",
     "open_wds",
     "training_transform",
-    "weigh_classes",
     "with_cache",
 ]

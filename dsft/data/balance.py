@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 
 from dsft.data.seeding import stable_seed
-from dsft.data.splits import Split
 from dsft.errors import DataError, did_you_mean
 
 
-def weigh_classes(split: Split, weights: Mapping[str, float] | Literal["auto"]) -> tuple[float, ...]:
-    """Return the weight of each class in the loss; the mean over the images of the split is 1.
-
-    ``auto`` weighs every class by the inverse of its number of images, so that all count alike.
+def class_weights(classes: Sequence[str], weights: Mapping[str, float]) -> tuple[float, ...]:
+    """Return the weight of every class.
 
     Args:
-        split: The images that are trained on.
-        weights: By class name; a class left out has 1. They are scaled to the mean.
+        classes: The class table.
+        weights: By class name; a class left out has 1.
 
     Raises:
         DataError: A name is none of the classes.
     """
-    counts = Counter(split.targets)
-    if weights == "auto":
-        return tuple(len(split) / (len(split.classes) * counts[number]) for number in range(len(split.classes)))
     for name in weights:
-        if name not in split.classes:
-            near = did_you_mean(name, split.classes)
-            raise DataError(
-                f"data.class_weights.{name}: unknown class.{near} Known are {', '.join(split.classes[:10])}."
-            )
-    raw = [weights.get(name, 1.0) for name in split.classes]
-    mean = sum(raw[number] * count for number, count in counts.items()) / len(split)
-    return tuple(weight / mean for weight in raw)
+        if name not in classes:
+            near = did_you_mean(name, classes)
+            raise DataError(f"data.class_weights.{name}: unknown class.{near} Known are {', '.join(classes[:10])}.")
+    return tuple(weights.get(name, 1.0) for name in classes)
 
 
 def balanced_positions(targets: Sequence[int], seed: int, epoch: int) -> list[int]:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dsft.choices import Cache
+from dsft.data.labels import Target
 from dsft.data.sources import ImageSource
 
 _SHARES = {Cache.AUTO: 0.25, Cache.RAM: 0.8}
@@ -56,7 +57,7 @@ class CachedSource:
         return self._source.keys
 
     @property
-    def targets(self) -> Sequence[int]:
+    def targets(self) -> Sequence[Target]:
         """The classes of its images."""
         return self._source.targets
 
@@ -108,23 +109,18 @@ class CachedSource:
                 self._lock.release()
 
 
-def with_cache(source: ImageSource, cache: Cache, sharers: int = 1) -> ImageSource:
+def with_cache(source: ImageSource, cache: Cache) -> ImageSource:
     """Return a source that keeps decoded images, or the same where that is not asked for, useful or possible.
 
     ``auto`` fills at most a quarter of the memory that is free now, ``ram`` most of it. Where processes do not start
     as copies of this one (Windows, macOS), they could not share what is kept, and nothing is.
-
-    Args:
-        source: The images.
-        cache: What is asked for.
-        sharers: Programs that read the images on this machine, each with such memory of its own.
     """
     share = _SHARES.get(cache)
     free = free_memory()
     if share is None or free is None or source.in_memory or not _forks():
         return source
     try:
-        return CachedSource(source, max(int(share * free / sharers), mmap.PAGESIZE))
+        return CachedSource(source, max(int(share * free), mmap.PAGESIZE))
     except (OSError, OverflowError):  # a system that promises no memory which it has not
         return source
 

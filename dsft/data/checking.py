@@ -61,7 +61,7 @@ class SameImage:
 
     @property
     def is_contradiction(self) -> bool:
-        """Whether they are of more than one class."""
+        """Whether they are of more than one class, or have other labels."""
         return len({label for _, _, label in self.places}) > 1
 
 
@@ -115,7 +115,7 @@ def check_images(splits: Sequence[Split], report: Report = ignore) -> DataCheck:
     report(Started(_TASK, sum(map(len, splits)), "images"))
     try:
         for done, (split, position, found) in enumerate(_read(splits), 1):
-            key, label = split.keys[position], split.classes[split.targets[position]]
+            key, label = split.keys[position], split.name_labels(position)
             if isinstance(found, _Read):
                 seen[split.name].widths.append(found.width)
                 seen[split.name].heights.append(found.height)
@@ -161,10 +161,9 @@ def _examine(place: tuple[Split, int]) -> _Read | str:
 
 
 def _contents(split: Split, seen: _Seen) -> SplitContents:
-    counts = Counter(split.targets)
     return SplitContents(
         len(split),
-        {name: counts[number] for number, name in enumerate(split.classes)},
+        dict(zip(split.classes, split.count_classes(), strict=True)),
         _spread(seen.widths),
         _spread(seen.heights),
         seen.grayscale,

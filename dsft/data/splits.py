@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from dsft.choices import SplitName
+from dsft.choices import BETWEEN_LABELS, SplitName
+from dsft.data.labels import Target, classes_of, count_classes, has_label_sets, renumber
 from dsft.data.sources import ImageSource
 from dsft.data.stratify import Fold, draw
 from dsft.errors import DataError
@@ -38,11 +39,24 @@ class Split:
         return len(self.indices)
 
     @cached_property
-    def targets(self) -> tuple[int, ...]:
-        """Class of each image, an index into :attr:`classes`; the source's are mapped by name."""
+    def targets(self) -> tuple[Target, ...]:
+        """Class or classes of each image, indices into :attr:`classes`; the source's are mapped by name."""
         table = {name: target for target, name in enumerate(self.classes)}
-        names = [self.source.classes[self.source.targets[index]] for index in self.indices]
-        return tuple(table[name] for name in names)
+        numbers = {own: table[name] for own, name in enumerate(self.source.classes) if name in table}
+        return tuple(renumber(self.source.targets[index], numbers) for index in self.indices)
+
+    @property
+    def has_label_sets(self) -> bool:
+        """Whether an image has any number of classes, and not exactly one."""
+        return has_label_sets(self.targets)
+
+    def count_classes(self) -> list[int]:
+        """Return the images of every class."""
+        return count_classes(self.targets, len(self.classes))
+
+    def name_labels(self, position: int) -> str:
+        """Return the class of an image, or all of its classes with ``;`` between two."""
+        return BETWEEN_LABELS.join(self.classes[number] for number in classes_of(self.targets[position]))
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -52,9 +66,10 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the sorted key, class name and identity of every image, whatever the split's name."""
+        """SHA-256 over the sorted key, class names and identity of every image, whatever the split's name."""
         rows = zip(self.keys, self.targets, self.indices, strict=True)
-        lines = sorted(f"{key}\0{self.classes[y]}\0{self.source.identity(i)}\n" for key, y, i in rows)
+        parts = ([key, *(self.classes[y] for y in classes_of(own)), self.source.identity(i)] for key, own, i in rows)
+        lines = sorted("\0".join(part) + "\n" for part in parts)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -128,6 +143,7 @@ def make_splits(
             fractions[SplitName.TEST] = test
     drawn = draw(train.targets, train.keys, train.classes, fractions, seed)
     parts = {name: Split(name, train, indices, train.classes) for name, indices in drawn.items()}
+    _require_every_class(parts[SplitName.TRAIN])
     for name in sources.keys() - {SplitName.TRAIN}:
         parts[name] = held_out_split(name, sources[name], train.classes)
     splits = Splits(train.classes, parts[SplitName.TRAIN], parts[SplitName.VAL], parts.get(SplitName.TEST))
@@ -170,29 +186,49 @@ def count_channels(split: Split) -> int:
 
 
 def _require_trainable(train: ImageSource) -> None:
-    if len(train.classes) < 2:
+    if has_label_sets(train.targets) and not train.classes:
+        raise DataError(f"data: {train.origin!r} has no image with a label to train on.")
+    if not has_label_sets(train.targets) and len(train.classes) < 2:
         raise DataError(
             f"data: at least two classes are needed to train, found {list(train.classes)} in "
             f"{train.origin!r}. Give the folder whose own folders are the classes."
         )
-    present = set(train.targets)
-    if empty := [repr(label) for target, label in enumerate(train.classes) if target not in present]:
+    counts = count_classes(train.targets, len(train.classes))
+    if empty := [repr(label) for label, count in zip(train.classes, counts, strict=True) if not count]:
         raise DataError(f"data: {train.origin!r} has classes without an image to train on: {_some(empty)}.")
+
+
+def _require_every_class(train: Split) -> None:
+    # With one class an image, the draw leaves each of them an image. With several labels it may not be able to.
+    if absent := _absent(train):
+        raise DataError(
+            f"data: no image of {_some(absent)} is left to train on when val and test are drawn. Add images of it, "
+            "choose another data.seed, or hold fewer images out."
+        )
 
 
 def _describe(splits: Splits, drawn: tuple[SplitName, ...], report: Report) -> None:
     parts = [split for split in (splits.train, splits.val, splits.test) if split is not None]
     sizes = ", ".join(f"{len(split):,} {split.name}" for split in parts)
     origin = f"; {' and '.join(drawn)} drawn from {splits.train.source.origin!r}" if drawn else ""
-    report(Note(f"data: {sizes} images of {len(splits.classes)} classes{origin}"))
+    report(Note(f"data: {sizes} images of {len(splits.classes)} classes{origin}{_unlabelled(parts)}"))
     for split in parts[1:]:
         _warn_of_absent(split, report)
 
 
 def _warn_of_absent(split: Split, report: Report) -> None:
-    present = set(split.targets)
-    if absent := [repr(label) for target, label in enumerate(split.classes) if target not in present]:
+    if absent := _absent(split):
         report(Warn(f"data: the {split.name} split has no image of {_some(absent)}"))
+
+
+def _absent(split: Split) -> list[str]:
+    counts = split.count_classes()
+    return [repr(label) for label, count in zip(split.classes, counts, strict=True) if not count]
+
+
+def _unlabelled(splits: Sequence[Split]) -> str:
+    count = sum(not classes_of(target) for split in splits for target in split.targets)
+    return f"; {count:,} of them have no label" if count else ""
 
 
 def _some(names: list[str]) -> str:

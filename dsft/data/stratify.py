@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dsft.choices import SplitName
+from dsft.data.labels import Target, classes_of, has_label_sets
+from dsft.data.stratify_labels import deal
 from dsft.errors import DataError
 
 
@@ -19,7 +21,7 @@ class Fold:
 
 
 def draw(
-    targets: Sequence[int],
+    targets: Sequence[Target],
     keys: Sequence[str],
     classes: Sequence[str],
     shares: Mapping[SplitName, float | Fold],
@@ -27,11 +29,12 @@ def draw(
 ) -> dict[SplitName, tuple[int, ...]]:
     """Divide images into train and the splits of ``shares``.
 
-    In each class the images are ranked by a hash of seed and key, so that neither the order in which they
-    are listed nor a library's random generator decides where an image goes, and new images move few others.
+    Images are ranked by a hash of seed and key, so that neither the order in which they are listed nor a library's
+    random generator decides where an image goes. With one class an image they are so in each class, and new images move
+    few others; with any number of classes see :func:`dsft.data.stratify_labels.deal`.
 
     Args:
-        targets: Class of each image.
+        targets: Class or classes of each image.
         keys: Name of each image.
         classes: Names of the classes.
         shares: What each held-out split takes: a share of all images, 0 to 1, or a fold of what the shares leave.
@@ -44,28 +47,11 @@ def draw(
     Raises:
         DataError: A split would get no image.
     """
-    members: list[list[int]] = [[] for _ in classes]
-    for index, target in enumerate(targets):
-        members[target].append(index)
     fractions = {name: share for name, share in shares.items() if not isinstance(share, Fold)}
     folds = {name: share for name, share in shares.items() if isinstance(share, Fold)}
-    counts = _counts([len(indices) for indices in members], fractions)
-    drawn: dict[SplitName, list[int]] = {SplitName.TRAIN: [], **{name: [] for name in shares}}
-    before = 0
-    for target, indices in enumerate(members):
-        ranked = sorted(indices, key=lambda index: _rank(seed, keys[index]))
-        for name in fractions:
-            taken = counts[name][target]
-            drawn[name] += ranked[:taken]
-            ranked = ranked[taken:]
-        left = len(ranked)
-        for name, fold in folds.items():
-            # One class goes on where the one before it ended, so that small classes do not all fill the first fold.
-            inside = [rank for rank, _ in enumerate(ranked) if left > 1 and (before + rank) % fold.count == fold.index]
-            drawn[name] += [ranked[rank] for rank in inside]
-            ranked = [index for rank, index in enumerate(ranked) if rank not in set(inside)]
-        before += left
-        drawn[SplitName.TRAIN] += ranked
+    ranked = sorted(range(len(targets)), key=lambda index: _rank(seed, keys[index]))
+    by_kind = _draw_label_sets if has_label_sets(targets) else _draw_classes
+    drawn = by_kind(ranked, targets, len(classes), fractions, folds)
     for name, chosen in drawn.items():
         if not chosen:
             raise DataError(
@@ -73,6 +59,54 @@ def draw(
                 f"from. Add images, or a {name} folder of their own."
             )
     return {name: tuple(sorted(chosen)) for name, chosen in drawn.items()}
+
+
+def _draw_label_sets(
+    ranked: Sequence[int],
+    targets: Sequence[Target],
+    num_classes: int,
+    fractions: Mapping[SplitName, float],
+    folds: Mapping[SplitName, Fold],
+) -> dict[SplitName, list[int]]:
+    shares = [1 - sum(fractions.values()), *fractions.values()]
+    train, *held_out = deal(ranked, targets, num_classes, shares)
+    drawn = dict(zip(fractions, held_out, strict=True))
+    for name, fold in folds.items():
+        parts = deal(train, targets, num_classes, [1 / fold.count] * fold.count)
+        drawn[name] = parts.pop(fold.index)
+        train = [index for part in parts for index in part]
+    return {SplitName.TRAIN: train, **drawn}
+
+
+def _draw_classes(
+    ranked: Sequence[int],
+    targets: Sequence[Target],
+    num_classes: int,
+    fractions: Mapping[SplitName, float],
+    folds: Mapping[SplitName, Fold],
+) -> dict[SplitName, list[int]]:
+    members: list[list[int]] = [[] for _ in range(num_classes)]
+    for index in ranked:
+        for target in classes_of(targets[index]):
+            members[target].append(index)
+    counts = _counts([len(indices) for indices in members], fractions)
+    drawn: dict[SplitName, list[int]] = {name: [] for name in (SplitName.TRAIN, *fractions, *folds)}
+    before = 0
+    for target, own in enumerate(members):
+        rest = own
+        for name in fractions:
+            taken = counts[name][target]
+            drawn[name] += rest[:taken]
+            rest = rest[taken:]
+        left = len(rest)
+        for name, fold in folds.items():
+            # One class goes on where the one before it ended, so that small classes do not all fill the first fold.
+            inside = [rank for rank, _ in enumerate(rest) if left > 1 and (before + rank) % fold.count == fold.index]
+            drawn[name] += [rest[rank] for rank in inside]
+            rest = [index for rank, index in enumerate(rest) if rank not in set(inside)]
+        before += left
+        drawn[SplitName.TRAIN] += rest
+    return drawn
 
 
 def _counts(sizes: Sequence[int], fractions: Mapping[SplitName, float]) -> dict[SplitName, list[int]]:

@@ -5,16 +5,13 @@ from dsft.evaluation.comparison import Difference, compare
 from dsft.evaluation.evaluate import evaluate
 from dsft.evaluation.files import write_evaluation
 from dsft.evaluation.prediction import Prediction, predict
-from dsft.evaluation.values import CalibratedMetrics, ClassMetrics, Evaluation, Metrics
+from dsft.evaluation.values import Evaluation
 
 __all__ = [
     "BatchSource",
-    "CalibratedMetrics",
-    "ClassMetrics",
     "Difference",
     "Evaluation",
     "LabelledBatch",
-    "Metrics",
     "Prediction",
     "compare",
     "evaluate",

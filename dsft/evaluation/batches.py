@@ -17,7 +17,7 @@ class LabelledBatch(Protocol):
 
     @property
     def targets(self) -> Tensor:
-        """Class numbers ``(batch,)``, int64."""
+        """Class numbers ``(batch,)``, int64, or 0 and 1 ``(batch, classes)``, float32, as the task has them."""
 
     @property
     def positions(self) -> Tensor:

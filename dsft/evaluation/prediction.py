@@ -12,16 +12,17 @@ from dsft.devices import Compute
 from dsft.evaluation.answers import answer_batches
 from dsft.evaluation.batches import BatchSource
 from dsft.progress import Report, ignore
+from dsft.tasks import Chooser
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one image.
+    """The classes that a network names for one image: the most probable, or all that it may well have.
 
     Attributes:
         path: The image.
         classes: Their names, the most probable first.
-        probabilities: Their probabilities (softmax of the logits), fractions of 1.
+        probabilities: Their probabilities, fractions of 1.
     """
 
     path: str
@@ -39,18 +40,18 @@ def predict(
     loader: BatchSource,
     *,
     classes: Sequence[str],
-    count: int,
+    choose: Chooser,
     compute: Compute,
     keys: Sequence[str],
     report: Report = ignore,
 ) -> Iterator[Prediction]:
-    """Yield the ``count`` most probable classes of every readable image, in the order of ``keys``.
+    """Yield the classes of every readable image, in the order of ``keys``.
 
     Args:
         module: The network, on the device of ``compute``.
         loader: The images, with the evaluation transform and not shuffled.
         classes: The class table, in the order of the logits.
-        count: Classes to name for each image; all where there are fewer.
+        choose: Which classes to name, see :meth:`dsft.tasks.Task.chooser`.
         compute: How the network runs.
         keys: Paths of the images, by position.
         report: Receives the progress, in images.
@@ -70,8 +71,5 @@ def predict(
         report=report,
     )
     for logits, _, positions in answers:
-        # In float64, as the files of an evaluation state them.
-        best = logits.double().softmax(dim=1).topk(min(count, len(classes)), dim=1)
-        rows = zip(positions.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-        for position, indices, values in rows:
-            yield Prediction(keys[position], tuple(classes[index] for index in indices), tuple(values))
+        for position, chosen in zip(positions.tolist(), choose(logits), strict=True):
+            yield Prediction(keys[position], tuple(classes[index] for index in chosen.classes), chosen.probabilities)

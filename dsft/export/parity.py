@@ -19,9 +19,9 @@ class Parity:
         images: How many there were.
         largest_difference: Of any logit.
         largest_logit: The largest magnitude among the model's logits.
-        agreement: Share of the images with the same top-1 class, 0 to 1.
-        clear_disagreements: Images with another top-1 class although the model's two best logits lie further apart
-            than the largest difference.
+        agreement: Share of the images with the same answer, such as the same top-1 class, 0 to 1.
+        clear_disagreements: Images with another answer although the model's logits are further from one than the
+            largest difference.
     """
 
     images: int
@@ -48,30 +48,47 @@ class Parity:
 
 @dataclass(frozen=True)
 class Int8:
-    """What 8 bits cost: top-1 in percent on the images of the parity check, None where they have no labels.
+    """What 8 bits cost: a score on the images of the parity check, None where they have no labels.
 
     Attributes:
         images: Calibration images, none of which is among those that are scored.
-        top1_float: Of the model.
-        top1_int8: Of the file.
-        agreement: Share of the images with the same top-1 class, 0 to 1.
+        score: Name of the score, such as ``top1``.
+        of_float: The model's.
+        of_int8: The file's.
+        agreement: Share of the images with the same answer, 0 to 1.
         largest_difference: Of any logit.
     """
 
     images: int
-    top1_float: float | None
-    top1_int8: float | None
+    score: str
+    of_float: float | None
+    of_int8: float | None
     agreement: float
     largest_difference: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as JSON values; the scores are called as the score is, such as ``top1_float``."""
+        return {
+            "images": self.images,
+            f"{self.score}_float": self.of_float,
+            f"{self.score}_int8": self.of_int8,
+            "agreement": self.agreement,
+            "largest_difference": self.largest_difference,
+        }
 
-def compare_logits(expected: Tensor, found: Tensor) -> Parity:
-    """Compare logits ``(images, classes)`` of a model with those of a file."""
+
+def compare_logits(expected: Tensor, found: Tensor, *, agrees: Tensor, margins: Tensor) -> Parity:
+    """Compare the answers of a model with those of a file.
+
+    Args:
+        expected: Logits of the model ``(images, classes)``.
+        found: Logits of the file.
+        agrees: Whether both mean the same ``(images,)``, bool.
+        margins: By how much a logit of the model may change before its answer does ``(images,)``.
+    """
     expected, found = expected.double(), found.double()
     difference = float((expected - found).abs().max())
-    best = expected.topk(min(2, expected.shape[1]), dim=1).values
-    margins = best[:, 0] - best[:, -1]
-    differs = expected.argmax(dim=1) != found.argmax(dim=1)
+    differs = ~agrees
     return Parity(
         images=len(expected),
         largest_difference=difference,

@@ -1,7 +1,16 @@
 """Pure loss functions: what a network is trained to make small, from logits alone."""
 
-from dsft.losses.distillation import distillation_loss
+from dsft.losses.distillation import binary_distillation_loss, distillation_loss
 from dsft.losses.features import feature_loss
-from dsft.losses.labels import soft_cross_entropy
+from dsft.losses.labels import binary_cross_entropy, soft_cross_entropy
+from dsft.losses.sampled import sampled_binary_cross_entropy, sampled_cross_entropy
 
-__all__ = ["distillation_loss", "feature_loss", "soft_cross_entropy"]
+__all__ = [
+    "binary_cross_entropy",
+    "binary_distillation_loss",
+    "distillation_loss",
+    "feature_loss",
+    "sampled_binary_cross_entropy",
+    "sampled_cross_entropy",
+    "soft_cross_entropy",
+]

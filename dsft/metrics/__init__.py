@@ -14,6 +14,17 @@ from dsft.metrics.calibration import (
     reliability,
 )
 from dsft.metrics.confusion import ClassScores, class_scores, confusion_matrix
+from dsft.metrics.decisions import (
+    answer_probabilities,
+    binary_brier_score,
+    binary_log_likelihood,
+    decision_reliability,
+    decision_scores,
+    exact_matches,
+    fit_binary_temperature,
+    micro_f1,
+)
+from dsft.metrics.ranking import average_precision, map_difference_interval, map_interval, mean_average_precision
 from dsft.metrics.significance import Interval, difference_interval, disagreements, mcnemar_p, top1_interval
 
 __all__ = [
@@ -21,14 +32,26 @@ __all__ = [
     "ClassScores",
     "Interval",
     "Reliability",
+    "answer_probabilities",
+    "average_precision",
+    "binary_brier_score",
+    "binary_log_likelihood",
     "brier_score",
     "class_scores",
     "confusion_matrix",
+    "decision_reliability",
+    "decision_scores",
     "difference_interval",
     "disagreements",
+    "exact_matches",
     "expected_calibration_error",
+    "fit_binary_temperature",
     "fit_temperature",
+    "map_difference_interval",
+    "map_interval",
     "mcnemar_p",
+    "mean_average_precision",
+    "micro_f1",
     "negative_log_likelihood",
     "reliability",
     "top1_interval",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -74,11 +75,21 @@ def reliability(logits: Tensor, targets: Tensor, bins: int = BINS) -> Reliabilit
         bins: Number of intervals of equal width.
     """
     confidence = logits.double().softmax(dim=1).amax(dim=1)
-    right = (logits.argmax(dim=1) == targets).double()
+    return sort_into_bins(confidence, logits.argmax(dim=1) == targets, bins)
+
+
+def sort_into_bins(confidence: Tensor, right: Tensor, bins: int = BINS) -> Reliability:
+    """Sort answers into intervals of confidence of equal width.
+
+    Args:
+        confidence: Probability of each answer ``(answers,)``, float64.
+        right: Whether each is right ``(answers,)``, bool.
+        bins: Number of intervals.
+    """
     interval = (confidence * bins).ceil().long().clamp(1, bins) - 1
     counts = torch.bincount(interval, minlength=bins)
-    sums = torch.zeros(2, bins, dtype=torch.float64, device=logits.device)
-    sums.index_add_(1, interval, torch.stack([confidence, right]))
+    sums = torch.zeros(2, bins, dtype=torch.float64, device=confidence.device)
+    sums.index_add_(1, interval, torch.stack([confidence, right.double()]))
     mean_confidence, accuracy = (sums / counts.clamp(min=1)).tolist()
     return Reliability(tuple(counts.tolist()), tuple(mean_confidence), tuple(accuracy))
 
@@ -107,10 +118,22 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     """
     logits = logits.double()
     own = logits.gather(1, targets[:, None]).squeeze(1)
+
+    def slope(inverse: float) -> Tensor:
+        return (((logits * inverse).softmax(dim=1) * logits).sum(dim=1) - own).mean()
+
+    return bisect_temperature(slope)
+
+
+def bisect_temperature(slope: Callable[[float], Tensor]) -> float:
+    """Return the temperature at whose inverse a rising slope of the likelihood is 0, or the nearer bound.
+
+    Args:
+        slope: From ``1 / temperature`` to a scalar.
+    """
     # log(1 / temperature): the bounds of the inverse are those of the temperature, the other way round.
     low, high = (-math.log(temperature) for temperature in reversed(TEMPERATURES))
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        expected = ((logits * math.exp(middle)).softmax(dim=1) * logits).sum(dim=1)
-        low, high = (middle, high) if (expected - own).mean() < 0 else (low, middle)
+        low, high = (middle, high) if slope(math.exp(middle)) < 0 else (low, middle)
     return math.exp(-(low + high) / 2)

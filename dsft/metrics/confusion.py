@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -25,6 +26,18 @@ class ClassScores:
     f1: Tensor
     support: Tensor
     present: Tensor
+
+    @classmethod
+    def of_counts(cls, right: Tensor, support: Tensor, predicted: Tensor) -> Self:
+        """Score classes by their images: those given the class rightly, those of it, and those given it."""
+        right = right.double()
+        return cls(
+            precision=_share(right, predicted),
+            recall=_share(right, support),
+            f1=_share(2 * right, support + predicted),
+            support=support,
+            present=(support + predicted) > 0,
+        )
 
     def macro(self, scores: Tensor) -> float:
         """Return the mean of one of the scores over the classes that are present.
@@ -56,15 +69,7 @@ def class_scores(confusion: Tensor) -> ClassScores:
     Args:
         confusion: Counts ``(classes, classes)``: rows are truths, columns predictions.
     """
-    right = confusion.diagonal().double()
-    support, predicted = confusion.sum(dim=1), confusion.sum(dim=0)
-    return ClassScores(
-        precision=_share(right, predicted),
-        recall=_share(right, support),
-        f1=_share(2 * right, support + predicted),
-        support=support,
-        present=(support + predicted) > 0,
-    )
+    return ClassScores.of_counts(confusion.diagonal(), confusion.sum(dim=1), confusion.sum(dim=0))
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:

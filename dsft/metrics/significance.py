@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 Interval = tuple[float, float]
 """Low and high end of a 95 % confidence interval."""
 
 RESAMPLES = 10_000
+SEED = 0
 _LEVEL = (2.5, 97.5)  # percentiles
-_SEED = 0
 
 
 def top1_interval(right: Tensor) -> Interval:
@@ -73,6 +74,11 @@ def _interval(counts: Sequence[int], values: Sequence[float]) -> Interval:
     To draw images with replacement and count each value is to draw from a multinomial distribution.
     """
     total = sum(counts)
-    draws = np.random.default_rng(_SEED).multinomial(total, np.array(counts) / total, size=RESAMPLES)
-    low, high = np.percentile(draws @ np.array(values) / total, _LEVEL)
+    draws = np.random.default_rng(SEED).multinomial(total, np.array(counts) / total, size=RESAMPLES)
+    return percentile_interval(draws @ np.array(values) / total)
+
+
+def percentile_interval(resampled: NDArray[np.float64]) -> Interval:
+    """Return the middle 95 % of the values of resamples."""
+    low, high = np.percentile(resampled, _LEVEL)
     return float(low), float(high)

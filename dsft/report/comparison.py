@@ -11,6 +11,7 @@ from dsft.quantities import count
 from dsft.report.page import Cell, Table, number, write_page
 from dsft.report.run import PAGE_FILE
 from dsft.report.sections import Values, command_line, describe_evaluation, read_json, scores_table, versions_text
+from dsft.tasks import task_of
 
 COMPARISON_FILE = "models.json"
 
@@ -58,18 +59,24 @@ def write_comparison(folder: Path) -> Path:
 
 def _differences(models: Sequence[Values]) -> Table:
     numbers = ["points", "95 % CI", "only it is right", "only the first is", "McNemar p"]
+    main = task_of(models[0]["metrics"]).layout.main
     rows = [
         [
             Cell(model["model"]),
-            number(model["difference"]["top1"], "+.2f"),
-            Cell("{:+.2f} to {:+.2f}".format(*model["difference"]["interval"]), model["difference"]["interval"][0]),
+            number(main.points * model["difference"][main.name], "+.2f"),
+            Cell(
+                " to ".join(f"{main.points * end:+.2f}" for end in model["difference"]["interval"]),
+                model["difference"]["interval"][0],
+            ),
             number(model["difference"]["only_this_right"], ",d"),
             number(model["difference"]["only_other_right"], ",d"),
             number(model["difference"]["mcnemar_p"], ".3g"),
         ]
         for model in models[1:]
     ]
-    return Table(f"Top-1 less that of {models[0]['model']}, on the same images", ["model", *numbers], numbers, rows)
+    return Table(
+        f"{main.title} less that of {models[0]['model']}, on the same images", ["model", *numbers], numbers, rows
+    )
 
 
 def _calibration(models: Sequence[Values]) -> Table:

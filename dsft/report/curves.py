@@ -13,13 +13,14 @@ from dsft.report.figures import BLUE, GREEN, GREY, ORANGE, drawing
 _LINES: Sequence[tuple[str, Mapping[str, tuple[str, str]]]] = (
     ("loss (nats)", {"train_loss": ("train, as optimised", ORANGE), "val/loss": ("val", BLUE)}),
     ("top-1 on val (%)", {"val/top1": ("val", BLUE)}),
+    ("mAP on val", {"val/map": ("val", BLUE)}),
     ("learning rate", {"lr": ("learning rate", GREEN)}),
 )
 """The panels from top to bottom: the label of the axis, and for every line its figure, name and colour."""
 
 
 def plot_curves(history: Sequence[Mapping[str, float]], path: Path, best_epoch: int | None = None) -> None:
-    """Draw loss, top-1 and learning rate over the epochs into a PNG file.
+    """Draw loss, main score and learning rate over the epochs into a PNG file.
 
     Args:
         history: The figures of each epoch, as ``metrics.jsonl`` has them; at least one.

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from dsft.data import Split
 from dsft.evaluation import Evaluation, write_evaluation
-from dsft.metrics import reliability
 from dsft.report.confusion import plot_confusion
 from dsft.report.mistakes import plot_mistakes, worst_mistakes
 from dsft.report.reliability import plot_reliability
@@ -17,8 +16,8 @@ CONFUSION_PICTURE, RELIABILITY_PICTURE, MISTAKES_PICTURE = "confusion.png", "rel
 def report_evaluation(folder: Path, evaluation: Evaluation, split: Split) -> None:
     """Write an evaluation as tables (:func:`dsft.evaluation.write_evaluation`) and pictures.
 
-    * ``confusion.png``: which classes are taken for which
-    * ``reliability.png``: accuracy over confidence
+    * ``confusion.png``: which classes are taken for which; not where an image has several labels
+    * ``reliability.png``: how often it is right over how sure it is
     * ``mistakes.png``: the images that it is most confidently wrong about; none where all are right
 
     Args:
@@ -26,11 +25,14 @@ def report_evaluation(folder: Path, evaluation: Evaluation, split: Split) -> Non
         evaluation: What to write.
         split: The images.
     """
-    write_evaluation(folder, evaluation, split.classes, split.keys)
-    plot_confusion(evaluation.confusion, split.classes, folder / CONFUSION_PICTURE)
-    scaled = None
-    if (calibrated := evaluation.metrics.calibrated) is not None:
-        scaled = reliability(evaluation.logits.double() / calibrated.temperature, evaluation.targets)
-    plot_reliability(reliability(evaluation.logits, evaluation.targets), folder / RELIABILITY_PICTURE, scaled)
-    if mistakes := worst_mistakes(evaluation, split.classes):
+    write_evaluation(folder, evaluation, split.keys)
+    if (confusion := evaluation.confusion) is not None:
+        plot_confusion(confusion, split.classes, folder / CONFUSION_PICTURE)
+    plot_reliability(
+        evaluation.reliability,
+        folder / RELIABILITY_PICTURE,
+        evaluation.scaled_reliability,
+        evaluation.task.calibration_axes,
+    )
+    if mistakes := worst_mistakes(evaluation):
         plot_mistakes(mistakes, split, folder / MISTAKES_PICTURE)

@@ -15,13 +15,16 @@ from dsft.evaluation import Evaluation
 from dsft.report.figures import ORANGE, WIDTH, drawing, shorten
 
 MOST_MISTAKES = 24
+NO_LABEL = "no label"
+"""How an image is described that has none of several labels."""
+
 _COLUMNS = 3
 _SIDE = 256  # pixels of the largest picture that is drawn
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image that was given a wrong class: its position in the split, the names, and the wrong one's probability."""
+    """An image with a wrong answer: its position in the split, truth and answer, and the probability of the answer."""
 
     position: int
     target: str
@@ -29,20 +32,11 @@ class Mistake:
     probability: float
 
 
-def worst_mistakes(evaluation: Evaluation, classes: Sequence[str], most: int = MOST_MISTAKES) -> list[Mistake]:
+def worst_mistakes(evaluation: Evaluation, most: int = MOST_MISTAKES) -> list[Mistake]:
     """List the mistakes that the network was surest of, the surest first."""
-    probabilities, predicted = evaluation.logits.double().softmax(dim=1).max(dim=1)
-    wrong = evaluation.right.logical_not().nonzero().flatten()
-    order = wrong[probabilities[wrong].argsort(descending=True, stable=True)][:most].tolist()
-    return [
-        Mistake(
-            int(evaluation.positions[row]),
-            classes[int(evaluation.targets[row])],
-            classes[int(predicted[row])],
-            float(probabilities[row]),
-        )
-        for row in order
-    ]
+    rows = zip(evaluation.positions.tolist(), evaluation.right.tolist(), evaluation.name_answers(), strict=True)
+    wrong = [Mistake(position, *answer) for position, is_right, answer in rows if not is_right]
+    return sorted(wrong, key=lambda mistake: -mistake.probability)[:most]
 
 
 def plot_mistakes(mistakes: Sequence[Mistake], split: Split, path: Path) -> None:
@@ -69,8 +63,8 @@ def _draw(axes: Axes, mistake: Mistake, split: Split) -> None:
     # Pixels of a tiny image are shown as they are, not blurred.
     smoothing = "nearest" if max(pixels.shape[:2]) < 64 else "antialiased"
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=smoothing)
-    axes.set_title(f"is {shorten(mistake.target, 20)}", fontsize=9, loc="center", parse_math=False)
-    guess = f"taken for {shorten(mistake.predicted, 14)}\n{100 * mistake.probability:.1f} % sure"
+    axes.set_title(f"is {shorten(mistake.target or NO_LABEL, 20)}", fontsize=9, loc="center", parse_math=False)
+    guess = f"taken for {shorten(mistake.predicted or NO_LABEL, 14)}\n{100 * mistake.probability:.1f} % sure"
     axes.set_xlabel(guess, fontsize=9, color=ORANGE, parse_math=False)
 
 

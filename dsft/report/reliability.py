@@ -8,16 +8,24 @@ import numpy as np
 
 from dsft.metrics import Reliability
 from dsft.report.figures import BLUE, GREY, ORANGE, drawing
+from dsft.tasks import CLASSIFICATION
 
 
-def plot_reliability(found: Reliability, path: Path, scaled: Reliability | None = None) -> None:
+def plot_reliability(
+    found: Reliability,
+    path: Path,
+    scaled: Reliability | None = None,
+    axes_labels: tuple[str, str, str] = CLASSIFICATION.calibration_axes,
+) -> None:
     """Draw accuracy over confidence into a PNG file, above the share of images in each interval of confidence.
 
     Args:
         found: Accuracy and confidence by interval.
         path: The PNG file; it is written whole or not at all.
         scaled: The same after temperature scaling, or None.
+        axes_labels: What is across, what upwards, and what is counted.
     """
+    across, upwards, counted = axes_labels
     edges = np.linspace(0, 1, len(found.counts) + 1)
     middles, width = (edges[1:] + edges[:-1]) / 2, edges[1]
     with drawing(path, height=5.0) as figure:
@@ -32,8 +40,8 @@ def plot_reliability(found: Reliability, path: Path, scaled: Reliability | None 
             used = np.array(scaled.counts) > 0
             points = np.array(scaled.confidence)[used], np.array(scaled.accuracy)[used]
             upper.plot(*points, "o-", color=ORANGE, label=f"at the temperature, ECE {scaled.error:.3f}")
-        upper.set(ylabel="accuracy (share right)", ylim=(0, 1.02), xlim=(0, 1))
-        lower.set(xlabel="confidence (highest probability)", ylabel="images (%)")
+        upper.set(ylabel=upwards, ylim=(0, 1.02), xlim=(0, 1))
+        lower.set(xlabel=across, ylabel=counted)
         upper.legend(loc="upper left")
         for axes in (upper, lower):
             axes.grid(axis="y")

@@ -24,6 +24,7 @@ from dsft.report.sections import (
     scores_table,
     versions_text,
 )
+from dsft.tasks import task_named
 
 PAGE_FILE = "report.html"
 
@@ -105,7 +106,11 @@ def write_report(folder: Path) -> Path:
         scores=scores_table("Scores of every network", ((run.name_of(s), m) for s, m in run.metrics.items())),
         costs=_costs(conversion) if conversion is not None else None,
         circumstances=MeasuredOn(**conversion["measured_on"]).sentence() if conversion is not None else "",
-        curves=embed(plots / "curves.png", "Loss, top-1 and learning rate over the epochs", _curves_in_words(run)),
+        curves=embed(
+            plots / "curves.png",
+            f"Loss, {task_named(run.recipe.task).layout.main.label} and learning rate over the epochs",
+            _curves_in_words(run),
+        ),
         epochs=_epochs(run.history),
         layers=embed(
             plots / "layers.png", "Cost, time and error of every convolution", _layers_in_words(run), is_wide=True
@@ -157,11 +162,13 @@ def _cards(run: Run) -> list[_Card]:
     cards = []
     slot = "test" if "test" in run.metrics else "val"
     if (metrics := run.metrics.get(slot)) is not None:
-        interval = "95 % CI {:.1f} to {:.1f}".format(*metrics["top1_interval"])
-        cards.append(_Card(f"top-1 on {slot}", f"{metrics['top1']:.2f} %", interval))
+        layout = task_named(run.recipe.task).layout
+        main, interval = layout.main, f"95 % CI {layout.show_interval(metrics[layout.interval], ' to ')}"
+        cards.append(_Card(f"{main.label} on {slot}", main.words(metrics[main.name]), interval))
         if (original := run.metrics.get(f"{slot}-original")) is not None:
-            lost = metrics["top1"] - original["top1"]
-            cards.append(_Card("against the original", f"{lost:+.2f}", f"points; it has {original['top1']:.2f} %"))
+            lost = main.points * (metrics[main.name] - original[main.name])
+            had = f"points; it has {main.words(original[main.name])}"
+            cards.append(_Card("against the original", f"{lost:+.2f}", had))
     if run.conversion is not None:
         before, after = run.conversion["original"], run.conversion["converted"]
         cards += [

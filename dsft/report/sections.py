@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dsft.report.evaluation import CONFUSION_PICTURE, MISTAKES_PICTURE, RELIABILITY_PICTURE
+from dsft.report.mistakes import NO_LABEL
 from dsft.report.page import Cell, Picture, Table, embed, number
+from dsft.tasks import task_of
 
 _MOST_ROWS = 50
 _WIDE_CLASSES = 15
@@ -59,18 +61,20 @@ def scores_table(caption: str, rows: Iterable[tuple[str, Values]]) -> Table:
 
     Args:
         caption: What they are.
-        rows: A label and the content of a ``metrics.json``.
+        rows: A label and the content of a ``metrics.json``, all of one task.
     """
-    numbers = ["images", "top-1 %", "95 % CI", "top-5 %", "macro F1", "loss", "Brier", "ECE"]
+    rows = list(rows)
+    layout = task_of(rows[0][1] if rows else {}).layout
+    main, others = layout.main, layout.others
+    numbers = ["images", main.heading, "95 % CI", *(figure.heading for figure in others), "loss", "Brier", "ECE"]
     cells = [
         [
             Cell(label),
             Cell(metrics["split"]),
             number(metrics["count"], ",d"),
-            number(metrics["top1"], ".2f"),
-            Cell("{:.1f} to {:.1f}".format(*metrics["top1_interval"]), metrics["top1_interval"][0]),
-            number(metrics["top5"], ".2f"),
-            number(metrics["macro_f1"], ".4f"),
+            number(metrics[main.name], main.style),
+            Cell(layout.show_interval(metrics[layout.interval], " to "), metrics[layout.interval][0]),
+            *(number(metrics[figure.name], figure.style) for figure in others),
             number(metrics["loss"], ".4f"),
             number(metrics["brier"], ".4f"),
             number(metrics["ece"], ".4f"),
@@ -93,39 +97,42 @@ def versions_text(versions: Mapping[str, str]) -> str:
 
 
 def _pictures(folder: Path, metrics: Values) -> list[Picture]:
-    top1, split, count = metrics["top1"], metrics["split"], len(metrics["per_class"])
+    split, count = metrics["split"], len(metrics["per_class"])
+    task = task_of(metrics)
+    main, (across, upwards, _) = task.layout.main, task.calibration_axes
     worst = min(metrics["per_class"], key=lambda row: row["f1"])
     found = (
         embed(
             folder / CONFUSION_PICTURE,
             f"Confusion on {split}: a row a true class, a column a predicted one",
-            f"Confusion matrix of {count} classes; {top1:.2f} % of the images are on its diagonal. The lowest F1 has "
-            f"{worst['name']} with {worst['f1']:.3f}.",
+            f"Confusion matrix of {count} classes; {main.words(metrics[main.name])} of the images are on its "
+            f"diagonal. The lowest F1 has {worst['name']} with {worst['f1']:.3f}.",
             is_wide=count > _WIDE_CLASSES,
         ),
         embed(
             folder / RELIABILITY_PICTURE,
             f"Reliability on {split}: how often it is right when it is so sure",
-            f"Bars of accuracy by confidence beside the diagonal of a calibrated network, above the share of images in "
-            f"each interval; the expected calibration error is {metrics['ece']:.4f}.",
+            f"Bars of {upwards} by {across} beside the diagonal of a calibrated network, above what is in each "
+            f"interval; the expected calibration error is {metrics['ece']:.4f}.",
         ),
         embed(
             folder / MISTAKES_PICTURE,
             "The surest mistakes",
-            "Images that were given a wrong class, the surest first; the table of mistakes lists them.",
+            "Images that were given a wrong answer, the surest first; the table of mistakes lists them.",
         ),
     )
     return [picture for picture in found if picture is not None]
 
 
 def _classes(metrics: Values) -> Table:
-    numbers = ["precision", "recall", "F1", "images"]
+    figures = task_of(metrics).layout.classes
+    numbers = [*(figure.label for figure in figures), "images"]
     # The worst come first: they are what someone looks for.
     worst_first = sorted(metrics["per_class"], key=lambda row: row["f1"])
     rows = [
         [
             Cell(row["name"]),
-            *(number(row[key], ".4f") for key in ("precision", "recall", "f1")),
+            *(number(row[figure.name], figure.style) for figure in figures),
             number(row["support"], ",d"),
         ]
         for row in worst_first
@@ -136,7 +143,8 @@ def _classes(metrics: Values) -> Table:
 def _confusions(wrong: Sequence[Mapping[str, str]]) -> Table:
     pairs = Counter((row["target"], row["predicted"]) for row in wrong)
     rows = [
-        [Cell(target), Cell(guess), number(times, ",d")] for (target, guess), times in pairs.most_common(_MOST_ROWS)
+        [Cell(target or NO_LABEL), Cell(guess or NO_LABEL), number(times, ",d")]
+        for (target, guess), times in pairs.most_common(_MOST_ROWS)
     ]
     caption = "Which classes are taken for which" + (
         f" (the {_MOST_ROWS} pairs met most)" if len(pairs) > _MOST_ROWS else ""
@@ -146,7 +154,12 @@ def _confusions(wrong: Sequence[Mapping[str, str]]) -> Table:
 
 def _mistakes(wrong: Sequence[Mapping[str, str]]) -> Table:
     rows = [
-        [Cell(row["key"]), Cell(row["target"]), Cell(row["predicted"]), number(float(row["probability"]), ".4f")]
+        [
+            Cell(row["key"]),
+            Cell(row["target"] or NO_LABEL),
+            Cell(row["predicted"] or NO_LABEL),
+            number(float(row["probability"]), ".4f"),
+        ]
         for row in wrong[:_MOST_ROWS]
     ]
     caption = f"Mistakes, the surest first ({len(rows)} of {len(wrong):,})"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 
 from dsft.report.figures import BLUE, GREY, drawing
+from dsft.tasks import Figure
 
 
 class SweepPoint(NamedTuple):
@@ -18,39 +19,43 @@ class SweepPoint(NamedTuple):
         budget: Share of the cost that was allowed.
         macs: Multiply-accumulates, as a share of the original's.
         latency: Time of one pass, as a share of the original's.
-        top1: On val, in percent.
+        score: On val.
     """
 
     budget: float
     macs: float
     latency: float
-    top1: float
+    score: float
 
 
-def plot_sweep(points: Sequence[SweepPoint], dense_top1: float, path: Path) -> None:
-    """Draw top-1 against the share of the cost that is left into a PNG file: by MACs above, by time below.
+def plot_sweep(points: Sequence[SweepPoint], dense_score: float, figure: Figure, path: Path) -> None:
+    """Draw a score against the share of the cost that is left into a PNG file: by MACs above, by time below.
 
     Args:
         points: The converted networks.
-        dense_top1: Top-1 of the original, in percent.
+        dense_score: That of the original.
+        figure: Which score it is.
         path: The PNG file; it is written whole or not at all.
     """
-    with drawing(path, height=6.0) as figure:
-        above, below = figure.subplots(2, 1, sharey=True)
-        _draw(above, [(point.macs, point) for point in points], dense_top1, "MACs, share of the original's")
-        _draw(
-            below, [(point.latency, point) for point in points], dense_top1, "time of a pass, share of the original's"
-        )
+    dense = f"original: {dense_score:.1f} %" if figure.points == 1 else f"original: {figure.number(dense_score)}"
+    with drawing(path, height=6.0) as canvas:
+        above, below = canvas.subplots(2, 1, sharey=True)
+        for axes, costs, label in (
+            (above, [point.macs for point in points], "MACs, share of the original's"),
+            (below, [point.latency for point in points], "time of a pass, share of the original's"),
+        ):
+            axes.axhline(dense_score, color=GREY, linestyle="--", linewidth=1, label=dense)
+            _draw(axes, list(zip(costs, points, strict=True)))
+            axes.set(xlabel=label, ylabel=f"{figure.label} (%)" if figure.points == 1 else figure.label)
+            axes.legend(loc="lower right")
         above.set_title("before any training, on val; labels: the budget")
 
 
-def _draw(axes: Axes, points: Sequence[tuple[float, SweepPoint]], dense_top1: float, label: str) -> None:
+def _draw(axes: Axes, points: Sequence[tuple[float, SweepPoint]]) -> None:
     ordered = sorted(points, key=lambda each: each[1].budget)
-    axes.axhline(dense_top1, color=GREY, linestyle="--", linewidth=1, label=f"original: {dense_top1:.1f} %")
-    axes.plot([cost for cost, _ in ordered], [point.top1 for _, point in ordered], "o-", color=BLUE, label="converted")
+    axes.plot([cost for cost, _ in ordered], [point.score for _, point in ordered], "o-", color=BLUE, label="converted")
     for cost, point in ordered:
-        axes.annotate(f"{point.budget:g}", (cost, point.top1), textcoords="offset points", xytext=(6, -11), fontsize=8)
-    axes.set(xlabel=label, ylabel="top-1 (%)", xlim=(0, max(1.05, max(cost for cost, _ in ordered) * 1.1)))
+        axes.annotate(f"{point.budget:g}", (cost, point.score), textcoords="offset points", xytext=(6, -11), fontsize=8)
+    axes.set(xlim=(0, max(1.05, max(cost for cost, _ in ordered) * 1.1)))
     axes.margins(y=0.15)
     axes.grid()
-    axes.legend(loc="lower right")

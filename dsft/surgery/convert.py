@@ -14,6 +14,7 @@ from dsft.choices import Form, Method, Order, Structure
 from dsft.derive import DERIVATIONS, LOW_RANK_DERIVATIONS, AnyFactors, Weighting
 from dsft.devices import Compute, layout_of
 from dsft.errors import ConversionError
+from dsft.losses import sampled_cross_entropy
 from dsft.measure.example import ExampleInput, run_example
 from dsft.progress import Advanced, Finished, Report, Started, ignore
 from dsft.surgery.apply import apply_plan
@@ -22,7 +23,7 @@ from dsft.surgery.clock import Clock
 from dsft.surgery.cost_report import ConversionReport, report_costs
 from dsft.surgery.dense import dense_kernel
 from dsft.surgery.drop_search import Trial, meet_max_drop
-from dsft.surgery.moments import favour_late, measure_weightings
+from dsft.surgery.moments import SampledLoss, favour_late, measure_weightings
 from dsft.surgery.norms import renew_norms, set_aside
 from dsft.surgery.plan import ConversionPlan
 from dsft.surgery.planning import plan_conversion
@@ -170,6 +171,7 @@ def prepare(
     is_trained: bool = True,
     clock: Clock | None = None,
     report: Report = ignore,
+    sampled_loss: SampledLoss = sampled_cross_entropy,
 ) -> Prepared:
     """Plan a conversion, after a look at the network at work where the method is a refit.
 
@@ -181,6 +183,7 @@ def prepare(
         is_trained: The weights mean something.
         clock: Measures what the plan needs; see :func:`plan_conversion`.
         report: Receives the progress.
+        sampled_loss: What the network's answers mean, where they are one row of class scores for each image.
 
     Raises:
         ConversionError: The plan cannot be made, or the calibration data does not go with the method.
@@ -189,7 +192,8 @@ def prepare(
     weightings: dict[str, Weighting] = {}
 
     def weigh(sites: Sequence[Site]) -> Mapping[str, Weighting]:
-        weightings.update(favour_late(measure_weightings(model, sites, batches, request.seed, report)))
+        measured = measure_weightings(model, sites, batches, request.seed, report, sampled_loss)
+        weightings.update(favour_late(measured))
         return weightings
 
     plan = plan_conversion(

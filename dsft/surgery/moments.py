@@ -9,17 +9,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
 from dsft.derive import Weighting
 from dsft.errors import ConversionError
+from dsft.losses import sampled_cross_entropy
 from dsft.measure.example import ExampleInput, batch_size_of, call, evaluation_mode
 from dsft.progress import Advanced, Finished, Report, Started, Warn, ignore
 from dsft.separable.taps import make_taps
 from dsft.surgery.calibration import look
 from dsft.surgery.dense import separable_class_of
 from dsft.surgery.sites import Site
+
+SampledLoss = Callable[[Tensor, torch.Generator], Tensor]
+"""From logits to the loss against labels drawn from them, see :mod:`dsft.losses.sampled`."""
 
 IMAGES = 256
 """Images that are looked at, at most: the moments are small and a few hundred images know them well."""
@@ -32,7 +35,12 @@ LATENESS = 1.0
 
 
 def measure_weightings(
-    model: nn.Module, sites: Sequence[Site], batches: Sequence[ExampleInput], seed: int = 0, report: Report = ignore
+    model: nn.Module,
+    sites: Sequence[Site],
+    batches: Sequence[ExampleInput],
+    seed: int = 0,
+    report: Report = ignore,
+    sampled_loss: SampledLoss = sampled_cross_entropy,
 ) -> dict[str, Weighting]:
     """Measure what a change of each convolution's kernel costs the network.
 
@@ -46,6 +54,7 @@ def measure_weightings(
         batches: Inputs as the network takes them.
         seed: Seed of the labels.
         report: Receives the progress over the batches.
+        sampled_loss: The loss where the answers are one row of class scores for each image.
 
     Returns:
         The weightings by name, in the order in which the convolutions run; those that do not run come last.
@@ -65,7 +74,7 @@ def measure_weightings(
             with _Taken(moments) as taken:
                 outputs = _answers(model, batch, number)
                 if is_differentiable:
-                    is_differentiable = _backpropagate(outputs, taken, generator)
+                    is_differentiable = _backpropagate(outputs, taken, generator, sampled_loss)
             running.update(dict.fromkeys(sums.module for sums, _ in taken.outputs))
             report(Advanced(task, number + 1))
     report(Finished(task))
@@ -185,14 +194,16 @@ def _answers(model: nn.Module, batch: ExampleInput, number: int) -> list[Tensor]
     return answers
 
 
-def _backpropagate(answers: Sequence[Tensor], taken: _Taken, generator: torch.Generator) -> bool:
+def _backpropagate(
+    answers: Sequence[Tensor], taken: _Taken, generator: torch.Generator, sampled_loss: SampledLoss
+) -> bool:
     """Add up the gradients at the outputs that were taken; False where there are none."""
     answers = [answer for answer in answers if answer.requires_grad]
     if not answers:
         return False
     try:
         with torch.enable_grad():
-            score = torch.stack([_score(answer, generator).double() for answer in answers]).sum()
+            score = torch.stack([_score(answer, generator, sampled_loss).double() for answer in answers]).sum()
             gradients = torch.autograd.grad(score, [output for _, output in taken.outputs], allow_unused=True)
     except RuntimeError:
         # A network that overwrites what its gradient needs can be run, and not be trained.
@@ -203,11 +214,9 @@ def _backpropagate(answers: Sequence[Tensor], taken: _Taken, generator: torch.Ge
     return True
 
 
-def _score(answer: Tensor, generator: torch.Generator) -> Tensor:
+def _score(answer: Tensor, generator: torch.Generator, sampled_loss: SampledLoss) -> Tensor:
     if answer.dim() == 2 and answer.shape[1] > 1:
-        chances = answer.detach().float().softmax(1).cpu()
-        labels = torch.multinomial(chances, 1, generator=generator).squeeze(1).to(answer.device)
-        return functional.cross_entropy(answer.float(), labels, reduction="sum")
+        return sampled_loss(answer, generator)
     noise = torch.randn(answer.shape, generator=generator).to(answer)
     return (answer * noise).sum()
 

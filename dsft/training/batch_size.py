@@ -62,7 +62,7 @@ def find_batch_size(
         per_image = kept_for_backward(module, torch.zeros(_SAMPLE, *image_shape)) / _SAMPLE
         return next((size for size in sizes if size * per_image <= room), sizes[-1])
     for size in sizes:
-        batch = _BlackBatch(torch.zeros(size, *image_shape), torch.arange(size) % num_classes)
+        batch = _BlackBatch(torch.zeros(size, *image_shape), settings.task.placeholder_targets(size, num_classes))
         if fits_step(module, batch, settings=settings, compute=compute, teacher=teacher):
             return size
     raise TrainingError(

@@ -17,7 +17,7 @@ class TrainingBatch(Protocol):
 
     @property
     def targets(self) -> Tensor:
-        """Class numbers ``(batch,)``, or probabilities ``(batch, classes)``."""
+        """The labels as the task has them, or blended ones: shares of the classes ``(batch, classes)``."""
 
     @property
     def number(self) -> int:

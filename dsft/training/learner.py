@@ -12,7 +12,6 @@ from torch.nn.utils import clip_grad_norm_
 from dsft.choices import WeightsKind
 from dsft.data.seeding import stable_seed
 from dsft.devices import Compute
-from dsft.distributed.processes import ALONE, Processes
 from dsft.progress import Note, Report
 from dsft.training.batches import TrainingBatch
 from dsft.training.ema import MovingAverage
@@ -38,9 +37,6 @@ class Learner:
         head: Names of the parameters of the classifier heads.
         converted: Names of the parameters of converted layers.
         report: Told which parameters train when.
-        processes: Those that train the same network, each on its part of every batch. Their gradients are added up
-            after the backward pass, and not by torch's ``DistributedDataParallel`` during it, which knows no phases,
-            no batch in which a process has nothing, and no parts of unequal size.
 
     Raises:
         RecipeError: The optimizer is unknown, or a phase cannot be.
@@ -58,7 +54,6 @@ class Learner:
         head: Collection[str],
         converted: Collection[str],
         report: Report,
-        processes: Processes = ALONE,
     ) -> None:
         if (teacher is None) != (settings.distill is None):
             raise ValueError("a teacher and settings.distill go together, found one without the other")
@@ -66,7 +61,6 @@ class Learner:
         self._teacher = compute.place_module(teacher).eval() if teacher is not None else None
         self._settings = settings
         self._compute = compute
-        self._processes = processes
         self._phases = plan_phases(
             module, settings.freeze, steps_per_epoch=steps_per_epoch, head=head, converted=converted
         )
@@ -123,15 +117,12 @@ class Learner:
         """Make the next step set training mode again, which validation may have left."""
         self._phase = None
 
-    def update(self, step: int, batches: Sequence[TrainingBatch], images: int | None = None) -> float:
+    def update(self, step: int, batches: Sequence[TrainingBatch]) -> float:
         """Take one step on batches that are summed up: the gradient is that of their images as one batch.
-
-        Several processes take it together, and have the same weights and statistics afterwards.
 
         Args:
             step: The step's number, counted from 0; rate, phase, average and everything random hang on it.
-            batches: The images and their labels; of several processes one may have none.
-            images: How many images the processes have together; None where there is one process.
+            batches: The images and their labels.
 
         Returns:
             The mean loss of the images before the update, in nats.
@@ -143,24 +134,20 @@ class Learner:
         self._enter_phase(step)
         self._set_rate(step)
         # Dropout and its like draw from here: a run that goes on at this step draws the same.
-        rank = self._processes.rank
-        torch.manual_seed(stable_seed("step", self._settings.seed, step, *([rank] if rank else [])))
+        torch.manual_seed(stable_seed("step", self._settings.seed, step))
         self._optimizer.zero_grad(set_to_none=True)
-        total = images or sum(len(batch.images) for batch in batches)
+        total = sum(len(batch.images) for batch in batches)
         losses = []
         for batch in batches:
             with explained_failures(self.module, batch.images):
                 loss = self._loss(batch) * (len(batch.images) / total)
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-        mean = torch.stack(losses).sum().item() if losses else 0.0
-        with explained_failures(self.module, batches[0].images if batches else torch.empty(0)):
-            if self._processes.count > 1:
-                mean = self._come_together(mean)
+        with explained_failures(self.module, batches[0].images):
             self._descend()
         if self._average:
             self._average.update(self.module, step)
-        return mean
+        return torch.stack(losses).sum().item()
 
     def is_finite(self) -> bool:
         """Say whether every weight and every statistic is a finite number."""
@@ -193,32 +180,18 @@ class Learner:
             self._phase = phase
 
     def _loss(self, batch: TrainingBatch) -> Tensor:
+        settings = self._settings
         images = self._compute.place(batch.images)
         targets = batch.targets.to(self._compute.device, non_blocking=True)
         with self._compute.autocast(), self._taps[0].open() as maps:
             output = self._forward(images)
-            loss = label_loss(output, targets, self._settings.smoothing, self._class_weights)
-            if self._teacher is None or self._settings.distill is None:
+            loss = label_loss(output, targets, settings.smoothing, self._class_weights, settings.task)
+            if self._teacher is None or settings.distill is None:
                 return loss
             with torch.no_grad(), self._taps[1].open() as taught_maps:
                 taught = self._teacher(images)
-            loss = blend_teacher(loss, output, taught, self._settings.distill)
-            return add_features(loss, maps, taught_maps, self._settings.distill)
-
-    def _come_together(self, loss: float) -> float:
-        """Add up the gradients and losses of all processes, and take over the statistics of process 0."""
-        trained = [parameter for parameter in self._parameters if parameter.requires_grad]
-        told = torch.tensor([loss, *(parameter.grad is not None for parameter in trained)], dtype=torch.float64)
-        self._processes.add_up([told])
-        total, *counts = map(float, told.tolist())
-        # What no process has used keeps no gradient, so that nothing moves it; what some have, all have.
-        used = [parameter for parameter, count in zip(trained, counts, strict=True) if count]
-        for parameter in used:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        self._processes.add_up([parameter.grad for parameter in used if parameter.grad is not None])
-        self._processes.broadcast_tensors(self.module.buffers())
-        return total
+            loss = blend_teacher(loss, output, taught, settings.distill, settings.task)
+            return add_features(loss, maps, taught_maps, settings.distill)
 
     def _descend(self) -> None:
         if self._settings.optimizer.clip_grad is not None:

@@ -7,34 +7,39 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from dsft.errors import ModelError
-from dsft.losses import distillation_loss, feature_loss, soft_cross_entropy
-from dsft.tasks import split_outputs
+from dsft.losses import feature_loss
+from dsft.tasks import CLASSIFICATION, Task, split_outputs
 from dsft.training.settings import DistillSettings
 
 AUXILIARY_WEIGHT = 0.3
 """Weight of each auxiliary head: Szegedy et al. 2015 (Going Deeper with Convolutions, section 5)."""
 
 
-def label_loss(output: object, targets: Tensor, smoothing: float, weights: Tensor | None = None) -> Tensor:
-    """Return the cross entropy against the labels, auxiliary heads included with weight 0.3 each.
+def label_loss(
+    output: object, targets: Tensor, smoothing: float, weights: Tensor | None = None, task: Task = CLASSIFICATION
+) -> Tensor:
+    """Return the task's loss against the labels, auxiliary heads included with weight 0.3 each.
 
     Args:
         output: What the network returned for a batch.
-        targets: Class numbers ``(batch,)``, or probabilities ``(batch, classes)``.
+        targets: The labels, as the task has them, or blended ones ``(batch, classes)``.
         smoothing: Label smoothing, 0 to 1.
         weights: Weight of each class ``(classes,)``, or None for 1.
+        task: Whose loss.
 
     Returns:
         A scalar, in nats.
     """
     logits, auxiliary = split_outputs(output)
-    loss = soft_cross_entropy(logits, targets, smoothing=smoothing, weights=weights)
+    loss = task.label_loss(logits, targets, smoothing, weights)
     for extra in auxiliary:
-        loss = loss + AUXILIARY_WEIGHT * soft_cross_entropy(extra, targets, smoothing=smoothing, weights=weights)
+        loss = loss + AUXILIARY_WEIGHT * task.label_loss(extra, targets, smoothing, weights)
     return loss
 
 
-def blend_teacher(labels: Tensor, output: object, teacher_output: object, distill: DistillSettings) -> Tensor:
+def blend_teacher(
+    labels: Tensor, output: object, teacher_output: object, distill: DistillSettings, task: Task = CLASSIFICATION
+) -> Tensor:
     """Return ``(1 - w) * labels + w * teacher`` of Hinton et al. 2015, with the main logits of both networks.
 
     Where the weight is 0 the teacher's logits are not looked at: it need not know the task.
@@ -44,6 +49,7 @@ def blend_teacher(labels: Tensor, output: object, teacher_output: object, distil
         output: What the network returned for a batch.
         teacher_output: What the teacher returned for the same images.
         distill: The weight ``w`` and the temperature.
+        task: What the logits of both mean.
 
     Raises:
         ModelError: The teacher has another number of classes.
@@ -57,7 +63,7 @@ def blend_teacher(labels: Tensor, output: object, teacher_output: object, distil
             f"distill.teacher: must know the task's {student.shape[1]} classes, found {teacher.shape[1]} "
             "outputs. Use a teacher that was trained on this data, such as distill.teacher=runs/dense/model."
         )
-    softened = distillation_loss(student, teacher, distill.temperature)
+    softened = task.teacher_loss(student, teacher, distill.temperature)
     return (1 - distill.logits) * labels + distill.logits * softened
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dsft.tasks import CLASSIFICATION, Task
+
 Sched = Literal["cosine", "step", "multistep", "poly", "tanh", "constant"]
 
 
@@ -127,6 +129,7 @@ class FitSettings:
         distill: How much is learned from the teacher; None without one.
         ema: The moving average of the weights, or None.
         stopping: What chooses the best weights and ends a run early.
+        task: What the logits and the labels mean.
         smoothing: Label smoothing, 0 to 1.
         class_weights: Weight of each class in the loss against the labels; None for 1.
         grad_accum: Batches that are summed up in a step.
@@ -144,6 +147,7 @@ class FitSettings:
     distill: DistillSettings | None = None
     ema: EmaSettings | None = None
     stopping: StoppingSettings = field(default_factory=StoppingSettings)
+    task: Task = CLASSIFICATION
     smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
     grad_accum: int = 1

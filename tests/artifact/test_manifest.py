@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from dsft.artifact import FORMAT_VERSION, Manifest, read_manifest
-from dsft.choices import ModelSource, WeightsKind
+from dsft.choices import ModelSource, TaskName, WeightsKind
 from dsft.errors import CheckpointError
 from dsft.models import ModelSpec
 from dsft.preprocessing import Preprocessing
@@ -89,3 +90,12 @@ def test_a_runs_folder_points_to_its_model(tmp_path: Path) -> None:
     write(tmp_path / "model", EMPTY.to_dict())
     with pytest.raises(CheckpointError, match=r"Did you mean '.*model'\?"):
         read_manifest(tmp_path)
+
+
+def test_the_task_is_kept_and_an_older_folder_has_one_class_an_image(tmp_path: Path) -> None:
+    several = dataclasses.replace(FULL, task=TaskName.MULTI_LABEL)
+    assert read_manifest(write(tmp_path, several.to_dict())).task is TaskName.MULTI_LABEL
+    older = {key: value for key, value in FULL.to_dict().items() if key != "task"}
+    assert read_manifest(write(tmp_path, older)).task is TaskName.CLASSIFICATION
+    with pytest.raises(CheckpointError, match=r"is damaged .*'guessing'"):
+        read_manifest(write(tmp_path, {**FULL.to_dict(), "task": "guessing"}))

@@ -9,6 +9,7 @@ from dsft.assembly import Network, load_folder
 from dsft.assembly.teacher import choose_teacher
 from dsft.errors import CheckpointError, RecipeError
 from dsft.recipe.sections import DistillSection
+from dsft.tasks import MULTI_LABEL
 from tests.workshop import CLASSES, Workshop
 
 
@@ -94,3 +95,9 @@ def test_features_are_those_of_the_same_layers(workshop: Workshop, original: Net
         choose_teacher(DistillSection(teacher=str(workshop.separable), features=1.0), original, student, CLASSES)
     tagged = dataclasses.replace(original, spec=dataclasses.replace(original.spec, name="test_resnet.r160_in1k"))
     assert choose_teacher(section, tagged, student, CLASSES) is tagged
+
+
+def test_so_is_one_that_learnt_another_task(original: Network) -> None:
+    student = dataclasses.replace(original, task=MULTI_LABEL)
+    with pytest.raises(RecipeError, match=r"must have learnt the same task, found one of task classification"):
+        choose_teacher(DistillSection(), original, student, CLASSES)

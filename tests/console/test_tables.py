@@ -6,12 +6,12 @@ from rich.console import Console
 from rich.table import Table
 
 from dsft.console import build_table, calibration_table, metrics_table, per_class_table
-from dsft.evaluation import CalibratedMetrics, ClassMetrics, Metrics
+from dsft.tasks import CalibratedMetrics, ClassificationMetrics, ClassMetrics
 
 
-def _metrics(classes: int = 4, skipped: int = 0, has_temperature: bool = False) -> Metrics:
+def _metrics(classes: int = 4, skipped: int = 0, has_temperature: bool = False) -> ClassificationMetrics:
     rows = (ClassMetrics(f"class {number}", 0.5, 0.25, number / classes, 9) for number in range(classes))
-    return Metrics(
+    return ClassificationMetrics(
         split="test",
         count=1234567,
         skipped=skipped,

@@ -117,3 +117,18 @@ def test_it_ends_where_it_is_told_to() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize("mode", ["batch", "pair", "elem"])
+@pytest.mark.parametrize("way", [{"mixup": 0.4}, {"cutmix": 1.0}])
+def test_the_labels_of_a_set_are_blended_as_their_images_are(way: dict[str, Any], mode: Any) -> None:
+    targets = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0], [1.0, 0.0]])
+    # Each image is as bright as its label is there, so that its mean is the share that it should have.
+    images = targets[:, :, None, None].expand(-1, -1, 16, 16).clone()
+    blended = 0
+    for seed in range(6):
+        mixed, shares = mix_batch(images.clone(), targets.clone(), Mixing(**way, mode=mode), num_classes=2, seed=seed)
+        torch.testing.assert_close(shares, mixed.mean(dim=(2, 3)), atol=1e-5, rtol=0)
+        assert torch.equal(shares[-1], targets[-1])
+        blended += bool(((shares > 0) & (shares < 1)).any())
+    assert blended >= 2

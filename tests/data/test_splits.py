@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +191,31 @@ def test_channels_are_those_of_the_images(tmp_path: Path) -> None:
     assert count_channels(Split(TRAIN, source, (0,), source.classes)) == 1
     (tmp_path / source.keys[1]).write_bytes(b"")
     assert count_channels(Split(TRAIN, source, (0, 1), source.classes)) == 1
+
+
+def label_sets(targets: Sequence[tuple[int, ...]], classes: Sequence[str]) -> ImageArray:
+    pixels = np.random.default_rng(0).integers(0, 256, (len(targets), 4, 4), dtype=np.uint8)
+    return ImageArray("array", tuple(classes), pixels, tuple(targets))
+
+
+def test_label_sets_are_mapped_counted_and_told() -> None:
+    source = label_sets([(0,), (0, 1), (), (1,)] * 10, ["cow", "ant"])
+    events: list[Event] = []
+    splits = make_splits({TRAIN: source}, val=0.2, test=0.2, seed=0, report=events.append)
+    assert [len(split) for split in (splits.train, splits.val, splits.test) if split] == [24, 8, 8]
+    assert [split.count_classes() for split in (splits.train, splits.val)] == [[12, 12], [4, 4]]
+    assert any(isinstance(event, Note) and event.message.endswith("; 10 of them have no label") for event in events)
+    turned = held_out_split(TEST, source, ("ant", "bee", "cow"))
+    assert turned.targets[:4] == ((2,), (0, 2), (), (0,))
+    assert [turned.name_labels(position) for position in range(4)] == ["cow", "ant;cow", "", "ant"]
+    other = label_sets([(0,), (0, 1), (1,), (1,)] * 10, ["cow", "ant"])
+    assert held_out_split(TEST, other, ("ant", "bee", "cow")).fingerprint != turned.fingerprint
+
+
+def test_a_label_that_no_training_image_is_left_of_is_an_error() -> None:
+    # The two images of the rare label go to where images with the other one are wanted.
+    source = label_sets([(0,), (0,)] + [(1,)] * 4, ["rare", "often"])
+    with pytest.raises(DataError, match=r"no image of 'rare' is left to train on .* choose another data\.seed"):
+        make_splits({TRAIN: source}, val=0.4, test=0.4, seed=0)
+    with pytest.raises(DataError, match="has no image with a label to train on"):
+        make_splits({TRAIN: label_sets([(), ()], [])}, val=0.2, test=0.2, seed=0)

@@ -66,7 +66,7 @@ def test_the_logits_are_those_of_one_pass_in_evaluation_mode(channels_last: bool
     torch.testing.assert_close(found.logits, expected)
     assert found.targets.tolist() == [number % 3 for number in range(10)]
     assert found.positions.tolist() == list(range(10))
-    assert found.metrics.top1 == pytest.approx(100 * np.mean(expected.argmax(1).numpy() == np.arange(10) % 3))
+    assert found.main_score == pytest.approx(100 * np.mean(expected.argmax(1).numpy() == np.arange(10) % 3))
     assert not found.logits.is_inference()
 
 

@@ -16,7 +16,7 @@ KEYS = ["a/0.png", "a/1, 2.png", "b/é.png", "unreadable.png", "c/4.png"]
 @pytest.fixture
 def evaluation() -> Evaluation:
     logits = torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
-    return Evaluation.of(
+    return Evaluation(
         logits,
         torch.tensor([0, 1, 2, 2]),
         torch.tensor([0, 1, 2, 4]),
@@ -33,7 +33,7 @@ def _read(path: Path) -> list[list[str]]:
 
 def test_the_files_hold_the_evaluation(tmp_path: Path, evaluation: Evaluation) -> None:
     folder = tmp_path / "evaluation" / "test"
-    write_evaluation(folder, evaluation, CLASSES, KEYS)
+    write_evaluation(folder, evaluation, KEYS)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     assert metrics == evaluation.metrics.to_dict()
     assert metrics["top1"] == 50.0
@@ -50,7 +50,7 @@ def test_the_files_hold_the_evaluation(tmp_path: Path, evaluation: Evaluation) -
 
 
 def test_every_prediction_has_its_key_and_probability(tmp_path: Path, evaluation: Evaluation) -> None:
-    write_evaluation(tmp_path / "test", evaluation, CLASSES, KEYS)
+    write_evaluation(tmp_path / "test", evaluation, KEYS)
     header, *rows = _read(tmp_path / "test" / "predictions.csv")
     assert header == ["key", "target", "predicted", "probability"]
     assert [row[:3] for row in rows] == [
@@ -64,9 +64,9 @@ def test_every_prediction_has_its_key_and_probability(tmp_path: Path, evaluation
 
 
 def test_a_folder_of_before_is_replaced_whole(tmp_path: Path, evaluation: Evaluation) -> None:
-    write_evaluation(tmp_path / "test", evaluation, CLASSES, KEYS)
+    write_evaluation(tmp_path / "test", evaluation, KEYS)
     (tmp_path / "test" / "old.png").touch()
-    write_evaluation(tmp_path / "test", evaluation, CLASSES, KEYS)
+    write_evaluation(tmp_path / "test", evaluation, KEYS)
     assert sorted(path.name for path in (tmp_path / "test").iterdir()) == [
         "confusion.csv",
         "metrics.json",
@@ -76,9 +76,9 @@ def test_a_folder_of_before_is_replaced_whole(tmp_path: Path, evaluation: Evalua
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path, evaluation: Evaluation) -> None:
-    write_evaluation(tmp_path / "test", evaluation, CLASSES, KEYS)
+    write_evaluation(tmp_path / "test", evaluation, KEYS)
     before = (tmp_path / "test" / "predictions.csv").read_bytes()
     with pytest.raises(IndexError):
-        write_evaluation(tmp_path / "test", evaluation, CLASSES, KEYS[:2])
+        write_evaluation(tmp_path / "test", evaluation, KEYS[:2])
     assert (tmp_path / "test" / "predictions.csv").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["test"]

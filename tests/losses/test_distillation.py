@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsft.losses import distillation_loss
+from dsft.losses import binary_distillation_loss, distillation_loss
 
 
 @pytest.fixture
@@ -53,3 +53,15 @@ def test_half_precision_is_computed_in_float32(logits: tuple[torch.Tensor, torch
     loss = distillation_loss(halves[0], halves[1], 2.0)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, distillation_loss(halves[0].float(), halves[1].float(), 2.0))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_decisions_are_softened_one_by_one(temperature: float) -> None:
+    student, teacher = (torch.randn(5, 3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    ours, theirs = (1 / (1 + np.exp(-logits.double().numpy() / temperature)) for logits in (student, teacher))
+    divergence = theirs * np.log(theirs / ours) + (1 - theirs) * np.log((1 - theirs) / (1 - ours))
+    loss = binary_distillation_loss(student, teacher, temperature)
+    assert loss.item() == pytest.approx(temperature**2 * divergence.mean(), rel=1e-5)
+    assert binary_distillation_loss(teacher, teacher, temperature).item() == pytest.approx(0, abs=1e-7)
+    far = binary_distillation_loss(torch.full((1, 1), 200.0), torch.full((1, 1), -200.0), 1.0)
+    assert far.item() == pytest.approx(200, rel=1e-5)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from dsft.losses import soft_cross_entropy
+from dsft.losses import binary_cross_entropy, soft_cross_entropy
 
 
 def _expected(logits: torch.Tensor, soft: NDArray[np.float64], smoothing: float) -> float:
@@ -63,3 +63,17 @@ def test_class_weights_count_alike_for_hard_and_soft_labels(smoothing: float) ->
         for part in (slice(0, 3), slice(3, 6))
     ]
     torch.testing.assert_close(torch.stack(halves).mean(), expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weighs", [False, True])
+def test_decisions_follow_the_formula(logits: torch.Tensor, smoothing: float, weighs: bool) -> None:
+    targets = torch.rand(6, 4, generator=torch.Generator().manual_seed(1))
+    weights = torch.tensor([1.0, 2.0, 0.5, 3.0]) if weighs else None
+    loss = binary_cross_entropy(logits, targets, smoothing=smoothing, weights=weights)
+    share = ((1 - smoothing) * targets + smoothing / 2).double().numpy()
+    chance = 1 / (1 + np.exp(-logits.double().numpy()))
+    weight = 1.0 if weights is None else weights.double().numpy()
+    expected = -(weight * share * np.log(chance) + (1 - share) * np.log(1 - chance)).mean()
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+    assert binary_cross_entropy(logits.half(), targets).dtype == torch.float32

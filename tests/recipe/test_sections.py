@@ -10,7 +10,7 @@ from pydantic import ValidationError
 import dsft
 from dsft.choices import Cost, DataSource, Method, ModelSource, Order, Structure
 from dsft.errors import RecipeError
-from dsft.recipe import load_recipe
+from dsft.recipe import dump_recipe, load_recipe
 from dsft.recipe.schema import recipe_schema
 from dsft.recipe.sections import (
     AugmentSection,
@@ -238,3 +238,33 @@ def test_a_step_is_made_of_batches_in_one_way() -> None:
     with pytest.raises(RecipeError, match=r"train\.grad_accum: is chosen where data\.batch_size is auto"):
         load_recipe("quickstart", ["data.batch_size=auto", "train.grad_accum=2"])
     assert load_recipe("quickstart", ["data.batch_size=auto"]).data.batch_size == "auto"
+
+
+TABLE = ["task=multi_label", "data={source: csv, root: images.csv, label_separator: ';'}"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["task=multi_label"], r"data\.source: task multi_label needs a table .*source csv"),
+        (
+            [TABLE[0], "data={source: csv, root: images.csv}"],
+            r"data\.label_separator: task multi_label needs",
+        ),
+        ([TABLE[1]], r"data\.label_separator: goes with task multi_label"),
+        ([*TABLE, "data.sampler=balanced"], r"data\.sampler: balanced goes with task classification"),
+        ([*TABLE, "evaluate.monitor=val/top1"], r"evaluate\.monitor: task multi_label has val/map, .*found 'val/top1'"),
+        (["evaluate.monitor=val/map"], r"evaluate\.monitor: task classification has val/top1, .*found 'val/map'"),
+        (["task=multilabel"], r"task: expected one of classification, multi_label, .*Did you mean multi_label\?"),
+    ],
+)
+def test_a_task_goes_with_its_data_and_its_scores(overrides: list[str], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("timm_folder_dense", ["data.root=pictures", "evaluate.monitor=auto", *overrides])
+
+
+@pytest.mark.parametrize(("overrides", "monitor"), [([], "val/top1"), (TABLE, "val/map")])
+def test_what_auto_monitors_is_settled_when_the_recipe_is_read(overrides: list[str], monitor: str) -> None:
+    recipe = load_recipe("timm_folder_dense", ["data.root=pictures", *overrides])
+    assert recipe.evaluate.monitor == monitor
+    assert f"monitor: {monitor}" in dump_recipe(recipe)

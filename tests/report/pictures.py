@@ -33,4 +33,4 @@ def split_of(pixels: NDArray[np.uint8], targets: list[int], classes: list[str]) 
 def evaluation_of(logits: torch.Tensor, split: Split) -> Evaluation:
     """Score answers on a split."""
     targets, positions = torch.tensor(split.targets), torch.arange(len(split))
-    return Evaluation.of(logits, targets, positions, classes=split.classes, split_name="test", skipped=0)
+    return Evaluation(logits, targets, positions, classes=split.classes, split_name="test", skipped=0)

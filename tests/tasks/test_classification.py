@@ -1,63 +1,32 @@
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
-
+import numpy as np
 import pytest
 import torch
-from torch import nn
-from torchvision.models import googlenet, inception_v3
+from sklearn.utils.class_weight import compute_class_weight
 
-from dsft.errors import ModelError
-from dsft.tasks import split_outputs
+from dsft.errors import InputError
+from dsft.tasks import CLASSIFICATION
 
-
-class _Maybe(NamedTuple):
-    logits: torch.Tensor
-    aux_logits: torch.Tensor | None
+COUNTS = (12, 3, 30, 1)
+TARGETS = np.repeat(np.arange(4), COUNTS)
 
 
-def test_a_tensor_is_the_main_output() -> None:
-    logits = torch.randn(2, 3)
-    assert split_outputs(logits) == (logits, ())
+def test_weights_that_even_classes_out_are_scikit_learns_balanced() -> None:
+    expected = compute_class_weight("balanced", classes=np.arange(4), y=TARGETS)
+    assert CLASSIFICATION.class_weights(COUNTS, len(TARGETS), None) == pytest.approx(list(expected))
 
 
-@pytest.mark.parametrize(
-    ("build", "size", "heads"),
-    [(googlenet, 64, 2), (inception_v3, 299, 1)],
-    ids=["googlenet", "inception_v3"],
-)
-def test_torchvision_auxiliary_heads_are_split_off(build: type[nn.Module], size: int, heads: int) -> None:
-    module = build(num_classes=3, aux_logits=True, init_weights=False).train()
-    output = module(torch.randn(2, 3, size, size))
-    main, auxiliary = split_outputs(output)
-    assert main is output.logits
-    assert len(auxiliary) == heads
-    assert all(logits.shape == (2, 3) and logits is not main for logits in auxiliary)
+def test_given_weights_keep_their_ratios_and_the_size_of_the_loss() -> None:
+    weights = CLASSIFICATION.class_weights(COUNTS, len(TARGETS), (1.0, 4.0, 1.0, 0.5))
+    assert np.array(weights) / weights[0] == pytest.approx([1.0, 4.0, 1.0, 0.5])
+    assert np.mean([weights[target] for target in TARGETS]) == pytest.approx(1.0)
 
 
-def test_an_auxiliary_head_that_is_off_is_left_out() -> None:
-    logits = torch.randn(2, 3)
-    assert split_outputs(_Maybe(logits, None)) == (logits, ())
-
-
-def test_a_dict_has_its_main_output_under_out() -> None:
-    main, aux = torch.randn(2, 3), torch.randn(2, 3)
-    assert split_outputs({"aux": aux, "out": main}) == (main, (aux,))
-
-
-@pytest.mark.parametrize(
-    ("output", "found"),
-    [
-        (torch.zeros(2, 3, 4, 4), "a tensor of shape (2, 3, 4, 4)"),
-        ({"out": torch.zeros(2, 3, 4, 4)}, "dict('out': a tensor of shape (2, 3, 4, 4))"),
-        ({"pred": torch.zeros(2, 3)}, "dict('pred': a tensor of shape (2, 3))"),
-        ([torch.zeros(2, 3)], "an object of type list"),
-        ((torch.zeros(2, 3), torch.zeros(2, 3)), "an object of type tuple"),
-        (None, "an object of type NoneType"),
-    ],
-    ids=["map", "dict-map", "dict-key", "list", "tuple", "none"],
-)
-def test_anything_else_is_an_error_that_says_what_was_found(output: object, found: str) -> None:
-    with pytest.raises(ModelError, match=r"output of the model.*found " + re.escape(found)):
-        split_outputs(output)
+def test_a_prediction_names_the_most_probable_classes() -> None:
+    [chosen] = CLASSIFICATION.chooser(2, None)(torch.tensor([[0.0, 2.0, 1.0]]))
+    assert chosen.classes == (1, 2)
+    assert chosen.probabilities == pytest.approx(np.exp([2.0, 1.0]) / np.exp([0.0, 2.0, 1.0]).sum())
+    assert CLASSIFICATION.chooser(None, None)(torch.eye(3))[2].classes == (2,)
+    with pytest.raises(InputError, match=r"--threshold: .* found 0\.3\. Use --top-k"):
+        CLASSIFICATION.chooser(None, 0.3)

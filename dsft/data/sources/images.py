@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dsft.data.decoding import read_image
+from dsft.data.labels import Target
 
 
 class ImageSource(Protocol):
@@ -22,7 +23,7 @@ class ImageSource(Protocol):
         origin: What messages call the source, such as its folder.
         classes: Names of the classes; a target is an index into them.
         keys: Name of each image, unique and the same on every system, with ``/`` between its parts.
-        targets: Class of each image.
+        targets: Class of each image, or all of its classes where it has any number of them.
         in_memory: Reading an image costs no file access.
     """
 
@@ -33,7 +34,7 @@ class ImageSource(Protocol):
     @property
     def keys(self) -> Sequence[str]: ...  # noqa: D102
     @property
-    def targets(self) -> Sequence[int]: ...  # noqa: D102
+    def targets(self) -> Sequence[Target]: ...  # noqa: D102
     @property
     def in_memory(self) -> bool: ...  # noqa: D102
 
@@ -57,7 +58,7 @@ class ImageFiles:
     root: Path
     classes: tuple[str, ...]
     keys: tuple[str, ...]
-    targets: tuple[int, ...]
+    targets: tuple[Target, ...]
     in_memory: ClassVar[bool] = False
 
     @property
@@ -84,7 +85,7 @@ class ImageArray:
     origin: str
     classes: tuple[str, ...]
     pixels: NDArray[np.uint8]
-    targets: tuple[int, ...]
+    targets: tuple[Target, ...]
     in_memory: ClassVar[bool] = True
 
     @property

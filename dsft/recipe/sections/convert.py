@@ -20,8 +20,8 @@ class BudgetSection(Section):
     latency: Fraction | None = None
     """Time of one forward pass, 0 to 1, measured with one thread on the device that trains."""
     max_drop: Annotated[float, Field(ge=0)] | None = None
-    """Points of top-1 on val that may be lost, in percent: budgets are tried until the smallest that loses no more is
-    found."""
+    """Points of top-1 (with several labels an image, of mAP) on val that may be lost, in percent: budgets are tried
+    until the smallest that loses no more is found."""
     by: Cost | None = None
     """With `max_drop`: the cost that is made smallest; left out, `macs`."""
     runtime: Runtime = Runtime.EAGER

@@ -61,11 +61,14 @@ class DataSection(Section):
     """The data set, such as `CIFAR10` (`torchvision`), or its name on the hub (`hf`, with `download`)."""
     download: bool = False
     """Let the data set be downloaded where it is missing (`torchvision`, `hf`)."""
+    label_separator: Annotated[str, Field(min_length=1)] | None = None
+    """What stands between two labels of an image in the column `label` of the table, such as `";"`; the column may be
+    empty. With task `multi_label`."""
     image_size: Annotated[int, Field(ge=8)] | None = None
     """Side of the square model input in pixels; left out, what the model was trained with."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 32
-    """Images in a batch, of all processes together; `train.grad_accum` batches are a training step. `auto` makes steps
-    of 64 images, in as few batches as the memory of one process allows."""
+    """Images in a batch; `train.grad_accum` batches are a training step. `auto` makes steps of 64 images, in as few
+    batches as the memory allows."""
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Processes that read images; `auto` is up to 8, by the number of cores and of images."""
     bad_images: BadImages = BadImages.ERROR
@@ -77,7 +80,8 @@ class DataSection(Section):
     """Whether in an epoch every image (`uniform`) or every class (`balanced`) comes equally often."""
     class_weights: Literal["auto"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
     """Weights of the classes in the loss, scaled so that their mean over the images is 1: `auto` lets every class
-    count alike, a map gives them by name (a class left out has 1)."""
+    count alike, a map gives them by name (a class left out has 1). With task `multi_label` they weigh the labels that
+    are there, and are not scaled: `auto` is images without the label for each one with it."""
     val: ValSection = ValSection(fraction=0.1)
     """The split that chooses the best weights; a `val` folder or the data set's own split comes first."""
     test: HeldOutSection = HeldOutSection(fraction=0.2)

@@ -88,3 +88,32 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
         open_csv(tmp_path / "nothere.csv")
     with pytest.raises(DataError, match="cannot be read as a CSV file"):
         open_csv(table(tmp_path, "path,label\n\u00e9.png,x\n", "latin-1"))
+
+
+def test_a_row_may_have_several_labels_or_none(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 4})
+    rows = ["a/001.png,dog; cat", "a/000.png,", "a/003.png,cat", "a/002.png,cat;10;dog"]
+    source = open_csv(table(tmp_path, "path,label\n" + "\n".join(rows)), separator=";")[TRAIN]
+    assert source.classes == ("10", "cat", "dog")
+    assert list(zip(source.keys, source.targets, strict=True)) == [
+        ("a/000.png", ()),
+        ("a/001.png", (1, 2)),
+        ("a/002.png", (0, 1, 2)),
+        ("a/003.png", (1,)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a/001.png,x;;y,train", r":3: between two ';' a label is needed, found 'x;;y'"),
+        ("a/001.png,x;y;x,train", r":3: an image has a label once, found x again in 'x;y;x'"),
+        ("a/001.png,xx;y,val", r":3: the label 'xx' of an image of val .* Did you mean x\?"),
+        ("a/001.png", r":3: the column label is empty"),
+        (",x,train", r":3: the column path is empty"),
+    ],
+)
+def test_labels_that_cannot_be_are_errors_with_their_line(tmp_path: Path, row: str, message: str) -> None:
+    write_images(tmp_path, {"a": 2})
+    with pytest.raises(DataError, match=rf"images\.csv{message}"):
+        open_csv(table(tmp_path, f"path,label,split\na/000.png,x;y,train\n{row}\n"), separator=";")

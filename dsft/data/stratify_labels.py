@@ -1,0 +1,46 @@
+"""Draw held-out images that may have several labels, so that every split has each label in the same proportion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dsft.data.labels import Target, classes_of, count_classes
+
+
+def deal(
+    indices: Sequence[int], targets: Sequence[Target], num_classes: int, shares: Sequence[float]
+) -> list[list[int]]:
+    """Divide images into parts by iterative stratification.
+
+    Sechidis, Tsoumakas and Vlahavas 2011 (On the Stratification of Multi-label Data, algorithm 1): the label with the
+    fewest images left is dealt out first, each of its images to the part that wants the label most, of equal ones to
+    the part that wants most images, and then to the first. Images without a label come last.
+
+    Args:
+        indices: The images, in the order in which they are dealt out.
+        targets: Labels of every image, by its index.
+        num_classes: Number of classes.
+        shares: Of each part; together 1.
+
+    Returns:
+        Indices of the images of each part.
+    """
+    left = count_classes((targets[index] for index in indices), num_classes)
+    wanted = [share * len(indices) for share in shares]
+    wanted_labels = [[share * count for count in left] for share in shares]
+    parts: list[list[int]] = [[] for _ in shares]
+    remaining = list(indices)
+    while remaining:
+        rarest = min((number for number in range(num_classes) if left[number]), key=left.__getitem__, default=None)
+        dealt = [index for index in remaining if rarest is None or rarest in classes_of(targets[index])]
+        for index in dealt:
+            lacks = [0.0 if rarest is None else labels[rarest] for labels in wanted_labels]
+            part = max(range(len(shares)), key=lambda part: (lacks[part], wanted[part], -part))
+            parts[part].append(index)
+            wanted[part] -= 1
+            for number in classes_of(targets[index]):
+                wanted_labels[part][number] -= 1
+                left[number] -= 1
+        gone = set(dealt)
+        remaining = [index for index in remaining if index not in gone]
+    return parts

@@ -1,0 +1,54 @@
+"""The output of a classifier: one row of class scores an image, and maybe those of auxiliary heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from dsft.errors import ModelError
+
+
+def split_outputs(output: object) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Split what a network returned into its main logits and those of its auxiliary heads.
+
+    Read are a tensor, and a named tuple (torchvision's GoogLeNet and Inception v3) or dict whose main entry
+    is ``logits`` or ``out``; its other entries, where they are not None, are auxiliary.
+
+    Args:
+        output: The return value of ``module(images)``.
+
+    Returns:
+        Main logits ``(batch, classes)``, and the auxiliary logits, each of such a shape.
+
+    Raises:
+        ModelError: The output is none of these, or not one row of class scores an image.
+    """
+    parts = _parts(output)
+    logits = tuple(part for part in parts if isinstance(part, Tensor) and part.ndim == 2)
+    if len(logits) != len(parts):
+        raise ModelError(
+            "output of the model: a classifier returns logits (batch, classes), as a tensor, or as a named "
+            f"tuple or dict whose main entry is logits or out; found {_describe(output)}. "
+            "Wrap the model so that its forward returns the logits."
+        )
+    return logits[0], logits[1:]
+
+
+def _parts(output: object) -> list[object]:
+    """List the entries of an output, the main one first."""
+    if isinstance(output, tuple) and hasattr(output, "_asdict"):
+        output = output._asdict()
+    if not isinstance(output, Mapping):
+        return [output]
+    name = "logits" if "logits" in output else "out"
+    return [output.get(name), *(value for key, value in output.items() if key != name and value is not None)]
+
+
+def _describe(output: object) -> str:
+    if isinstance(output, Tensor):
+        return f"a tensor of shape {tuple(output.shape)}"
+    if isinstance(output, Mapping):
+        entries = ", ".join(f"{key!r}: {_describe(value)}" for key, value in output.items())
+        return f"{type(output).__name__}({entries})"
+    return f"an object of type {type(output).__name__}"
