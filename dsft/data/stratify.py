@@ -58,7 +58,7 @@ def draw(
                 f"data: {len(targets)} images of {len(classes)} classes are too few to draw a {name} split "
                 f"from. Add images, or a {name} folder of their own."
             )
-    return {name: tuple(sorted(chosen)) for name, chosen in drawn.items()}
+    return {name: tuple(sorted(drawn[name])) for name in (SplitName.TRAIN, *shares)}
 
 
 def _draw_label_sets(

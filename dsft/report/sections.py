@@ -25,7 +25,10 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class EvaluationPart:
-    """What a page shows of one evaluation: its pictures, and the tables of classes, mistaken pairs and mistakes."""
+    """What a page shows of one evaluation: its pictures, and the tables of classes, mistaken pairs and mistakes.
+
+    ``truth`` is what is right or wrong about an image, such as ``class``.
+    """
 
     slot: str
     title: str
@@ -33,6 +36,7 @@ class EvaluationPart:
     classes: Table
     confusions: Table
     mistakes: Table
+    truth: str
 
 
 def read_json(path: Path) -> Any:
@@ -51,8 +55,15 @@ def describe_evaluation(folder: Path, title: str) -> EvaluationPart:
     with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
         wrong = [row for row in csv.DictReader(file) if row["target"] != row["predicted"]]
     wrong.sort(key=lambda row: -float(row["probability"]))
+    truth = task_of(metrics).layout.truth
     return EvaluationPart(
-        folder.name, title, _pictures(folder, metrics), _classes(metrics), _confusions(wrong), _mistakes(wrong)
+        folder.name,
+        title,
+        _pictures(folder, metrics),
+        _classes(metrics),
+        _confusions(wrong, truth),
+        _mistakes(wrong, truth),
+        truth,
     )
 
 
@@ -140,7 +151,7 @@ def _classes(metrics: Values) -> Table:
     return Table(f"Classes on {metrics['split']}, the worst first", ["class", *numbers], numbers, rows)
 
 
-def _confusions(wrong: Sequence[Mapping[str, str]]) -> Table:
+def _confusions(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:
     pairs = Counter((row["target"], row["predicted"]) for row in wrong)
     rows = [
         [Cell(target or NO_LABEL), Cell(guess or NO_LABEL), number(times, ",d")]
@@ -149,10 +160,10 @@ def _confusions(wrong: Sequence[Mapping[str, str]]) -> Table:
     caption = "Which classes are taken for which" + (
         f" (the {_MOST_ROWS} pairs met most)" if len(pairs) > _MOST_ROWS else ""
     )
-    return Table(caption, ["true class", "taken for", "images"], ["images"], rows)
+    return Table(caption, [f"true {truth}", "taken for", "images"], ["images"], rows)
 
 
-def _mistakes(wrong: Sequence[Mapping[str, str]]) -> Table:
+def _mistakes(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:
     rows = [
         [
             Cell(row["key"]),
@@ -163,4 +174,4 @@ def _mistakes(wrong: Sequence[Mapping[str, str]]) -> Table:
         for row in wrong[:_MOST_ROWS]
     ]
     caption = f"Mistakes, the surest first ({len(rows)} of {len(wrong):,})"
-    return Table(caption, ["image", "true class", "taken for", "probability"], ["probability"], rows)
+    return Table(caption, ["image", f"true {truth}", "taken for", "probability"], ["probability"], rows)

@@ -38,6 +38,7 @@ LAYOUT = Layout(
         ClassFigure("f1", "F1", mean="macro_f1"),
     ),
     answer="top-1",
+    truth="class",
 )
 
 

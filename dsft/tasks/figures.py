@@ -69,13 +69,15 @@ class Layout:
         main: The one that models are compared by; the metrics have its confidence interval as ``NAME_interval``.
         others: Further ones that stand beside it.
         classes: Those that every class has.
-        answer: What the answer about an image is called.
+        answer: What the answer about an image is called where two are compared.
+        truth: What the truth about an image is called.
     """
 
     main: Figure
     others: tuple[Figure, ...]
     classes: tuple[ClassFigure, ...]
     answer: str
+    truth: str
 
     @property
     def interval(self) -> str:

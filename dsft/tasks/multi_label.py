@@ -42,6 +42,7 @@ LAYOUT = Layout(
         ClassFigure("average_precision", "AP", mean="map"),
     ),
     answer="labels",
+    truth="set of labels",
 )
 
 
