@@ -14,9 +14,9 @@ SWEEPS = 4
 HAIR = 1e-10
 """What is added to the diagonal of a system, as a share of its mean."""
 
-LARGEST = 1024
-"""Pointwise weights of one output that are fitted together, at most; those of larger outputs stay as they are, since
-the work grows with the third power of their number."""
+LARGEST = 512
+"""From so many pointwise weights on an output keeps those that it has, since the work of a fit grows with the third
+power of their number."""
 
 
 def fit_outputs(
@@ -52,7 +52,7 @@ def _fit_output(taps: Tensor, wanted: Tensor, points: Tensor, kernels: Tensor) -
     """Fit one output, from moments with the pull in them."""
     points, kernels = points.double(), kernels.double()
     (rank, channels), positions = points.shape, kernels.shape[1]
-    if rank * channels > LARGEST:
+    if rank * channels >= LARGEST:
         return points, kernels
     products = wanted.reshape(channels, positions)
     for _ in range(SWEEPS):

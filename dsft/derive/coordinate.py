@@ -70,7 +70,8 @@ def fit_kernels(
             if not rank:
                 continue
             own = current[:, columns] @ moments.taps[columns, columns]
-            left = moments.products[:, columns] - current @ moments.taps[:, columns] + own
+            # Rows of the symmetric moments, since they lie together in memory.
+            left = moments.products[:, columns] - current @ moments.taps[columns].T + own
             best = (left + pull * kernel[:, columns]) @ inverse
             _, vectors = torch.linalg.eigh(best.T @ outputs @ best)
             kept = vectors[:, -rank:].flip(1)

@@ -73,13 +73,21 @@ def channel_spectrum(
     if weighting is None:
         energies, directions = _descending(slices.transpose(1, 2) @ slices, rank)
         return Spectrum(energies, directions, directions)
-    root, inverse, rows = weighting.roots(order, slices)
+    root, inverse, rows = weighting.roots(order)
     seen = slices @ root
-    energies, turned = _descending(seen.transpose(1, 2) @ rows @ seen, rank)
+    energies, turned = _descending(seen.transpose(1, 2) @ _multiply(rows, seen), rank)
     directions, duals = turned @ inverse, turned @ root
     # Only the product of the two counts: depthwise kernels of norm 1 keep both in the range of any number format.
     lengths = directions.norm(dim=2, keepdim=True)
     return Spectrum(energies, directions / lengths, duals * lengths)
+
+
+def _multiply(rows: Tensor, slices: Tensor) -> Tensor:
+    """Multiply the slices of each group by its matrix, side by side, since there are many slices and large matrices."""
+    groups, (channels, size, positions) = len(rows), slices.shape
+    beside = slices.reshape(groups, -1, size, positions).transpose(1, 2).reshape(groups, size, -1)
+    products = (rows @ beside).reshape(groups, size, -1, positions)
+    return products.transpose(1, 2).reshape(channels, size, positions)
 
 
 def _descending(grams: Tensor, rank: int) -> tuple[Tensor, Tensor]:

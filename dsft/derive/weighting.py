@@ -37,28 +37,23 @@ class Weighting:
     channels: Tensor
     outputs: Tensor
 
-    def roots(self, order: Order, slices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def roots(self, order: Order) -> tuple[Tensor, Tensor, Tensor]:
         r"""Return the matrices that turn the slices of a kernel into ones whose squared norm is the loss's rise.
 
         Args:
             order: ``dw_pw`` has a slice for each input channel, ``pw_dw`` for each output channel.
-            slices: ``(channels, rows, positions)``, float64.
 
         Returns:
-            The root of the moment of the positions, its inverse, both ``(channels or 1, positions, positions)``, and
-            the moment of the rows, ``(channels, rows, rows)``.
+            The root of the moment of the positions, its inverse, both ``(channels, positions, positions)``, and the
+            moment of the rows of each group's slices, ``(groups, rows, rows)``.
         """
-        width = len(slices) // len(self.channels)
         if order is Order.DW_PW:
-            inner, outer = self.taps, _floored(self.outputs).repeat_interleave(width, 0)
-        else:
-            # The moment of whole patches is taken for that of the channels times that of the positions.
-            spread = self.taps.diagonal(dim1=1, dim2=2).mean()
-            inner = self.taps.mean(0, keepdim=True) / spread.clamp_min(torch.finfo(spread.dtype).tiny)
-            each = _floored(self.outputs).diagonal(dim1=1, dim2=2).reshape(-1, 1, 1)
-            outer = _floored(self.channels).repeat_interleave(width, 0) * each
-        root, inverse = roots_of(inner)
-        return root, inverse, outer
+            return *roots_of(self.taps), _floored(self.outputs)
+        # The moment of whole patches is taken for that of the channels times that of the positions.
+        spread = self.taps.diagonal(dim1=1, dim2=2).mean()
+        root, inverse = roots_of(self.taps.mean(0, keepdim=True) / spread.clamp_min(torch.finfo(spread.dtype).tiny))
+        each = _floored(self.outputs).diagonal(dim1=1, dim2=2).reshape(-1, 1, 1).sqrt()
+        return root * each, inverse / each, _floored(self.channels)
 
 
 def roots_of(moments: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,9 @@ from dsft.surgery.dense import dense_kernel
 
 ROUNDS = 4
 """How often a layer before a ReLU is fitted anew to what does as well as its target."""
+
+MIXED = 64
+"""Outputs whose pointwise weights are applied at a time."""
 
 
 class Regression(Protocol):
@@ -115,10 +118,13 @@ class _PointwiseFirst:
             moments = measure_moments(taps, outputs[:, rows.start : rows.stop])
             starts = [(points[places[row]].cpu(), kernels[places[row]].cpu()) for row in rows]
             factors = fit_outputs(moments, self._kernel[rows.start : rows.stop], starts)
-            for row, (mixed, own) in zip(rows, factors, strict=True):
+            for row, (mixed, _) in zip(rows, factors, strict=True):
                 layer.pointwise.weight[places[row]] = _like(mixed, layer.pointwise.weight)
-                maps = mixed.to(taps) @ taps.reshape(len(taps), mixed.shape[1], -1)
-                blocks.append(_Block(slice(row, row + 1), maps.flatten(1), own.reshape(1, -1)))
+            maps = _mix(taps, [mixed for mixed, _ in factors])
+            blocks += [
+                _Block(slice(row, row + 1), seen, own.reshape(1, -1))
+                for row, seen, (_, own) in zip(rows, maps, factors, strict=True)
+            ]
         weights, bias, predicted = _solve(blocks, target)
         for own_places, fitted in zip(places, weights, strict=True):
             kernel = fitted.reshape(len(own_places), -1)
@@ -188,6 +194,16 @@ def _filter(taps: Tensor, kernels: Sequence[Tensor], places: Sequence[tuple[int,
         ranks = [places[place][1] for place in at]
         maps[:, at] = taps[:, channel * positions : (channel + 1) * positions] @ own[ranks].to(taps).T
     return maps
+
+
+def _mix(taps: Tensor, points: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Yield for each output what its kernels see, ``(samples, rank * positions)``."""
+    seen = taps.reshape(len(taps), points[0].shape[1], -1)
+    # Many outputs at a time, since each product reads all the taps.
+    for first in range(0, len(points), MIXED):
+        some = points[first : first + MIXED]
+        mixed = torch.cat(list(some)).to(taps) @ seen
+        yield from (maps.flatten(1) for maps in torch.split(mixed, [len(each) for each in some], dim=1))
 
 
 def _like(rows: Tensor, weight: Tensor) -> Tensor:
