@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dsft.assembly.network import Network
 from dsft.choices import Method
+from dsft.derive import Weighting
 from dsft.devices import Compute
 from dsft.errors import ConversionError, ModelError
 from dsft.measure import run_example
@@ -85,8 +86,9 @@ def plan_network(
     *,
     calibration: Sequence[Tensor] = (),
     is_trained: bool = True,
+    known: dict[str, Weighting] | None = None,
 ) -> Prepared:
-    """Plan the conversion of a network for the images that it takes.
+    """Plan the conversion of a network for the images that it takes; see :func:`dsft.surgery.convert.prepare`.
 
     Raises:
         ConversionError: The network is converted already, or the plan cannot be made.
@@ -103,6 +105,7 @@ def plan_network(
         calibration,
         is_trained=is_trained,
         clock=Clock(compute, request.runtime, norm_between=request.norm_between, report=report),
+        known=known,
         report=report,
         sampled_loss=network.task.sampled_loss,
     )
@@ -153,9 +156,13 @@ def convert_network(
     Raises:
         ConversionError: The conversion cannot be done.
     """
+    # What the layers cost the network is the same for every budget that is tried.
+    known: dict[str, Weighting] = {}
 
     def attempt(request: Request) -> Network:
-        prepared = plan_network(network, request, compute, report, calibration=calibration, is_trained=is_trained)
+        prepared = plan_network(
+            network, request, compute, report, calibration=calibration, is_trained=is_trained, known=known
+        )
         return apply_to_network(network, prepared, compute, report, calibration=calibration, seed=request.seed)
 
     if request.max_drop is None:

@@ -134,8 +134,10 @@ def convert(
     clock = Clock(compute, request.runtime, norm_between=norm_between, report=report)
     batches = read_calibration(calibration, model) if calibration is not None else []
 
+    weightings: dict[str, Weighting] = {}
+
     def attempt(request: Request) -> tuple[nn.Module, ConversionPlan]:
-        prepared = prepare(model, example_input, request, batches, clock=clock, report=report)
+        prepared = prepare(model, example_input, request, batches, clock=clock, known=weightings, report=report)
         return realise(model, prepared, example_input, batches, seed, report)
 
     trials: tuple[Trial, ...] = ()
@@ -170,6 +172,7 @@ def prepare(
     *,
     is_trained: bool = True,
     clock: Clock | None = None,
+    known: dict[str, Weighting] | None = None,
     report: Report = ignore,
     sampled_loss: SampledLoss = sampled_cross_entropy,
 ) -> Prepared:
@@ -182,6 +185,7 @@ def prepare(
         batches: Calibration data; needed for the method ``refit``, and only for it.
         is_trained: The weights mean something.
         clock: Measures what the plan needs; see :func:`plan_conversion`.
+        known: Weightings that were measured for an earlier plan of the same network, filled here where it is empty.
         report: Receives the progress.
         sampled_loss: What the network's answers mean, where they are one row of class scores for each image.
 
@@ -189,11 +193,12 @@ def prepare(
         ConversionError: The plan cannot be made, or the calibration data does not go with the method.
     """
     _check_calibration(request.derivation, batches)
-    weightings: dict[str, Weighting] = {}
+    weightings = {} if known is None else known
 
     def weigh(sites: Sequence[Site]) -> Mapping[str, Weighting]:
-        measured = measure_weightings(model, sites, batches, request.seed, report, sampled_loss)
-        weightings.update(favour_late(measured))
+        if not weightings:
+            measured = measure_weightings(model, sites, batches, request.seed, report, sampled_loss)
+            weightings.update(favour_late(measured))
         return weightings
 
     plan = plan_conversion(

@@ -49,7 +49,7 @@ def main() -> None:
     seconds, processor = time.monotonic() - started, time.process_time() - spent
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
     print(  # noqa: T201
-        f"{arguments.model}, {arguments.images} images: {seconds:.0f} s on the clock, {processor:.0f} s of the processor "
+        f"{arguments.model}, {arguments.images} images: {seconds:.0f} s, {processor:.0f} s of the processor "
         f"(at most {SECONDS:.0f}); peak memory {peak:.2f} GiB (at most {GIBIBYTES:g})"
     )
 

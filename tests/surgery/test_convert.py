@@ -252,3 +252,24 @@ def test_a_plan_of_a_shared_module_fits_no_network_with_two() -> None:
     apart.second = nn.Conv2d(4, 4, 3, padding=1)
     with pytest.raises(ConversionError, match="one module under the names first, second"):
         apply_plan(apart, plan)
+
+
+def test_the_network_is_looked_at_once_for_all_the_budgets_that_are_tried() -> None:
+    model, images = redraw(Residual(16)).eval(), torch.randn(32, 3, 16, 16)
+    expected, events = run_example(model, images), list[Event]()
+
+    def score(network: nn.Module) -> float:
+        return 100 - 100 * relative(run_example(network, images), expected)
+
+    budget = {"max_drop": 1}
+    conversion = convert(
+        model, images[:1], budget=budget, score=score, calibration=images, form="gather", report=events.append
+    )
+    tasks = [event.task for event in events if isinstance(event, Started)]
+    assert tasks.count("looking") == 1 < tasks.count("refitting")
+    assert tasks.count("refitting") == len(conversion.report.trials)
+    # The budget alone that was kept gives the same network.
+    share = min(trial.share for trial in conversion.report.trials if trial.drop <= 1)
+    again = convert(model, images[:1], budget={"macs": share}, calibration=images, form="gather").model
+    for name, value in again.state_dict().items():
+        torch.testing.assert_close(conversion.model.state_dict()[name], value)
