@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dsft.choices import Amp
+from dsft.distributed.launch import SINGLE, Launch
 from dsft.errors import RecipeError
 
 
@@ -56,18 +57,22 @@ def layout_of(kernel: Tensor) -> torch.memory_format:
     return torch.contiguous_format if kernel.is_contiguous() else next(fitting, torch.contiguous_format)
 
 
-def resolve_compute(device: str, amp: Amp, channels_last: bool) -> Compute:
+def resolve_compute(device: str, amp: Amp, channels_last: bool, launch: Launch = SINGLE) -> Compute:
     """Turn a recipe's words into a :class:`Compute` that exists on this machine.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         amp: The mixed-precision format; ``auto`` chooses by device.
         channels_last: The memory layout.
+        launch: The place of this process among others, each of which takes a GPU of its own.
 
     Raises:
         RecipeError: The device is unknown or not there, or does not compute in the format.
     """
-    chosen = resolve_device(device)
+    chosen = resolve_device(device if launch.count == 1 else own_device(device, launch))
+    if launch.count > 1 and chosen.type == "cuda":
+        # What does not say where it runs, NCCL among it, goes there.
+        torch.cuda.set_device(chosen)
     return Compute(chosen, _amp_dtype(amp, chosen), channels_last)
 
 
@@ -90,6 +95,31 @@ def resolve_device(name: str) -> torch.device:
             f"device: this machine has {count} device(s) of type {device.type!r}, found {name!r}. Use auto or cpu."
         )
     return device
+
+
+def own_device(name: str, launch: Launch) -> str:
+    """Return the name of the device that one of several processes uses.
+
+    Raises:
+        RecipeError: There is none for it, or all would use the same.
+    """
+    has_cuda = torch.cuda.is_available()
+    if name == "cpu" or (name == "auto" and not has_cuda):
+        return "cpu"
+    if name not in ("auto", "cuda"):
+        raise RecipeError(
+            f"train.device: each of {launch.count} processes takes a device of its own, found {name!r}. Use auto, cuda "
+            "or cpu."
+        )
+    count = torch.cuda.device_count()
+    # srun may show each task its own GPU alone.
+    index = 0 if count == 1 and launch.local_count == 1 else launch.local_rank
+    if index >= count:
+        raise RecipeError(
+            f"train.device: each process takes a GPU of its own, found {count} on the machine of process "
+            f"{launch.rank}, which is number {index} there. Start as many processes as there are GPUs, or use cpu."
+        )
+    return f"cuda:{index}"
 
 
 def _amp_dtype(amp: Amp, device: torch.device) -> torch.dtype | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -421,6 +422,19 @@ class TestOffline:
 
 
 @pytest.mark.usefixtures("here")
-def test_several_processes_are_refused(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_an_environment_of_several_processes_is_refused(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "WORLD_SIZE: dsft trains in one process, found '2'" in refused("train", workshop.dense_recipe, OUT)
+    message = r"RANK: several processes need RANK, WORLD_SIZE, .*, found WORLD_SIZE='2' without RANK and LOCAL_RANK and"
+    assert re.search(message, refused("train", workshop.dense_recipe, OUT))
+
+
+@pytest.mark.parametrize("command", [("evaluate", "x"), ("lr-find", "x"), ("sweep", "x", "--budgets", "0.5"), ("env",)])
+def test_what_cannot_be_shared_is_refused_in_several_processes(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in ours.items():
+        monkeypatch.setenv(name, value)
+    assert f"dsft {command[0]}: works in one process, found 2. Start it without torchrun" in refused(*command)

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from dsft.choices import Amp
-from dsft.devices import Compute, resolve_compute, resolve_device
+from dsft.devices import Compute, own_device, resolve_compute, resolve_device
+from dsft.distributed.launch import Launch
 from dsft.errors import RecipeError
 
 CPU = torch.device("cpu")
@@ -65,3 +66,39 @@ def test_autocast_is_of_the_format(dtype: torch.dtype | None) -> None:
     with compute.autocast():
         assert module(torch.randn(2, 3)).dtype is (dtype or torch.float32)
     assert module(torch.randn(2, 3)).dtype is torch.float32
+
+
+@pytest.mark.parametrize("name", ["cuda:0", "cuda:1", "mps", "meta"])
+def test_several_processes_have_a_device_each(name: str) -> None:
+    message = rf"train\.device: each of 2 processes takes a device of its own, found '{name}'\. Use auto, cuda or cpu"
+    with pytest.raises(RecipeError, match=message):
+        resolve_compute(name, Amp.NONE, channels_last=False, launch=Launch(0, 2))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_several_processes_may_share_a_cpu(rank: int) -> None:
+    launch = Launch(rank, 2, rank, 2)
+    assert resolve_compute("cpu", Amp.NONE, channels_last=False, launch=launch).device == CPU
+
+
+@pytest.mark.parametrize(
+    ("count", "launch", "device"),
+    [
+        (4, Launch(5, 8, 1, 4), "cuda:1"),
+        # srun shows each task its own alone.
+        (1, Launch(1, 2, 1, 1), "cuda:0"),
+        (1, Launch(1, 2, 1, 2), None),
+        (2, Launch(2, 3, 2, 3), None),
+    ],
+)
+def test_each_process_takes_the_gpu_of_its_number(
+    count: int, launch: Launch, device: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two GPUs in one machine are no thing to have for a test.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    if device is not None:
+        assert own_device("auto", launch) == own_device("cuda", launch) == device
+        return
+    with pytest.raises(RecipeError, match=rf"found {count} on the machine of process {launch.rank}, which is number"):
+        own_device("auto", launch)

@@ -28,6 +28,7 @@ from dsft.data import (
 )
 from dsft.data.stratify import Fold
 from dsft.devices import Compute
+from dsft.distributed.launch import SINGLE, Launch
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
 from dsft.recipe import Recipe
@@ -83,10 +84,12 @@ def _val_share(section: ValSection) -> float | Fold:
     return section.fraction or 0.0
 
 
-def load_batches(recipe: Recipe, splits: Splits, preprocessing: Preprocessing, compute: Compute) -> Loaders:
-    """Build the loaders of a run; val is always among them, since it chooses the weights."""
+def load_batches(
+    recipe: Recipe, splits: Splits, preprocessing: Preprocessing, compute: Compute, launch: Launch = SINGLE
+) -> Loaders:
+    """Build the loaders of a run, for what this process has of it; val is always among them: it chooses the weights."""
     augment = recipe.augment
-    splits = _cached(splits, recipe.data.cache)
+    splits = _cached(splits, recipe.data.cache, launch.local_count)
     transform = training_transform(
         preprocessing,
         scale=augment.scale,
@@ -115,19 +118,20 @@ def load_batches(recipe: Recipe, splits: Splits, preprocessing: Preprocessing, c
             mode=augment.mixup_mode,
             off_epoch=augment.mixup_off_epoch,
         ),
+        launch=launch,
     )
     names = dict.fromkeys([SplitName.VAL, *recipe.evaluate.splits])
-    return Loaders(train, {name: load_split(splits.get(name), data, preprocessing, compute) for name in names})
+    return Loaders(train, {name: load_split(splits.get(name), data, preprocessing, compute, launch) for name in names})
 
 
-def _cached(splits: Splits, cache: Cache) -> Splits:
+def _cached(splits: Splits, cache: Cache, sharers: int) -> Splits:
     """Let the splits of a source keep its decoded images together."""
     kept: dict[int, ImageSource] = {}
 
     def keep(split: Split) -> Split:
         source = split.source
         if id(source) not in kept:
-            kept[id(source)] = with_cache(source, cache)
+            kept[id(source)] = with_cache(source, cache, sharers)
         return dataclasses.replace(split, source=kept[id(source)])
 
     test = keep(splits.test) if splits.test is not None else None
@@ -139,8 +143,22 @@ def _batch_size(section: DataSection) -> int:
     return STEP_IMAGES if section.batch_size == "auto" else section.batch_size
 
 
-def load_split(split: Split, data: DataSection, preprocessing: Preprocessing, compute: Compute) -> BatchLoader:
-    """Build the loader that scores a split: in order, complete, with the evaluation transform."""
+def load_split(
+    split: Split,
+    data: DataSection,
+    preprocessing: Preprocessing,
+    compute: Compute,
+    launch: Launch = SINGLE,
+) -> BatchLoader:
+    """Build the loader that scores a split: in order, complete, with the evaluation transform.
+
+    Args:
+        split: The split.
+        data: How its images are read.
+        preprocessing: What the network takes.
+        compute: Where it runs.
+        launch: The place of this process among those that share the split.
+    """
     return make_loader(
         split,
         evaluation_transform(preprocessing),
@@ -150,4 +168,5 @@ def load_split(split: Split, data: DataSection, preprocessing: Preprocessing, co
         shuffle=False,
         bad_images=data.bad_images,
         pin_memory=compute.device.type == "cuda",
+        launch=launch,
     )

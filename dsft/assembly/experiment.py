@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 from collections.abc import Sequence
@@ -23,10 +24,12 @@ from dsft.assembly.held_out import ROLES, Training, count_seen, record_training
 from dsft.assembly.network import Network, load_network
 from dsft.assembly.scoring import main_scorer
 from dsft.assembly.settings import fit_settings
+from dsft.assembly.sharing import require_same_images, require_shares, take_over
 from dsft.assembly.teacher import choose_teacher
 from dsft.choices import Method, ModelSource, Runtime, SplitName
 from dsft.data import Splits, class_weights, count_channels
 from dsft.devices import Compute, resolve_compute
+from dsft.distributed.processes import ALONE, Processes
 from dsft.errors import DataError, RecipeError
 from dsft.models import head_parameters
 from dsft.progress import Note, Report, Warn
@@ -66,6 +69,7 @@ class Experiment:
         head: Names of the parameters of the student's classifiers.
         converted: Names of the parameters of its separable layers.
         trials: The budgets that were tried, where the one was searched for.
+        processes: Those that share the run.
     """
 
     recipe: Recipe
@@ -81,6 +85,7 @@ class Experiment:
     head: tuple[str, ...]
     converted: tuple[str, ...]
     trials: tuple[Trial, ...]
+    processes: Processes
 
     @property
     def is_converted(self) -> bool:
@@ -94,7 +99,14 @@ class Experiment:
         return budget.runtime if budget is not None else Runtime.EAGER
 
 
-def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: ConversionPlan | None = None) -> Experiment:
+def prepare_experiment(
+    recipe: Recipe,
+    verb: Verb,
+    report: Report,
+    *,
+    plan: ConversionPlan | None = None,
+    processes: Processes = ALONE,
+) -> Experiment:
     """Build and check everything that a recipe asks for; write nothing.
 
     Args:
@@ -103,16 +115,21 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: Conv
         report: Receives what was taken from where.
         plan: The conversion that was made when the run began, whose weights are loaded later: it is not made again,
             since it takes long and hangs on what is measured. None where the recipe is to be converted, if at all.
+        processes: Those that share the run. Process 0 converts, and the others take over what came of it.
 
     Raises:
         InputError: Something in the recipe cannot be had, or does not go together.
     """
     _check_verb(recipe, verb)
+    require_shares(recipe, processes.launch)
     task = task_named(recipe.task)
-    compute = resolve_compute(recipe.train.device, recipe.train.amp, recipe.train.channels_last)
-    splits = open_splits(recipe.data, report)
-    section = _with_channels(recipe.model, splits)
-    original = load_network(section, splits.classes, recipe.data.image_size, recipe.train.seed, report, task)
+    compute = resolve_compute(recipe.train.device, recipe.train.amp, recipe.train.channels_last, processes.launch)
+    # What the first one downloads the others find.
+    with processes.in_turn() if recipe.data.download or recipe.model.pretrained else contextlib.nullcontext():
+        splits = open_splits(recipe.data, report)
+        section = _with_channels(recipe.model, splits)
+        original = load_network(section, splits.classes, recipe.data.image_size, recipe.train.seed, report, task)
+    require_same_images(splits, processes)
     compute.place_module(original.module)
     require_fitting_images(original, compute)
     student = original
@@ -120,7 +137,10 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: Conv
     if plan is not None:
         student = replay_plan(original, plan)
     elif recipe.convert is not None:
-        student, trials = _convert(original, splits, recipe, recipe.convert, verb, compute, report)
+        if processes.is_first:
+            student, trials = _convert(original, splits, recipe, recipe.convert, verb, compute, report)
+        student, trials = take_over(original, student, trials, processes)
+    processes.broadcast_module(student.module)
     if student.task is not task:
         student = dataclasses.replace(student, task=task)
     teacher = choose_teacher(recipe.distill, original, student, splits.classes)
@@ -140,7 +160,7 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: Conv
     experiment = Experiment(
         recipe=recipe,
         splits=splits,
-        loaders=load_batches(recipe, splits, original.preprocessing, compute),
+        loaders=load_batches(recipe, splits, original.preprocessing, compute, processes.launch),
         compute=compute,
         original=original,
         student=student,
@@ -151,6 +171,7 @@ def prepare_experiment(recipe: Recipe, verb: Verb, report: Report, *, plan: Conv
         head=head_parameters(student.module),
         converted=_converted_parameters(student),
         trials=trials,
+        processes=processes,
     )
     _check_settings(experiment)
     return experiment

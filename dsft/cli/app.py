@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dsft.cli.session import set_debug
+from dsft.cli.session import require_one_process, set_debug
 
 ORDER = (
     *("train", "finetune", "convert", "evaluate", "report"),
@@ -16,6 +16,9 @@ ORDER = (
     *("data", "models", "recipes", "env"),
 )
 """The commands as --help lists them: the main jobs, what helps to decide, what uses the result, what looks around."""
+
+SHARED = ("train", "finetune")
+"""The commands that several processes do together."""
 
 
 class _InOrder(TyperGroup):
@@ -54,7 +57,10 @@ Version = Annotated[
 
 @app.callback()
 def _main(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Version = False,  # noqa: ARG001 (its callback does it)
 ) -> None:
     set_debug(debug)
+    if context.invoked_subcommand not in SHARED:
+        require_one_process(context.invoked_subcommand or "")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal
 
 from dsft.choices import ProgressMode
 from dsft.cli.app import app
 from dsft.cli.options import DryRun, Json, Overrides, Overwrite, Progress, RecipeArgument, Resume
-from dsft.cli.session import reporting_errors, shown_progress
+from dsft.cli.session import joined_processes, reporting_errors, shown_progress
 from dsft.errors import InputError
+from dsft.progress import ignore
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -62,13 +64,25 @@ def _run_recipe(
         raise InputError(
             f"--resume: goes without {'--overwrite' if overwrite else '--dry-run'}; choose one of the two."
         )
-    loaded = load_recipe(recipe, overrides or [])
-    with shown_progress(progress, loaded) as report:
-        from dsft.assembly import Verb
-        from dsft.commands import experiment
+    with joined_processes() as processes:
+        loaded = load_recipe(recipe, overrides or [])
+        is_shown = processes is None or processes.is_first
+        with shown_progress(progress, loaded) if is_shown else nullcontext(ignore) as report:
+            from dsft.assembly import Verb
+            from dsft.commands import experiment
+            from dsft.distributed.processes import ALONE
 
-        result = experiment.run(loaded, Verb(verb), overwrite=overwrite, resume=resume, dry_run=dry_run, report=report)
-    _show_experiment(result, as_json)
+            result = experiment.run(
+                loaded,
+                Verb(verb),
+                overwrite=overwrite,
+                resume=resume,
+                dry_run=dry_run,
+                processes=processes or ALONE,
+                report=report,
+            )
+        if is_shown:
+            _show_experiment(result, as_json)
 
 
 def _show_experiment(result: ExperimentResult, as_json: bool) -> None:

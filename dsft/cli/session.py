@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -10,14 +13,17 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import typer
 
 from dsft.choices import ProgressMode, TrackerName
-from dsft.errors import DsftError
+from dsft.distributed.launch import read_launch
+from dsft.errors import DsftError, InputError
 
 if TYPE_CHECKING:
+    from dsft.distributed.processes import Processes
     from dsft.progress import Report
     from dsft.recipe import Recipe
 
 P = ParamSpec("P")
 _state = {"debug": False}
+_SILENCE_S = 5.0
 
 
 def set_debug(debug: bool) -> None:
@@ -61,6 +67,52 @@ def _tell(error: Exception) -> int:
         )
     print_error(error)
     return error.exit_code
+
+
+def require_one_process(command: str) -> None:
+    """Leave, with one message, where a command that cannot share its work was started in several processes."""
+    try:
+        launch = read_launch(os.environ)
+    except InputError:
+        return
+    if launch.count == 1:
+        return
+    if launch.rank > 0:
+        # torchrun ends the others when one does: process 0 shall speak first.
+        time.sleep(_SILENCE_S)
+        raise typer.Exit(InputError.exit_code)
+    error = InputError(
+        f"dsft {command}: works in one process, found {launch.count}. Start it without torchrun or srun; train and "
+        "finetune work in several."
+    )
+    raise typer.Exit(_tell(error))
+
+
+@contextmanager
+def joined_processes() -> Iterator[Processes | None]:
+    """Join the other processes of a run, where there are any; None without loading torch where there are none.
+
+    An error, wherever it comes first, ends all of them with one message: the others leave in silence.
+    """
+    launch = read_launch(os.environ)
+    if launch.count == 1:
+        yield None
+        return
+    from dsft.distributed.processes import join_processes
+
+    member = join_processes(launch)
+    if launch.rank > 0:
+        warnings.simplefilter("ignore")
+    try:
+        yield member.processes
+    except Exception as error:
+        # Before leaving: what started the processes ends all when it sees one end.
+        exit_code = _tell(error) if member.claim_failure() else getattr(error, "exit_code", 1)
+        member.leave(failed=True)
+        if _state["debug"]:
+            raise
+        raise typer.Exit(exit_code) from None
+    member.leave(failed=False)
 
 
 @contextmanager

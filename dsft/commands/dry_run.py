@@ -43,6 +43,7 @@ def try_experiment(experiment: Experiment, report: Report) -> None:
         teacher=experiment.teacher.module if experiment.teacher is not None else None,
         head=experiment.head,
         converted=experiment.converted,
+        processes=experiment.processes,
         report=report,
     )
     evaluate(
@@ -53,6 +54,7 @@ def try_experiment(experiment: Experiment, report: Report) -> None:
         compute=experiment.compute,
         keys=split.keys,
         task=experiment.settings.task,
+        processes=experiment.processes,
     )
     steps = experiment.settings.schedule.epochs * steps_per_epoch(loaders.train, experiment.settings)
     report(Note(f"dry run: loss {loss:.4f} on the first batch; the run would take {steps:,} steps. Nothing written."))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from dsft.choices import SplitName
 from dsft.commands.dry_run import try_experiment
 from dsft.commands.run_folder import RunFolder
 from dsft.devices import Compute
-from dsft.errors import InputError
+from dsft.distributed.processes import ALONE, Processes
 from dsft.evaluation import Evaluation, evaluate
 from dsft.progress import FolderOpened, Note, Report, Scored, Warn, ignore
 from dsft.recipe import Recipe
@@ -80,6 +79,7 @@ def run(
     overwrite: bool = False,
     resume: bool = False,
     dry_run: bool = False,
+    processes: Processes = ALONE,
     report: Report = ignore,
 ) -> ExperimentResult:
     """Run a recipe: build everything, train, choose the best weights on val, score them, save them.
@@ -90,6 +90,8 @@ def run(
         overwrite: An earlier run in the output folder may be replaced.
         resume: Go on with the run in the output folder, from its last checkpoint.
         dry_run: Build everything, run one training and one evaluation batch, write nothing.
+        processes: Those that share the run; process 0 alone touches the folder, and knows what was scored before the
+            training when it goes on.
         report: Receives the progress.
 
     Raises:
@@ -97,44 +99,37 @@ def run(
         TrainingError: The run failed; what was written until then stays.
         InterruptedRun: A signal stopped it after a checkpoint was saved.
     """
-    _require_one_process()
     with save_signal_outlived():
         folder = RunFolder(Path(recipe.output.dir))
         if resume:
-            return _go_on(recipe, verb, folder, report)
-        if not dry_run:
+            return _go_on(recipe, verb, folder, processes, report)
+        if not dry_run and processes.is_first:
             folder.require_free(recipe, overwrite=overwrite)
-        experiment = prepare_experiment(recipe, verb, report)
+        experiment = prepare_experiment(recipe, verb, report, processes=processes)
         if dry_run:
             try_experiment(experiment, report)
             return ExperimentResult(None, experiment.student.plan, None, None, ())
         return _start(experiment, verb, folder, report)
 
 
-def _require_one_process() -> None:
-    """Refuse to be one of several processes, which would all train the same and write to one folder."""
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes != "1":
-        raise InputError(
-            f"WORLD_SIZE: dsft trains in one process, found {processes!r}. Start it without torchrun; data.workers and "
-            "train.grad_accum work within one."
-        )
-
-
 def _start(experiment: Experiment, verb: Verb, folder: RunFolder, report: Report) -> ExperimentResult:
-    folder.open(experiment)
-    report(FolderOpened(folder.path))
-    costs = _measure_costs(experiment, folder, report)
+    costs = None
+    if experiment.processes.is_first:
+        folder.open(experiment)
+        report(FolderOpened(folder.path))
+        costs = _measure_costs(experiment, folder, report)
     scores = [*_score_teacher(experiment, folder, report), *_score_before(experiment, folder, report)]
     return _finish(experiment, verb, folder, costs, scores, None, report)
 
 
-def _go_on(recipe: Recipe, verb: Verb, folder: RunFolder, report: Report) -> ExperimentResult:
+def _go_on(recipe: Recipe, verb: Verb, folder: RunFolder, processes: Processes, report: Report) -> ExperimentResult:
     """Go on with a run from its last checkpoint; what was found before the training is read back."""
-    earlier = folder.find_earlier(recipe)
-    experiment = prepare_experiment(earlier.recipe, verb, report, plan=earlier.plan)
+    earlier = processes.from_first(lambda: folder.find_earlier(recipe))
+    experiment = prepare_experiment(earlier.recipe, verb, report, plan=earlier.plan, processes=processes)
     folder.require_same_start(experiment, earlier)
     checkpoint = earlier.checkpoint
+    if not processes.is_first:
+        return _finish(experiment, verb, folder, None, [], checkpoint, report)
     report(FolderOpened(folder.path, checkpoint.standing.step))
     if checkpoint.damage is not None:
         report(Warn(f"checkpoint {checkpoint.damage}. The one before it is taken."))
@@ -159,16 +154,19 @@ def _finish(
     if experiment.original.module not in (experiment.student.module, experiment.teacher and experiment.teacher.module):
         # It has been scored, and only takes the memory of the device from here on.
         experiment.original.module.cpu()
+    is_first = experiment.processes.is_first
     fitted = _fit(experiment, folder.path, checkpoint, report)
     _warn_of_skipped(experiment, report)
-    _save(experiment, fitted, folder)
+    if is_first:
+        _save(experiment, fitted, folder)
     network = "fine-tuned" if verb is Verb.FINETUNE else "trained"
     final = [
         _score(experiment, experiment.student.module, name, name, network, folder, report)
         for name in experiment.recipe.evaluate.splits
     ]
-    write_report(folder.path)
-    folder.close()
+    if is_first:
+        write_report(folder.path)
+        folder.close()
     return ExperimentResult(folder.path, experiment.student.plan, costs, fitted, (*scores, *final))
 
 
@@ -234,13 +232,15 @@ def _fit(experiment: Experiment, folder: Path, checkpoint: Checkpoint | None, re
         teacher=experiment.teacher.module if experiment.teacher is not None else None,
         head=experiment.head,
         converted=experiment.converted,
+        processes=experiment.processes,
         report=report,
     )
 
 
 def _warn_of_skipped(experiment: Experiment, report: Report) -> None:
     """Say how many images training left out; an evaluation counts its own."""
-    if skipped := experiment.loaders.train.skipped:
+    found = experiment.processes.gather(experiment.loaders.train.skipped)
+    if skipped := frozenset().union(*found):
         count = f"{len(skipped):,} of {len(experiment.splits.train):,}"
         report(
             Warn(f"data: {count} images of the train split cannot be read and were left out, such as {min(skipped)!r}")
@@ -259,6 +259,7 @@ def _evaluate(
         compute=compute,
         keys=split.keys,
         task=experiment.settings.task,
+        processes=experiment.processes,
         report=report,
     )
 
@@ -275,7 +276,8 @@ def _score(
     # In the parameters' own format, as `dsft evaluate` will score them again.
     exact = dataclasses.replace(experiment.compute, amp_dtype=None)
     evaluation = _evaluate(experiment, module, name, exact, report)
-    folder.write_evaluation(slot, evaluation, experiment.splits.get(name))
+    if experiment.processes.is_first:
+        folder.write_evaluation(slot, evaluation, experiment.splits.get(name))
     report(Scored(slot, _figures(evaluation.metrics)))
     return Score(slot, network, evaluation.metrics)
 

@@ -82,6 +82,7 @@ class RunFolder:
             "platform": platform.platform(),
             "device": str(experiment.compute.device),
             "threads": torch.get_num_threads(),
+            "processes": experiment.processes.count,
             "seeds": {"train": recipe.train.seed, "split": recipe.data.seed},
             "command": sys.argv,
             "data": _fingerprints(experiment),

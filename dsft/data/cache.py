@@ -109,18 +109,23 @@ class CachedSource:
                 self._lock.release()
 
 
-def with_cache(source: ImageSource, cache: Cache) -> ImageSource:
+def with_cache(source: ImageSource, cache: Cache, sharers: int = 1) -> ImageSource:
     """Return a source that keeps decoded images, or the same where that is not asked for, useful or possible.
 
     ``auto`` fills at most a quarter of the memory that is free now, ``ram`` most of it. Where processes do not start
     as copies of this one (Windows, macOS), they could not share what is kept, and nothing is.
+
+    Args:
+        source: The images.
+        cache: What is asked for.
+        sharers: Programs that read the images on this machine, each with such memory of its own.
     """
     share = _SHARES.get(cache)
     free = free_memory()
     if share is None or free is None or source.in_memory or not _forks():
         return source
     try:
-        return CachedSource(source, max(int(share * free), mmap.PAGESIZE))
+        return CachedSource(source, max(int(share * free / sharers), mmap.PAGESIZE))
     except (OSError, OverflowError):  # a system that promises no memory which it has not
         return source
 

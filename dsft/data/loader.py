@@ -20,6 +20,7 @@ from dsft.data.seeding import seeded, stable_seed
 from dsft.data.splits import Split
 from dsft.data.transforms import Transform
 from dsft.devices import allowed_cores
+from dsft.distributed.launch import SINGLE, Launch
 from dsft.errors import DataError
 
 UNMIXED = Mixing()
@@ -89,13 +90,19 @@ class _Samples(Dataset[_Sample | _Unreadable]):
 
 @dataclass
 class _Order:
-    """The batches of one epoch after another, as (epoch, position, repeat) triples."""
+    """The batches of one epoch after another, as (epoch, position, repeat) triples.
+
+    Of several processes each has its part of every training batch, and of batches as large as such a part in turn
+    where order is of no matter.
+    """
 
     targets: Sequence[Target]
     batch_size: int
     seed: int
     shuffle: bool
     is_balanced: bool
+    rank: int = 0
+    processes: int = 1
     epoch: int = 0
     start: int = 0
 
@@ -112,7 +119,26 @@ class _Order:
             order.append((self.epoch, position, seen[position]))
             seen[position] += 1
         size = self.batch_size
-        return iter([order[batch * size : (batch + 1) * size] for batch in range(self.start, len(self))])
+        if not self.shuffle:
+            size = self.part_size
+            batches = [order[at : at + size] for at in range(0, len(order), size)]
+            return iter(batches[self.rank :: self.processes][self.start :])
+        return (self._part(order[batch * size : (batch + 1) * size]) for batch in range(self.start, len(self)))
+
+    @property
+    def part_size(self) -> int:
+        """Images of a whole batch that one process has."""
+        return max(self.batch_size // self.processes, 1)
+
+    def _part(self, batch: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+        """Return what this process has of a batch; of a short one the last processes may have nothing.
+
+        A norm needs two images for its statistics.
+        """
+        smallest = min(self.part_size, 2)
+        parts = min(self.processes, max(len(batch) // smallest, 1))
+        start, end = (-(-len(batch) * min(rank, parts) // parts) for rank in (self.rank, self.rank + 1))
+        return batch[start:end]
 
     def _positions(self) -> Sequence[int]:
         if not self.shuffle:
@@ -170,8 +196,8 @@ class BatchLoader:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of epoch ``number``; only one epoch of a loader runs at a time.
 
-        Images that cannot be read are left out of their batch; a batch that becomes empty, or for training
-        too small for batch statistics, is not yielded.
+        Images that cannot be read are left out of their batch; a batch (of several processes: this one's part of it)
+        that becomes empty, or for training too small for batch statistics, is not yielded.
 
         Args:
             number: The epoch, counted from 0.
@@ -183,7 +209,7 @@ class BatchLoader:
         self._current += 1
         current = self._current
         self._order.epoch, self._order.start = number, start
-        smallest = 2 if self._order.shuffle and self._order.batch_size > 1 and len(self.split) > 1 else 1
+        smallest = 2 if self._order.shuffle and self._order.part_size > 1 and len(self.split) > 1 else 1
         yielded = 0
         for at, collated in enumerate(self._batches, start):
             if self._current != current:
@@ -197,7 +223,8 @@ class BatchLoader:
             if len(collated.targets) >= smallest:
                 yielded += 1
                 yield Batch(collated.images, collated.targets, collated.positions, at)
-        if not yielded and start == 0 and self._skipped:
+        # Others may have what this process has not.
+        if not yielded and start == 0 and self._skipped and self._order.processes == 1:
             raise DataError(
                 f"data: no batch of the {self.split.name} split is left: {len(self._skipped)} of "
                 f"{len(self.split)} images cannot be read, such as {min(self._skipped)!r}."
@@ -243,16 +270,18 @@ def make_loader(
     pin_memory: bool,
     mixing: Mixing = UNMIXED,
     sampler: Sampler = Sampler.UNIFORM,
+    launch: Launch = SINGLE,
 ) -> BatchLoader:
-    """Return a loader of a split.
+    """Return a loader of a split, or of what one of several processes has of it.
 
     With ``shuffle``, each epoch has its own order, and a last batch of one image is dropped unless it is the
-    only one. Without, every image comes, in the order of the split.
+    only one. Without, every image comes, in the order of the split. Several processes have the same batches together
+    as one has alone, every image in one of them; they blend images within their parts.
 
     Args:
         split: The images.
         transform: From an image to a tensor; the global random generators are seeded around it.
-        batch_size: Images in a batch; the last may have fewer.
+        batch_size: Images in a batch, of all processes together; the last may have fewer.
         workers: Processes that read images; ``auto`` is up to 8, by the number of cores and of images.
         seed: Of order and augmentation.
         shuffle: Training order.
@@ -260,9 +289,11 @@ def make_loader(
         pin_memory: Put batches where a GPU can fetch them faster.
         mixing: How the images of a batch are blended; what is drawn for it hangs on seed, epoch and batch.
         sampler: Whether in training every image or every class comes equally often.
+        launch: The place of this process among those that share the split.
     """
-    count = _auto_workers(split) if workers == "auto" else workers
-    order = _Order(split.targets, batch_size, seed, shuffle, sampler is Sampler.BALANCED)
+    count = _auto_workers(split, launch) if workers == "auto" else workers
+    is_balanced = sampler is Sampler.BALANCED
+    order = _Order(split.targets, batch_size, seed, shuffle, is_balanced, launch.rank, launch.count)
     return BatchLoader(
         _Samples(split, transform, seed),
         order,
@@ -273,10 +304,11 @@ def make_loader(
     )
 
 
-def _auto_workers(split: Split) -> int:
+def _auto_workers(split: Split, launch: Launch) -> int:
     in_memory = split.source.in_memory
-    worth = len(split) // (_IMAGES_PER_WORKER_IN_MEMORY if in_memory else _IMAGES_PER_WORKER_ON_DISK)
-    return min(_MOST_WORKERS, allowed_cores(), worth)
+    images = len(split) // launch.count
+    worth = images // (_IMAGES_PER_WORKER_IN_MEMORY if in_memory else _IMAGES_PER_WORKER_ON_DISK)
+    return min(_MOST_WORKERS, allowed_cores() // launch.local_count, worth)
 
 
 @dataclass(frozen=True)

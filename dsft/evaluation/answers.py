@@ -40,6 +40,7 @@ def answer_batches(
     what: str,
     task: str,
     report: Report = ignore,
+    processes: int = 1,
 ) -> Iterator[Answers]:
     """Yield a network's answers to every readable image.
 
@@ -55,6 +56,7 @@ def answer_batches(
         what: What messages call the images, such as ``split test``.
         task: What the progress is called.
         report: Receives the progress, in images.
+        processes: How many share the images; the others are taken to be as far as this one.
 
     Raises:
         ModelError: The output is not one logit for each class.
@@ -68,7 +70,7 @@ def answer_batches(
                 logits = _answer(module, batch, compute, num_classes)
                 _require_finite(logits, batch.positions, keys, what)
                 done += len(logits)
-                report(Advanced(task, done))
+                report(Advanced(task, min(done * processes, len(keys))))
                 yield Answers(logits, batch.targets, batch.positions)
     finally:
         report(Finished(task))

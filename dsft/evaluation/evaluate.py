@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from dsft.devices import Compute
+from dsft.distributed.processes import ALONE, Processes
 from dsft.errors import DataError
-from dsft.evaluation.answers import answer_batches
+from dsft.evaluation.answers import Answers, answer_batches
 from dsft.evaluation.batches import BatchSource
 from dsft.evaluation.values import Evaluation
 from dsft.progress import Report, ignore
@@ -27,8 +28,11 @@ def evaluate(
     task: Task = CLASSIFICATION,
     report: Report = ignore,
     name: str | None = None,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Score a network on every readable image of a split.
+
+    Several processes come to the same evaluation: each runs its images, and all receive all answers.
 
     The network runs in evaluation mode and without gradients; afterwards every part of it is in the mode
     that it was in.
@@ -43,6 +47,7 @@ def evaluate(
         task: What the logits and the labels mean.
         report: Receives the progress, in images.
         name: What the progress is called; left out, ``evaluate`` and the split's name.
+        processes: Those that have the split's batches among them.
 
     Raises:
         ModelError: The output is not one logit for each class.
@@ -59,12 +64,18 @@ def evaluate(
             what=f"split {split_name}",
             task=name or f"evaluate {split_name}",
             report=report,
+            processes=processes.count,
         )
     )
-    if not batches:
+    own = Answers(*(torch.cat(column) for column in zip(*batches, strict=True))) if batches else (None, None, None)
+    logits, targets, positions = (processes.gather_rows(column) for column in own)
+    skipped = sum(count for (count,) in processes.gather_numbers([len(loader.skipped)]))
+    if logits is None or targets is None or positions is None:
         raise DataError(
             f"split {split_name}: at least one readable image is needed, found none "
-            f"({len(loader.skipped)} of {len(keys)} could not be read). Check the image files."
+            f"({skipped} of {len(keys)} could not be read). Check the image files."
         )
-    logits, targets, positions = (torch.cat(column) for column in zip(*batches, strict=True))
-    return Evaluation(logits, targets, positions, classes, split_name, len(loader.skipped), task)
+    if processes.count > 1:
+        order = positions.argsort()
+        logits, targets, positions = logits[order], targets[order], positions[order]
+    return Evaluation(logits, targets, positions, classes, split_name, skipped, task)

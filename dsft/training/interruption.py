@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TypeVar
 
+from dsft.distributed.processes import Processes
+
 T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -39,8 +41,8 @@ class StopRequest:
         return self.received is not None
 
     def take(self, number: int) -> None:
-        """Note a signal; leave at once where :meth:`run_or_break` is at work."""
-        self.received = number
+        """Note the first signal; leave at once where :meth:`run_or_break` is at work."""
+        self.received = self.received or number
         if self._may_break:
             self._may_break = False
             raise _BrokenOffError
@@ -58,13 +60,45 @@ class StopRequest:
         return result
 
 
+class AgreedSignals:
+    """The signals that have come to any of a run's processes, as all of them know it.
+
+    A signal comes to one process, at any moment; all act on it at the same place.
+
+    Args:
+        stop: What has come to this process.
+        processes: All of them.
+
+    Attributes:
+        number: The number of a signal that asks to stop, or None so far.
+        save_wanted: SIGUSR1 has asked for a checkpoint; whoever saves one sets it back.
+    """
+
+    def __init__(self, stop: StopRequest, processes: Processes) -> None:
+        self.number: int | None = None
+        self.save_wanted = False
+        self._stop = stop
+        self._processes = processes
+
+    def heed(self) -> None:
+        """Learn what has come to each of the processes; all call this together."""
+        wanted, self._stop.save_wanted = self._stop.save_wanted, False
+        told = self._processes.gather_numbers([self._stop.received or 0, wanted])
+        self.number = next((number for number, _ in told if number), None)
+        self.save_wanted = self.save_wanted or any(wanted for _, wanted in told)
+
+
 @contextlib.contextmanager
-def stop_request() -> Iterator[StopRequest]:
+def stop_request(*, is_repeated: bool = False) -> Iterator[StopRequest]:
     """Turn the first Ctrl-C or SIGTERM into a request; a second one acts as it did before the block.
 
     SIGUSR1 is a request to save, each time. The handlers of before are back after the block. A signal that the
     process ignores (``nohup``, a background job) stays ignored, SIGUSR1 apart, which nothing but a run heeds;
     outside the main thread, where Python takes no signals, nothing changes.
+
+    Args:
+        is_repeated: The same signal may come twice, since what started this process passes on what the terminal or the
+            batch system has sent to both: a second one changes nothing.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -78,7 +112,8 @@ def stop_request() -> Iterator[StopRequest]:
                 signal.signal(number, handler)
 
     def take(number: int, _frame: FrameType | None) -> None:
-        restore()
+        if not is_repeated:
+            restore()
         request.take(number)
 
     def note_save(_number: int, _frame: FrameType | None) -> None:

@@ -12,6 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 from dsft.choices import WeightsKind
 from dsft.data.seeding import stable_seed
 from dsft.devices import Compute
+from dsft.distributed.processes import ALONE, Processes
 from dsft.progress import Note, Report
 from dsft.training.batches import TrainingBatch
 from dsft.training.ema import MovingAverage
@@ -37,6 +38,9 @@ class Learner:
         head: Names of the parameters of the classifier heads.
         converted: Names of the parameters of converted layers.
         report: Told which parameters train when.
+        processes: Those that train the same network, each on its part of every batch. Their gradients are added up
+            after the backward pass, and not by torch's ``DistributedDataParallel`` during it, which knows no phases,
+            no batch in which a process has nothing, and no parts of unequal size.
 
     Raises:
         RecipeError: The optimizer is unknown, or a phase cannot be.
@@ -54,6 +58,7 @@ class Learner:
         head: Collection[str],
         converted: Collection[str],
         report: Report,
+        processes: Processes = ALONE,
     ) -> None:
         if (teacher is None) != (settings.distill is None):
             raise ValueError("a teacher and settings.distill go together, found one without the other")
@@ -61,6 +66,7 @@ class Learner:
         self._teacher = compute.place_module(teacher).eval() if teacher is not None else None
         self._settings = settings
         self._compute = compute
+        self._processes = processes
         self._phases = plan_phases(
             module, settings.freeze, steps_per_epoch=steps_per_epoch, head=head, converted=converted
         )
@@ -117,12 +123,15 @@ class Learner:
         """Make the next step set training mode again, which validation may have left."""
         self._phase = None
 
-    def update(self, step: int, batches: Sequence[TrainingBatch]) -> float:
+    def update(self, step: int, batches: Sequence[TrainingBatch], images: int | None = None) -> float:
         """Take one step on batches that are summed up: the gradient is that of their images as one batch.
+
+        Several processes take it together, and have the same weights and statistics afterwards.
 
         Args:
             step: The step's number, counted from 0; rate, phase, average and everything random hang on it.
-            batches: The images and their labels.
+            batches: The images and their labels; of several processes one may have none.
+            images: How many images the processes have together; None where there is one process.
 
         Returns:
             The mean loss of the images before the update, in nats.
@@ -134,20 +143,24 @@ class Learner:
         self._enter_phase(step)
         self._set_rate(step)
         # Dropout and its like draw from here: a run that goes on at this step draws the same.
-        torch.manual_seed(stable_seed("step", self._settings.seed, step))
+        rank = self._processes.rank
+        torch.manual_seed(stable_seed("step", self._settings.seed, step, *([rank] if rank else [])))
         self._optimizer.zero_grad(set_to_none=True)
-        total = sum(len(batch.images) for batch in batches)
+        total = images or sum(len(batch.images) for batch in batches)
         losses = []
         for batch in batches:
             with explained_failures(self.module, batch.images):
                 loss = self._loss(batch) * (len(batch.images) / total)
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-        with explained_failures(self.module, batches[0].images):
+        mean = torch.stack(losses).sum().item() if losses else 0.0
+        with explained_failures(self.module, batches[0].images if batches else torch.empty(0)):
+            if self._processes.count > 1:
+                mean = self._come_together(mean)
             self._descend()
         if self._average:
             self._average.update(self.module, step)
-        return torch.stack(losses).sum().item()
+        return mean
 
     def is_finite(self) -> bool:
         """Say whether every weight and every statistic is a finite number."""
@@ -192,6 +205,21 @@ class Learner:
                 taught = self._teacher(images)
             loss = blend_teacher(loss, output, taught, settings.distill, settings.task)
             return add_features(loss, maps, taught_maps, settings.distill)
+
+    def _come_together(self, loss: float) -> float:
+        """Add up the gradients and losses of all processes, and take over the statistics of process 0."""
+        trained = [parameter for parameter in self._parameters if parameter.requires_grad]
+        told = torch.tensor([loss, *(parameter.grad is not None for parameter in trained)], dtype=torch.float64)
+        self._processes.add_up([told])
+        total, *counts = map(float, told.tolist())
+        # What no process has used keeps no gradient, so that nothing moves it; what some have, all have.
+        used = [parameter for parameter, count in zip(trained, counts, strict=True) if count]
+        for parameter in used:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self._processes.add_up([parameter.grad for parameter in used if parameter.grad is not None])
+        self._processes.broadcast_tensors(self.module.buffers())
+        return total
 
     def _descend(self) -> None:
         if self._settings.optimizer.clip_grad is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
@@ -12,6 +12,7 @@ from torch import nn
 
 from dsft.choices import WeightsKind
 from dsft.devices import Compute
+from dsft.distributed.processes import ALONE, Processes
 from dsft.errors import InterruptedRun, TrainingError
 from dsft.progress import Advanced, CheckpointSaved, EpochDone, Finished, Note, Report, Started, ignore
 from dsft.training.batches import TrainingBatch, TrainingLoader
@@ -23,14 +24,15 @@ from dsft.training.checkpoint import (
     save_best,
     save_last,
 )
-from dsft.training.failures import explained_save, explained_workers
+from dsft.training.failures import explained_save
 from dsft.training.history import EpochValues, Standing, validated_figures, write_history
-from dsft.training.interruption import StopRequest, stop_request
+from dsft.training.interruption import AgreedSignals, StopRequest, stop_request
 from dsft.training.kept import keep_weights, load_mean
 from dsft.training.learner import Learner
 from dsft.training.reproducible import reproducible
 from dsft.training.saving import SaveInterval
 from dsft.training.settings import FitSettings
+from dsft.training.steps import batches_by_step
 from dsft.training.stopping import best_index, best_indices, has_stalled, monitored
 
 Validate = Callable[[nn.Module], Mapping[str, float]]
@@ -79,6 +81,7 @@ def fit(
     teacher: nn.Module | None = None,
     head: Collection[str] = (),
     converted: Collection[str] = (),
+    processes: Processes = ALONE,
     report: Report = ignore,
 ) -> FitResult:
     """Train a network in place and give it the weights that validated best, or the mean of the best ones.
@@ -86,6 +89,10 @@ def fit(
     Everything random in the network is a function of ``settings.seed`` and the step, and the process keeps its own
     random state, deterministic mode and signal handlers. Ctrl-C or SIGTERM finishes the step (a validation is broken
     off), saves the checkpoint ``last`` and ends the run; a second one acts at once. SIGUSR1 saves and goes on.
+
+    Several processes train the same network together, and end with the same weights. The batches of a step are those
+    that one process would have, each process has its part of them. Process 0 alone reads and writes the folder. A
+    signal to any of them stops all after the same step; a validation is then not broken off.
 
     Args:
         module: The network; afterwards on the device of ``compute``, in evaluation mode.
@@ -100,6 +107,7 @@ def fit(
             evaluation mode.
         head: Names of the parameters of the classifier heads, which ``head`` in a phase stands for.
         converted: Names of the parameters of converted layers, which ``converted`` in a phase stands for.
+        processes: Those that train together; they start with the same weights.
         report: Told of every step and epoch.
 
     Raises:
@@ -111,7 +119,7 @@ def fit(
         raise TrainingError("the train split has no batch: it is empty. Give it at least one image.")
     with (
         reproducible(settings.seed, compute.device, deterministic=settings.deterministic),
-        stop_request() as stop,
+        stop_request(is_repeated=processes.count > 1) as stop,
     ):
         learner = Learner(
             module,
@@ -123,8 +131,9 @@ def fit(
             converted=converted,
             # A run that goes on has told it before.
             report=report if resume is None else ignore,
+            processes=processes,
         )
-        run = _Run(learner, loader, validate, settings, folder, stop, report)
+        run = _Run(learner, loader, validate, settings, folder, stop, processes, report)
         if resume is not None:
             run.go_back_to(resume)
         report(Started(_TASK, run.total, "steps", run.standing.step))
@@ -136,10 +145,12 @@ def fit(
             learner.finish()
             report(Finished(_TASK))
         result = run.result()
-        if len(result.averaged) > 1:
-            load_mean(folder, module, result.averaged)
-        else:
-            load_best(folder, module)
+        if processes.is_first:
+            if len(result.averaged) > 1:
+                load_mean(folder, module, result.averaged)
+            else:
+                load_best(folder, module)
+        processes.broadcast_module(module)
         return result
 
 
@@ -158,6 +169,7 @@ class _Run:
     settings: FitSettings
     folder: Path
     stop: StopRequest
+    processes: Processes
     report: Report
     standing: Standing = field(default_factory=Standing)
 
@@ -165,26 +177,36 @@ class _Run:
         self._steps = steps_per_epoch(self.loader, self.settings)
         self._interval = SaveInterval(self.settings.save_every, self._steps)
         self._saved: tuple[int, int] | None = None
+        self._signals = AgreedSignals(self.stop, self.processes)
         self.total = self.settings.schedule.epochs * self._steps
 
     def go_back_to(self, checkpoint: Checkpoint) -> None:
         """Stand where an earlier process stood."""
-        state = load_checkpoint(self.folder, checkpoint, self.learner.module, self.learner.average)
-        self.learner.load_state(state)
+        learner, state = self.learner, {}
+        if self.processes.is_first:
+            state = load_checkpoint(self.folder, checkpoint, learner.module, learner.average)
+        learner.load_state(self.processes.broadcast(state))
+        for network in (learner.module, learner.average):
+            if network is not None:
+                self.processes.broadcast_module(network)
         self.standing = checkpoint.standing
         self._saved = self._place()
-        write_history(self.folder, self.standing.history)
+        if self.processes.is_first:
+            write_history(self.folder, self.standing.history)
 
     def train(self) -> None:
         """Train until the last epoch, or until patience or a signal ends it."""
         while not self._is_over():
             self._train_epoch()
-            validated = self.stop.run_or_break(lambda: self.validate(self.learner.scored))
+            validated = self._validate()
             if validated is not None:
                 self._close_epoch(validated)
-            if self.stop.received is not None:
+            self._signals.heed()
+            if self._signals.number is not None:
                 self.save()
-                raise self._interrupted(self.stop.received)
+                # Nobody leaves, and is missed, before the state is on the disk.
+                self.processes.wait()
+                raise self._interrupted(self._signals.number)
             if self._is_over() or self._is_save_due():
                 self.save()
 
@@ -192,14 +214,19 @@ class _Run:
         """Save the state, where it is not on the disk yet."""
         if self._place() != self._saved:
             self._require_finite_weights()
-            with explained_save(self.folder):
-                save_last(self.folder, self.learner.module, self.learner.average, self.learner.state(), self.standing)
+            if self.processes.is_first:
+                self._write_state()
             self._saved = self._place()
             self._interval.restart()
             self.report(CheckpointSaved(self.standing.step))
-        if self.stop.save_wanted:
-            self.stop.save_wanted = False
+        if self._signals.save_wanted:
+            self._signals.save_wanted = False
             self.report(Note(f"SIGUSR1: the state after step {self.standing.step} is saved."))
+
+    def _write_state(self) -> None:
+        learner = self.learner
+        with explained_save(self.folder):
+            save_last(self.folder, learner.module, learner.average, learner.state(), self.standing)
 
     def result(self) -> FitResult:
         """Return what the run came to."""
@@ -230,52 +257,50 @@ class _Run:
         epoch, tally = len(self.standing.history), self.standing.tally
         end = (epoch + 1) * self._steps
         self.learner.start_epoch()
-        for batches in self._grouped(epoch):
-            step = epoch * self._steps + batches[0].number // self.settings.grad_accum
-            loss = self.learner.update(step, batches)
+        for step, batches in enumerate(self._step_batches(epoch), self.standing.step):
+            images = self._count_images(batches)
+            if images is None:
+                break
+            if images == 0:
+                continue
+            loss = self.learner.update(step, batches or [], images)
             self.standing.step = step + 1
             self._require_finite(loss)
-            tally.add(loss, sum(len(batch.images) for batch in batches))
+            tally.add(loss, images)
             self.report(Advanced(_TASK, step + 1, {"loss": tally.loss, "lr": self.learner.rate}))
+            self._signals.heed()
             # At the end of an epoch its validation comes first.
             if step + 1 < end and self._is_save_due():
                 self.save()
-        if self.stop.is_set():
+            if self._signals.number is not None:
+                break
+        self._signals.heed()
+        if self._signals.number is not None:
             return
         if tally.images == 0:
             raise TrainingError(f"epoch {epoch + 1}: every batch was empty. Check the images of the train split.")
         # Also where batches came out empty, the next epoch begins at its place in the schedule.
         self.standing.step = end
 
-    def _grouped(self, epoch: int) -> Iterator[list[TrainingBatch]]:
-        """Yield the batches of each step, from where the epoch stands until it ends or a signal comes."""
-        size = self.settings.grad_accum
-        group: list[TrainingBatch] = []
-        for batch in self._batches(epoch, (self.standing.step - epoch * self._steps) * size):
-            if group and batch.number // size != group[0].number // size:
-                yield group
-                group = []
-            group.append(batch)
-            if batch.number % size == size - 1:
-                yield group
-                group = []
-        if group and not self.stop.is_set():
-            yield group
+    def _validate(self) -> Mapping[str, float] | None:
+        """Return the figures of the validation; None where a signal came before, or here before its end."""
+        if self._signals.number is not None:
+            return None
+        if self.processes.count == 1:
+            return self.stop.run_or_break(lambda: self.validate(self.learner.scored))
+        # Who broke off would leave the others waiting. Process 0's figures decide, should one differ in its last bit.
+        return self.processes.broadcast(self.validate(self.learner.scored))
 
-    def _batches(self, epoch: int, start: int) -> Iterator[TrainingBatch]:
-        batches = self.loader.epoch(epoch, start)
-        while not self.stop.is_set():
-            try:
-                with explained_workers():
-                    batch = next(batches, None)
-            except Exception:
-                # A signal to the whole process group ends the processes that read images as well.
-                if not self.stop.is_set():
-                    raise
-                return
-            if batch is None:
-                return
-            yield batch
+    def _step_batches(self, epoch: int) -> Iterator[list[TrainingBatch] | None]:
+        first = self.standing.step - epoch * self._steps
+        steps = range(first, self._steps)
+        return batches_by_step(self.loader, epoch, steps, self.settings.grad_accum, self.stop)
+
+    def _count_images(self, batches: Sequence[TrainingBatch] | None) -> int | None:
+        """Return how many images the processes have for a step, or None where a signal has kept one from its own."""
+        own = -1 if batches is None else sum(len(batch.images) for batch in batches)
+        counts = [count for (count,) in self.processes.gather_numbers([own])]
+        return None if min(counts) < 0 else sum(counts)
 
     def _require_finite(self, loss: float) -> None:
         if math.isfinite(loss):
@@ -306,16 +331,20 @@ class _Run:
         values = standing.tally.values(epoch=epoch + 1, step=standing.step, rate=self.learner.rate, validated=validated)
         standing.close_epoch(values)
         is_best = best_index(self._scores()) == epoch
-        with explained_save(self.folder):
-            if self.settings.keep_best > 1:
-                keep_weights(self.folder, self.learner.scored, epoch + 1, self._best_epochs())
-            if is_best:
-                save_best(self.folder, self.learner.scored, {"weights": self.learner.weights, **values})
-            write_history(self.folder, standing.history)
+        if self.processes.is_first:
+            self._write_epoch(values, is_best)
         self.report(EpochDone(epoch + 1, self.settings.schedule.epochs, values, is_best))
 
+    def _write_epoch(self, values: EpochValues, is_best: bool) -> None:
+        with explained_save(self.folder):
+            if self.settings.keep_best > 1:
+                keep_weights(self.folder, self.learner.scored, len(self.standing.history), self._best_epochs())
+            if is_best:
+                save_best(self.folder, self.learner.scored, {"weights": self.learner.weights, **values})
+            write_history(self.folder, self.standing.history)
+
     def _is_save_due(self) -> bool:
-        return self.stop.save_wanted or self._interval.is_due(self.standing.step)
+        return self._signals.save_wanted or self._interval.is_due(self.standing.step)
 
     def _interrupted(self, number: int) -> InterruptedRun:
         return InterruptedRun(

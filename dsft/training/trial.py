@@ -8,6 +8,7 @@ from collections.abc import Collection
 from torch import nn
 
 from dsft.devices import Compute
+from dsft.distributed.processes import ALONE, Processes
 from dsft.errors import TrainingError
 from dsft.progress import Report, ignore
 from dsft.training.batches import TrainingLoader
@@ -26,6 +27,7 @@ def try_step(
     teacher: nn.Module | None = None,
     head: Collection[str] = (),
     converted: Collection[str] = (),
+    processes: Processes = ALONE,
     report: Report = ignore,
 ) -> float:
     """Train on the first batch, as :func:`dsft.training.fit` would, and return its loss in nats.
@@ -38,6 +40,7 @@ def try_step(
         teacher: The network to learn from.
         head: Names of the parameters of the classifier heads.
         converted: Names of the parameters of converted layers.
+        processes: Those that take the step together.
         report: Told which parameters train when.
 
     Raises:
@@ -53,11 +56,14 @@ def try_step(
             head=head,
             converted=converted,
             report=report,
+            processes=processes,
         )
         batch = next(loader.epoch(0), None)
-        if batch is None:
+        batches = [batch] if batch is not None else []
+        images = sum(count for (count,) in processes.gather_numbers([sum(len(batch.images) for batch in batches)]))
+        if not images:
             raise TrainingError("the train split gives no batch. Give it at least one readable image.")
-        loss = learner.update(0, [batch])
+        loss = learner.update(0, batches, images)
         learner.finish()
     if not math.isfinite(loss):
         raise TrainingError(f"the loss must be finite, found {loss!r} on the first batch.")

@@ -24,6 +24,7 @@ from dsft.data import (
     training_transform,
 )
 from dsft.data.sources import ImageArray
+from dsft.distributed.launch import SINGLE, Launch
 from dsft.errors import DataError
 from tests.data.pictures import model_input, write_images
 
@@ -55,6 +56,7 @@ def loader(
     bad_images: BadImages = BadImages.ERROR,
     mixing: Mixing = Mixing(),  # noqa: B008 - frozen
     sampler: Sampler = Sampler.UNIFORM,
+    launch: Launch = SINGLE,
 ) -> BatchLoader:
     return make_loader(
         split,
@@ -67,6 +69,7 @@ def loader(
         pin_memory=False,
         mixing=mixing,
         sampler=sampler,
+        launch=launch,
     )
 
 
@@ -277,3 +280,45 @@ def test_workers_are_chosen_by_cores_and_by_what_there_is_to_read(tmp_path: Path
     files = write_images(tmp_path, {"a": 1})
     assert chosen(Split(SplitName.TRAIN, files, (0,) * 20, files.classes)) == 0
     assert 1 <= chosen(Split(SplitName.TRAIN, files, (0,) * 5000, files.classes)) <= 8
+
+
+def shares(split: Split, batch_size: int, count: int, *, shuffle: bool) -> list[list[list[int]]]:
+    """Return the positions that each process has of each batch of epoch 1, by the batch's number."""
+    found = []
+    for rank in range(count):
+        parts: dict[int, list[int]] = {}
+        for batch in loader(split, batch_size, shuffle=shuffle, launch=Launch(rank, count)).epoch(1):
+            parts[batch.number] = batch.positions.tolist()
+        found.append([parts.get(number, []) for number in range(max(parts, default=-1) + 1)])
+    return found
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("images", [1, 2, 3, 5, 12, 23, 24, 25, 26, 29])
+def test_several_processes_have_the_batches_of_one(count: int, images: int) -> None:
+    split = some(images)
+    (whole,) = shares(split, 12, 1, shuffle=True)
+    parts = shares(split, 12, count, shuffle=True)
+    for number, batch in enumerate(whole):
+        theirs = [part[number] if number < len(part) else [] for part in parts]
+        assert [position for part in theirs for position in part] == batch
+        sizes = [len(part) for part in theirs if part]
+        # As even as it can be, and no norm has to do with one image.
+        assert max(sizes) - min(sizes) <= 1
+        assert min(sizes) > 1 or len(batch) == 1
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("images", [1, 6, 13])
+def test_several_processes_score_every_image_once(count: int, images: int) -> None:
+    parts = shares(some(images), 6, count, shuffle=False)
+    positions = [position for part in parts for batch in part for position in batch]
+    assert sorted(positions) == list(range(images))
+    assert all(len(batch) <= 6 // count for part in parts for batch in part)
+
+
+def test_a_process_whose_images_are_all_unreadable_has_nothing(tmp_path: Path) -> None:
+    split = damaged(tmp_path, 4, [0, 2])
+    parts = [loader(split, 2, shuffle=False, bad_images=BadImages.SKIP, launch=Launch(rank, 2)) for rank in (0, 1)]
+    assert [positions(list(part.epoch(0))) for part in parts] == [[], [[1], [3]]]
+    assert [len(part.skipped) for part in parts] == [2, 0]

@@ -67,8 +67,8 @@ class DataSection(Section):
     image_size: Annotated[int, Field(ge=8)] | None = None
     """Side of the square model input in pixels; left out, what the model was trained with."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 32
-    """Images in a batch; `train.grad_accum` batches are a training step. `auto` makes steps of 64 images, in as few
-    batches as the memory allows."""
+    """Images in a batch, of all processes together; `train.grad_accum` batches are a training step. `auto` makes steps
+    of 64 images, in as few batches as the memory of one process allows."""
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Processes that read images; `auto` is up to 8, by the number of cores and of images."""
     bad_images: BadImages = BadImages.ERROR

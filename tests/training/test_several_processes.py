@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dsft.distributed.processes import Processes
+from dsft.errors import InterruptedRun
+from dsft.progress import Advanced, Event, ignore
+from dsft.training import EmaSettings, FitSettings, FreezePhase, find_checkpoint, fit
+from dsft.training.learner import Learner
+from tests.distributed.siblings import run_together
+from tests.training.pieces import (
+    CPU,
+    Batch,
+    Batches,
+    assert_equal_tensors,
+    constant_rate,
+    make_batches,
+    make_net,
+    tensors_of,
+)
+
+HEAD = ("7.weight", "7.bias")
+SETTINGS = replace(
+    constant_rate(2, 0.05, "momentum", momentum=0.9, clip_grad=0.5),
+    grad_accum=2,
+    freeze=(FreezePhase("1it", ("head",)),),
+    ema=EmaSettings(0.5),
+    keep_best=2,
+)
+WHOLE = make_batches(5, 6)
+
+
+def plain_net() -> nn.Sequential:
+    """A network without statistics over the batch, and with a part that no pass uses."""
+    net = make_net()
+    net[1], net[4] = nn.GroupNorm(2, 4), nn.GroupNorm(2, 4)
+    net[2].unused = nn.Linear(2, 2)
+    nn.init.ones_(net[2].unused.weight)
+    nn.init.zeros_(net[2].unused.bias)
+    return net
+
+
+def parts_of(rank: int, count: int) -> list[Batch]:
+    """Share batches out unevenly; of the last the second process has nothing."""
+    cuts = [0, 4, 6] if count == 2 else [0, 6]
+    batches = [
+        Batch(whole.images[cuts[rank] : cuts[rank + 1]], whole.targets[cuts[rank] : cuts[rank + 1]]) for whole in WHOLE
+    ]
+    return [*batches[:-1], WHOLE[-1] if rank == 0 else Batch(torch.empty(0), torch.empty(0, dtype=torch.int64))]
+
+
+class _Parts(Batches):
+    """A loader that leaves out, as dsft's own, what is empty."""
+
+    def epoch(self, number: int, start: int = 0) -> Any:
+        return (batch for batch in super().epoch(number, start) if len(batch.images))
+
+
+def train(
+    processes: Processes,
+    folder: Path,
+    net: nn.Module,
+    settings: FitSettings = SETTINGS,
+    *,
+    stop_at: int | None = None,
+) -> dict[str, Any]:
+    losses: list[float] = []
+    scores = iter((1.0, 2.0, 3.0))
+    resume = find_checkpoint(folder) if (folder / "checkpoints").is_dir() else None
+
+    def report(event: Event) -> None:
+        if isinstance(event, Advanced):
+            losses.append(event.values["loss"])
+            if event.done == stop_at and processes.rank == processes.count - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def validate(module: nn.Module) -> Mapping[str, float]:
+        del module
+        # Each has another figure; that of the first counts.
+        return {"val/top1": next(scores) + processes.rank}
+
+    message = ""
+    try:
+        result = fit(
+            net,
+            _Parts(parts_of(processes.rank, processes.count)),
+            validate=validate,
+            settings=settings,
+            compute=CPU,
+            folder=folder if processes.is_first else folder / "nowhere",
+            resume=resume,
+            head=HEAD,
+            processes=processes,
+            report=report,
+        )
+    except InterruptedRun as error:
+        message, result = str(error), None
+    return {"losses": losses, "weights": tensors_of(net), "message": message, "result": result and result.best}
+
+
+def assert_close(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+    torch.testing.assert_close(dict(first), dict(second), rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return train(Processes(), tmp_path_factory.mktemp("alone"), plain_net())
+
+
+def test_several_processes_train_as_one(alone: dict[str, Any], tmp_path: Path) -> None:
+    first, second = run_together(lambda processes: train(processes, tmp_path, plain_net()))
+    assert first["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+    assert first["losses"] == second["losses"]
+    assert first["result"] == second["result"] == alone["result"] == {"val/top1": 2.0}
+    assert_equal_tensors(first["weights"], second["weights"])
+    assert_close(first["weights"], alone["weights"])
+    assert torch.equal(first["weights"]["2.unused.weight"], torch.ones(2, 2))
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_signal_to_one_stops_all_and_any_number_goes_on(alone: dict[str, Any], tmp_path: Path, count: int) -> None:
+    first, second = run_together(lambda processes: train(processes, tmp_path, plain_net(), stop_at=2))
+    assert first["message"] == second["message"].replace("/nowhere", "")
+    assert first["message"].startswith("stopped by SIGTERM after step 2 of 6; the state is saved in ")
+    again = functools.partial(train, folder=tmp_path, net=make_other())
+    resumed = run_together(again)[0] if count == 2 else again(Processes())
+    assert [*first["losses"], *resumed["losses"]] == pytest.approx(alone["losses"], rel=1e-5)
+    assert_close(resumed["weights"], alone["weights"])
+
+
+def make_other() -> nn.Sequential:
+    """The same network with weights that a checkpoint must replace in every process."""
+    net = plain_net()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(1.0)
+    return net
+
+
+def step_with_norms(processes: Processes) -> dict[str, Tensor]:
+    net = make_net()
+    learner = Learner(
+        net,
+        None,
+        constant_rate(1, 0.1),
+        CPU,
+        steps_per_epoch=1,
+        head=(),
+        converted=(),
+        report=ignore,
+        processes=processes,
+    )
+    learner.update(0, [parts_of(processes.rank, processes.count)[0]], images=6)
+    return tensors_of(net)
+
+
+def test_running_statistics_are_those_of_the_first_process() -> None:
+    first, second = run_together(step_with_norms)
+    assert_equal_tensors(first, second)
+    net = make_net().train()
+    net(parts_of(0, 2)[0].images)
+    own = tensors_of(net)
+    assert_equal_tensors(*({name: state[name] for name in own if "running" in name} for state in (first, own)))
+
+
+def step_with_dropout(processes: Processes) -> float:
+    net = make_net(dropout=0.5)
+    settings = constant_rate(1, 0.1)
+    learner = Learner(
+        net,
+        None,
+        settings,
+        CPU,
+        steps_per_epoch=1,
+        head=(),
+        converted=(),
+        report=ignore,
+        processes=processes,
+    )
+    return learner.update(0, [WHOLE[0]], images=12)
+
+
+def test_dropout_differs_between_processes() -> None:
+    both = run_together(step_with_dropout)[0]
+    net = make_net(dropout=0.5)
+    learner = Learner(net, None, constant_rate(1, 0.1), CPU, steps_per_epoch=1, head=(), converted=(), report=ignore)
+    # With equal masks the mean over the same images twice would be that over them once.
+    assert both != pytest.approx(learner.update(0, [WHOLE[0]]), rel=1e-6)
