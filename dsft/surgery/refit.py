@@ -26,7 +26,7 @@ from dsft.surgery.regression import Regression, regression_of
 SAMPLES = 32768
 """Positions of a layer's maps, over all images, that a fit looks at."""
 
-KEPT_BYTES = 1 << 30
+KEPT_BYTES = 1 << 29
 """Memory for what is kept of the original's outputs, of all layers together, and as much again for what one layer
 sees; fewer positions are looked at where it does not suffice. So this is what bounds the memory of a refit."""
 
