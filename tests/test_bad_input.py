@@ -430,6 +430,7 @@ def test_half_an_environment_of_several_processes_is_refused(
     assert re.search(message, refused("train", workshop.dense_recipe, OUT))
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("command", [("evaluate", "x"), ("lr-find", "x"), ("sweep", "x", "--budgets", "0.5"), ("env",)])
 def test_what_cannot_be_shared_is_refused_in_several_processes(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""Functions run in two processes at once, forked from the test's own."""
+"""Functions run in two processes at once, forked from a clean one that has torch loaded."""
 
 from __future__ import annotations
 
@@ -22,8 +22,13 @@ def free_port() -> int:
 
 
 def run_together(work: Work, count: int = 2) -> list[Any]:
-    """Return what a function returns in each of several processes; None for one that has ended in the middle."""
-    context = multiprocessing.get_context("fork")
+    """Return what a function returns in each of several processes; None for one that has ended in the middle.
+
+    The function is pickled. The test's own process is not forked, since no gradient can be computed in a fork of one
+    that has used all of autograd's threads.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dsft.training"])
     port = free_port()
     pipes = [context.Pipe(duplex=False) for _ in range(count)]
     started = [

@@ -3,7 +3,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,13 @@ class _Parts(Batches):
 def train(
     processes: Processes,
     folder: Path,
-    net: nn.Module,
+    make: Callable[[], nn.Module],
     settings: FitSettings = SETTINGS,
     *,
     stop_at: int | None = None,
 ) -> dict[str, Any]:
+    # Made here, since tensors that go to other processes are shared with them.
+    net = make()
     losses: list[float] = []
     scores = iter((1.0, 2.0, 3.0))
     resume = find_checkpoint(folder) if (folder / "checkpoints").is_dir() else None
@@ -115,11 +117,11 @@ def assert_close(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> N
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return train(Processes(), tmp_path_factory.mktemp("alone"), plain_net())
+    return train(Processes(), tmp_path_factory.mktemp("alone"), plain_net)
 
 
 def test_several_processes_train_as_one(alone: dict[str, Any], tmp_path: Path) -> None:
-    first, second = run_together(lambda processes: train(processes, tmp_path, plain_net()))
+    first, second = run_together(functools.partial(train, folder=tmp_path, make=plain_net))
     assert first["losses"] == pytest.approx(alone["losses"], rel=1e-5)
     assert first["losses"] == second["losses"]
     assert first["result"] == second["result"] == alone["result"] == {"val/top1": 2.0}
@@ -131,10 +133,10 @@ def test_several_processes_train_as_one(alone: dict[str, Any], tmp_path: Path) -
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_signal_to_one_stops_all_and_any_number_goes_on(alone: dict[str, Any], tmp_path: Path, count: int) -> None:
-    first, second = run_together(lambda processes: train(processes, tmp_path, plain_net(), stop_at=2))
+    first, second = run_together(functools.partial(train, folder=tmp_path, make=plain_net, stop_at=2))
     assert first["message"] == second["message"].replace("/nowhere", "")
     assert first["message"].startswith("stopped by SIGTERM after step 2 of 6; the state is saved in ")
-    again = functools.partial(train, folder=tmp_path, net=make_other())
+    again = functools.partial(train, folder=tmp_path, make=make_other)
     resumed = run_together(again)[0] if count == 2 else again(Processes())
     assert [*first["losses"], *resumed["losses"]] == pytest.approx(alone["losses"], rel=1e-5)
     assert_close(resumed["weights"], alone["weights"])
