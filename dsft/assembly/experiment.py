@@ -132,17 +132,7 @@ def prepare_experiment(
     require_same_images(splits, processes)
     compute.place_module(original.module)
     require_fitting_images(original, compute)
-    student = original
-    trials: tuple[Trial, ...] = ()
-    if plan is not None:
-        student = replay_plan(original, plan)
-    elif recipe.convert is not None:
-        if processes.is_first:
-            student, trials = _convert(original, splits, recipe, recipe.convert, verb, compute, report)
-        student, trials = take_over(original, student, trials, processes)
-    processes.broadcast_module(student.module)
-    if student.task is not task:
-        student = dataclasses.replace(student, task=task)
+    student, trials = _make_student(original, splits, recipe, verb, compute, report, plan, processes)
     teacher = choose_teacher(recipe.distill, original, student, splits.classes)
     earlier = (*original.trainings, *(teacher.trainings if teacher is not None else ()))
     _check_held_out(recipe, splits, earlier, report)
@@ -175,6 +165,29 @@ def prepare_experiment(
     )
     _check_settings(experiment)
     return experiment
+
+
+def _make_student(
+    original: Network,
+    splits: Splits,
+    recipe: Recipe,
+    verb: Verb,
+    compute: Compute,
+    report: Report,
+    plan: ConversionPlan | None,
+    processes: Processes,
+) -> tuple[Network, tuple[Trial, ...]]:
+    """Return the network that is trained, the same in every process, and the budgets that were tried for it."""
+    student, trials = original, tuple[Trial, ...]()
+    if plan is not None:
+        student = replay_plan(original, plan)
+    elif recipe.convert is not None:
+        if processes.is_first:
+            student, trials = _convert(original, splits, recipe, recipe.convert, verb, compute, report)
+        student, trials = take_over(original, student, trials, processes)
+    processes.broadcast_module(student.module)
+    task = task_named(recipe.task)
+    return student if student.task is task else dataclasses.replace(student, task=task), trials
 
 
 def _with_batch_size(

@@ -6,9 +6,10 @@ a file. The room takes a network, batches and a function that validates; it know
 
 from dsft.training.batches import TrainingBatch, TrainingLoader
 from dsft.training.checkpoint import Checkpoint, best_folder, find_checkpoint, last_folder, previous_folder
+from dsft.training.fitting import fit
 from dsft.training.history import EpochValues
 from dsft.training.interruption import save_signal_outlived
-from dsft.training.loop import FitResult, Validate, fit, steps_per_epoch
+from dsft.training.loop import FitResult, Validate
 from dsft.training.range_test import RangeTest, run_range_test
 from dsft.training.settings import (
     DistillSettings,
@@ -19,6 +20,7 @@ from dsft.training.settings import (
     ScheduleSettings,
     StoppingSettings,
 )
+from dsft.training.steps import steps_per_epoch
 from dsft.training.trackers import tracking
 from dsft.training.trial import try_step
 

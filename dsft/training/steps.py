@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dsft.training.batches import TrainingBatch, TrainingLoader
 from dsft.training.failures import explained_workers
 from dsft.training.interruption import StopRequest
+from dsft.training.settings import FitSettings
 
 
 def batches_by_step(
@@ -53,3 +54,8 @@ def _until_stopped(loader: TrainingLoader, epoch: int, start: int, stop: StopReq
         if batch is None:
             return
         yield batch
+
+
+def steps_per_epoch(loader: TrainingLoader, settings: FitSettings) -> int:
+    """Return the optimizer steps of an epoch; the last may sum up fewer batches than the others."""
+    return -(-len(loader) // settings.grad_accum)

@@ -13,9 +13,9 @@ from dsft.errors import TrainingError
 from dsft.progress import Report, ignore
 from dsft.training.batches import TrainingLoader
 from dsft.training.learner import Learner
-from dsft.training.loop import steps_per_epoch
 from dsft.training.reproducible import reproducible
 from dsft.training.settings import FitSettings
+from dsft.training.steps import steps_per_epoch
 
 
 def try_step(

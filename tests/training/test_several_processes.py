@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dsft.distributed.processes import Processes
+from dsft.distributed.processes import ALONE, Processes
 from dsft.errors import InterruptedRun
 from dsft.progress import Advanced, Event, ignore
 from dsft.training import EmaSettings, FitSettings, FreezePhase, find_checkpoint, fit
@@ -151,9 +151,8 @@ def make_other() -> nn.Sequential:
     return net
 
 
-def step_with_norms(processes: Processes) -> dict[str, Tensor]:
-    net = make_net()
-    learner = Learner(
+def learner_of(net: nn.Module, processes: Processes = ALONE) -> Learner:
+    return Learner(
         net,
         None,
         constant_rate(1, 0.1),
@@ -164,7 +163,11 @@ def step_with_norms(processes: Processes) -> dict[str, Tensor]:
         report=ignore,
         processes=processes,
     )
-    learner.update(0, [parts_of(processes.rank, processes.count)[0]], images=6)
+
+
+def step_with_norms(processes: Processes) -> dict[str, Tensor]:
+    net = make_net()
+    learner_of(net, processes).update(0, [parts_of(processes.rank, processes.count)[0]], images=6)
     return tensors_of(net)
 
 
@@ -178,25 +181,11 @@ def test_running_statistics_are_those_of_the_first_process() -> None:
 
 
 def step_with_dropout(processes: Processes) -> float:
-    net = make_net(dropout=0.5)
-    settings = constant_rate(1, 0.1)
-    learner = Learner(
-        net,
-        None,
-        settings,
-        CPU,
-        steps_per_epoch=1,
-        head=(),
-        converted=(),
-        report=ignore,
-        processes=processes,
-    )
-    return learner.update(0, [WHOLE[0]], images=12)
+    return learner_of(make_net(dropout=0.5), processes).update(0, [WHOLE[0]], images=12)
 
 
 def test_dropout_differs_between_processes() -> None:
     both = run_together(step_with_dropout)[0]
-    net = make_net(dropout=0.5)
-    learner = Learner(net, None, constant_rate(1, 0.1), CPU, steps_per_epoch=1, head=(), converted=(), report=ignore)
+    learner = learner_of(make_net(dropout=0.5))
     # With equal masks the mean over the same images twice would be that over them once.
     assert both != pytest.approx(learner.update(0, [WHOLE[0]]), rel=1e-6)
