@@ -16,7 +16,7 @@ from dsft.data import Split
 from dsft.data.sources import ImageFiles
 from dsft.data.sources.folder import list_images
 from dsft.devices import Compute
-from dsft.errors import DataError
+from dsft.errors import DataError, RecipeError
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
 from dsft.recipe import load_recipe
@@ -82,10 +82,21 @@ def open_calibration(
     if folder.is_dir() and not any(entry.is_dir() for entry in folder.iterdir()):
         section, train = DataSection(source=DataSource.FOLDER, root=place), _unlabelled(folder)
         return CalibrationImages(draw_calibration(train, section, preprocessing, compute, images, seed))
-    section = DataSection(source=DataSource.FOLDER, root=place) if folder.is_dir() else load_recipe(place).data
+    section = DataSection(source=DataSource.FOLDER, root=place) if folder.is_dir() else _section_of(place)
     splits = open_splits(section, report)
     batches = draw_calibration(splits.train, section, preprocessing, compute, images, seed)
     return CalibrationImages(batches, record_training(section, splits))
+
+
+def _section_of(place: str) -> DataSection:
+    try:
+        return load_recipe(place).data
+    except RecipeError as error:
+        if Path(place).exists():
+            raise
+        raise RecipeError(
+            f"calibration: a folder of images or a recipe is needed; there is no such folder, and {error}"
+        ) from error
 
 
 def _unlabelled(folder: Path) -> Split:
