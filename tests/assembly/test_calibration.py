@@ -10,7 +10,7 @@ from dsft.assembly.calibration import BATCH, draw_calibration, open_calibration
 from dsft.choices import DataSource, SplitName
 from dsft.data.decoding import read_image
 from dsft.devices import Compute
-from dsft.errors import DataError
+from dsft.errors import DataError, RecipeError
 from dsft.preprocessing import Preprocessing
 from dsft.progress import ignore
 from dsft.recipe.sections import DataSection
@@ -59,3 +59,13 @@ def test_what_was_used_is_on_record_as_a_training(tmp_path: Path, workshop: Work
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a folder with images is needed, found none"):
         open_calibration(str(tmp_path), INPUT, CPU, 8, 0, ignore)
+
+
+def test_a_place_that_is_not_there_may_have_been_meant_as_either(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(RecipeError, match=r"^calibration: a folder of images or a recipe .* and no recipe '.*nowhere'"):
+        open_calibration(str(nowhere), INPUT, CPU, 8, 0, ignore)
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("version: 1\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"^(?!calibration)"):
+        open_calibration(str(wrong), INPUT, CPU, 8, 0, ignore)
