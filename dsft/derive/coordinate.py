@@ -10,6 +10,9 @@ from torch import Tensor
 
 from dsft.derive.refit import RIDGE
 
+SAMPLES = 4096
+"""How many samples the moments are measured from at a time."""
+
 SWEEPS = 3
 """How often all channels are gone through; further ones change little."""
 
@@ -29,9 +32,14 @@ class TapMoments:
 
 def measure_moments(taps: Tensor, targets: Tensor) -> TapMoments:
     """Measure moments from samples ``(samples, channels * positions)`` and ``(samples, outputs)``."""
-    centred = taps - taps.mean(0)
-    products = (targets - targets.mean(0)).T @ centred
-    return TapMoments((centred.T @ centred).double() / len(taps), products.double() / len(taps))
+    means = taps.mean(0), targets.mean(0)
+    own, products = (taps.new_zeros(len(row), taps.shape[1], dtype=torch.float64) for row in (taps[0], targets[0]))
+    # A part of the samples at a time, since a centred copy of all would be as large as they are.
+    for some, wanted in zip(torch.split(taps, SAMPLES), torch.split(targets, SAMPLES), strict=True):
+        centred = some - means[0]
+        own += centred.T @ centred
+        products += (wanted - means[1]).T @ centred
+    return TapMoments(own / len(taps), products / len(taps))
 
 
 def fit_kernels(

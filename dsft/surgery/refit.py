@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,15 @@ from dsft.surgery.calibration import choose_positions, look, take_positions
 from dsft.surgery.outlets import Outlet, OutletWatch
 from dsft.surgery.plan import ConversionPlan, LayerPlan
 from dsft.surgery.regression import Regression, regression_of
+from dsft.surgery.reruns import Reruns
 
 SAMPLES = 32768
 """Positions of a layer's maps, over all images, that a fit looks at."""
 
 KEPT_BYTES = 1 << 29
 """Memory for what is kept of the original's outputs, of all layers together, and as much again for what one layer
-sees; fewer positions are looked at where it does not suffice. So this is what bounds the memory of a refit."""
+sees; fewer positions are looked at where it does not suffice. Half as much is for outputs of the converted network
+that its passes begin with. So this is what bounds the memory of a refit."""
 
 
 def refit(
@@ -48,7 +51,8 @@ def refit(
     that the sum comes out right, which makes up for the shortcut's errors as well; where a ReLU comes next, what it
     cuts off need not be met (:class:`dsft.derive.Target`).
 
-    The original runs once; a part of its outputs is kept. The converted network runs once for each layer, up to it.
+    The original runs once; a part of its outputs is kept. The converted network runs for each layer, up to it, from
+    the latest module before it whose output was kept.
 
     Args:
         original: The dense network.
@@ -65,6 +69,7 @@ def refit(
         ConversionError: A layer sees or puts out NaN or infinite values.
     """
     recorded = _record(original, plan, batches)
+    reruns = Reruns(converted, batches, list(recorded), KEPT_BYTES // 2)
     task, errors = "refitting", {}
     report(Started(task, len(recorded), "layers"))
     for done, (name, record) in enumerate(recorded.items(), start=1):
@@ -72,7 +77,7 @@ def refit(
         assert isinstance(layer, DepthwiseSeparableConv | LowRankConv)  # noqa: S101 (the network was converted by this plan)
         try:
             regression = regression_of(layer, _dense(original, name), weightings[name])
-            errors[name] = _refit_layer(converted, layer, regression, record, batches)
+            errors[name] = _refit_layer(name, layer, regression, record, reruns)
         except ConversionError as error:
             raise ConversionError(f"layer {name!r}: {error}") from error
         record.release()
@@ -155,29 +160,29 @@ def _dense(original: nn.Module, name: str) -> _ConvNd:
 
 
 def _refit_layer(
-    converted: nn.Module,
-    layer: DepthwiseSeparableConv | LowRankConv,
-    regression: Regression,
-    record: _Record,
-    batches: Sequence[ExampleInput],
+    name: str, layer: DepthwiseSeparableConv | LowRankConv, regression: Regression, record: _Record, reruns: Reruns
 ) -> float:
-    seen: list[Tensor] = []
+    # In one piece from the start, since joining pieces would hold them twice.
+    seen, rows = torch.empty(0), 0
     samples: list[Sample] = []
-    for number, (batch, output) in enumerate(zip(batches, record.outputs, strict=False)):
-        looked = _look_at(converted, layer, regression, batch, record.count, number, with_sum=record.has_sum)
+    for number, output in enumerate(record.outputs):
+        look_at = partial(_look_at, layer=layer, regression=regression, record=record, number=number)
+        looked = reruns.run(name, number, look_at)
         # Boxes that were chosen otherwise, for example, give maps of other sizes: nothing can be compared there.
         if looked is not None and len(looked.features) == len(output):
-            seen.append(looked.features)
+            if not rows:
+                seen = looked.features.new_empty(sum(map(len, record.outputs)), looked.features.shape[1])
+            seen[rows : rows + len(output)] = looked.features
+            rows += len(output)
             samples.append(Sample(output, record.summands[number], looked.summand))
-    if not seen:
+    if not rows:
         return math.nan
     outlet = record.outlet
     target = Target.of(samples, outlet.scale, outlet.shift, is_rectified=outlet.is_rectified)
-    return target.relative_error(regression.fit(torch.cat(seen), target))
+    return target.relative_error(regression.fit(seen[:rows], target))
 
 
-@dataclass(frozen=True)
-class _Seen:
+class _Seen(NamedTuple):
     """What a layer of the converted network saw in one batch, and what its output is added to there."""
 
     features: Tensor
@@ -185,26 +190,23 @@ class _Seen:
 
 
 def _look_at(
-    converted: nn.Module,
+    run: Callable[[], None],
     layer: DepthwiseSeparableConv | LowRankConv,
     regression: Regression,
-    batch: ExampleInput,
-    count: int,
-    seed: int,
-    *,
-    with_sum: bool,
+    record: _Record,
+    number: int,
 ) -> _Seen | None:
-    """Run the converted network up to a layer, or up to the sum that its output goes into."""
+    """Look at a pass through the converted network up to a layer, or up to the sum that its output goes into."""
     features: list[Tensor] = []
     summands: list[Tensor] = []
 
     def begin(_: nn.Module, inputs: tuple[Any, ...], given: dict[str, Any]) -> None:
-        features.append(look(regression.look, inputs[0] if inputs else given["input"], count, seed))
-        if not with_sum:
+        features.append(look(regression.look, inputs[0] if inputs else given["input"], record.count, number))
+        if not record.has_sum:
             raise _ReachedError
 
     def take(_: str, summand: Tensor) -> Tensor:
-        summands.append(take_positions(summand, choose_positions(summand, count, seed)))
+        summands.append(take_positions(summand, choose_positions(summand, record.count, number)))
         raise _ReachedError
 
     def reached(*_: object) -> None:
@@ -213,7 +215,7 @@ def _look_at(
     handle = layer.register_forward_pre_hook(begin, with_kwargs=True)
     try:
         with _outlets({"": layer}, lambda *_: None, take, reached):
-            run_example(converted, batch)
+            run()
     except _ReachedError:
         pass
     finally:

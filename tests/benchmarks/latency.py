@@ -26,6 +26,7 @@ import torchvision
 import dsft
 from dsft.choices import Runtime
 from dsft.devices import Compute
+from dsft.errors import BudgetError
 from dsft.measure import compare_latency
 from dsft.surgery.cost_report import LayerReport
 
@@ -54,7 +55,11 @@ def main() -> None:
             for share in arguments.shares:
                 started = time.monotonic()
                 budget = {"latency": share, "runtime": str(runtime)}
-                converted = dsft.convert(model, images, budget=budget, method="svd").model
+                try:
+                    converted = dsft.convert(model, images, budget=budget, method="svd").model
+                except BudgetError as error:
+                    say(f"{name} {runtime}: {error} Found in {time.monotonic() - started:.0f} s")
+                    continue
                 seconds = time.monotonic() - started
                 before, after = compare_latency([model, converted], [images] * 2, COMPUTE, arguments.seconds, runtime)
                 verdict = "met" if after / before <= ALLOWED * share else "MISSED"

@@ -1,0 +1,151 @@
+"""A refit whose passes begin where nothing changes any more, against one whose passes all begin at the input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dsft
+from dsft.surgery import refit as room
+from dsft.surgery.reruns import Reruns
+from tests.zoo import Residual, Shared, redraw
+
+IMAGES = torch.randn(40, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Counted(nn.Module):
+    """Counts its forward passes."""
+
+    passes: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("passes", torch.zeros(()), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += 1
+        return images
+
+
+def convolution() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+
+
+class Chain(nn.Sequential):
+    """Each layer reads what the one before it puts out, and writes into it."""
+
+    def __init__(self, depth: int = 6) -> None:
+        super().__init__(Counted(), *(convolution() for _ in range(depth)))
+
+
+class Everything(nn.Module):
+    """Each layer reads the outputs of all before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted = Counted()
+        self.layers = nn.ModuleList(convolution() for _ in range(4))
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs = [self.counted(images)]
+        for layer in self.layers:
+            outputs.append(layer(torch.stack(outputs).sum(0)))
+        return torch.cat(outputs, 1)
+
+
+class Branches(nn.Module):
+    """Branches beside each other, two layers each, behind one that all read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(Counted(), convolution())
+        self.branches = nn.ModuleList(nn.Sequential(convolution(), convolution()) for _ in range(3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = self.stem(images)
+        return torch.cat([branch(seen) for branch in self.branches], 1)
+
+
+def refitted(model: nn.Module, images: Tensor | Sequence[Any] = IMAGES) -> nn.Module:
+    example = images[:1] if isinstance(images, Tensor) else images[0]
+    return dsft.convert(model, example, calibration=images, rank=1, form="gather").model
+
+
+def from_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "Reruns", lambda model, batches, layers, _: Reruns(model, batches, layers, 0))
+
+
+@pytest.mark.parametrize("make", [Chain, Everything, Branches, Residual, Shared])
+def test_the_outcome_is_the_same_to_the_bit(make: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = redraw(make()).eval()
+    images = IMAGES[:, :3] if make is Residual else IMAGES
+    found = refitted(model, images)
+    from_the_input(monkeypatch)
+    expected = refitted(model, images)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value), name
+
+
+def passes_of(model: nn.Module, images: Tensor = IMAGES[:16]) -> int:
+    converted = refitted(model, images)
+    return int(next(module for module in converted.modules() if isinstance(module, Counted)).passes)
+
+
+def test_a_chain_runs_about_as_often_for_many_layers_as_for_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, many = passes_of(redraw(Chain(3)).eval()), passes_of(redraw(Chain(9)).eval())
+    assert many == few
+    from_the_input(monkeypatch)
+    assert passes_of(redraw(Chain(9)).eval()) == passes_of(redraw(Chain(3)).eval()) + 6
+
+
+def test_what_does_not_suffice_is_tried_once_and_not_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[nn.Module] = []
+    original = Reruns._refuse
+
+    def refuse(self: Reruns, module: nn.Module) -> None:
+        refused.append(module)
+        original(self, module)
+
+    monkeypatch.setattr(Reruns, "_refuse", refuse)
+    refitted(redraw(Everything()).eval())
+    assert refused
+    assert len(set(refused)) == len(refused)
+
+
+def test_no_trace_is_left_in_the_network() -> None:
+    converted = refitted(redraw(Branches()).eval())
+    for module in converted.modules():
+        assert "forward" not in vars(module)
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+
+
+def test_a_forward_of_the_modules_own_is_put_back() -> None:
+    model = redraw(Chain()).eval()
+    relu = model[1][2]  # type: ignore[index]
+    vars(relu)["forward"] = torch.tanh
+    converted = refitted(model)
+    assert vars(converted[1][2])["forward"] is torch.tanh  # type: ignore[index]
+
+
+def test_memory_stays_within_the_limit() -> None:
+    model = redraw(Chain()).eval()
+    batches = list(torch.split(IMAGES, 8))
+    limit = 3 * batches[0].nbytes
+    names = [f"{place}.0" for place in range(1, 7)]
+    reruns = Reruns(model, batches, names, limit)
+    for name in names:
+        for number in range(len(batches)):
+            reruns.run(name, number, lambda run: run())
+            assert reruns._bytes_kept() <= limit
+    assert reruns._bytes_kept() > 0
+
+
+def test_batches_of_other_sizes_and_of_several_inputs() -> None:
+    model = redraw(Chain()).eval()
+    sizes = [torch.randn(4, 4, 8, 8), torch.randn(2, 4, 6, 10), torch.randn(4, 4, 8, 8)]
+    assert refitted(model, [(batch,) for batch in sizes])
