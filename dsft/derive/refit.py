@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dsft.errors import ConversionError
 
-RIDGE = 1e-3
+RIDGE = 3e-2
 """Strength of the pull toward the weights from before, as a share of the features' mean variance."""
 
 

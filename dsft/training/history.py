@@ -13,9 +13,9 @@ from dsft.storage import write_text
 
 EpochValues = Mapping[str, float]
 """Figures by name: ``epoch`` and ``step`` (counted from 1), ``lr``, ``train_loss``, those of the validation,
-``seconds`` and ``images_per_second``."""
+``seconds``, ``images_per_second``, and ``data_share``: the part of the training's time that it waited for images."""
 
-_OWN = ("epoch", "step", "lr", "train_loss", "seconds", "images_per_second")
+_OWN = ("epoch", "step", "lr", "train_loss", "seconds", "images_per_second", "data_share")
 
 
 @dataclass
@@ -26,20 +26,30 @@ class Tally:
         loss_sum: Loss of each image, added up.
         images: Images trained on.
         seconds: How long they took; the clock is one that is never set.
+        data_seconds: How much of it went by until the images were there.
     """
 
     loss_sum: float = 0.0
     images: int = 0
     seconds: float = 0.0
+    data_seconds: float = 0.0
     _since: float = field(default_factory=time.perf_counter, repr=False)
+
+    def got_data(self) -> None:
+        """Count the time since the last step as spent on waiting for images."""
+        self.data_seconds += self._lap()
 
     def add(self, loss: float, images: int) -> None:
         """Count one step and its mean loss."""
         self.loss_sum += loss * images
         self.images += images
+        self._lap()
+
+    def _lap(self) -> float:
         now = time.perf_counter()
-        self.seconds += now - self._since
-        self._since = now
+        passed, self._since = now - self._since, now
+        self.seconds += passed
+        return passed
 
     @property
     def loss(self) -> float:
@@ -56,6 +66,7 @@ class Tally:
             **validated,
             "seconds": self.seconds + time.perf_counter() - self._since,
             "images_per_second": self.images / self.seconds,
+            "data_share": self.data_seconds / self.seconds,
         }
 
 
@@ -86,7 +97,7 @@ class Standing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the standing as JSON values."""
-        tally = {"loss_sum": self.tally.loss_sum, "images": self.tally.images, "seconds": self.tally.seconds}
+        tally = {name: getattr(self.tally, name) for name in ("loss_sum", "images", "seconds", "data_seconds")}
         return {
             "step": self.step,
             "tally": tally,

@@ -169,6 +169,7 @@ class Loop:
             images = self._count_images(batches)
             if images is None:
                 break
+            tally.got_data()
             if images == 0:
                 continue
             loss = self.learner.update(step, batches or [], images)

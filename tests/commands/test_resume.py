@@ -83,13 +83,15 @@ def weights(run: Path) -> list[dict[str, torch.Tensor]]:
 
 def figures(run: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
-    return [{name: value for name, value in line.items() if "second" not in name} for line in lines]
+    return [
+        {name: value for name, value in line.items() if "second" not in name and name != "data_share"} for line in lines
+    ]
 
 
 def log_lines(run: Path) -> list[str]:
     """Return the log without times and rates, and without what says that it was stopped, saved and resumed."""
     lines = [line.split("  ", 1)[1] for line in (run / "train.log").read_text("utf-8").splitlines()]
-    timeless = [re.sub(r"(seconds|images_per_second)=\S+", "", line) for line in lines]
+    timeless = [re.sub(r"(seconds|images_per_second|data_share)=\S+", "", line) for line in lines]
     added = (
         "checkpoint after step",
         "resumed after step",

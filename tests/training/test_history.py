@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,21 @@ def test_the_loss_is_the_mean_over_images() -> None:
     assert tally.images == 4
     values = tally.values(epoch=1, step=2, rate=0.1, validated={"val/top1": 50.0})
     assert list(values) == [
-        "epoch", "step", "lr", "train_loss", "val/top1", "seconds", "images_per_second"
+        "epoch", "step", "lr", "train_loss", "val/top1", "seconds", "images_per_second", "data_share"
     ]  # fmt: skip
     assert values["images_per_second"] == pytest.approx(4 / tally.seconds)
     assert values["seconds"] >= tally.seconds > 0
+
+
+def test_the_time_until_the_images_are_there_is_told_apart() -> None:
+    tally = Tally()
+    time.sleep(0.03)
+    tally.got_data()
+    time.sleep(0.01)
+    tally.add(1.0, 4)
+    assert 0.03 <= tally.data_seconds <= tally.seconds - 0.01
+    values = tally.values(epoch=1, step=1, rate=0.1, validated={})
+    assert values["data_share"] == tally.data_seconds / tally.seconds
 
 
 def test_each_epoch_is_a_line(tmp_path: Path) -> None:

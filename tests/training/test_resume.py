@@ -105,9 +105,8 @@ def stop_at(step: int, how: signal.Signals | None = None) -> Report:
 
 
 def figures(result: FitResult) -> list[dict[str, float]]:
-    return [
-        {name: value for name, value in values.items() if "second" not in name} for values in result.history
-    ]  # fmt: skip
+    timed = ("seconds", "images_per_second", "data_share")
+    return [{name: value for name, value in values.items() if name not in timed} for values in result.history]
 
 
 @pytest.fixture(scope="module")
