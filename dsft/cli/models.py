@@ -9,7 +9,20 @@ import typer
 
 from dsft.choices import Cost, Form, Method, Order, Runtime, SplitName, Structure
 from dsft.cli.app import app
-from dsft.cli.options import Device, DryRun, Json, Overwrite, Progress
+from dsft.cli.options import (
+    Device,
+    DryRun,
+    Exclude,
+    HowDerived,
+    ImageSize,
+    Include,
+    Json,
+    ModelOfFile,
+    Overwrite,
+    Progress,
+    Structures,
+    WhichFirst,
+)
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
 
@@ -31,16 +44,16 @@ def convert(
     data: Annotated[str | None, typer.Option(help="Recipe or folder whose val split max_drop is scored on.")] = None,
     runtime: Annotated[Runtime, typer.Option(help="What a budget's measurements run in.")] = Runtime.EAGER,
     rank: Annotated[str | None, typer.Option(help="Depthwise kernels of each channel, or 'full'.")] = None,
-    method: Annotated[Method, typer.Option(help="How the weights are derived.")] = Method.AUTO,
-    order: Annotated[Order, typer.Option(help="Which convolution comes first; auto is by layer.")] = Order.AUTO,
-    structures: Annotated[str, typer.Option(help="What layers may become, of dw_pw,pw_dw,low_rank.")] = "dw_pw,pw_dw",
+    method: HowDerived = Method.AUTO,
+    order: WhichFirst = Order.AUTO,
+    structures: Structures = "dw_pw,pw_dw",
     form: Annotated[Form, typer.Option(help="How channels are repeated; auto is measured.")] = Form.AUTO,
     calibrate: Annotated[str | None, typer.Option(help="Recipe or folder of images to fit weights to.")] = None,
     calibration_images: Annotated[int, typer.Option(min=1, help="How many of them.")] = 512,
-    include: Annotated[list[str] | None, typer.Option(help="Pattern of layers to convert; repeatable.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Pattern of layers to keep; repeatable.")] = None,
-    model: Annotated[str | None, typer.Option(help="timm/NAME or torchvision/NAME of a weights file.")] = None,
-    image_size: Annotated[int | None, typer.Option(min=8, help="Side of the images in pixels.")] = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    model: ModelOfFile = None,
+    image_size: ImageSize = None,
     only_faster: Annotated[bool, typer.Option("--only-faster", help="Keep dense what is no faster.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of images.")] = 0,
     device: Device = "auto",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dsft.choices import ProgressMode
+from dsft.choices import Method, Order, ProgressMode
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe.")]
 Overrides = Annotated[
@@ -29,3 +29,9 @@ Progress = Annotated[
     ProgressMode | None, typer.Option("--progress", help="How progress is shown.", show_default="auto")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+
+HowDerived = Annotated[Method, typer.Option("--method", help="How the weights are derived.")]
+WhichFirst = Annotated[Order, typer.Option("--order", help="Which convolution comes first; auto is by layer.")]
+Structures = Annotated[str, typer.Option("--structures", help="What layers may become, of dw_pw,pw_dw,low_rank.")]
+Include = Annotated[list[str] | None, typer.Option("--include", help="Pattern of layers to convert; repeatable.")]
+Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="Pattern of layers to keep; repeatable.")]

@@ -7,9 +7,22 @@ from typing import Annotated
 
 import typer
 
-from dsft.choices import Cost, Method, Order
+from dsft.choices import Cost, Method, Order, Structure
 from dsft.cli.app import app
-from dsft.cli.options import Device, ImageSize, Json, ModelOfFile, Overwrite, Progress, SourceArgument
+from dsft.cli.options import (
+    Device,
+    Exclude,
+    HowDerived,
+    ImageSize,
+    Include,
+    Json,
+    ModelOfFile,
+    Overwrite,
+    Progress,
+    SourceArgument,
+    Structures,
+    WhichFirst,
+)
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
 
@@ -23,10 +36,11 @@ def sweep(
     data: Annotated[str | None, typer.Option(help="A recipe or a folder; else the data that the model names.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Change of the recipe, key=value.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for sweep.json and sweep.png.")] = None,
-    method: Annotated[Method, typer.Option(help="How the weights are derived.")] = Method.AUTO,
-    order: Annotated[Order, typer.Option(help="Which convolution comes first; auto is by layer.")] = Order.AUTO,
-    include: Annotated[list[str] | None, typer.Option(help="Pattern of layers to convert; repeatable.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Pattern of layers to keep; repeatable.")] = None,
+    method: HowDerived = Method.AUTO,
+    order: WhichFirst = Order.AUTO,
+    structures: Structures = "dw_pw,pw_dw",
+    include: Include = None,
+    exclude: Exclude = None,
     model: ModelOfFile = None,
     image_size: ImageSize = None,
     seed: Annotated[int, typer.Option(help="Seed of the method fresh.")] = 0,
@@ -40,12 +54,14 @@ def sweep(
     with shown_progress(progress, None) as report:
         from dsft.commands import sweep as command
         from dsft.surgery import Budget, Request
+        from dsft.surgery.request import read_words
 
         requests = [
             Request(
                 budget=Budget(by, share),
                 method=method,
                 order=order,
+                structures=read_words("--structures", structures.split(","), Structure),
                 include=include or ["*"],
                 exclude=exclude or [],
                 seed=seed,

@@ -17,6 +17,7 @@ from dsft.assembly.scoring import ScoringData, open_scoring_data, under_class_ta
 from dsft.choices import Amp, Method, SplitName
 from dsft.commands.outputs import require_apart
 from dsft.data import Split
+from dsft.derive import Weighting
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import ConversionError
 from dsft.evaluation import evaluate
@@ -114,10 +115,12 @@ def run(
     networks: list[tuple[float | None, Network]] = [(None, original)]
     unmet: dict[float, str] = {}
     calibration = _calibration(requests, scoring, original, compute)
+    # What was seen of the original at work holds for every budget.
+    known: dict[str, Weighting] = {}
     for asked, budget in _budgets(requests):
         request = dataclasses.replace(asked, method=choose_method(asked.method, has_calibration=bool(calibration)))
         try:
-            prepared = plan_network(original, request, compute, report, calibration=calibration)
+            prepared = plan_network(original, request, compute, report, calibration=calibration, known=known)
         except ConversionError as error:
             unmet[budget.share] = str(error)
             report(Warn(f"budget {budget.share:g} is left out: {error}"))

@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dsft.choices import Cost
+from dsft.commands import sweep
+from dsft.progress import Event, Started
+from dsft.surgery import Budget, Request
 from tests.workshop import Workshop, contents, dsft
 
 
@@ -51,6 +55,7 @@ def test_the_table_compares_with_the_original(workshop: Workshop) -> None:
         (["--budgets", "half"], "--budgets: expected shares as 0.3,0.5,0.7, found 'half'"),
         (["--budgets", "1.5"], "budget macs: a share above 0 and up to 1 is needed, found 1.5"),
         (["--budgets", "0.001,0.002"], "no budget of 0.001, 0.002 can be met"),
+        (["--budgets", "0.5", "--structures", "dense"], "--structures: "),
         (["--budgets", "0.5", "--exclude", "layer9*"], "pattern 'layer9*' matches none"),
     ],
 )
@@ -59,3 +64,21 @@ def test_what_cannot_be_swept_is_said(workshop: Workshop, here: Path, arguments:
     assert (done.exit_code, done.stdout) == (2, "")
     assert message in done.stderr
     assert contents(here) == {}
+
+
+def test_structures_are_those_of_convert(workshop: Workshop, here: Path) -> None:
+    chosen = ("--structures", "low_rank", "--method", "svd")
+    swept = json.loads(dsft("sweep", workshop.dense, "--budgets", "0.99", *chosen, "--json").stdout)["rows"][1]
+    assert dsft("convert", workshop.dense, "--budget", "macs=0.99", *chosen, "--out", "new").exit_code == 0
+    plan = json.loads((here / "new" / "conversion.json").read_text(encoding="utf-8"))
+    converted = [layer for layer in plan["layers"] if layer["decision"] == "converted"]
+    assert len(converted) == swept["converted"] > 0
+    assert {layer["structure"] for layer in converted} == {"low_rank"}
+
+
+def test_the_network_is_looked_at_once_for_all_budgets(workshop: Workshop) -> None:
+    events: list[Event] = []
+    requests = [Request(budget=Budget(Cost.MACS, share)) for share in (0.4, 0.6)]
+    sweep.run(str(workshop.dense), requests, report=events.append)
+    tasks = [event.task for event in events if isinstance(event, Started)]
+    assert (tasks.count("looking"), tasks.count("refitting")) == (1, 2)
