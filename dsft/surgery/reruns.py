@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Call:
-    """When a module ran, in a pass: the first step of its own and the last, counted over all modules."""
+    """When a module ran in a pass: the step at which it first began, that at which it last ended, and how often."""
 
     begun: int
     ended: int
@@ -178,8 +178,8 @@ def _trace(model: nn.Module, batch: ExampleInput) -> Mapping[nn.Module, _Call]:
     def end(module: nn.Module, *_: Any) -> None:
         nonlocal step
         step += 1
-        times = calls[module].times if module in calls else 0
-        calls[module] = _Call(begun[module], step, times + 1)
+        earlier = calls.get(module)
+        calls[module] = _Call(earlier.begun if earlier else begun[module], step, earlier.times + 1 if earlier else 1)
 
     with ExitStack() as stack:
         for module in model.modules():
