@@ -20,7 +20,7 @@ from dsft.measure.latency import compare_latency, device_name
 from dsft.progress import Note, Report, ignore
 from dsft.storage import cache_folder, write_json
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file."""
 
 SECONDS = 0.03

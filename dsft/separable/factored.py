@@ -12,9 +12,6 @@ from dsft.separable.composed import COMPOSED_WEIGHT
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
-POINTWISE: dict[int, type[Any]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-"""The class of a convolution of one position, by its dimensions."""
-
 
 class FactoredConv(nn.Module):
     """Two convolutions in place of a dense one; the base of the layers.

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from dsft.separable.composed import ComposedKernel
-from dsft.separable.factored import POINTWISE, FactoredConv, PaddingMode, geometry_of, home_of
+from dsft.separable.factored import FactoredConv, PaddingMode, geometry_of, home_of
+from dsft.separable.pointwise import POINTWISE
 
 
 class LowRankConv(FactoredConv):

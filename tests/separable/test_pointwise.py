@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dsft.separable import pointwise as room
+from dsft.separable.pointwise import PointwiseConv2d
+
+IMAGES = torch.randn(2, 8, 9, 7, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count the calls of oneDNN's convolution."""
+    if not room.HAS_ONEDNN:
+        pytest.skip("needs oneDNN on an x86 processor")
+    calls: list[int] = []
+    original: Callable[..., Tensor] = torch.mkldnn_convolution
+
+    def counted(*arguments: object) -> Tensor:
+        calls.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(torch, "mkldnn_convolution", counted)
+    return calls
+
+
+def twins(**settings: object) -> tuple[PointwiseConv2d, nn.Conv2d]:
+    torch.manual_seed(0)
+    ours, theirs = PointwiseConv2d(8, 12, 1, **settings), nn.Conv2d(8, 12, 1, **settings)  # type: ignore[arg-type]
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+@pytest.mark.parametrize("settings", [{}, {"bias": False}, {"groups": 4}, {"stride": 2}, {"padding": (1, 2)}])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_it_is_torchs_convolution(settings: dict[str, object], layout: torch.memory_format, taken: list[int]) -> None:
+    ours, theirs = twins(**settings)
+    images = IMAGES.contiguous(memory_format=layout)
+    with torch.inference_mode():
+        found, expected = ours.to(memory_format=layout)(images), theirs.to(memory_format=layout)(images)
+    assert taken
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert found.is_contiguous(memory_format=layout) == expected.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("case", ["gradient", "float64", "bfloat16", "unbatched", "empty", "autocast", "export"])
+def test_where_more_is_wanted_it_is_torchs_own(case: str, taken: list[int]) -> None:
+    ours, theirs = twins()
+    if case == "gradient":
+        images = IMAGES.clone().requires_grad_()
+        ours(images).square().sum().backward()
+        mine = images.grad
+        images.grad = None
+        theirs(images).square().sum().backward()
+        torch.testing.assert_close(mine, images.grad)
+        torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+    elif case == "export":
+        program = torch.export.export(ours.eval(), (IMAGES,))
+        assert "mkldnn" not in str(program.graph)
+    else:
+        kind = {"float64": torch.float64, "bfloat16": torch.bfloat16}.get(case, torch.float32)
+        images = {"unbatched": IMAGES[0], "empty": IMAGES[:0]}.get(case, IMAGES).to(kind)
+        with torch.no_grad(), torch.autocast("cpu", enabled=case == "autocast"):
+            assert torch.equal(ours.to(kind)(images), theirs.to(kind)(images))
+    assert not taken
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.*is deprecated")
+def test_its_operations_are_counted_and_traced(taken: list[int]) -> None:
+    ours, theirs = (each.eval().requires_grad_(requires_grad=False) for each in twins())
+    counts = []
+    for module in (ours, theirs):
+        with FlopCounterMode(display=False) as counter:
+            module(IMAGES)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
+    traced = torch.jit.trace(ours, (IMAGES,), check_trace=False)  # type: ignore[no-untyped-call]
+    assert "mkldnn" not in str(traced.graph)
+    assert not taken
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_it_can_be_mapped() -> None:
+    ours, theirs = (each.eval().requires_grad_(requires_grad=False) for each in twins())
+    images = IMAGES.unsqueeze(1)
+    torch.testing.assert_close(torch.vmap(ours)(images), torch.vmap(theirs)(images), rtol=1e-5, atol=1e-6)
