@@ -191,7 +191,7 @@ def distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     """Return the greatest relative distance (of the Frobenius norms) of tensors from what they should be."""
     assert [one.shape for one in found] == [one.shape for one in expected]
     return max(
-        float((one.double() - other.double()).norm() / other.double().norm().clamp_min(1e-30))
+        float((one.detach().double() - other.double()).norm() / other.double().norm().clamp_min(1e-30))
         for one, other in zip(found, expected, strict=True)
     )
 
@@ -241,7 +241,8 @@ def layers_without_effect(
     gradients = torch.autograd.grad(score, flat, allow_unused=True) if score.requires_grad else [None] * len(flat)
     seen = {id(weight) for weight, grad in zip(flat, gradients, strict=True) if grad is not None and bool(grad.any())}
     suspects = [name for name, group in weights.items() if not any(id(weight) in seen for weight in group)]
-    expected = [output.detach() for output in outputs]
+    # Without gradients as well: with them a layer may compute another way, which differs by rounding.
+    expected = raw_outputs(converted, example) if suspects else []
     return [name for name in suspects if not _zeroing_moves(converted, weights[name], example, expected)]
 
 

@@ -64,7 +64,9 @@ def test_every_block_is_run_or_known() -> None:
     assert {block.language for block in blocks()} <= {"console", "python", "yaml", "text"}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for command in (command for block in blocks() if block.language == "console" for command in commands(block)):
-        assert command[0] in ("dsft", "make", "git", "pip", "cd"), command
+        assert command[0] in ("dsft", "make", "git", "pip", "cd", "python"), command
+        if command[0] == "python":
+            assert (ROOT / command[1]).is_file()
         if command[0] == "make":
             assert command[1] in targets
 

@@ -18,6 +18,8 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the calls of oneDNN's convolution."""
     if not room.HAS_ONEDNN:
         pytest.skip("needs oneDNN on an x86 processor")
+    monkeypatch.setattr(room, "LEAST_POSITIONS", 1)
+    monkeypatch.setattr(room, "LEAST_MACS", 1)
     calls: list[int] = []
     original: Callable[..., Tensor] = torch.mkldnn_convolution
 
@@ -84,8 +86,24 @@ def test_its_operations_are_counted_and_traced(taken: list[int]) -> None:
     assert not taken
 
 
+def test_small_maps_are_torchs_own(taken: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, _ = twins()
+    positions = IMAGES.shape[0] * IMAGES.shape[2] * IMAGES.shape[3]
+    with torch.inference_mode():
+        monkeypatch.setattr(room, "LEAST_POSITIONS", positions + 1)
+        ours(IMAGES)
+        monkeypatch.setattr(room, "LEAST_POSITIONS", positions)
+        monkeypatch.setattr(room, "LEAST_MACS", positions * 8 * 12 + 1)
+        ours(IMAGES)
+        assert not taken
+        monkeypatch.setattr(room, "LEAST_MACS", positions * 8 * 12)
+        ours(IMAGES)
+    assert taken == [1]
+
+
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
-def test_it_can_be_mapped() -> None:
+def test_it_can_be_mapped(taken: list[int]) -> None:
     ours, theirs = (each.eval().requires_grad_(requires_grad=False) for each in twins())
     images = IMAGES.unsqueeze(1)
     torch.testing.assert_close(torch.vmap(ours)(images), torch.vmap(theirs)(images), rtol=1e-5, atol=1e-6)
+    assert taken

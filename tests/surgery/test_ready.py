@@ -65,7 +65,7 @@ def test_a_compiled_network_is_saved_as_the_one_inside(tmp_path: Path) -> None:
     conversion = convert(redraw(Residual()), IMAGES, rank=1)
     dsft.save(compiled(conversion.model), tmp_path / "model", plan=conversion.plan)
     loaded = dsft.load(tmp_path / "model", skeleton=Residual())
-    assert torch.equal(loaded(IMAGES), run_example(conversion.model, IMAGES))
+    assert torch.equal(run_example(loaded, IMAGES), run_example(conversion.model, IMAGES))
 
 
 def test_parts_that_are_compiled_are_errors() -> None:
