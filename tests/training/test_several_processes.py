@@ -78,7 +78,8 @@ def train(
     net = make()
     losses: list[float] = []
     scores = iter((1.0, 2.0, 3.0))
-    resume = find_checkpoint(folder) if (folder / "checkpoints").is_dir() else None
+    # The first one's answer counts: another may look when that has saved already.
+    resume = processes.broadcast(find_checkpoint(folder) if (folder / "checkpoints").is_dir() else None)
 
     def report(event: Event) -> None:
         if isinstance(event, Advanced):
