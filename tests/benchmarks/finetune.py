@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -67,7 +66,6 @@ def compare(out: Path, arguments: argparse.Namespace) -> None:
     )
     differences = []
     for seed in range(arguments.seeds):
-        started = time.monotonic()
         common = [f"data.root={DATA / 'cifar10-jpeg'}", f"train.seed={seed}"]
         first, longer, separable = (out / f"{name}-{seed}" for name in ("dense", "longer", "separable"))
         run("train", "dense.yaml", f"schedule.epochs={arguments.epochs}", *common, folder=first)
@@ -81,8 +79,7 @@ def compare(out: Path, arguments: argparse.Namespace) -> None:
         tops = [each["metrics"]["top1"] for each in scores]
         differences.append(tops[2] - tops[0])
         say(
-            f"{seed:4} {tops[1]:7.2f} {tops[0]:18.2f} {tops[2]:10.2f} {differences[-1]:11.2f} "
-            f"{low:7.2f} to {high:5.2f}   {time.monotonic() - started:.0f} s"
+            f"{seed:4} {tops[1]:7.2f} {tops[0]:18.2f} {tops[2]:10.2f} {differences[-1]:11.2f} {low:7.2f} to {high:5.2f}"
         )
     spread = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
     say(f"mean difference {statistics.mean(differences):.2f} points, standard error over the seeds {spread:.2f}")

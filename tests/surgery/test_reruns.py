@@ -145,7 +145,10 @@ def test_memory_stays_within_the_limit() -> None:
     assert reruns._bytes_kept() > 0
 
 
-def test_batches_of_other_sizes_and_of_several_inputs() -> None:
+def test_batches_of_other_sizes_and_of_several_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     model = redraw(Chain()).eval()
-    sizes = [torch.randn(4, 4, 8, 8), torch.randn(2, 4, 6, 10), torch.randn(4, 4, 8, 8)]
-    assert refitted(model, [(batch,) for batch in sizes])
+    batches = [(torch.randn(images, 4, *size),) for images, size in ((4, (8, 8)), (2, (6, 10)), (4, (8, 8)))]
+    found = refitted(model, batches)
+    from_the_input(monkeypatch)
+    expected = refitted(model, batches)
+    assert all(map(torch.equal, found.state_dict().values(), expected.state_dict().values()))
