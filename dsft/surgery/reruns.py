@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_any, tree_map
+from torch.utils._pytree import tree_any, tree_leaves, tree_map
 
 from dsft.measure.example import ExampleInput, run_example
 
@@ -33,7 +33,7 @@ class Reruns:
     layers are kept, as far as the memory goes, and a pass begins at the latest of them: what comes before it is
     skipped, and gives tensors without values (on the device ``meta``). Should anything beside that module be needed
     from before, a shortcut or a branch, then the pass fails for want of values, and begins at an earlier module, or
-    at the input.
+    at the input. The first batch runs from the input as well, and the two are compared.
 
     Args:
         model: The network. It runs the same modules in the same order for each batch.
@@ -71,13 +71,22 @@ class Reruns:
                 # For want of values, most often; if not, the pass from the input fails as well.
                 self._refuse(start)
                 continue
-            if not tree_any(lambda leaf: isinstance(leaf, Tensor) and leaf.is_meta, found):
+            if not _has_no_values(found) and self._is_right(found, layer, number, attempt):
                 # What comes earlier has served.
                 for earlier in self._before[layer][self._before[layer].index(start) + 1 :]:
                     kept.pop(earlier, None)
                 return found
             self._refuse(start)
         return attempt(lambda: self._pass(layer, number))
+
+    def _is_right(
+        self, found: object, layer: str, number: int, attempt: Callable[[Callable[[], None]], object]
+    ) -> bool:
+        """Compare with a pass from the input, in the first batch: a module may keep what another one reads later."""
+        if number:
+            return True
+        leaves = zip(tree_leaves(found), tree_leaves(attempt(lambda: self._pass(layer, number))), strict=True)
+        return all(torch.equal(one, other) for one, other in leaves if isinstance(one, Tensor))
 
     def _pass(self, layer: str, number: int) -> None:
         with self._watched(layer, number):
@@ -188,6 +197,10 @@ def _trace(model: nn.Module, batch: ExampleInput) -> Mapping[nn.Module, _Call]:
                 stack.callback(module.register_forward_hook(end).remove)
         run_example(model, batch)
     return calls
+
+
+def _has_no_values(found: object) -> bool:
+    return tree_any(lambda leaf: isinstance(leaf, Tensor) and leaf.is_meta, found)
 
 
 def _without_values(leaf: Any) -> Any:
