@@ -11,9 +11,15 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 HAS_ONEDNN: bool = platform.machine().lower() in ("x86_64", "amd64") and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
-LEAST_POSITIONS, LEAST_MACS = 128, 4_000_000
+LEAST_POSITIONS, LEAST_MACS = 49, 4_000_000
 """From how many places in the maps of all images on, and how many multiply-accumulates, oneDNN is the faster one: a
 call takes it about 20 microseconds more, and a reordering of the weights."""
+
+LEAST_POSITIONS_OF_PAGES = 128
+"""The same where the weights of one output fill whole pages of memory: its reordering then misses the cache."""
+
+_PAGE = 1024
+"""Weights in a page of 4 KiB."""
 
 
 class PointwiseConv2d(nn.Conv2d):
@@ -55,7 +61,8 @@ def _is_plain(images: Tensor, weight: Tensor) -> bool:
 
 def _pays(images: Tensor, weight: Tensor) -> bool:
     positions = images.shape[0] * images.shape[2] * images.shape[3]
-    return positions >= LEAST_POSITIONS and positions * weight.numel() >= LEAST_MACS
+    least = LEAST_POSITIONS if weight.shape[1] % _PAGE else LEAST_POSITIONS_OF_PAGES
+    return positions >= least and positions * weight.numel() >= LEAST_MACS
 
 
 POINTWISE: dict[int, type[Any]] = {1: nn.Conv1d, 2: PointwiseConv2d, 3: nn.Conv3d}

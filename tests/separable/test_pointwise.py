@@ -101,6 +101,16 @@ def test_small_maps_are_torchs_own(taken: list[int], monkeypatch: pytest.MonkeyP
     assert taken == [1]
 
 
+def test_rows_of_whole_pages_need_more_positions(taken: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "LEAST_POSITIONS_OF_PAGES", 64)
+    with torch.inference_mode():
+        PointwiseConv2d(1024, 8, 1)(torch.randn(1, 1024, 7, 9))
+        assert not taken
+        PointwiseConv2d(1024, 8, 1)(torch.randn(1, 1024, 8, 8))
+        PointwiseConv2d(1000, 8, 1)(torch.randn(1, 1000, 7, 9))
+    assert taken == [1, 1]
+
+
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_it_can_be_mapped(taken: list[int]) -> None:
     ours, theirs = (each.eval().requires_grad_(requires_grad=False) for each in twins())
