@@ -19,7 +19,7 @@ from dsft.training.ema import MovingAverage
 from dsft.training.failures import explained_failures
 from dsft.training.freezing import Phase, describe_phases, enter_phase, phase_at, plan_phases
 from dsft.training.objective import add_features, blend_teacher, label_loss
-from dsft.training.optimizer import make_optimizer
+from dsft.training.optimizer import make_optimizer, restore_optimizer
 from dsft.training.recompute import Recomputation
 from dsft.training.schedule import make_schedule
 from dsft.training.settings import FitSettings
@@ -172,7 +172,7 @@ class Learner:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on with what :meth:`state` returned."""
-        self._optimizer.load_state_dict(dict(state["optimizer"]))
+        restore_optimizer(self._optimizer, state["optimizer"])
         self._scaler.load_state_dict(dict(state["scaler"]))
 
     def finish(self) -> None:

@@ -5,12 +5,13 @@ dsft runs with settings like the script's (one worker process, no channels_last,
 its defaults. The second of two epochs counts. Everything runs in turn; the ratios are medians over the rounds, with the
 least and the largest.
 
-    python tests/benchmarks/throughput.py TIMM_CHECKOUT [--rounds 7] [--sides 32 128] [--device cpu]
+    python tests/benchmarks/throughput.py TIMM_CHECKOUT [--rounds 7] [--sides 32 128] [--opts sgd adamw] [--device cpu]
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -44,7 +45,7 @@ name: ours
 version: 1
 model: {source: timm, name: resnet18}
 augment: {scale: [0.6, 1.0], hflip: 0.5}
-optim: {opt: sgd, lr: 0.05, weight_decay: 1e-4}
+optim: {lr: 0.01, weight_decay: 1e-4}
 schedule: {sched: cosine, epochs: 2, warmup_epochs: 0}
 evaluate: {splits: [val]}
 """
@@ -56,25 +57,26 @@ def main() -> None:
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--sides", type=int, nargs="+", default=list(IMAGES))
+    parser.add_argument("--opts", nargs="+", default=["sgd", "adamw"], help="the optimizer of both")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
-    for side in arguments.sides:
+    for side, opt in itertools.product(arguments.sides, arguments.opts):
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             write_images(folder / "data", side, IMAGES.get(side, 512))
             (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
-            compare(folder, side, arguments)
+            compare(folder, side, opt, arguments)
 
 
-def compare(folder: Path, side: int, arguments: argparse.Namespace) -> None:
+def compare(folder: Path, side: int, opt: str, arguments: argparse.Namespace) -> None:
     """Time the script and every setting in turn."""
     theirs: list[float] = []
     ours: dict[str, list[tuple[float, float]]] = {name: [] for name in SETTINGS}
     for _ in range(arguments.rounds):
-        theirs.append(time_script(folder, side, arguments))
+        theirs.append(time_script(folder, side, opt, arguments))
         for name, changes in SETTINGS.items():
-            ours[name].append(time_dsft(folder, side, changes, arguments.device))
-    say(f"{side} x {side}: timm's script {statistics.median(theirs):.0f} images/s, {arguments.rounds} rounds")
+            ours[name].append(time_dsft(folder, side, [f"optim.opt={opt}", *changes], arguments.device))
+    say(f"{side} x {side}, {opt}: timm's script {statistics.median(theirs):.0f} images/s, {arguments.rounds} rounds")
     for name, runs in ours.items():
         ratios = [rate / other for (rate, _), other in zip(runs, theirs, strict=True)]
         rates, shares = zip(*runs, strict=True)
@@ -84,12 +86,12 @@ def compare(folder: Path, side: int, arguments: argparse.Namespace) -> None:
         )
 
 
-def time_script(folder: Path, side: int, arguments: argparse.Namespace) -> float:
+def time_script(folder: Path, side: int, opt: str, arguments: argparse.Namespace) -> float:
     """Return the images per second of the second epoch of the script."""
     words = (
         f"--data-dir {folder / 'data'} --model resnet18 --num-classes {CLASSES} --img-size {side} --epochs 2 "
         f"--batch-size {BATCH} --workers 1 --device {arguments.device} --scale 0.6 1 --color-jitter 0 "
-        f"--train-interpolation bicubic --opt sgd --lr 0.05 --weight-decay 1e-4 --sched cosine --warmup-epochs 0 "
+        f"--train-interpolation bicubic --opt {opt} --lr 0.01 --weight-decay 1e-4 --sched cosine --warmup-epochs 0 "
         f"--output {folder / 'out'} --val-split val"
     )
     said = run([str((arguments.checkout / "train.py").resolve()), *words.split()], folder, arguments.checkout.resolve())

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import copy
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from dsft.errors import RecipeError
-from dsft.training.optimizer import make_optimizer
+from dsft.training.optimizer import make_optimizer, restore_optimizer
 from dsft.training.settings import OptimizerSettings
 from tests.training.pieces import make_net, tensors_of
 
@@ -33,7 +37,66 @@ def test_a_step_of_momentum_is_torchs_own() -> None:
             net(torch.ones(4, 2, 5, 5)).square().sum().backward()
             optimizer.step()
     for name, tensor in tensors_of(ours).items():
-        assert torch.equal(tensor, plain.state_dict()[name]), name
+        torch.testing.assert_close(tensor, plain.state_dict()[name])
+
+
+PLAIN: dict[str, Callable[[nn.Module], Optimizer]] = {
+    "sgd": lambda net: torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True, foreach=False),
+    "adam": lambda net: torch.optim.Adam(net.parameters(), lr=0.1, foreach=False),
+    "adamw": lambda net: torch.optim.AdamW(net.parameters(), lr=0.1, weight_decay=0.0, foreach=False),
+}
+
+
+@pytest.mark.parametrize("opt", PLAIN)
+@pytest.mark.parametrize("kept_as", [None, torch.contiguous_format, torch.channels_last])
+def test_one_pass_over_memory_does_what_several_do(opt: str, kept_as: torch.memory_format | None) -> None:
+    nets = [make_net().to(memory_format=torch.channels_last) for _ in range(2)]
+    ours, plain = make_optimizer(nets[0], OptimizerSettings(opt, 0.1, weight_decay=0.0)), PLAIN[opt](nets[1])
+    assert ours.param_groups[0]["fused"]
+    for step in range(4):
+        images = torch.randn(4, 2, 5, 5, generator=torch.Generator().manual_seed(step))
+        for net, optimizer in zip(nets, (ours, plain), strict=True):
+            optimizer.zero_grad()
+            net(images).square().sum().backward()
+            optimizer.step()
+        if kept_as is not None:
+            ours = make_optimizer(nets[0], OptimizerSettings(opt, 0.1, weight_decay=0.0))
+            restore_optimizer(ours, in_layout(copy.deepcopy(plain.state_dict()), kept_as))
+            ours.param_groups[0]["fused"] = True
+    for mine, theirs in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def in_layout(state: dict[str, Any], layout: torch.memory_format) -> dict[str, Any]:
+    def placed(value: Any) -> Any:
+        is_kernel = isinstance(value, torch.Tensor) and value.dim() == 4
+        return value.contiguous(memory_format=layout) if is_kernel else value
+
+    tensors = {number: {name: placed(value) for name, value in kept.items()} for number, kept in state["state"].items()}
+    return {**state, "state": tensors}
+
+
+@pytest.mark.parametrize("opt", PLAIN)
+def test_a_parameter_may_have_its_first_gradient_later(opt: str) -> None:
+    nets = [make_net(), make_net()]
+    optimizers = make_optimizer(nets[0], OptimizerSettings(opt, 0.1, weight_decay=0.0)), PLAIN[opt](nets[1])
+    for step in range(3):
+        for net, optimizer in zip(nets, optimizers, strict=True):
+            net[0].requires_grad_(step > 0)
+            optimizer.zero_grad()
+            net(torch.ones(4, 2, 5, 5)).square().sum().backward()
+            optimizer.step()
+    for mine, theirs in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_what_has_gaps_in_memory_takes_several_passes() -> None:
+    net = nn.Linear(3, 3)
+    net.weight = nn.Parameter(torch.zeros(3, 6)[:, ::2])
+    optimizer = make_optimizer(net, OptimizerSettings("adamw", 0.1, weight_decay=0.0))
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(net.weight, torch.full((3, 3), -0.1))
 
 
 @pytest.mark.parametrize(
