@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 from dsft.choices import Amp
 from dsft.distributed.launch import SINGLE, Launch
 from dsft.errors import RecipeError
+
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,18 @@ class Compute:
 def allowed_cores() -> int:
     """Return how many cores this process may use: a container or a batch system may allow fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> int | None:
+    """Return the bytes that this process may still take, a container's limit included; None where nobody tells."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        limit = int((_CGROUP / "memory.max").read_text())  # "max" where there is none
+        free = min(free, limit - int((_CGROUP / "memory.current").read_text()))
+    return max(free, 0)
 
 
 def layout_of(kernel: Tensor) -> torch.memory_format:

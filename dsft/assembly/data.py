@@ -125,14 +125,16 @@ def load_batches(
 
 
 def _cached(splits: Splits, cache: Cache, sharers: int) -> Splits:
-    """Let the splits of a source keep its decoded images together."""
-    kept: dict[int, ImageSource] = {}
+    """Let the splits of a source keep its decoded images together; sources share the memory by their images."""
+    sources = {id(split.source): split.source for split in (splits.train, splits.val, splits.test) if split is not None}
+    images = sum(len(source.targets) for source in sources.values())
+    kept = {
+        key: with_cache(source, cache, len(source.targets) / max(images, 1) / sharers)
+        for key, source in sources.items()
+    }
 
     def keep(split: Split) -> Split:
-        source = split.source
-        if id(source) not in kept:
-            kept[id(source)] = with_cache(source, cache, sharers)
-        return dataclasses.replace(split, source=kept[id(source)])
+        return dataclasses.replace(split, source=kept[id(split.source)])
 
     test = keep(splits.test) if splits.test is not None else None
     return Splits(splits.classes, keep(splits.train), keep(splits.val), test)

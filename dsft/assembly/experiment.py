@@ -38,7 +38,7 @@ from dsft.recipe.sections import ConvertSection, ModelSection
 from dsft.surgery import ConversionPlan
 from dsft.surgery.drop_search import Trial
 from dsft.tasks import Task, task_named
-from dsft.training import FitSettings
+from dsft.training import FitSettings, steps_per_epoch
 from dsft.training.batch_size import STEP_IMAGES, find_batch_size
 from dsft.training.freezing import plan_phases
 from dsft.training.optimizer import make_optimizer
@@ -300,7 +300,7 @@ def _check_settings(experiment: Experiment) -> None:
     plan_phases(
         module,
         settings.freeze,
-        steps_per_epoch=max(len(experiment.loaders.train), 1),
+        steps_per_epoch=max(steps_per_epoch(experiment.loaders.train, settings), 1),
         head=experiment.head,
         converted=experiment.converted,
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from dsft.assembly import Network, load_folder, outline_source
 from dsft.assembly.conversion import require_fitting_images
@@ -27,6 +28,7 @@ from dsft.measure import measured_on
 from dsft.measure.example import evaluation_mode
 from dsft.measure.in_turn import Run, Timing, fixed_threads, time_in_turn
 from dsft.progress import Advanced, Finished, Report, Started, Warn, ignore
+from dsft.separable import FactoredConv
 from dsft.surgery import inspect_layers
 
 _DTYPES = {
@@ -34,7 +36,7 @@ _DTYPES = {
     BenchmarkDtype.BFLOAT16: torch.bfloat16,
     BenchmarkDtype.FLOAT16: torch.float16,
 }
-_TIMED_LAYERS = ("Conv", "Linear", "DepthwiseSeparable", "LowRank")
+_TIMED_LAYERS = (_ConvNd, FactoredConv, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,7 @@ def _time_layers(
             {
                 layer.name: _layer_run(module.get_submodule(layer.name), layer.input_shape, batch, dtype, compute)
                 for layer in inspection.layers
-                if layer.input_shape and layer.kind.startswith(_TIMED_LAYERS)
+                if layer.input_shape and isinstance(module.get_submodule(layer.name), _TIMED_LAYERS)
             }
         )
     names = list(dict.fromkeys(name for layers in reversed(found) for name in layers))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,9 +13,9 @@ from PIL import Image
 from dsft.choices import Cache
 from dsft.data.labels import Target
 from dsft.data.sources import ImageSource
+from dsft.devices import free_memory
 
 _SHARES = {Cache.AUTO: 0.25, Cache.RAM: 0.8}
-_CGROUP = Path("/sys/fs/cgroup")
 _PATIENCE_S = 5.0
 
 
@@ -109,7 +107,7 @@ class CachedSource:
                 self._lock.release()
 
 
-def with_cache(source: ImageSource, cache: Cache, sharers: int = 1) -> ImageSource:
+def with_cache(source: ImageSource, cache: Cache, part: float = 1.0) -> ImageSource:
     """Return a source that keeps decoded images, or the same where that is not asked for, useful or possible.
 
     ``auto`` fills at most a quarter of the memory that is free now, ``ram`` most of it. Where processes do not start
@@ -118,28 +116,16 @@ def with_cache(source: ImageSource, cache: Cache, sharers: int = 1) -> ImageSour
     Args:
         source: The images.
         cache: What is asked for.
-        sharers: Programs that read the images on this machine, each with such memory of its own.
+        part: Of that memory what this source may take, where others and other programs take theirs beside it.
     """
     share = _SHARES.get(cache)
     free = free_memory()
     if share is None or free is None or source.in_memory or not _forks():
         return source
     try:
-        return CachedSource(source, max(int(share * free / sharers), mmap.PAGESIZE))
+        return CachedSource(source, max(int(share * free * part), mmap.PAGESIZE))
     except (OSError, OverflowError):  # a system that promises no memory which it has not
         return source
-
-
-def free_memory() -> int | None:
-    """Return the bytes that this process may still take, a container's limit included; None where nobody tells."""
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
-    with contextlib.suppress(OSError, ValueError):
-        limit = int((_CGROUP / "memory.max").read_text())  # "max" where there is none
-        free = min(free, limit - int((_CGROUP / "memory.current").read_text()))
-    return max(free, 0)
 
 
 def _forks() -> bool:

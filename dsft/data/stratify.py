@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -101,9 +102,9 @@ def _draw_classes(
         left = len(rest)
         for name, fold in folds.items():
             # One class goes on where the one before it ended, so that small classes do not all fill the first fold.
-            inside = [rank for rank, _ in enumerate(rest) if left > 1 and (before + rank) % fold.count == fold.index]
-            drawn[name] += [rest[rank] for rank in inside]
-            rest = [index for rank, index in enumerate(rest) if rank not in set(inside)]
+            inside = [left > 1 and (before + rank) % fold.count == fold.index for rank, _ in enumerate(rest)]
+            drawn[name] += list(itertools.compress(rest, inside))
+            rest = [index for index, is_inside in zip(rest, inside, strict=True) if not is_inside]
         before += left
         drawn[SplitName.TRAIN] += rest
     return drawn

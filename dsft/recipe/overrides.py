@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dsft.errors import did_you_mean
 from dsft.recipe.document import COMMAND, KeyPath, Node, Place, Problem, child, read_yaml, shorten
+from dsft.recipe.schema import resolved, schema_at
 
 _FORM = "expected section.key=value to set a key, or ~section.key to remove one"
 
@@ -29,8 +30,8 @@ class _Override:
 def apply_overrides(document: Node, overrides: Sequence[str], problems: list[Problem]) -> Node:
     """Return the recipe with the overrides applied one after the other.
 
-    Values are YAML 1.2. A mapping replaces what was there. Keys may be written with ``-`` for ``_``, and a
-    list's entry by its number; the number after the last adds one.
+    Values are YAML 1.2. A mapping replaces what was there. The recipe's keys may be written with ``-`` for
+    ``_``, and a list's entry by its number; the number after the last adds one.
 
     Args:
         document: The recipe.
@@ -55,7 +56,7 @@ def apply_overrides(document: Node, overrides: Sequence[str], problems: list[Pro
 def _parse(text: str, place: Place, problems: list[Problem]) -> _Override | None:
     removes = text.startswith("~")
     name, equals, value = text.removeprefix("~").partition("=")
-    path = tuple(name.strip().replace("-", "_").split("."))
+    path = _path(name)
     if "" in path or bool(equals) == removes:
         problems.append(Problem(place, (), f"{_FORM}, found {shorten(repr(text))}."))
         return None
@@ -69,6 +70,17 @@ def _parse(text: str, place: Place, problems: list[Problem]) -> _Override | None
     found = f"Found {shorten(repr(text))}."
     problems.extend(Problem(place, (*path, *one.path), f"{one.message} {found}") for one in complaints)
     return None if new is None else _Override(path, new)
+
+
+def _path(name: str) -> KeyPath:
+    path: KeyPath = ()
+    for part in name.strip().split("."):
+        above = schema_at(path)
+        # The names of classes and parameters are the user's own, and stay as they are.
+        choices = [resolved(above), *above.get("anyOf", [])] if above is not None else []
+        is_own = any(choice.get("additionalProperties") for choice in choices)
+        path = (*path, part if is_own else part.replace("-", "_"))
+    return path
 
 
 def _with(node: Node, path: KeyPath, new: Node, done: KeyPath) -> Node:

@@ -28,11 +28,12 @@ class PointwiseConv2d(nn.Conv2d):
     With one thread and fewer than 16 images torch itself takes a matrix product of MKL for it
     (``aten/src/ATen/native/Convolution.cpp``, ``use_mkldnn``), which on processors of AMD is about half as fast as
     oneDNN's convolution. The two differ by rounding. Wherever more is wanted than the plain result (a gradient, a
-    trace, an export, a count of operations, another number format or device), and for small maps, it is torch's own.
+    trace, an export, a count of operations, another number format, device or padding), and for small maps, it is
+    torch's own.
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002 (torch's name)
-        if not isinstance(self.padding, str) and _is_plain(input, weight):
+        if self.padding_mode == "zeros" and not isinstance(self.padding, str) and _is_plain(input, weight):
             geometry = (self.padding, self.stride, self.dilation, self.groups)
             output: Tensor = torch.mkldnn_convolution(input, weight, bias, *geometry)
         else:

@@ -82,7 +82,7 @@ def choose_positions(maps: Tensor, count: int, seed: int) -> Tensor:
         Places in the flattened size, ascending in each image, ``(batch, positions)``, on the maps' device.
     """
     images, positions = maps.shape[0], math.prod(maps.shape[2:])
-    each = min(positions, max(count // images, 1))
+    each = min(positions, max(count // max(images, 1), 1))
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.rand(images, positions, generator=generator).topk(each, dim=1).indices
     # Ascending, so that memory is read from front to back.
@@ -108,6 +108,7 @@ def look(make: Callable[[Tensor], Tensor], images: Tensor, count: int, seed: int
     with torch.no_grad():
         first = make(images[:1])
         chosen = choose_positions(first.expand(len(images), *first.shape[1:]), count, seed)
-        size = max(MAP_BYTES // (first.numel() * first.element_size()), 1)
+        # Of no boxes, for example, there are no maps.
+        size = max(MAP_BYTES // max(first.numel() * first.element_size(), 1), 1)
         parts = zip(torch.split(images, size), torch.split(chosen, size), strict=True)
         return torch.cat([take_positions(make(part), places) for part, places in parts])

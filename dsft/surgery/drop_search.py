@@ -40,7 +40,8 @@ def meet_max_drop(
     """Find the smallest share of a cost at which no more than some points of the score are lost.
 
     The smallest share that can be met is tried first; then the range up to the whole network is halved, on the
-    assumption that more cost loses less, until the share is known to within ``RESOLUTION``.
+    assumption that more cost loses less, until the share is known to within ``RESOLUTION``. What is measured, as time
+    is, may come out otherwise the second time: a share that then cannot be met counts as one that loses too much.
 
     Args:
         request: What else the conversion is asked for.
@@ -61,7 +62,11 @@ def meet_max_drop(
 
     def keeps(share: float) -> bool:
         nonlocal best
-        candidate = convert(request.at(Budget(drop.by, share, drop.runtime)))
+        try:
+            candidate = convert(request.at(Budget(drop.by, share, drop.runtime)))
+        except BudgetError as error:
+            report(Note(f"budget {drop.by}={share:g}: cannot be met, {error.smallest:g} can"))
+            return False
         trial = _judge(share, score(candidate), original_score)
         trials.append(trial)
         is_kept = trial.drop <= drop.points
@@ -77,6 +82,11 @@ def meet_max_drop(
     while high - low > RESOLUTION:
         middle = round((low + high) / 2, 4)
         low, high = (low, middle) if keeps(middle) else (middle, high)
+    if not trials:
+        raise ConversionError(
+            f"budget max_drop={drop.points:g}: cannot be met: nothing that this network can become costs less "
+            f"{drop.by} than it does. Leave it as it is, or name another cost in by."
+        )
     if best is None:
         nearest = min(trials, key=lambda trial: trial.drop)
         raise ConversionError(
@@ -91,7 +101,7 @@ def _smallest(request: Request, drop: MaxDrop, convert: Callable[[Request], obje
     try:
         convert(request.at(Budget(drop.by, LEAST_SHARE, drop.runtime)))
     except BudgetError as error:
-        return error.smallest
+        return min(error.smallest, 1.0)
     return LEAST_SHARE
 
 

@@ -83,9 +83,10 @@ def fit_latency(
         if best.measured > share:
             # Rounded up, so that the share which the message names can be met.
             smallest = math.ceil(best.measured * 100) / 100
+            advice = "Ask for more" if smallest <= 1 else "Leave it dense, ask for macs"
             raise BudgetError(
                 f"budget latency={share:g}: cannot be met: the smallest share that was measured for this network is "
-                f"{smallest:g}. Ask for more, or exclude fewer layers.",
+                f"{smallest:g}. {advice}, or exclude fewer layers.",
                 smallest,
             )
     return best.plan

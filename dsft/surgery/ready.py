@@ -44,7 +44,7 @@ def require_ready(model: nn.Module) -> None:
         if isinstance(module, torch.jit.ScriptModule) or "eval" in vars(module):
             raise ConversionError(
                 f"module {name!r}: is a {type(module).__name__}, whose forward pass is fixed. Convert the network "
-                f"first, then script, trace or export what comes out."
+                f"first, then trace or export what comes out."
             )
         if ".quantized." in type(module).__module__:
             raise ConversionError(

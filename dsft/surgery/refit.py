@@ -41,7 +41,7 @@ def refit(
     batches: Sequence[ExampleInput],
     weightings: Mapping[str, Weighting],
     report: Report = ignore,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Fit the weights of every converted layer to the outputs of the original, in place.
 
     Sequential and asymmetric (Zhang et al. 2015, "Accelerating Very Deep Convolutional Networks", §3.3; He et al.
@@ -63,7 +63,7 @@ def refit(
         report: Receives the progress over the layers.
 
     Returns:
-        The relative error that is left at the output of each layer, by name.
+        The relative error that is left at the output of each layer, by name; None where nothing could be compared.
 
     Raises:
         ConversionError: A layer sees or puts out NaN or infinite values.
@@ -77,11 +77,12 @@ def refit(
         assert isinstance(layer, DepthwiseSeparableConv | LowRankConv)  # noqa: S101 (the network was converted by this plan)
         try:
             regression = regression_of(layer, _dense(original, name), weightings[name])
-            errors[name] = _refit_layer(name, layer, regression, record, reruns)
+            error_left = _refit_layer(name, layer, regression, record, reruns)
         except ConversionError as error:
             raise ConversionError(f"layer {name!r}: {error}") from error
         record.release()
-        report(Advanced(task, done, {"error": errors[name]}))
+        errors[name] = error_left
+        report(Advanced(task, done, {} if error_left is None else {"error": error_left}))
     report(Finished(task))
     return errors
 
@@ -161,7 +162,7 @@ def _dense(original: nn.Module, name: str) -> _ConvNd:
 
 def _refit_layer(
     name: str, layer: DepthwiseSeparableConv | LowRankConv, regression: Regression, record: _Record, reruns: Reruns
-) -> float:
+) -> float | None:
     # In one piece from the start, since joining pieces would hold them twice.
     seen, rows = torch.empty(0), 0
     samples: list[Sample] = []
@@ -176,7 +177,7 @@ def _refit_layer(
             rows += len(output)
             samples.append(Sample(output, record.summands[number], looked.summand))
     if not rows:
-        return math.nan
+        return None
     outlet = record.outlet
     target = Target.of(samples, outlet.scale, outlet.shift, is_rectified=outlet.is_rectified)
     return target.relative_error(regression.fit(seen[:rows], target))

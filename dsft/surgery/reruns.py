@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -33,7 +34,9 @@ class Reruns:
     layers are kept, as far as the memory goes, and a pass begins at the latest of them: what comes before it is
     skipped, and gives tensors without values (on the device ``meta``). Should anything beside that module be needed
     from before, a shortcut or a branch, then the pass fails for want of values, and begins at an earlier module, or
-    at the input. The first batch runs from the input as well, and the two are compared.
+    at the input. A module may also keep something that a later one reads beside the flow of the tensors, and a pass
+    that skips it finds what is there of another batch; so for each layer one batch runs from the input as well, and the
+    two are compared.
 
     Args:
         model: The network. It runs the same modules in the same order for each batch.
@@ -50,6 +53,7 @@ class Reruns:
         self._refused: set[nn.Module] = set()
         self._kept: list[dict[nn.Module, Tensor]] = [{} for _ in batches]
         self._shapes: list[dict[nn.Module, Any]] = [{} for _ in batches]
+        self._turn = 0
 
     def run(self, layer: str, number: int, attempt: Callable[[Callable[[], None]], T]) -> T:
         """Run a batch as far as a layer needs it, from the latest possible beginning.
@@ -65,13 +69,12 @@ class Reruns:
             del kept[module]
         for start in [module for module in self._before[layer] if module in kept]:
             try:
-                with self._skipped(start, number):
-                    found = attempt(lambda: self._pass(layer, number))
+                found = self._from(start, layer, number, attempt)
+                is_right = not _has_no_values(found) and (number > 0 or self._is_right(start, layer, attempt))
             except Exception:
                 # For want of values, most often; if not, the pass from the input fails as well.
-                self._refuse(start)
-                continue
-            if not _has_no_values(found) and self._is_right(found, layer, number, attempt):
+                is_right = False
+            if is_right:
                 # What comes earlier has served.
                 for earlier in self._before[layer][self._before[layer].index(start) + 1 :]:
                     kept.pop(earlier, None)
@@ -79,14 +82,23 @@ class Reruns:
             self._refuse(start)
         return attempt(lambda: self._pass(layer, number))
 
-    def _is_right(
-        self, found: object, layer: str, number: int, attempt: Callable[[Callable[[], None]], object]
-    ) -> bool:
-        """Compare with a pass from the input, in the first batch: a module may keep what another one reads later."""
-        if number:
-            return True
-        leaves = zip(tree_leaves(found), tree_leaves(attempt(lambda: self._pass(layer, number))), strict=True)
-        return all(torch.equal(one, other) for one, other in leaves if isinstance(one, Tensor))
+    def _from(self, start: nn.Module, layer: str, number: int, attempt: Callable[[Callable[[], None]], T]) -> T:
+        with self._skipped(start, number):
+            return attempt(lambda: self._pass(layer, number))
+
+    def _is_right(self, start: nn.Module, layer: str, attempt: Callable[[Callable[[], None]], object]) -> bool:
+        """Compare with passes from the input, in the first batch and the second in turn.
+
+        A module that is skipped holds what it kept of the batch that it last ran in: the last of all, or the one that
+        was compared for the layer before. It would be right by chance in that one.
+        """
+        self._turn = 1 - self._turn
+        compared = range(len(self._batches)) if len(self._batches) <= 2 else [self._turn]
+        # Where memory is short, later batches run from the input.
+        compared = [number for number in compared if start in self._kept[number]] or [0]
+        begun_late = [self._from(start, layer, number, attempt) for number in compared]
+        whole = [attempt(partial(self._pass, layer, number)) for number in compared]
+        return all(map(_are_equal, begun_late, whole))
 
     def _pass(self, layer: str, number: int) -> None:
         with self._watched(layer, number):
@@ -111,8 +123,11 @@ class Reruns:
 
     def _refuse(self, module: nn.Module) -> None:
         self._refused.add(module)
+        ended = self._calls[module].ended
         for kept in self._kept:
-            kept.pop(module, None)
+            # What came of a pass that began there is as wrong.
+            for later in [later for later in kept if self._calls[later].ended >= ended]:
+                del kept[later]
 
     @contextmanager
     def _watched(self, layer: str, number: int) -> Iterator[None]:
@@ -197,6 +212,11 @@ def _trace(model: nn.Module, batch: ExampleInput) -> Mapping[nn.Module, _Call]:
                 stack.callback(module.register_forward_hook(end).remove)
         run_example(model, batch)
     return calls
+
+
+def _are_equal(one: object, other: object) -> bool:
+    leaves = zip(tree_leaves(one), tree_leaves(other), strict=True)
+    return all(torch.equal(mine, theirs) for mine, theirs in leaves if isinstance(mine, Tensor))
 
 
 def _has_no_values(found: object) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from dsft.devices import Compute
+from dsft.devices import Compute, free_memory
 from dsft.errors import TrainingError
 from dsft.progress import ignore
 from dsft.training.learner import Learner
@@ -58,7 +58,9 @@ def find_batch_size(
     """
     sizes = [STEP_IMAGES >> shift for shift in range(STEP_IMAGES.bit_length() - 1)]
     if compute.device.type == "cpu":
-        room = _CPU_SHARE * _free_memory()
+        free = free_memory()
+        # Where the system does not say, as much as anyone could need.
+        room = _CPU_SHARE * (math.inf if free is None else free)
         per_image = kept_for_backward(module, torch.zeros(_SAMPLE, *image_shape)) / _SAMPLE
         return next((size for size in sizes if size * per_image <= room), sizes[-1])
     for size in sizes:
@@ -127,11 +129,3 @@ def kept_for_backward(module: nn.Module, images: Tensor) -> int:
         output = network(images)
     del output
     return sum(kept.values())
-
-
-def _free_memory() -> float:
-    """Return the bytes of memory that are free; where the system does not say, as much as anyone could need."""
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return float("inf")

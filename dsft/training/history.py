@@ -35,6 +35,10 @@ class Tally:
     data_seconds: float = 0.0
     _since: float = field(default_factory=time.perf_counter, repr=False)
 
+    def start(self) -> None:
+        """Begin to measure here, after what is no training: a validation, a checkpoint, a start of the program."""
+        self._since = time.perf_counter()
+
     def got_data(self) -> None:
         """Count the time since the last step as spent on waiting for images."""
         self.data_seconds += self._lap()
@@ -108,7 +112,7 @@ class Standing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild what :meth:`to_dict` returned; the clock of the epoch under way begins to run."""
+        """Rebuild what :meth:`to_dict` returned."""
         return cls(
             values["step"], list(values["history"]), Tally(**values["tally"]), values["images"], values["seconds"]
         )

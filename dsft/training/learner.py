@@ -173,7 +173,9 @@ class Learner:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on with what :meth:`state` returned."""
         restore_optimizer(self._optimizer, state["optimizer"])
-        self._scaler.load_state_dict(dict(state["scaler"]))
+        # A scaler that does nothing, as on the CPU, has none; the run may go on where it does something.
+        if state["scaler"]:
+            self._scaler.load_state_dict(dict(state["scaler"]))
 
     def finish(self) -> None:
         """Leave the network in evaluation mode, with every parameter trainable that was so before."""

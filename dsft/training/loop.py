@@ -165,6 +165,7 @@ class Loop:
         epoch, tally = len(self.standing.history), self.standing.tally
         end = (epoch + 1) * self._steps
         self.learner.start_epoch()
+        tally.start()
         for step, batches in enumerate(self._step_batches(epoch), self.standing.step):
             images = self._count_images(batches)
             if images is None:
@@ -181,6 +182,7 @@ class Loop:
             # At the end of an epoch its validation comes first.
             if step + 1 < end and self._is_save_due():
                 self.save()
+                tally.start()
             if self._signals.number is not None:
                 break
         self._signals.heed()

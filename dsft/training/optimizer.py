@@ -72,13 +72,18 @@ def restore_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Go on with what ``state_dict`` returned, whatever the memory layout in which it was kept.
 
     A fused update goes through a parameter and what belongs to it number by number as they lie in memory, and does not
-    look whether they lie alike.
+    look whether they lie alike. Whether it is fused is this optimizer's own matter, not that of the one before.
     """
-    optimizer.load_state_dict(dict(state))
+    groups = [
+        {**saved, **{key: own[key] for key in ("fused",) if key in own}}
+        for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=False)
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups})
     for parameter, kept in optimizer.state.items():
         for name, value in kept.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    _start_momentum(optimizer)
 
 
 def _start_momentum(optimizer: Optimizer) -> None:
@@ -86,7 +91,8 @@ def _start_momentum(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
         if isinstance(optimizer, SGD) and group["fused"] and group["momentum"]:
             for parameter in group["params"]:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+                if optimizer.state[parameter].get("momentum_buffer") is None:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _can_be_fused(module: nn.Module, opt: str) -> bool:

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from dsft.assembly import load_batches, load_split, open_data, open_splits, split_data
-from dsft.choices import BadImages, DataSource, SplitName
+from dsft.assembly.data import _cached
+from dsft.choices import BadImages, Cache, DataSource, SplitName
 from dsft.data import Mixing, make_splits
-from dsft.devices import Compute
+from dsft.devices import Compute, free_memory
 from dsft.errors import DataError
 from dsft.progress import ignore
 from dsft.recipe import load_recipe
@@ -124,3 +125,18 @@ def test_training_alone_blends_its_images(workshop: Workshop) -> None:
     assert loaders.train.mixing == Mixing(0.5, 1.0, None, 0.5, 0.25, "pair", 3)
     assert next(iter(loaders.train.epoch(0))).targets.shape == (8, 3)
     assert next(iter(loaders.evaluation[SplitName.VAL].epoch(0))).targets.dtype == torch.int64
+
+
+def test_the_sources_of_a_data_set_share_one_cache(tmp_path: Path, workshop: Workshop) -> None:
+    write_split_pictures(tmp_path)
+    changes = [f"data.root={tmp_path.as_posix()}", "data.cache=auto"]
+    recipe = load_recipe(str(workshop.dense_recipe), changes)
+    splits = open_splits(recipe.data, ignore)
+    images = [len(split) for split in (splits.train, splits.val, splits.test) if split is not None]
+    free = free_memory()
+    assert free is not None
+    cached = _cached(splits, Cache.AUTO, 2)
+    held = [split.source for split in (cached.train, cached.val, cached.test) if split is not None]
+    capacities = [len(source._pixels) for source in held]  # type: ignore[attr-defined]
+    assert sum(capacities) == pytest.approx(free / 8, rel=0.1)
+    assert capacities[0] / sum(capacities) == pytest.approx(images[0] / sum(images), rel=0.1)

@@ -138,6 +138,19 @@ def test_settings_are_checked_against_the_network(workshop: Workshop, change: st
         prepare(workshop.separable_recipe, change)
 
 
+def test_phases_are_counted_in_the_steps_of_the_optimizer(workshop: Workshop) -> None:
+    """An epoch of 4 batches has 2 steps where two batches make one."""
+    changes = ["data.batch_size=8", "train.grad_accum=4"]
+    batches = len(prepare(workshop.separable_recipe, *changes).loaders.train)
+    steps = -(-batches // 4)
+    assert steps < batches
+    later = f"freeze=[{{until: 1ep, train: [head]}}, {{until: {steps + 1}it, train: [head]}}]"
+    prepare(workshop.separable_recipe, *changes, later, "schedule.epochs=3")
+    earlier = f"freeze=[{{until: {steps + 1}it, train: [head]}}, {{until: 1ep, train: [head]}}]"
+    with pytest.raises(RecipeError, match="must end after the one before it"):
+        prepare(workshop.separable_recipe, *changes, earlier, "schedule.epochs=3")
+
+
 def test_nothing_is_written(workshop: Workshop, here: Path) -> None:
     before = contents(workshop.dense.parents[1])
     prepare(workshop.separable_recipe, "output.dir=out")

@@ -42,6 +42,13 @@ def test_layers_are_timed_as_pairs(workshop: Workshop) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_standardised_convolutions_are_layers_too() -> None:
+    done = dsft("benchmark", "timm/test_nfnet", "--image-size", "32", "--layers", *QUICK, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert "stem.conv1" in {layer["name"] for layer in json.loads(done.stdout)["layers"]}
+
+
+@pytest.mark.usefixtures("here")
 def test_a_network_of_a_library_in_onnx_runtime_needs_no_weights() -> None:
     done = dsft("benchmark", "timm/test_resnet", "--image-size", "32", "--runtime", "onnxruntime", *QUICK, "--json")
     assert done.exit_code == 0, done.stderr

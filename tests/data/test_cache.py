@@ -9,7 +9,8 @@ from PIL import Image
 
 from dsft.choices import BadImages, Cache, SplitName
 from dsft.data import Split, evaluation_transform, make_loader, open_digits, with_cache
-from dsft.data.cache import CachedSource, free_memory
+from dsft.data import cache as room
+from dsft.data.cache import CachedSource
 from dsft.errors import DataError
 from tests.data.pictures import model_input, write_images
 
@@ -86,7 +87,8 @@ def test_it_is_used_where_it_is_asked_for_and_of_use(tmp_path: Path) -> None:
     assert with_cache(digits, Cache.RAM) is digits
 
 
-def test_the_free_memory_is_some() -> None:
-    free = free_memory()
-    assert free is not None
-    assert 2**20 < free < 2**50
+def test_sources_share_the_memory_by_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "free_memory", lambda: 4_000_000)
+    source = write_images(tmp_path, {"a": 1})
+    capacities = [len(with_cache(source, Cache.AUTO, part)._pixels) for part in (1.0, 0.5)]  # type: ignore[attr-defined]
+    assert capacities == [1_000_000, 500_000]

@@ -50,6 +50,14 @@ def test_it_is_torchs_convolution(settings: dict[str, object], layout: torch.mem
     assert found.is_contiguous(memory_format=layout) == expected.is_contiguous(memory_format=layout)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_what_is_padded_otherwise_is_torchs_own(mode: str, taken: list[int]) -> None:
+    ours, theirs = twins(padding=1, padding_mode=mode)
+    with torch.inference_mode():
+        assert torch.equal(ours(IMAGES), theirs(IMAGES))
+    assert not taken
+
+
 @pytest.mark.parametrize("case", ["gradient", "float64", "bfloat16", "unbatched", "empty", "autocast", "export"])
 def test_where_more_is_wanted_it_is_torchs_own(case: str, taken: list[int]) -> None:
     ours, theirs = twins()

@@ -60,3 +60,8 @@ def test_few_images_at_a_time_see_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(calibration, "MAP_BYTES", 1)
     torch.testing.assert_close(look(conv, images, 20, seed=1), whole)
     assert not whole.requires_grad
+
+
+def test_no_images_have_no_positions() -> None:
+    conv = nn.Conv2d(3, 8, 3)
+    assert look(conv, torch.zeros(0, 3, 9, 9), 20, seed=1).shape == (0, 8)

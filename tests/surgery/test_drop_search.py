@@ -63,6 +63,35 @@ def test_each_candidate_is_shown_with_its_score() -> None:
     assert notes[-1].endswith(("(kept)", "(too much)"))
 
 
+def test_what_cannot_be_met_the_second_time_is_passed_over() -> None:
+    """A share that was measured once is measured again, and comes out a little larger."""
+    events: list[Event] = []
+
+    def measured(request: Request) -> float:
+        assert request.budget is not None
+        if request.budget.share < SMALLEST:
+            raise BudgetError("cannot be met", SMALLEST)
+        if request.budget.share < SMALLEST + 0.003:
+            raise BudgetError("cannot be met", SMALLEST + 0.01)
+        return request.budget.share
+
+    drop = MaxDrop(1.0, Cost.LATENCY)
+    found, trials = meet_max_drop(Request(max_drop=drop), drop, measured, lambda _: 70.0, 70.0, events.append)
+    assert SMALLEST < found <= SMALLEST + 2 * RESOLUTION
+    assert found == trials[-1].share
+    notes = [event.message for event in events if isinstance(event, Note)]
+    assert notes[0] == "budget latency=0.2: cannot be met, 0.21 can"
+
+
+def test_a_network_that_becomes_no_cheaper_says_so() -> None:
+    def slower(_: Request) -> float:
+        raise BudgetError("cannot be met", 1.02)
+
+    drop = MaxDrop(1.0, Cost.LATENCY)
+    with pytest.raises(ConversionError, match=r"max_drop=1: cannot be met: nothing .* costs less latency than it does"):
+        meet_max_drop(Request(max_drop=drop), drop, slower, lambda _: 70.0, 70.0, ignore)
+
+
 def test_none_that_keeps_the_score_is_an_error_that_names_the_nearest() -> None:
     with pytest.raises(ConversionError, match=r"max_drop=1: cannot be met: of \d+ budgets of params .* loses 7\.0"):
         search(1.0, lambda share: 50.0 if share == 1.0 else 43.0)

@@ -60,7 +60,7 @@ def test_kept_activations_are_counted_exactly() -> None:
 def test_a_cpu_is_filled_to_half(free: float, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     net = make_net()
     per_image = kept_for_backward(net, torch.zeros(2, 2, 5, 5)) / 2
-    monkeypatch.setattr(room, "_free_memory", lambda: free * per_image)
+    monkeypatch.setattr(room, "free_memory", lambda: int(free * per_image))
     assert find_batch_size(net, (2, 5, 5), 3, settings=constant_rate(1), compute=CPU) == size
 
 

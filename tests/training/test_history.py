@@ -34,6 +34,15 @@ def test_the_time_until_the_images_are_there_is_told_apart() -> None:
     assert values["data_share"] == tally.data_seconds / tally.seconds
 
 
+def test_what_is_no_training_is_left_out() -> None:
+    tally = Tally()
+    time.sleep(0.05)
+    tally.start()
+    tally.got_data()
+    tally.add(1.0, 4)
+    assert tally.data_seconds <= tally.seconds < 0.05
+
+
 def test_each_epoch_is_a_line(tmp_path: Path) -> None:
     history = [{"epoch": 1, "val/loss": 0.1}, {"epoch": 2, "val/loss": 1e-7}]
     write_history(tmp_path, history)

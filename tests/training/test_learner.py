@@ -274,3 +274,11 @@ def test_a_compiled_network_trains_as_the_plain_one() -> None:
         assert plain.keys() == compiled.keys()
         for name, tensor in plain.items():
             torch.testing.assert_close(compiled[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_of_the_cpu_goes_on_where_gradients_are_scaled() -> None:
+    begun = make_learner(make_net())
+    begun.update(0, make_batches(1))
+    later = make_learner(make_net(), compute=Compute(torch.device("cpu"), torch.float16))
+    later.load_state(begun.state())
+    assert later.state()["scaler"]["scale"] > 1

@@ -90,6 +90,20 @@ def test_a_parameter_may_have_its_first_gradient_later(opt: str) -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_a_state_of_several_passes_goes_on_in_one() -> None:
+    net = make_net()
+    settings = OptimizerSettings("sgd", 0.1, weight_decay=0.0)
+    before = PLAIN["sgd"](net)
+    net[7](torch.ones(4, 4)).sum().backward()
+    before.step()
+    after = make_optimizer(net, settings)
+    restore_optimizer(after, copy.deepcopy(before.state_dict()))
+    assert all(group["fused"] for group in after.param_groups)
+    assert all("momentum_buffer" in after.state[parameter] for parameter in net.parameters())
+    weight = net.get_parameter("7.weight")
+    assert torch.equal(after.state[weight]["momentum_buffer"], before.state[weight]["momentum_buffer"])
+
+
 def test_what_has_gaps_in_memory_takes_several_passes() -> None:
     net = nn.Linear(3, 3)
     net.weight = nn.Parameter(torch.zeros(3, 6)[:, ::2])
