@@ -41,7 +41,7 @@ from dsft.tasks import Task, task_named
 from dsft.training import FitSettings, steps_per_epoch
 from dsft.training.batch_size import STEP_IMAGES, find_batch_size
 from dsft.training.freezing import plan_phases
-from dsft.training.optimizer import make_optimizer
+from dsft.training.optimizer import make_optimizer, require_known_optimizer
 
 
 class Verb(StrEnum):
@@ -123,10 +123,13 @@ def prepare_experiment(
     _check_verb(recipe, verb)
     require_shares(recipe, processes.launch)
     task = task_named(recipe.task)
+    require_known_optimizer(recipe.optim.opt)
     compute = resolve_compute(recipe.train.device, recipe.train.amp, recipe.train.channels_last, processes.launch)
     # What the first one downloads the others find.
     with processes.in_turn() if recipe.data.download or recipe.model.pretrained else contextlib.nullcontext():
         splits = open_splits(recipe.data, report)
+        # Told before a conversion, which takes its time.
+        weights = _class_weights(recipe, splits)
         section = _with_channels(recipe.model, splits)
         original = load_network(section, splits.classes, recipe.data.image_size, recipe.train.seed, report, task)
     require_same_images(splits, processes)
@@ -142,7 +145,7 @@ def prepare_experiment(
         recipe,
         has_teacher=teacher is not None,
         layers=_converted_layers(student),
-        class_weights=_class_weights(recipe, splits),
+        class_weights=weights,
     )
     if recipe.data.batch_size == "auto":
         recipe = _with_batch_size(recipe, student, teacher, settings, compute, report)

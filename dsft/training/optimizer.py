@@ -45,7 +45,7 @@ def make_optimizer(
         RecipeError: The optimizer is unknown, refuses the figures, or needs what this machine has not; or a pattern
             matches nothing.
     """
-    _require_known(settings.opt)
+    require_known_optimizer(settings.opt)
     groups = parameter_groups(module, settings, words)
     options: dict[str, Any] = {"fused": True} if _can_be_fused(module, settings.opt) else {}
     try:
@@ -106,7 +106,12 @@ def _can_be_fused(module: nn.Module, opt: str) -> bool:
     )
 
 
-def _require_known(opt: str) -> None:
+def require_known_optimizer(opt: str) -> None:
+    """Check that timm has a first-order optimizer of that name.
+
+    Raises:
+        RecipeError: It has none.
+    """
     names = [str(name) for name in list_optimizers() if name not in _SECOND_ORDER]
     if opt.lower().removeprefix("lookahead_") not in names:
         raise RecipeError(

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from dsft.assembly import Experiment, Verb, load_folder, prepare_experiment
+from dsft.assembly import experiment as room
 from dsft.choices import Method, SplitName
 from dsft.devices import Compute
-from dsft.errors import RecipeError
+from dsft.errors import DataError, RecipeError
 from dsft.progress import ignore
 from dsft.recipe import load_recipe
 from tests.workshop import CLASSES, Workshop, contents, write_pictures
@@ -135,6 +136,21 @@ def test_training_may_learn_from_a_model_folder(workshop: Workshop) -> None:
 )
 def test_settings_are_checked_against_the_network(workshop: Workshop, change: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
+        prepare(workshop.separable_recipe, change)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ("optim.opt=adamwz", RecipeError, "unknown optimizer, found 'adamwz'"),
+        ("data.class_weights.T-shirt=2", DataError, r"data\.class_weights\.T-shirt: unknown class"),
+    ],
+)
+def test_what_needs_no_conversion_is_told_before_it(
+    change: str, error: type[Exception], message: str, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_make_student", lambda *_: pytest.fail("converted"))
+    with pytest.raises(error, match=message):
         prepare(workshop.separable_recipe, change)
 
 
