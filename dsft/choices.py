@@ -174,6 +174,7 @@ class Reason(StrEnum):
     HELD = "held by a plain attribute as well"
     READ_OUTSIDE = "weight is read outside the layer"
     HOOKED = "has hooks"
+    NEW_CLASSIFIER = "a new classifier, for other classes"
 
 
 class Amp(StrEnum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from dsft.choices import Amp
 from dsft.distributed.launch import SINGLE, Launch
 from dsft.errors import RecipeError
 
-_CGROUP = Path("/sys/fs/cgroup")
+_CGROUP, _MEMINFO = Path("/sys/fs/cgroup"), Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,26 @@ def allowed_cores() -> int:
 
 def free_memory() -> int | None:
     """Return the bytes that this process may still take, a container's limit included; None where nobody tells."""
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
+    free = _unused_memory()
+    if free is None:
         return None
     with contextlib.suppress(OSError, ValueError):
         limit = int((_CGROUP / "memory.max").read_text())  # "max" where there is none
-        free = min(free, limit - int((_CGROUP / "memory.current").read_text()))
+        used = int((_CGROUP / "memory.current").read_text())
+        cached = re.search(r"^inactive_file (\d+)$", (_CGROUP / "memory.stat").read_text(), re.MULTILINE)
+        free = min(free, limit - used + (int(cached[1]) if cached else 0))
     return max(free, 0)
+
+
+def _unused_memory() -> int | None:
+    # Files that the system keeps in memory, and would give up, count as free.
+    with contextlib.suppress(OSError):
+        if available := re.search(r"^MemAvailable: +(\d+) kB$", _MEMINFO.read_text(), re.MULTILINE):
+            return int(available[1]) * 1024
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def layout_of(kernel: Tensor) -> torch.memory_format:

@@ -121,6 +121,20 @@ def find_damage(folder: Path) -> str | None:
     return None if found is None else f"the SHA-256 of {found!r} is not that in {CHECKSUMS_FILE}"
 
 
+def require_movable(folder: Path) -> None:
+    """Check that :func:`staged_folder` can put a folder in the place of this one; change nothing.
+
+    Raises:
+        OutputError: It is the working folder, or one that holds it, or is mounted.
+    """
+    place, here = folder.resolve(), Path.cwd().resolve()
+    if folder.is_dir() and (place == here or place in here.parents or place.is_mount()):
+        raise OutputError(
+            f"output folder {str(folder)!r}: is the working folder, one above it, or mounted, so that no other can "
+            "take its place. Name a folder in it."
+        )
+
+
 def require_replaceable(folder: Path, kind: str, marks: Collection[str], *, overwrite: bool) -> None:
     """Check that a folder may be written; change nothing.
 

@@ -115,6 +115,14 @@ def test_the_free_memory_is_some() -> None:
 
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "memory.max").write_text(f"{3 * 2**20}\n")
-    (tmp_path / "memory.current").write_text(f"{2**20}\n")
+    (tmp_path / "memory.current").write_text(f"{2 * 2**20}\n")
+    (tmp_path / "memory.stat").write_text(f"anon 7\ninactive_file {2**20}\nactive_file 5\n")
     monkeypatch.setattr(devices, "_CGROUP", tmp_path)
     assert free_memory() == 2 * 2**20
+
+
+def test_files_kept_in_memory_count_as_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:  9000 kB\nMemFree:    10 kB\nMemAvailable:   2000 kB\n")
+    monkeypatch.setattr(devices, "_CGROUP", tmp_path)
+    monkeypatch.setattr(devices, "_MEMINFO", tmp_path / "meminfo")
+    assert free_memory() == 2000 * 1024

@@ -12,7 +12,7 @@ from dsft.artifact.folder import load_model_folder, save_model
 from dsft.artifact.hub import HubReference, fetch_model_folder
 from dsft.choices import TaskName, WeightsKind
 from dsft.errors import CheckpointError
-from dsft.models import identify, preprocessing_of
+from dsft.models import identify, stated_preprocessing
 from dsft.preprocessing import Preprocessing
 from dsft.surgery import ConversionPlan, apply_plan, unwrapped
 
@@ -48,7 +48,7 @@ def save(
     model = unwrapped(model)
     spec = identify(model, lambda plain: plain if plan is None else apply_plan(plain, plan))
     if preprocessing is None and spec is not None:
-        preprocessing = preprocessing_of(spec)
+        preprocessing = stated_preprocessing(model, spec)
     save_model(
         Path(folder),
         model,

@@ -78,6 +78,19 @@ def example_images(preprocessing: Preprocessing, compute: Compute) -> Tensor:
     return compute.place(torch.zeros(1, preprocessing.channels, *preprocessing.image_size))
 
 
+def require_dense(network: Network) -> None:
+    """Check that a network has not been converted.
+
+    Raises:
+        ConversionError: It has.
+    """
+    if network.plan is not None:
+        raise ConversionError(
+            f"model {network.spec}: {len(network.plan.converted)} of its convolutions are separable already. Leave "
+            "the conversion out to tune it further, or convert the network that it was made from."
+        )
+
+
 def plan_network(
     network: Network,
     request: Request,
@@ -93,11 +106,7 @@ def plan_network(
     Raises:
         ConversionError: The network is converted already, or the plan cannot be made.
     """
-    if network.plan is not None:
-        raise ConversionError(
-            f"model {network.spec}: {len(network.plan.converted)} of its convolutions are separable already. Leave "
-            "the conversion out to tune it further, or convert the network that it was made from."
-        )
+    require_dense(network)
     return prepare(
         network.module,
         example_images(network.preprocessing, compute),

@@ -29,10 +29,11 @@ from dsft.data import (
 from dsft.data.stratify import Fold
 from dsft.devices import Compute
 from dsft.distributed.launch import SINGLE, Launch
+from dsft.errors import RecipeError
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
 from dsft.recipe import Recipe
-from dsft.recipe.sections import DataSection, ValSection
+from dsft.recipe.sections import AugmentSection, DataSection, ValSection
 from dsft.training.batch_size import STEP_IMAGES
 
 
@@ -89,6 +90,7 @@ def load_batches(
 ) -> Loaders:
     """Build the loaders of a run, for what this process has of it; val is always among them: it chooses the weights."""
     augment = recipe.augment
+    _require_boxes(augment, preprocessing)
     splits = _cached(splits, recipe.data.cache, launch.local_count)
     transform = training_transform(
         preprocessing,
@@ -122,6 +124,19 @@ def load_batches(
     )
     names = dict.fromkeys([SplitName.VAL, *recipe.evaluate.splits])
     return Loaders(train, {name: load_split(splits.get(name), data, preprocessing, compute, launch) for name in names})
+
+
+def _require_boxes(augment: AugmentSection, preprocessing: Preprocessing) -> None:
+    if augment.cutmix_minmax is None:
+        return
+    low, high = augment.cutmix_minmax
+    for side in preprocessing.image_size:
+        # timm draws whole pixels, the upper end left out.
+        if int(side * low) >= int(side * high):
+            raise RecipeError(
+                f"augment.cutmix_minmax: between {low:g} and {high:g} of {side} pixels lies no whole number of them. "
+                "Set the two further apart."
+            )
 
 
 def _cached(splits: Splits, cache: Cache, sharers: int) -> Splits:

@@ -14,9 +14,9 @@ from dsft.artifact import build_outline, load_model_folder, read_manifest
 from dsft.artifact.hub import HubReference, fetch_model_folder
 from dsft.artifact.manifest import MANIFEST_FILE, Manifest
 from dsft.assembly.held_out import Training
-from dsft.choices import ModelSource
+from dsft.choices import ModelSource, Reason
 from dsft.errors import CheckpointError, ModelError
-from dsft.models import LoadedModel, ModelSpec, load_model, replace_head
+from dsft.models import LoadedModel, ModelSpec, head_layers, load_model, replace_head
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Note, Report
 from dsft.recipe import shipped_recipes
@@ -90,7 +90,8 @@ def load_folder(folder: Path) -> Network:
         CheckpointError: There is none, it is damaged, or it does not say how to build its network.
     """
     folder = find_model_folder(folder)
-    return _described(folder, lambda _: load_model_folder(folder).module)
+    # Images are float32; to a network that was saved in a smaller format nothing is lost by it.
+    return _described(folder, lambda _: load_model_folder(folder).module.float())
 
 
 def outline_folder(folder: Path) -> Network:
@@ -212,4 +213,14 @@ def _for_classes(network: Network, classes: Sequence[str], report: Report) -> Ne
             f"one for the {len(classes)} classes of the data."
         )
     )
-    return dataclasses.replace(network, module=replaced.module, spec=replaced.spec)
+    plan = network.plan and _without_heads(network.plan, tuple(head_layers(replaced.module)))
+    return dataclasses.replace(network, module=replaced.module, spec=replaced.spec, plan=plan)
+
+
+def _without_heads(plan: ConversionPlan, heads: tuple[str, ...]) -> ConversionPlan:
+    """Return the plan of a network that has other classifiers now, dense ones."""
+    layers = [
+        layer.kept(Reason.NEW_CLASSIFIER) if any(f"{layer.name}.".startswith(f"{head}.") for head in heads) else layer
+        for layer in plan.layers
+    ]
+    return dataclasses.replace(plan, layers=tuple(layers))

@@ -70,7 +70,8 @@ def outline_source(source: str, model: str | None, image_size: int | None, *, me
 
 
 def _check_model(source: str, model: str | None) -> None:
-    if model is not None and (is_folder(source) or _library_and_name(source) is not None):
+    is_named = _library_and_name(source) is not None and not Path(source).exists()
+    if model is not None and (is_folder(source) or is_named):
         raise ModelError(f"--model: goes with a weights file, found {model!r} beside {source!r}. Leave it out.")
 
 

@@ -109,13 +109,15 @@ def run(
         if dry_run:
             try_experiment(experiment, report)
             return ExperimentResult(None, experiment.student.plan, None, None, ())
-        return _start(experiment, verb, folder, report)
+        return _start(experiment, verb, folder, report, overwrite=overwrite)
 
 
-def _start(experiment: Experiment, verb: Verb, folder: RunFolder, report: Report) -> ExperimentResult:
+def _start(
+    experiment: Experiment, verb: Verb, folder: RunFolder, report: Report, *, overwrite: bool
+) -> ExperimentResult:
     costs = None
     if experiment.processes.is_first:
-        folder.open(experiment)
+        folder.open(experiment, overwrite=overwrite)
         report(FolderOpened(folder.path))
         costs = _measure_costs(experiment, folder, report)
     scores = [*_score_teacher(experiment, folder, report), *_score_before(experiment, folder, report)]

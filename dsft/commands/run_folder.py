@@ -66,10 +66,20 @@ class RunFolder:
         teacher = recipe.distill.teacher if recipe.distill is not None else None
         require_apart(self.path, (recipe.model.path, recipe.model.checkpoint, teacher, recipe.data.root))
 
-    def open(self, experiment: Experiment) -> None:
-        """Remove an earlier run, and write what this one is made of."""
+    def open(self, experiment: Experiment, *, overwrite: bool) -> None:
+        """Remove an earlier run, and write what this one is made of.
+
+        Raises:
+            OutputError: See :meth:`require_free`: another run may have begun here since that was asked.
+        """
+        self.require_free(experiment.recipe, overwrite=overwrite)
         if self.path.is_dir():
-            shutil.rmtree(self.path)
+            # The folder itself stays: it may be where the command was typed, or a mounted one.
+            for path in self.path.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
         recipe, splits = experiment.recipe, experiment.splits
         write_text(self.path / RECIPE_FILE, dump_recipe(recipe))
         write_json(self.path / "splits.json", splits.index())

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from dsft.assembly import Network, load_source, load_split
 from dsft.assembly.calibration import CALIBRATION_IMAGES, draw_calibration
-from dsft.assembly.conversion import apply_to_network, example_images, plan_network, require_fitting_images
+from dsft.assembly.conversion import (
+    apply_to_network,
+    example_images,
+    plan_network,
+    require_dense,
+    require_fitting_images,
+)
 from dsft.assembly.scoring import ScoringData, open_scoring_data, under_class_table
 from dsft.choices import Amp, Method, SplitName
 from dsft.commands.outputs import require_apart
@@ -24,7 +30,7 @@ from dsft.evaluation import evaluate
 from dsft.measure import MeasuredOn, compare_latency, count_macs, count_parameters, measured_on
 from dsft.progress import Note, Report, Warn, ignore
 from dsft.report.sweep import SweepPoint, plot_sweep
-from dsft.storage import require_replaceable, staged_folder, write_json
+from dsft.storage import require_movable, require_replaceable, staged_folder, write_json
 from dsft.surgery import Budget, Request
 from dsft.surgery.convert import choose_method
 from dsft.tasks import Metrics
@@ -104,10 +110,12 @@ def run(
         InputError: The source, the data or ``out`` is at fault.
     """
     if out is not None:
+        require_movable(out)
         require_replaceable(out, "sweep", (RESULT_FILE,), overwrite=overwrite)
         require_apart(out, (source, data))
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     original = load_source(source, model, image_size, report)
+    require_dense(original)
     compute.place_module(original.module)
     require_fitting_images(original, compute)
     scoring = open_scoring_data(data, overrides, Path(source), original, report)

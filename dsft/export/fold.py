@@ -175,9 +175,9 @@ def _fold(graph: GraphModule, norm: _Norm, region: _Region, number: int) -> None
                 carried[row], missing[target] = shift[target], False
         _set_weights(graph, node, norm.scale[targets], carried, f"folded_{number}_{place}")
     for node in region.nodes:
-        parts = [each for each in node.args if not isinstance(each, Node) or _constant(graph, each) is None]
+        parts = [each for each in node.args if isinstance(each, Node) and _constant(graph, each) is None]
         if node.target is aten.add.Tensor and len(parts) == 1:
-            node.replace_all_uses_with(parts[0])  # type: ignore[arg-type]  # its constant is in the bias now
+            node.replace_all_uses_with(parts[0])  # its constant is in the bias now
     norm.node.replace_all_uses_with(norm.node.args[0])  # type: ignore[arg-type]
 
 

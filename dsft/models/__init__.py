@@ -7,7 +7,7 @@ the evaluation transform and the class names that go with its weights. Heads and
 from dsft.models.heads import head_layers, head_parameters, replace_head
 from dsft.models.inputs import replace_input
 from dsft.models.libraries import build_model, list_networks
-from dsft.models.load import load_model, preprocessing_of
+from dsft.models.load import load_model, preprocessing_of, stated_preprocessing
 from dsft.models.spec import LoadedModel, ModelSpec
 from dsft.models.timm_library import identify
 from dsft.models.weights import Weights, load_weights, read_weights
@@ -27,4 +27,5 @@ __all__ = [
     "read_weights",
     "replace_head",
     "replace_input",
+    "stated_preprocessing",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dsft.choices import ModelSource
 from dsft.errors import CheckpointError, ModelError
+from dsft.models import timm_library
 from dsft.models.heads import head_parameters, replace_head
 from dsft.models.inputs import for_channels, replace_input
 from dsft.models.libraries import Library, library_of
@@ -26,6 +27,11 @@ def preprocessing_of(spec: ModelSpec) -> Preprocessing:
         ModelError: The library has no network of that name.
     """
     return for_channels(library_of(spec.source, spec.name).preprocessing(spec.name), spec.in_chans)
+
+
+def stated_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
+    """Return the evaluation transform that a network carries which timm built, with whatever weights."""
+    return for_channels(timm_library.stated_preprocessing(module), spec.in_chans)
 
 
 def load_model(

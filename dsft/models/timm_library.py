@@ -79,9 +79,16 @@ def identify(module: nn.Module, convert: Callable[[nn.Module], nn.Module]) -> Mo
 
 def preprocessing(name: str) -> Preprocessing:
     """Return the evaluation transform that timm states for the weights, at the size of their training."""
-    config = resolve_data_config(  # type: ignore[no-untyped-call]
-        pretrained_cfg=_config(name), use_test_size=False
-    )
+    return _preprocessing(_config(name))
+
+
+def stated_preprocessing(module: nn.Module) -> Preprocessing:
+    """Return the same for a network that timm built: its name alone does not tell which weights it has."""
+    return _preprocessing(module.pretrained_cfg)  # type: ignore[arg-type]
+
+
+def _preprocessing(config: Mapping[str, Any]) -> Preprocessing:
+    config = resolve_data_config(pretrained_cfg=config, use_test_size=False)  # type: ignore[no-untyped-call]
     channels, height, width = config["input_size"]
     return Preprocessing(
         image_size=(height, width),

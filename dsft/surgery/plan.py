@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from dsft.choices import Decision, Form, Method, Order, Reason, Structure
@@ -63,6 +63,21 @@ class LayerPlan:
         if not self.is_converted:
             return None
         return Structure.LOW_RANK if self.order is None else Structure(self.order)
+
+    def kept(self, reason: Reason) -> Self:
+        """Return the same for a dense convolution in its place, of another shape."""
+        return replace(
+            self,
+            weight_shape=(),
+            decision=Decision.KEPT,
+            reason=reason,
+            order=None,
+            kernels=(),
+            macs_after=self.macs_before,
+            relative_error=None,
+            form=None,
+            adds_bias=False,
+        )
 
 
 @dataclass(frozen=True)

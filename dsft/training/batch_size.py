@@ -82,7 +82,9 @@ def fits_step(
     teacher: nn.Module | None = None,
 ) -> bool:
     """Take a whole step with a copy of a network, and say whether the device's memory was enough."""
-    settings = dataclasses.replace(settings, freeze=(), compile=False)
+    # What names parameters of the whole network is nothing to the memory.
+    optimizer = dataclasses.replace(settings.optimizer, lr_mult=())
+    settings = dataclasses.replace(settings, freeze=(), compile=False, optimizer=optimizer)
     try:
         with reproducible(settings.seed, compute.device, deterministic=False):
             learner = Learner(

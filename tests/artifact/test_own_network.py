@@ -122,3 +122,11 @@ def test_a_skeleton_must_be_a_network_with_values(tmp_path: Path) -> None:
         dsft.load(tmp_path / "out", skeleton=Residual)  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="skeleton: is on the meta device"):
         dsft.load(tmp_path / "out", skeleton=Residual().to("meta"))
+
+
+def test_the_preprocessing_is_that_of_the_weights_and_not_of_the_name(tmp_path: Path) -> None:
+    model = timm.create_model("mobilenetv3_large_100.miil_in21k_ft_in1k")
+    dsft.save(model, tmp_path / "out")
+    stated = read_manifest(tmp_path / "out").preprocessing
+    assert stated is not None
+    assert (stated.mean, stated.std, stated.interpolation) == ((0.0,) * 3, (1.0,) * 3, "bilinear")

@@ -10,7 +10,7 @@ from dsft.assembly.data import _cached
 from dsft.choices import BadImages, Cache, DataSource, SplitName
 from dsft.data import Mixing, make_splits
 from dsft.devices import Compute, free_memory
-from dsft.errors import DataError
+from dsft.errors import DataError, RecipeError
 from dsft.progress import ignore
 from dsft.recipe import load_recipe
 from dsft.recipe.sections import DataSection, HeldOutSection, ValSection
@@ -140,3 +140,13 @@ def test_the_sources_of_a_data_set_share_one_cache(tmp_path: Path, workshop: Wor
     capacities = [len(source._pixels) for source in held]  # type: ignore[attr-defined]
     assert sum(capacities) == pytest.approx(free / 8, rel=0.1)
     assert capacities[0] / sum(capacities) == pytest.approx(images[0] / sum(images), rel=0.1)
+
+
+def test_boxes_that_no_pixels_fit_are_refused(workshop: Workshop) -> None:
+    changes = ["augment.cutmix_minmax=[0.2, 0.24]", "evaluate.splits=[val]"]
+    recipe = load_recipe(str(workshop.dense_recipe), changes)
+    splits = open_splits(recipe.data, ignore)
+    with pytest.raises(RecipeError, match=r"cutmix_minmax: between 0\.2 and 0\.24 of 16 pixels lies no whole number"):
+        load_batches(recipe, splits, INPUT, CPU)
+    loaded = load_batches(recipe, splits, model_input(size=(64, 64)), CPU)
+    assert loaded.train.mixing is not None

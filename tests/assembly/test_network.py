@@ -11,14 +11,19 @@ from torch import nn
 from torchvision.models import get_model  # type: ignore[attr-defined]
 
 import dsft as library
+from dsft.artifact.folder import save_model
 from dsft.assembly import Network, load_folder, load_network
 from dsft.assembly.network import with_image_size
-from dsft.choices import ModelSource
+from dsft.choices import ModelSource, Reason, WeightsKind
 from dsft.errors import CheckpointError, ModelError
+from dsft.models import ModelSpec
 from dsft.progress import Event, Note, ignore
 from dsft.recipe.sections import ModelSection
+from dsft.surgery import ConversionPlan
+from dsft.surgery.plan import LayerPlan
+from tests.data.pictures import model_input
 from tests.workshop import CLASSES, Workshop, contents
-from tests.zoo import Residual
+from tests.zoo import Residual, redraw
 
 TINY = ModelSection(source=ModelSource.TIMM, name="test_resnet")
 OTHERS = ("dog", "elk")
@@ -28,6 +33,25 @@ def load(section: ModelSection, classes: tuple[str, ...] = CLASSES, *, seed: int
     events: list[Event] = []
     network = load_network(section, classes, 32, seed, events.append)
     return network, [event.message for event in events if isinstance(event, Note)]
+
+
+def layer_of(plan: ConversionPlan) -> LayerPlan:
+    return next(layer for layer in plan.layers if layer.name == "classifier.1")
+
+
+def saved(folder: Path, module: nn.Module, spec: ModelSpec, plan: ConversionPlan) -> Path:
+    save_model(
+        folder,
+        module,
+        spec=spec,
+        preprocessing=model_input(size=(64, 64)),
+        classes=None,
+        plan=plan,
+        weights=WeightsKind.RAW,
+        fingerprints={},
+        data=None,
+    )
+    return folder
 
 
 def tensors(network: Network) -> dict[str, torch.Tensor]:
@@ -120,6 +144,28 @@ class TestModelFolder:
         assert network.plan is not None
         for layer in network.plan.converted:
             assert not isinstance(network.module.get_submodule(layer.name), nn.Conv2d)
+
+    def test_whose_classifier_was_converted_has_a_dense_one_for_other_classes(self, tmp_path: Path) -> None:
+        module = redraw(get_model("squeezenet1_1", num_classes=20)).eval()
+        images = torch.randn(1, 3, 64, 64)
+        conversion = library.convert(module, images, rank=2, structures=["dw_pw", "low_rank"])
+        assert layer_of(conversion.plan).is_converted
+        spec = ModelSpec(ModelSource.TORCHVISION, "squeezenet1_1", 20, 3)
+        folder = saved(tmp_path / "model", conversion.model, spec, conversion.plan)
+        network, _ = load(ModelSection(source=ModelSource.DSFT, path=str(folder)), OTHERS)
+        assert network.plan is not None
+        assert layer_of(network.plan).reason is Reason.NEW_CLASSIFIER
+        again = saved(tmp_path / "again", network.module, network.spec, network.plan)
+        with torch.inference_mode():
+            assert torch.equal(library.load(again)(images), network.module.eval()(images))
+
+    def test_of_half_precision_computes_in_float32(self, tmp_path: Path) -> None:
+        module = redraw(timm.create_model("test_resnet", num_classes=3)).eval().half()
+        library.save(module, tmp_path / "half")
+        network = load_folder(tmp_path / "half")
+        images = torch.randn(1, 3, 32, 32)
+        with torch.inference_mode():
+            assert torch.equal(network.module(images), module.float()(images))
 
     @pytest.mark.parametrize("name", ["digits_dense", "timm_folder_dense"])
     def test_that_a_shipped_recipe_makes_names_the_command(self, here: Path, name: str) -> None:

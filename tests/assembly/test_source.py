@@ -43,6 +43,13 @@ def test_a_weights_file_belongs_to_a_network(model: str, tmp_path: Path) -> None
     assert any(isinstance(event, Note) and "own.safetensors" in event.message for event in events)
 
 
+def test_a_weights_file_may_be_in_a_folder_called_like_a_library(here: Path) -> None:
+    (here / "timm").mkdir()
+    save_file(timm.create_model("test_resnet", num_classes=4).state_dict(), here / "timm" / "own.safetensors")
+    loaded = load_source("timm/own.safetensors", "timm/test_resnet", 64, ignore)
+    assert str(loaded.spec) == "timm/test_resnet"
+
+
 @pytest.mark.parametrize(
     ("source", "model", "message"),
     [

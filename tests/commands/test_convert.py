@@ -12,7 +12,7 @@ from torch import nn
 import dsft as library
 from dsft.choices import Method
 from dsft.commands import convert
-from dsft.errors import ConversionError
+from dsft.errors import ConversionError, OutputError
 from dsft.separable import LowRankConv
 from dsft.surgery import ConversionPlan, Request
 from tests.workshop import Workshop, contents, dsft
@@ -149,3 +149,10 @@ def test_a_network_is_not_converted_twice(workshop: Workshop, here: Path) -> Non
     with pytest.raises(ConversionError, match=r"\d+ of its convolutions are separable already\. Leave the conversion"):
         convert.run(str(workshop.separable), here / "new", Request(rank=1))
     assert contents(here) == {}
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("out", [".", "..", "/"])
+def test_a_folder_that_cannot_be_replaced_is_refused_before_the_work(workshop: Workshop, out: str) -> None:
+    with pytest.raises(OutputError, match="is the working folder, one above it, or mounted"):
+        convert.run(str(workshop.dense), Path(out), Request(rank=1))

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from dsft.assembly import Verb, prepare_experiment
 from dsft.commands.run_folder import RunFolder
 from dsft.errors import OutputError
+from dsft.progress import ignore
 from dsft.recipe import load_recipe
 from tests.workshop import Workshop, contents
 
@@ -31,3 +33,22 @@ def test_a_run_that_this_one_needs_is_not(workshop: Workshop, here: Path, change
     recipe = load_recipe(str(workshop.separable_recipe), [change])
     with pytest.raises(OutputError, match=f"holds '{change.partition('=')[2]}', which this command reads"):
         RunFolder(Path("out")).require_free(recipe, overwrite=True)
+
+
+def test_a_run_that_began_meanwhile_is_not_removed(workshop: Workshop, here: Path) -> None:
+    experiment = prepare_experiment(load_recipe(str(workshop.dense_recipe)), Verb.TRAIN, ignore)
+    shutil.copytree(workshop.dense, here / "out")
+    before = contents(here)
+    with pytest.raises(OutputError, match="--overwrite"):
+        RunFolder(here / "out").open(experiment, overwrite=False)
+    assert contents(here) == before
+
+
+def test_the_folder_that_an_earlier_run_is_in_stays(
+    workshop: Workshop, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = prepare_experiment(load_recipe(str(workshop.dense_recipe)), Verb.TRAIN, ignore)
+    shutil.copytree(workshop.dense, here / "out")
+    monkeypatch.chdir(here / "out")
+    RunFolder(Path()).open(experiment, overwrite=True)
+    assert sorted(path.name for path in (here / "out").iterdir()) == ["recipe.yaml", "run.json", "splits.json"]

@@ -51,6 +51,18 @@ def test_a_norm_without_scale_and_shift_is_folded() -> None:
     assert norms_left(nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6, affine=False))) == 0
 
 
+def test_a_number_that_is_added_before_the_norm_counts_once() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(4, 6, 1), nn.BatchNorm2d(6)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return functional.relu(self.norm(self.conv(images) + 1.0))
+
+    assert norms_left(Shifted()) == 0
+
+
 def test_two_convolutions_whose_sum_is_normalised() -> None:
     class Sum(nn.Module):
         def __init__(self) -> None:

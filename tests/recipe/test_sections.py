@@ -221,6 +221,7 @@ def test_drops_may_be_given_as_integers() -> None:
     [
         ({"scale": [0.5, 0.2]}, "scale: the smallest share comes first"),
         ({"cutmix_minmax": [0.5, 0.2]}, "cutmix_minmax: the smallest share comes first"),
+        ({"cutmix_minmax": [0.5, 0.5]}, "cutmix_minmax: two shares are needed"),
         ({"cutmix": 1.0, "cutmix_minmax": [0.2, 0.5]}, "cutmix_minmax: goes without cutmix"),
         ({"mixup": 0.2, "mixup_switch_prob": 0.3}, "mixup_switch_prob: goes with mixup and cutmix together"),
         ({"mixup_mode": "elem"}, "mixup_mode: goes with mixup or cutmix, which is off"),

@@ -66,3 +66,9 @@ def test_a_cpu_is_filled_to_half(free: float, size: int, monkeypatch: pytest.Mon
 
 def test_a_batch_is_what_training_takes() -> None:
     assert vars(batch_of(1)).keys() == vars(Batch(torch.ones(1), torch.ones(1))).keys()
+
+
+def test_rates_of_named_parameters_do_not_stop_the_trial() -> None:
+    settings = constant_rate(1)
+    settings = replace(settings, optimizer=replace(settings.optimizer, lr_mult=(("head", 10.0),)))
+    assert fits_step(make_net(), batch_of(2), settings=settings, compute=CPU)

@@ -119,15 +119,17 @@ def _from_hub(library: Any, name: str, root: Path | None, download: bool) -> Any
 
 def _source(library: Any, origin: str, split: SplitName, rows: Any) -> ImageTable:
     image, label = _columns(library, origin, rows)
-    values, feature = rows[label], rows.features[label]
-    if isinstance(feature, library.ClassLabel):
+    values, feature = list(rows[label]), rows.features[label]
+    # -1 is how the library says it of a column of classes.
+    is_counted = isinstance(feature, library.ClassLabel)
+    if missing := sum(value is None or (is_counted and value < 0) for value in values):
+        raise DataError(f"data: {missing:,} of the {len(values):,} rows of {origin!r} ({split}) have no class.")
+    if is_counted:
         classes, targets = tuple(feature.names), tuple(map(int, values))
     else:
         texts = [str(value) for value in values]
         classes = sorted_labels(texts)
         targets = tuple(map(classes.index, texts))
-    if negative := sum(target < 0 for target in targets):
-        raise DataError(f"data: {negative:,} of the {len(targets):,} rows of {origin!r} ({split}) have no class.")
     rows = rows.select_columns([image]).cast_column(image, library.Image(decode=False))
     keys = tuple(f"{split}/{number:0{len(str(len(targets)))}d}" for number in range(len(targets)))
     return ImageTable(f"{origin} ({split})", classes, keys, targets, rows, image, _sizes(rows, image))

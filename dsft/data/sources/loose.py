@@ -59,7 +59,8 @@ def find_images(paths: Iterable[str]) -> LooseImages:
 
 
 def _expanded(path: str) -> list[Path]:
-    place = Path(path).expanduser()
+    # A name may begin with ~ as well.
+    place = Path(path) if Path(path).exists() else Path(os.path.expanduser(path))  # noqa: PTH111 (Path's raises)
     if place.is_dir():
         return _required(list_images(place), f"folder {path!r}: holds no image.")
     if place.exists():

@@ -72,9 +72,10 @@ class ImageShards:
 def open_wds(root: Path, report: Report = ignore) -> Mapping[SplitName, ImageSource]:
     """Return the splits that a folder of webdataset shards has.
 
-    Shards whose name, or whose folder's, begins with ``train``, ``val`` or ``test`` (or a synonym) belong to that
-    split; where none does, all are ``train``. A sample is an image and a file ``.cls`` with its class, or ``.json``
-    with ``label``, ``cls`` or ``class``. Classes are sorted; where all are whole numbers, by their value.
+    Shards in whose name, or else in whose folder's, one of the words is ``train``, ``val`` or ``test`` (or a synonym)
+    belong to that split; where none has one, all are ``train``. A sample is an image and a file ``.cls`` with its
+    class, or else ``.json`` with ``label``, ``cls`` or ``class``. Classes are sorted; where all are whole numbers, by
+    their value.
 
     Args:
         root: The folder, which holds uncompressed tar files at any depth.
@@ -110,8 +111,9 @@ def _by_split(root: Path, shards: Sequence[Path]) -> dict[SplitName, list[Path]]
 
 
 def _split_of(path: Path) -> SplitName | None:
-    words = (re.match("[A-Za-z]*", part) for part in path.parts)
-    found = (named_split(word[0]) for word in words if word is not None)
+    # The file's own name first, then that of its folder.
+    words = (word for part in reversed(path.parts) for word in re.findall("[A-Za-z]+", part))
+    found = map(named_split, words)
     return next((split for split in found if split is not None), None)
 
 
@@ -132,7 +134,7 @@ def _samples(root: Path, shard: Path) -> Iterator[tuple[str, str, _Member]]:
     """Yield key, label and place of every image of a shard, in its order."""
     place = shard.relative_to(root).as_posix()
     images: dict[str, tuple[str, _Member]] = {}
-    labels: dict[str, str] = {}
+    labels: dict[str, dict[str, tuple[str, bytes]]] = {}
     try:
         with tarfile.open(shard, "r:") as archive:
             for entry in archive:
@@ -145,21 +147,23 @@ def _samples(root: Path, shard: Path) -> Iterator[tuple[str, str, _Member]]:
                         raise DataError(f"{str(shard)!r}: {sample!r} has two images; one is needed.")
                     images[sample] = (f"{place}/{path}", _Member(shard, entry.offset_data, entry.size))
                 elif entry.isfile() and f".{ending}" in _LABELS and (file := archive.extractfile(entry)) is not None:
-                    labels[sample] = _label(f"{place}/{path}", ending, file.read())
+                    labels.setdefault(sample, {})[f".{ending}"] = (f"{place}/{path}", file.read())
     except (OSError, tarfile.TarError) as error:
         raise DataError(f"{str(shard)!r} cannot be read as a tar file ({error}). Copy or write it anew.") from error
     for sample, (key, member) in images.items():
         if sample not in labels:
             raise DataError(f"{str(shard)!r}: {sample!r} has an image and no class: {' or '.join(_LABELS)} is needed.")
-        yield key, labels[sample], member
+        # Where a class has its own file, the other describes the image.
+        ending = next(ending for ending in _LABELS if ending in labels[sample])
+        yield key, _label(*labels[sample][ending], ending), member
 
 
-def _label(key: str, ending: str, content: bytes) -> str:
+def _label(key: str, content: bytes, ending: str) -> str:
     try:
-        if ending == "cls":
+        if ending == ".cls":
             return content.decode().strip()
         values = json.loads(content)
         return next(str(values[name]) for name in _JSON_KEYS if name in values)
     except (UnicodeDecodeError, ValueError, TypeError, StopIteration) as error:
-        rule = "a class in UTF-8" if ending == "cls" else f"JSON with one of {', '.join(_JSON_KEYS)}"
+        rule = "a class in UTF-8" if ending == ".cls" else f"JSON with one of {', '.join(_JSON_KEYS)}"
         raise DataError(f"{key!r}: must hold {rule}, found {content[:40]!r}.") from error

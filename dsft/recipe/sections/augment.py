@@ -45,6 +45,8 @@ class AugmentSection(Section):
             pair = getattr(self, key)
             if pair is not None and pair[0] > pair[1]:
                 raise ValueError(f"{key}: the smallest share comes first")
+        if self.cutmix_minmax is not None and self.cutmix_minmax[0] == self.cutmix_minmax[1]:
+            raise ValueError("cutmix_minmax: two shares are needed, between which one is drawn")
         has_cutmix = self.cutmix > 0 or self.cutmix_minmax is not None
         if self.cutmix > 0 and self.cutmix_minmax is not None:
             raise ValueError("cutmix_minmax: goes without cutmix; choose one of the two")

@@ -93,3 +93,15 @@ def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"pip install 'dsft\[hf\]'"):
         open_hf(None, tmp_path, download=False)
+
+
+KINDS = (datasets.ClassLabel(names=["a", "b"]), datasets.Value("string"), datasets.Value("int64"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_whose_class_is_null_are_refused(tmp_path: Path, kind: Any) -> None:
+    values = ["a", None] if kind == datasets.Value("string") else [0, None]
+    table = rows(2, datasets.Value("int64")).remove_columns("label")
+    table.add_column("label", values, feature=kind).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(DataError, match=r"1 of the 2 rows .* have no class"):
+        open_hf(None, tmp_path / "saved", download=False)

@@ -40,6 +40,13 @@ def test_a_file_whose_name_looks_like_a_pattern_is_itself() -> None:
     assert keys("odd[1].png") == ["odd[1].png"]
 
 
+def test_a_name_may_begin_with_a_tilde(here: Path) -> None:
+    Image.new("RGB", (8, 8)).save(here / "~nobody.png")
+    assert keys("~nobody.png", "*.png") == ["~nobody.png"]
+    with pytest.raises(DataError, match=r"'~nosuchuser/x\.png': an image"):
+        find_images(["~nosuchuser/x.png"])
+
+
 @pytest.mark.usefixtures("album")
 @pytest.mark.parametrize(
     ("path", "message"),

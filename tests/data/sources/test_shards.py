@@ -73,6 +73,20 @@ def test_shards_are_named_after_their_splits(tmp_path: Path) -> None:
     assert {name: len(source.targets) for name, source in open_wds(tmp_path).items()} == {TEST: 1, TRAIN: 4, VAL: 2}
 
 
+def test_the_split_may_stand_anywhere_in_the_name(tmp_path: Path) -> None:
+    write_shards(tmp_path / "imagenet1k-train-%04d.tar", [0, 1, 0])
+    write_shards(tmp_path / "imagenet1k-validation-%02d.tar", [1])
+    (tmp_path / "train-and-more").mkdir()
+    write_shards(tmp_path / "train-and-more" / "cifar10-test-%d.tar", [1, 0])
+    assert {name: len(source.targets) for name, source in open_wds(tmp_path).items()} == {TEST: 2, TRAIN: 3, VAL: 1}
+
+
+@pytest.mark.parametrize("about", [{"width": 500}, {"label": "another"}])
+def test_json_beside_a_class_of_its_own_describes_the_image(tmp_path: Path, about: dict[str, Any]) -> None:
+    write_tar(tmp_path / "a.tar", {"1.cls": b"cat", "1.jpg": picture(1), "1.json": json.dumps(about).encode()})
+    assert open_wds(tmp_path)[TRAIN].classes == ("cat",)
+
+
 def test_a_class_may_be_in_json(tmp_path: Path) -> None:
     members: dict[str, bytes] = {}
     for number, values in enumerate([{"label": "cat"}, {"cls": 7, "x": 1}, {"class": "dog"}]):
