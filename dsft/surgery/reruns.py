@@ -53,6 +53,7 @@ class Reruns:
         self._refused: set[nn.Module] = set()
         self._kept: list[dict[nn.Module, Tensor]] = [{} for _ in batches]
         self._shapes: list[dict[nn.Module, Any]] = [{} for _ in batches]
+        self._proven: set[tuple[str, nn.Module]] = set()
         self._turn = 0
 
     def run(self, layer: str, number: int, attempt: Callable[[Callable[[], None]], T]) -> T:
@@ -67,10 +68,11 @@ class Reruns:
         kept = self._kept[number]
         for module in [module for module in kept if module not in self._before[layer]]:
             del kept[module]
-        for start in [module for module in self._before[layer] if module in kept]:
+        starts = [module for module in self._before[layer] if module in kept]
+        for start in sorted(starts, key=lambda module: (layer, module) not in self._proven):
             try:
                 found = self._from(start, layer, number, attempt)
-                is_right = not _has_no_values(found) and (number > 0 or self._is_right(start, layer, attempt))
+                is_right = not _has_no_values(found) and self._is_right(start, layer, number, attempt)
             except Exception:
                 # For want of values, most often; if not, the pass from the input fails as well.
                 is_right = False
@@ -86,19 +88,26 @@ class Reruns:
         with self._skipped(start, number):
             return attempt(lambda: self._pass(layer, number))
 
-    def _is_right(self, start: nn.Module, layer: str, attempt: Callable[[Callable[[], None]], object]) -> bool:
-        """Compare with passes from the input, in the first batch and the second in turn.
+    def _is_right(
+        self, start: nn.Module, layer: str, number: int, attempt: Callable[[Callable[[], None]], object]
+    ) -> bool:
+        """Compare with passes from the input, once for a layer, in the first batch and the second in turn.
 
         A module that is skipped holds what it kept of the batch that it last ran in: the last of all, or the one that
         was compared for the layer before. It would be right by chance in that one.
         """
+        if (layer, start) in self._proven:
+            return True
         self._turn = 1 - self._turn
         compared = range(len(self._batches)) if len(self._batches) <= 2 else [self._turn]
-        # Where memory is short, later batches run from the input.
-        compared = [number for number in compared if start in self._kept[number]] or [0]
-        begun_late = [self._from(start, layer, number, attempt) for number in compared]
-        whole = [attempt(partial(self._pass, layer, number)) for number in compared]
-        return all(map(_are_equal, begun_late, whole))
+        # Where memory is short, some batches run from the input.
+        compared = [each for each in compared if start in self._kept[each]] or [number]
+        begun_late = [self._from(start, layer, each, attempt) for each in compared]
+        whole = [attempt(partial(self._pass, layer, each)) for each in compared]
+        is_right = all(map(_are_equal, begun_late, whole))
+        if is_right:
+            self._proven.add((layer, start))
+        return is_right
 
     def _pass(self, layer: str, number: int) -> None:
         with self._watched(layer, number):

@@ -6,6 +6,7 @@ its defaults. The second of two epochs counts. Everything runs in turn; the rati
 least and the largest.
 
     python tests/benchmarks/throughput.py TIMM_CHECKOUT [--rounds 7] [--sides 32 128] [--opts sgd adamw] [--device cpu]
+                                           [--settings "like timm's" defaults]
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=list(IMAGES))
     parser.add_argument("--opts", nargs="+", default=["sgd", "adamw"], help="the optimizer of both")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     arguments = parser.parse_args()
     for side, opt in itertools.product(arguments.sides, arguments.opts):
         with tempfile.TemporaryDirectory() as temporary:
@@ -71,11 +73,11 @@ def main() -> None:
 def compare(folder: Path, side: int, opt: str, arguments: argparse.Namespace) -> None:
     """Time the script and every setting in turn."""
     theirs: list[float] = []
-    ours: dict[str, list[tuple[float, float]]] = {name: [] for name in SETTINGS}
+    ours: dict[str, list[tuple[float, float]]] = {name: [] for name in arguments.settings}
     for _ in range(arguments.rounds):
         theirs.append(time_script(folder, side, opt, arguments))
-        for name, changes in SETTINGS.items():
-            ours[name].append(time_dsft(folder, side, [f"optim.opt={opt}", *changes], arguments.device))
+        for name, runs in ours.items():
+            runs.append(time_dsft(folder, side, [f"optim.opt={opt}", *SETTINGS[name]], arguments.device))
     say(f"{side} x {side}, {opt}: timm's script {statistics.median(theirs):.0f} images/s, {arguments.rounds} rounds")
     for name, runs in ours.items():
         ratios = [rate / other for (rate, _), other in zip(runs, theirs, strict=True)]
