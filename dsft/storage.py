@@ -121,21 +121,7 @@ def find_damage(folder: Path) -> str | None:
     return None if found is None else f"the SHA-256 of {found!r} is not that in {CHECKSUMS_FILE}"
 
 
-def require_movable(folder: Path) -> None:
-    """Check that :func:`staged_folder` can put a folder in the place of this one; change nothing.
-
-    Raises:
-        OutputError: It is the working folder, or one that holds it, or is mounted.
-    """
-    place, here = folder.resolve(), Path.cwd().resolve()
-    if folder.is_dir() and (place == here or place in here.parents or place.is_mount()):
-        raise OutputError(
-            f"output folder {str(folder)!r}: is the working folder, one above it, or mounted, so that no other can "
-            "take its place. Name a folder in it."
-        )
-
-
-def require_replaceable(folder: Path, kind: str, marks: Collection[str], *, overwrite: bool) -> None:
+def require_overwritable(folder: Path, kind: str, marks: Collection[str], *, overwrite: bool) -> None:
     """Check that a folder may be written; change nothing.
 
     Args:
@@ -160,6 +146,21 @@ def require_replaceable(folder: Path, kind: str, marks: Collection[str], *, over
             f"output folder {str(folder)!r} is not empty. Choose another folder, or allow the {kind} in it to be "
             "replaced with --overwrite."
         )
+
+
+def require_replaceable(folder: Path, kind: str, marks: Collection[str], *, overwrite: bool) -> None:
+    """Check that :func:`staged_folder` can put a folder in the place of this one, and may; change nothing.
+
+    Raises:
+        OutputError: See :func:`require_overwritable`; or it is the working folder, or one that holds it, or is mounted.
+    """
+    place, here = folder.resolve(), Path.cwd().resolve()
+    if folder.is_dir() and (place == here or place in here.parents or place.is_mount()):
+        raise OutputError(
+            f"output folder {str(folder)!r}: is the working folder, one above it, or mounted, so that no other can "
+            "take its place. Name a folder in it."
+        )
+    require_overwritable(folder, kind, marks, overwrite=overwrite)
 
 
 def require_free_file(path: Path, *, overwrite: bool) -> None:

@@ -27,7 +27,7 @@ from dsft.models import ModelSpec, build_model, load_weights
 from dsft.models.weights import describe_misfit
 from dsft.preprocessing import Preprocessing
 from dsft.separable import FactoredConv
-from dsft.storage import require_movable, require_replaceable, sha256_of, staged_folder, write_json, write_text
+from dsft.storage import require_replaceable, sha256_of, staged_folder, write_json, write_text
 from dsft.surgery import ConversionPlan, apply_plan, copied
 
 
@@ -76,7 +76,6 @@ def save_model(
         OutputError: The folder is not empty, and ``overwrite`` is off or it is no model folder.
         CheckpointError: The module is not what ``spec`` and ``plan`` build, or holds more than tensors.
     """
-    require_movable(folder)
     require_replaceable(folder, "model folder", (MANIFEST_FILE,), overwrite=overwrite)
     _check_plan(module, plan)
     tensors = _plain_tensors(module)

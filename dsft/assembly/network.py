@@ -90,7 +90,7 @@ def load_folder(folder: Path) -> Network:
         CheckpointError: There is none, it is damaged, or it does not say how to build its network.
     """
     folder = find_model_folder(folder)
-    # Images are float32; to a network that was saved in a smaller format nothing is lost by it.
+    # As images are; a network that was saved in half precision loses nothing by it.
     return _described(folder, lambda _: load_model_folder(folder).module.float())
 
 

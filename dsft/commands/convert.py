@@ -21,7 +21,7 @@ from dsft.devices import Compute, resolve_compute
 from dsft.errors import InputError
 from dsft.progress import Report, Warn, ignore
 from dsft.report.layers import plot_layers
-from dsft.storage import require_movable, require_replaceable
+from dsft.storage import require_replaceable
 from dsft.surgery import ConversionPlan, ConversionReport, Request, report_costs
 from dsft.surgery.convert import choose_method
 
@@ -73,7 +73,6 @@ def run(
         InputError: The source cannot be loaded, the conversion cannot be done, or ``out`` may not be written.
     """
     if out is not None:
-        require_movable(out)
         require_replaceable(out, "model folder", (MANIFEST_FILE,), overwrite=overwrite)
         require_apart(out, (source, data))
     compute = resolve_compute(device, Amp.NONE, channels_last=True)

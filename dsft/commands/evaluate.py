@@ -25,7 +25,7 @@ from dsft.metrics import TEMPERATURES
 from dsft.progress import Report, Warn, ignore
 from dsft.recipe.sections import DataSection
 from dsft.report import COMPARISON_FILE, report_evaluation, write_comparison
-from dsft.storage import require_movable, require_replaceable, staged_folder, write_json
+from dsft.storage import require_replaceable, staged_folder, write_json
 from dsft.tasks import Metrics
 
 
@@ -120,7 +120,6 @@ def run(
         InputError: A folder, the data or the split is at fault.
     """
     if out is not None:
-        require_movable(out)
         require_replaceable(out, "evaluation", (COMPARISON_FILE,), overwrite=overwrite)
         require_apart(out, [*map(str, models), data])
     if with_temperature and split is SplitName.VAL:

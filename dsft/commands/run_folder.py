@@ -24,7 +24,7 @@ from dsft.errors import CheckpointError, DataError, OutputError, RecipeError
 from dsft.evaluation import Evaluation
 from dsft.recipe import CHANGEABLE, Recipe, dump_recipe, forbidden_changes, load_recipe
 from dsft.report import report_evaluation
-from dsft.storage import require_replaceable, write_json, write_text
+from dsft.storage import require_overwritable, write_json, write_text
 from dsft.surgery import ConversionPlan, ConversionReport
 from dsft.tasks import Metrics, Task
 from dsft.training import Checkpoint, find_checkpoint
@@ -62,7 +62,7 @@ class RunFolder:
             OutputError: The folder is not empty, and ``overwrite`` is off, or it is no earlier run, or it holds
                 what the recipe reads.
         """
-        require_replaceable(self.path, "run", (RECIPE_FILE, RUN_FILE), overwrite=overwrite)
+        require_overwritable(self.path, "run", (RECIPE_FILE, RUN_FILE), overwrite=overwrite)
         teacher = recipe.distill.teacher if recipe.distill is not None else None
         require_apart(self.path, (recipe.model.path, recipe.model.checkpoint, teacher, recipe.data.root))
 

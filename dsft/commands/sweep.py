@@ -30,7 +30,7 @@ from dsft.evaluation import evaluate
 from dsft.measure import MeasuredOn, compare_latency, count_macs, count_parameters, measured_on
 from dsft.progress import Note, Report, Warn, ignore
 from dsft.report.sweep import SweepPoint, plot_sweep
-from dsft.storage import require_movable, require_replaceable, staged_folder, write_json
+from dsft.storage import require_replaceable, staged_folder, write_json
 from dsft.surgery import Budget, Request
 from dsft.surgery.convert import choose_method
 from dsft.tasks import Metrics
@@ -110,7 +110,6 @@ def run(
         InputError: The source, the data or ``out`` is at fault.
     """
     if out is not None:
-        require_movable(out)
         require_replaceable(out, "sweep", (RESULT_FILE,), overwrite=overwrite)
         require_apart(out, (source, data))
     compute = resolve_compute(device, Amp.NONE, channels_last=True)

@@ -12,6 +12,7 @@ from timm.optim import create_optimizer_v2, list_optimizers  # type: ignore[attr
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from dsft.devices import layout_of
 from dsft.errors import RecipeError, did_you_mean
 from dsft.training.groups import parameter_groups
 from dsft.training.settings import OptimizerSettings
@@ -25,7 +26,6 @@ _FUSED = frozenset({"adam", "adamw", "momentum", "nesterov", "sgd"})
 """Torch's own, which update a tensor in one pass over memory on these devices: with small images a step of ``adamw``
 otherwise takes a fifth of the training."""
 _FUSED_DEVICES = frozenset({"cpu", "cuda"})
-_LAYOUTS = (torch.contiguous_format, torch.channels_last, torch.channels_last_3d)
 
 
 def make_optimizer(
@@ -75,7 +75,7 @@ def restore_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     look whether they lie alike. Whether it is fused is this optimizer's own matter, not that of the one before.
     """
     groups = [
-        {**saved, **{key: own[key] for key in ("fused",) if key in own}}
+        {**saved, **{key: own[key] for key in own.keys() & {"fused"}}}
         for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=False)
     ]
     optimizer.load_state_dict({**state, "param_groups": groups})
@@ -101,7 +101,7 @@ def _can_be_fused(module: nn.Module, opt: str) -> bool:
         parameter.device.type in _FUSED_DEVICES
         and parameter.is_floating_point()
         # A gradient lies in memory as its parameter does, if that is without gaps.
-        and any(parameter.is_contiguous(memory_format=layout) for layout in _LAYOUTS)
+        and parameter.is_contiguous(memory_format=layout_of(parameter))
         for parameter in trained
     )
 

@@ -155,7 +155,7 @@ def test_what_needs_no_conversion_is_told_before_it(
 
 
 def test_phases_are_counted_in_the_steps_of_the_optimizer(workshop: Workshop) -> None:
-    """An epoch of 4 batches has 2 steps where two batches make one."""
+    """Four batches make a step, so that an epoch has fewer steps than batches."""
     changes = ["data.batch_size=8", "train.grad_accum=4"]
     batches = len(prepare(workshop.separable_recipe, *changes).loaders.train)
     steps = -(-batches // 4)
