@@ -19,7 +19,7 @@ from dsft.training.ema import MovingAverage
 from dsft.training.failures import explained_failures
 from dsft.training.freezing import Phase, describe_phases, enter_phase, phase_at, plan_phases
 from dsft.training.objective import add_features, blend_teacher, label_loss
-from dsft.training.optimizer import make_optimizer, restore_optimizer
+from dsft.training.optimizer import make_optimizer, restore_optimizer, update_as_rows
 from dsft.training.recompute import Recomputation
 from dsft.training.schedule import make_schedule
 from dsft.training.settings import FitSettings
@@ -227,5 +227,6 @@ class Learner:
         if self._settings.optimizer.clip_grad is not None:
             self._scaler.unscale_(self._optimizer)
             clip_grad_norm_(self._parameters, self._settings.optimizer.clip_grad)
-        self._scaler.step(self._optimizer)
+        with update_as_rows(self._optimizer):
+            self._scaler.step(self._optimizer)
         self._scaler.update()

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dsft.errors import RecipeError
-from dsft.training.optimizer import make_optimizer, restore_optimizer
+from dsft.training.optimizer import make_optimizer, restore_optimizer, update_as_rows
 from dsft.training.settings import OptimizerSettings
 from tests.training.pieces import make_net, tensors_of
 
@@ -58,13 +58,40 @@ def test_one_pass_over_memory_does_what_several_do(opt: str, kept_as: torch.memo
         for net, optimizer in zip(nets, (ours, plain), strict=True):
             optimizer.zero_grad()
             net(images).square().sum().backward()
-            optimizer.step()
+            with update_as_rows(optimizer):
+                optimizer.step()
         if kept_as is not None:
             ours = make_optimizer(nets[0], OptimizerSettings(opt, 0.1, weight_decay=0.0))
             restore_optimizer(ours, in_layout(copy.deepcopy(plain.state_dict()), kept_as))
             assert ours.param_groups[0]["fused"]
     for mine, theirs in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("opt", PLAIN)
+def test_a_gradient_that_lies_otherwise_than_its_kernel_is_the_same_gradient(opt: str) -> None:
+    nets = [make_net().to(memory_format=torch.channels_last) for _ in range(2)]
+    optimizers = make_optimizer(nets[0], OptimizerSettings(opt, 0.1, weight_decay=0.0)), PLAIN[opt](nets[1])
+    images = torch.randn(4, 2, 5, 5, generator=torch.Generator().manual_seed(0))
+    for net, optimizer in zip(nets, optimizers, strict=True):
+        net(images).square().sum().backward()
+        kernel = net.get_parameter("0.weight")
+        assert kernel.grad is not None and not kernel.grad.is_contiguous()
+        kernel.grad = kernel.grad.contiguous()
+        with update_as_rows(optimizer):
+            optimizer.step()
+    for mine, theirs in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_an_update_copies_no_gradient() -> None:
+    net = make_net().to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(net, OptimizerSettings("sgd", 0.1, weight_decay=0.0))
+    net(torch.ones(4, 2, 5, 5)).square().sum().backward()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen, update_as_rows(optimizer):
+        optimizer.step()
+    names = [event.name for event in seen.events() or ()]
+    assert "aten::_fused_sgd_" in names and "aten::copy_" not in names
 
 
 def in_layout(state: dict[str, Any], layout: torch.memory_format) -> dict[str, Any]:
