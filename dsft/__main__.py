@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dsft.cli import app
+from dsft.memory import keep_memory
 
 
 def main() -> None:
     """Run the command line."""
+    keep_memory()
     app()
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +12,6 @@ from torch import Tensor, nn
 from dsft.choices import Amp
 from dsft.distributed.launch import SINGLE, Launch
 from dsft.errors import RecipeError
-
-_CGROUP, _MEMINFO = Path("/sys/fs/cgroup"), Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -53,30 +48,6 @@ class Compute:
 def allowed_cores() -> int:
     """Return how many cores this process may use: a container or a batch system may allow fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def free_memory() -> int | None:
-    """Return the bytes that this process may still take, a container's limit included; None where nobody tells."""
-    free = _unused_memory()
-    if free is None:
-        return None
-    with contextlib.suppress(OSError, ValueError):
-        limit = int((_CGROUP / "memory.max").read_text())  # "max" where there is none
-        used = int((_CGROUP / "memory.current").read_text())
-        cached = re.search(r"^inactive_file (\d+)$", (_CGROUP / "memory.stat").read_text(), re.MULTILINE)
-        free = min(free, limit - used + (int(cached[1]) if cached else 0))
-    return max(free, 0)
-
-
-def _unused_memory() -> int | None:
-    # Files that the system keeps in memory, and would give up, count as free.
-    with contextlib.suppress(OSError):
-        if available := re.search(r"^MemAvailable: +(\d+) kB$", _MEMINFO.read_text(), re.MULTILINE):
-            return int(available[1]) * 1024
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def layout_of(kernel: Tensor) -> torch.memory_format:

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
-from dsft import devices
 from dsft.choices import Amp
-from dsft.devices import Compute, free_memory, own_device, resolve_compute, resolve_device
+from dsft.devices import Compute, own_device, resolve_compute, resolve_device
 from dsft.distributed.launch import Launch
 from dsft.errors import RecipeError
 
@@ -105,24 +102,3 @@ def test_each_process_takes_the_gpu_of_its_number(
         return
     with pytest.raises(RecipeError, match=rf"found {count} on the machine of process {launch.rank}, which is number"):
         own_device("auto", launch)
-
-
-def test_the_free_memory_is_some() -> None:
-    free = free_memory()
-    assert free is not None
-    assert 2**20 < free < 2**50
-
-
-def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "memory.max").write_text(f"{3 * 2**20}\n")
-    (tmp_path / "memory.current").write_text(f"{2 * 2**20}\n")
-    (tmp_path / "memory.stat").write_text(f"anon 7\ninactive_file {2**20}\nactive_file 5\n")
-    monkeypatch.setattr(devices, "_CGROUP", tmp_path)
-    assert free_memory() == 2 * 2**20
-
-
-def test_files_kept_in_memory_count_as_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "meminfo").write_text("MemTotal:  9000 kB\nMemFree:    10 kB\nMemAvailable:   2000 kB\n")
-    monkeypatch.setattr(devices, "_CGROUP", tmp_path)
-    monkeypatch.setattr(devices, "_MEMINFO", tmp_path / "meminfo")
-    assert free_memory() == 2000 * 1024

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from dsft.memory import memory_as_elsewhere
+
 Run = Callable[[], object]
 """One forward pass."""
 
@@ -63,10 +65,11 @@ def time_in_turn(runs: Sequence[Run], device: torch.device, *, threads: int, sec
         seconds: About how long the comparison lasts, which bounds the number of its rounds.
     """
     clock = time.thread_time if device.type == "cpu" and threads == 1 and _HAS_THREAD_CLOCK else time.perf_counter
-    for _ in range(2):
-        warm = [_timed(run, device, clock) for run in runs]
-    rounds = min(max(round(seconds / (2 * sum(warm) or 1e-6)), ROUNDS[0]), ROUNDS[1])
-    times = [[_timed(run, device, clock) for run in runs] for _ in range(rounds)]
+    with memory_as_elsewhere():
+        for _ in range(2):
+            warm = [_timed(run, device, clock) for run in runs]
+        rounds = min(max(round(seconds / (2 * sum(warm) or 1e-6)), ROUNDS[0]), ROUNDS[1])
+        times = [[_timed(run, device, clock) for run in runs] for _ in range(rounds)]
     return tuple(
         Timing(
             Spread.of([1000 * each for each in column]),

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dsft.devices import Compute, free_memory
+from dsft.devices import Compute
 from dsft.errors import TrainingError
+from dsft.memory import free_memory
 from dsft.progress import ignore
 from dsft.training.learner import Learner
 from dsft.training.reproducible import reproducible

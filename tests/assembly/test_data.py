@@ -9,8 +9,9 @@ from dsft.assembly import load_batches, load_split, open_data, open_splits, spli
 from dsft.assembly.data import _cached
 from dsft.choices import BadImages, Cache, DataSource, SplitName
 from dsft.data import Mixing, make_splits
-from dsft.devices import Compute, free_memory
+from dsft.devices import Compute
 from dsft.errors import DataError, RecipeError
+from dsft.memory import free_memory
 from dsft.progress import ignore
 from dsft.recipe import load_recipe
 from dsft.recipe.sections import DataSection, HeldOutSection, ValSection

@@ -76,7 +76,8 @@ def test_a_gradient_that_lies_otherwise_than_its_kernel_is_the_same_gradient(opt
     for net, optimizer in zip(nets, optimizers, strict=True):
         net(images).square().sum().backward()
         kernel = net.get_parameter("0.weight")
-        assert kernel.grad is not None and not kernel.grad.is_contiguous()
+        assert kernel.grad is not None
+        assert not kernel.grad.is_contiguous()
         kernel.grad = kernel.grad.contiguous()
         with update_as_rows(optimizer):
             optimizer.step()
@@ -91,7 +92,8 @@ def test_an_update_copies_no_gradient() -> None:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen, update_as_rows(optimizer):
         optimizer.step()
     names = [event.name for event in seen.events() or ()]
-    assert "aten::_fused_sgd_" in names and "aten::copy_" not in names
+    assert "aten::_fused_sgd_" in names
+    assert "aten::copy_" not in names
 
 
 def in_layout(state: dict[str, Any], layout: torch.memory_format) -> dict[str, Any]:
