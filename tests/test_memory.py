@@ -41,7 +41,7 @@ held = resident()
 free_memory()
 print(held - resident())
 """
-"""Prints the pages that eight arrays of 50 MB are given: as always, kept, as elsewhere, kept; then what is given back."""
+"""Prints the pages that eight arrays of 50 MB get: as always, kept, as elsewhere, kept; then the bytes given back."""
 
 
 def run(**environment: str) -> list[int]:
