@@ -93,6 +93,19 @@ class OutputError(InputError):
     """An output folder may not be written."""
 
 
+def killed_reader(error: BaseException) -> TrainingError | None:
+    """Return what happened where torch says that a process that reads images is gone; None of any other error.
+
+    torch says it wherever the program stands at that moment, also amid a step.
+    """
+    if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
+        return None
+    return TrainingError(
+        "a process that reads images was killed, most often for want of memory. Lower data.workers, and go on with "
+        f"--resume where it is a run. torch says: {error}"
+    )
+
+
 def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
     """Return up to ``count`` candidates that are spelt most like ``name``, the nearest first."""
     return difflib.get_close_matches(name, list(candidates), n=count, cutoff=0.6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from dsft.assembly.data import open_splits
 from dsft.choices import SplitName
 from dsft.data import Split, Splits
+from dsft.data.sources import ImageSource
 from dsft.errors import CheckpointError, DataError
 from dsft.progress import ignore
 from dsft.recipe.sections import DataSection
@@ -96,9 +98,30 @@ def _overlap(images: Split, training: Training, role: SplitName) -> int:
     with contextlib.suppress(DataError, CheckpointError):
         earlier = open_splits(training.section(), ignore).get(role)
         if earlier.fingerprint == training.fingerprints.get(role):
-            return len(_identities(images) & _identities(earlier))
+            return _count_common(images, earlier)
     return 0
 
 
-def _identities(split: Split) -> set[tuple[str, str]]:
-    return {(key, split.source.identity(index)) for key, index in zip(split.keys, split.indices, strict=True)}
+def _count_common(images: Split, earlier: Split) -> int:
+    """Count the images of one split that are in another.
+
+    Data sets whose files are numbered have the same names, and now and then the same sizes, in every folder: where
+    the two are not of one place, the pixels decide.
+    """
+    there = dict(zip(_identities(earlier), earlier.indices, strict=True))
+    named = zip(_identities(images), images.indices, strict=True)
+    pairs = [(index, there[name]) for name, index in named if name in there]
+    if os.path.realpath(images.source.origin) == os.path.realpath(earlier.source.origin):
+        return len(pairs)
+    return sum(_has_same_pixels(images.source, own, earlier.source, other) for own, other in pairs)
+
+
+def _identities(split: Split) -> list[tuple[str, str]]:
+    return [(key, split.source.identity(index)) for key, index in zip(split.keys, split.indices, strict=True)]
+
+
+def _has_same_pixels(source: ImageSource, index: int, other: ImageSource, number: int) -> bool:
+    with contextlib.suppress(DataError):
+        return source.read(index) == other.read(number)
+    # What cannot be read is not scored.
+    return False

@@ -89,7 +89,7 @@ def load_folder(folder: Path) -> Network:
     Raises:
         CheckpointError: There is none, it is damaged, or it does not say how to build its network.
     """
-    folder = find_model_folder(folder)
+    folder = find_model_folder(folder.expanduser())
     # As images are; a network that was saved in half precision loses nothing by it.
     return _described(folder, lambda _: load_model_folder(folder).module.float())
 
@@ -181,7 +181,7 @@ def _load_from_library(section: ModelSection, classes: tuple[str, ...], report: 
         section.source,
         section.name or "",
         pretrained=section.pretrained,
-        checkpoint=Path(section.checkpoint) if section.checkpoint is not None else None,
+        checkpoint=Path(section.checkpoint).expanduser() if section.checkpoint is not None else None,
         in_chans=section.in_chans,
         classes=_stated_classes(section, classes),
         num_classes=None if has_weights else len(classes),

@@ -14,7 +14,7 @@ import typer
 
 from dsft.choices import ProgressMode, TrackerName
 from dsft.distributed.launch import read_launch
-from dsft.errors import DsftError, InputError
+from dsft.errors import DsftError, InputError, killed_reader
 
 if TYPE_CHECKING:
     from dsft.distributed.processes import Processes
@@ -56,6 +56,7 @@ def _tell(error: Exception) -> int:
     """Print an error and return its exit code."""
     from dsft.console import print_error
 
+    error = killed_reader(error) or error
     if type(error).__name__ == "OutOfMemoryError":  # torch's; its class would have to be loaded to be named
         error = DsftError(f"the device ran out of memory: {error} Lower data.batch_size or data.image_size.")
     elif isinstance(error, OSError):

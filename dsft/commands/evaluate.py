@@ -15,7 +15,7 @@ from dsft.assembly.held_out import ROLES, count_seen
 from dsft.assembly.network import find_model_folder
 from dsft.assembly.scoring import open_scoring_data, under_class_table
 from dsft.choices import Amp, SplitName
-from dsft.commands.outputs import require_apart
+from dsft.commands.outputs import require_apart, require_outside
 from dsft.data import Split
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DsftError, InputError
@@ -122,6 +122,7 @@ def run(
     if out is not None:
         require_replaceable(out, "evaluation", (COMPARISON_FILE,), overwrite=overwrite)
         require_apart(out, [*map(str, models), data])
+        require_outside(out, data)
     if with_temperature and split is SplitName.VAL:
         raise InputError(
             "--fit-temperature: a temperature is fitted on val, so it cannot be scored there too, found --split val. "

@@ -100,7 +100,7 @@ def run(
         InterruptedRun: A signal stopped it after a checkpoint was saved.
     """
     with save_signal_outlived():
-        folder = RunFolder(Path(recipe.output.dir))
+        folder = RunFolder(Path(recipe.output.dir).expanduser())
         if resume:
             return _go_on(recipe, verb, folder, processes, report)
         if not dry_run and processes.is_first:
@@ -132,6 +132,7 @@ def _go_on(recipe: Recipe, verb: Verb, folder: RunFolder, processes: Processes, 
     checkpoint = earlier.checkpoint
     if not processes.is_first:
         return _finish(experiment, verb, folder, None, [], checkpoint, report)
+    folder.go_on(experiment)
     report(FolderOpened(folder.path, checkpoint.standing.step))
     if checkpoint.damage is not None:
         report(Warn(f"checkpoint {checkpoint.damage}. The one before it is taken."))

@@ -18,7 +18,8 @@ from pydantic import TypeAdapter
 from dsft.artifact.manifest import installed_versions
 from dsft.assembly import Experiment
 from dsft.assembly.experiment import settle_batch_size
-from dsft.commands.outputs import require_apart
+from dsft.choices import DataSource
+from dsft.commands.outputs import require_apart, require_outside
 from dsft.data import Split
 from dsft.errors import CheckpointError, DataError, OutputError, RecipeError
 from dsft.evaluation import Evaluation
@@ -65,6 +66,8 @@ class RunFolder:
         require_overwritable(self.path, "run", (RECIPE_FILE, RUN_FILE), overwrite=overwrite)
         teacher = recipe.distill.teacher if recipe.distill is not None else None
         require_apart(self.path, (recipe.model.path, recipe.model.checkpoint, teacher, recipe.data.root))
+        if recipe.data.source is DataSource.FOLDER:
+            require_outside(self.path, recipe.data.root)
 
     def open(self, experiment: Experiment, *, overwrite: bool) -> None:
         """Remove an earlier run, and write what this one is made of.
@@ -99,6 +102,12 @@ class RunFolder:
             "teacher": _teacher_digest(experiment),
         }
         write_json(self.path / RUN_FILE, run)
+
+    def go_on(self, experiment: Experiment) -> None:
+        """Note with which recipe and command the run goes on."""
+        write_text(self.path / RECIPE_FILE, dump_recipe(experiment.recipe))
+        record = self._record()
+        write_json(self.path / RUN_FILE, {**record, "resumed": [*record.get("resumed", []), sys.argv]})
 
     def close(self) -> None:
         """Note that everything is done: there is nothing left to resume."""

@@ -21,7 +21,7 @@ from dsft.assembly.conversion import (
 )
 from dsft.assembly.scoring import ScoringData, open_scoring_data, under_class_table
 from dsft.choices import Amp, Method, SplitName
-from dsft.commands.outputs import require_apart
+from dsft.commands.outputs import require_apart, require_outside
 from dsft.data import Split
 from dsft.derive import Weighting
 from dsft.devices import Compute, resolve_compute
@@ -112,6 +112,7 @@ def run(
     if out is not None:
         require_replaceable(out, "sweep", (RESULT_FILE,), overwrite=overwrite)
         require_apart(out, (source, data))
+        require_outside(out, data)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     original = load_source(source, model, image_size, report)
     require_dense(original)

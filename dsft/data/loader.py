@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -13,15 +14,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dsft.choices import BadImages, Sampler
-from dsft.data.balance import balanced_positions
-from dsft.data.labels import Target, single_classes, stack_targets
+from dsft.data.labels import Target, stack_targets
 from dsft.data.mixing import Mixing, mix_batch
+from dsft.data.order import Order
 from dsft.data.seeding import seeded, stable_seed
 from dsft.data.splits import Split
 from dsft.data.transforms import Transform
 from dsft.devices import allowed_cores
 from dsft.distributed.launch import SINGLE, Launch
-from dsft.errors import DataError
+from dsft.errors import DataError, killed_reader
 
 UNMIXED = Mixing()
 _MOST_WORKERS = 8
@@ -88,68 +89,6 @@ class _Samples(Dataset[_Sample | _Unreadable]):
             return _Sample(self.transform(image), self.split.targets[position], position, index)
 
 
-@dataclass
-class _Order:
-    """The batches of one epoch after another, as (epoch, position, repeat) triples.
-
-    Of several processes each has its part of every training batch, and of batches as large as such a part in turn
-    where order is of no matter.
-    """
-
-    targets: Sequence[Target]
-    batch_size: int
-    seed: int
-    shuffle: bool
-    is_balanced: bool
-    rank: int = 0
-    processes: int = 1
-    epoch: int = 0
-    start: int = 0
-
-    def __len__(self) -> int:
-        # A training batch of one image cannot be normalised by its own statistics.
-        images = len(self.targets)
-        is_alone = self.shuffle and images > self.batch_size > 1 and images % self.batch_size == 1
-        return -(-images // self.batch_size) - is_alone
-
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        seen: Counter[int] = Counter()
-        order = []
-        for position in self._positions():
-            order.append((self.epoch, position, seen[position]))
-            seen[position] += 1
-        size = self.batch_size
-        if not self.shuffle:
-            size = self.part_size
-            batches = [order[at : at + size] for at in range(0, len(order), size)]
-            return iter(batches[self.rank :: self.processes][self.start :])
-        return (self._part(order[batch * size : (batch + 1) * size]) for batch in range(self.start, len(self)))
-
-    @property
-    def part_size(self) -> int:
-        """Images of a whole batch that one process has."""
-        return max(self.batch_size // self.processes, 1)
-
-    def _part(self, batch: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-        """Return what this process has of a batch; of a short one the last processes may have nothing.
-
-        A norm needs two images for its statistics.
-        """
-        smallest = min(self.part_size, 2)
-        parts = min(self.processes, max(len(batch) // smallest, 1))
-        start, end = (-(-len(batch) * min(rank, parts) // parts) for rank in (self.rank, self.rank + 1))
-        return batch[start:end]
-
-    def _positions(self) -> Sequence[int]:
-        if not self.shuffle:
-            return range(len(self.targets))
-        if self.is_balanced:
-            return balanced_positions(single_classes(self.targets), self.seed, self.epoch)
-        generator = torch.Generator().manual_seed(stable_seed("order", self.seed, self.epoch))
-        positions: list[int] = torch.randperm(len(self.targets), generator=generator).tolist()
-        return positions
-
-
 class BatchLoader:
     """The batches of a split; :func:`make_loader` makes one.
 
@@ -165,7 +104,7 @@ class BatchLoader:
     def __init__(
         self,
         samples: _Samples,
-        order: _Order,
+        order: Order,
         *,
         workers: int,
         bad_images: BadImages,
@@ -205,13 +144,14 @@ class BatchLoader:
 
         Raises:
             DataError: An image cannot be read and the policy is ``error``, or none of the split can be.
+            TrainingError: A process that reads images was killed.
         """
         self._current += 1
         current = self._current
         self._order.epoch, self._order.start = number, start
         smallest = 2 if self._order.shuffle and self._order.part_size > 1 and len(self.split) > 1 else 1
         yielded = 0
-        for at, collated in enumerate(self._batches, start):
+        for at, collated in enumerate(self._read(), start):
             if self._current != current:
                 raise RuntimeError("another epoch of this loader has begun; one runs at a time")
             if collated.unreadable and self._bad_images is BadImages.ERROR:
@@ -230,6 +170,14 @@ class BatchLoader:
                 f"{len(self.split)} images cannot be read, such as {min(self._skipped)!r}."
             )
 
+    def _read(self) -> Iterator[_Collated]:
+        try:
+            yield from self._batches
+        except RuntimeError as error:
+            if killed := killed_reader(error):
+                raise killed from error
+            raise
+
     def _open(self) -> DataLoader[_Sample | _Unreadable]:
         return DataLoader(
             self._samples,
@@ -247,15 +195,28 @@ class BatchLoader:
 
 
 def _leave_signals_to_the_run(worker: int) -> None:
-    """Let a worker outlive Ctrl-C and SIGUSR1, which its whole process group receives, and die of SIGTERM.
+    """Let a worker outlive Ctrl-C, SIGUSR1 and SIGTERM, which its whole process group receives.
 
-    A forked worker has the handlers of the process that trains, which finish a step and save; it has neither.
+    A forked worker has the handlers of the process that trains, which finish a step or a validation and save; it has
+    neither, and that process needs it to the end. It ends with it, or when it says so.
     """
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_parent_says_so, daemon=True).start()
+    else:
+        # Who sent it is not told here. Only of a worker that leaves by itself does torch make no error.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+
+def _end_when_the_parent_says_so() -> None:
+    parent = os.getppid()
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def make_loader(
@@ -293,7 +254,7 @@ def make_loader(
     """
     count = _auto_workers(split, launch) if workers == "auto" else workers
     is_balanced = sampler is Sampler.BALANCED
-    order = _Order(split.targets, batch_size, seed, shuffle, is_balanced, launch.rank, launch.count)
+    order = Order(split.targets, batch_size, seed, shuffle, is_balanced, launch.rank, launch.count)
     return BatchLoader(
         _Samples(split, transform, seed),
         order,

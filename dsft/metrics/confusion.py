@@ -43,9 +43,9 @@ class ClassScores:
         """Return the mean of one of the scores over the classes that are present.
 
         As scikit-learn does by default, a class that is neither among the truths nor among the
-        predictions does not count: it can be neither right nor wrong.
+        predictions does not count: it can be neither right nor wrong. Without any it is 0.
         """
-        return scores[self.present].mean().item()
+        return scores[self.present].mean().item() if self.present.any() else 0.0
 
 
 def confusion_matrix(targets: Tensor, predictions: Tensor, num_classes: int) -> Tensor:

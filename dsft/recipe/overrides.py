@@ -75,12 +75,15 @@ def _parse(text: str, place: Place, problems: list[Problem]) -> _Override | None
 def _path(name: str) -> KeyPath:
     path: KeyPath = ()
     for part in name.strip().split("."):
-        above = schema_at(path)
-        # The names of classes and parameters are the user's own, and stay as they are.
-        choices = [resolved(above), *above.get("anyOf", [])] if above is not None else []
-        is_own = any(choice.get("additionalProperties") for choice in choices)
-        path = (*path, part if is_own else part.replace("-", "_"))
+        path = (*path, part if _has_own_names(path) else part.replace("-", "_"))
     return path
+
+
+def _has_own_names(path: KeyPath) -> bool:
+    """Say whether an entry is a map whose keys are the user's own, such as the names of classes and parameters."""
+    entry = schema_at(path)
+    choices = [resolved(entry), *entry.get("anyOf", [])] if entry is not None else []
+    return any(choice.get("additionalProperties") for choice in choices)
 
 
 def _with(node: Node, path: KeyPath, new: Node, done: KeyPath) -> Node:
@@ -88,7 +91,7 @@ def _with(node: Node, path: KeyPath, new: Node, done: KeyPath) -> Node:
         return new
     key, rest = path[0], path[1:]
     if node.value is None:
-        node = Node([] if key.isdecimal() else {}, new.place)
+        node = Node([] if key.isdecimal() and not _has_own_names(done) else {}, new.place)
     part = _with(child(node, key) or Node(None, new.place), rest, new, (*done, key))
     if isinstance(node.value, dict):
         return Node({**node.value, key: part}, node.place)

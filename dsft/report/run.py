@@ -313,6 +313,7 @@ def _commands(run: Run) -> str:
     folder = run.folder.as_posix()
     lines = [
         ("# as it was started", command_line(run.about["command"])),
+        *(("# as it went on", command_line(each)) for each in run.about.get("resumed", [])),
         (
             "# the same from the resolved recipe, into another folder",
             f"dsft {run.verb} {folder}/recipe.yaml output.dir=again",

@@ -10,30 +10,31 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from dsft.errors import DataError, TrainingError
+from dsft.errors import DataError, TrainingError, killed_reader
 from dsft.training.freezing import has_running_statistics
 
 _COMPILERS = ("torch._dynamo", "torch._inductor")
 
 
 @contextlib.contextmanager
-def explained_failures(module: nn.Module, images: Tensor) -> Iterator[None]:
+def explained_failures(module: nn.Module, images: Tensor, device: torch.device) -> Iterator[None]:
     """Translate torch's errors of one step.
 
     Args:
         module: The network that trains.
-        images: The step's images ``(batch, channels, height, width)``.
+        images: The step's images ``(batch, channels, height, width)``, on any device.
+        device: Where it trains.
 
     Raises:
         DataError: BatchNorm met a single image.
-        TrainingError: The device ran out of memory, the network cannot be compiled, or an operation has no
-            deterministic form.
+        TrainingError: The device ran out of memory, the network cannot be compiled, an operation has no
+            deterministic form, or a process that reads images was killed.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            f"{images.device} ran out of memory in a training step with images {tuple(images.shape)}. "
+            f"{device} ran out of memory in a training step with images {tuple(images.shape)}. "
             "Lower data.batch_size or data.image_size, or turn train.amp on."
         ) from error
     except ValueError as error:
@@ -45,6 +46,8 @@ def explained_failures(module: nn.Module, images: Tensor) -> Iterator[None]:
             "one value per channel. Use batches of 2 or more, and a train split of at least 2 images."
         ) from error
     except RuntimeError as error:
+        if killed := killed_reader(error):
+            raise killed from error
         if type(error).__module__.startswith(_COMPILERS):
             raise TrainingError(
                 f"train.compile: torch cannot compile this network here. Set it to false. torch says: {error}"
@@ -52,7 +55,7 @@ def explained_failures(module: nn.Module, images: Tensor) -> Iterator[None]:
         if not torch.are_deterministic_algorithms_enabled() or "deterministic" not in str(error):
             raise
         raise TrainingError(
-            f"train.deterministic: this network has no deterministic form on {images.device}. "
+            f"train.deterministic: this network has no deterministic form on {device}. "
             f"Set it to false, or use another device. torch says: {error}"
         ) from error
 
@@ -68,27 +71,11 @@ def explained_save(run: Path) -> Iterator[None]:
         yield
     # torch and safetensors wrap what the system says in errors of their own.
     except (OSError, RuntimeError, SafetensorError) as error:
+        if killed := killed_reader(error):
+            raise killed from error
         raise TrainingError(
             f"{str(run / 'checkpoints')!r}: the state cannot be saved: {error}. The checkpoint before is whole. Make "
             "room, or make the folder writable, and go on with --resume."
-        ) from error
-
-
-@contextlib.contextmanager
-def explained_workers() -> Iterator[None]:
-    """Say of a process that reads images and was killed what probably did it.
-
-    Raises:
-        TrainingError: torch says that a worker is gone.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise TrainingError(
-            f"a process that reads images was killed, most often for want of memory. Lower data.workers and go on with "
-            f"--resume. torch says: {error}"
         ) from error
 
 

@@ -149,12 +149,13 @@ class Learner:
         total = images or sum(len(batch.images) for batch in batches)
         losses = []
         for batch in batches:
-            with explained_failures(self.module, batch.images):
+            with explained_failures(self.module, batch.images, self._compute.device):
                 loss = self._loss(batch) * (len(batch.images) / total)
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         mean = torch.stack(losses).sum().item() if losses else 0.0
-        with explained_failures(self.module, batches[0].images if batches else torch.empty(0)):
+        images_of_first = batches[0].images if batches else torch.empty(0)
+        with explained_failures(self.module, images_of_first, self._compute.device):
             if self._processes.count > 1:
                 mean = self._come_together(mean)
             self._descend()

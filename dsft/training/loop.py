@@ -109,14 +109,18 @@ class Loop:
             validated = self._validate()
             if validated is not None:
                 self._close_epoch(validated)
-            self._signals.heed()
-            if self._signals.number is not None:
-                self.save()
-                # Nobody leaves, and is missed, before the state is on the disk.
-                self.processes.wait()
-                raise self._interrupted(self._signals.number)
+            self._leave_if_asked()
             if self._is_over() or self._is_save_due():
                 self.save()
+        self._leave_if_asked()
+
+    def _leave_if_asked(self) -> None:
+        self._signals.heed()
+        if self._signals.number is not None:
+            self.save()
+            # Nobody leaves, and is missed, before the state is on the disk.
+            self.processes.wait()
+            raise self._interrupted(self._signals.number)
 
     def save(self) -> None:
         """Save the state, where it is not on the disk yet."""

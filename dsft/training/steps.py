@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dsft.training.batches import TrainingBatch, TrainingLoader
-from dsft.training.failures import explained_workers
 from dsft.training.interruption import StopRequest
 from dsft.training.settings import FitSettings
 
@@ -44,8 +43,7 @@ def _until_stopped(loader: TrainingLoader, epoch: int, start: int, stop: StopReq
     batches = loader.epoch(epoch, start)
     while not stop.is_set():
         try:
-            with explained_workers():
-                batch = next(batches, None)
+            batch = next(batches, None)
         except Exception:
             # A signal to the whole process group ends the processes that read images as well.
             if not stop.is_set():

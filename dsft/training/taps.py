@@ -42,4 +42,5 @@ class OutputTap:
     def _note(self, layer: nn.Module, inputs: Any, output: Tensor) -> None:
         del layer, inputs
         if self._outputs is not None:
-            self._outputs.append(output)
+            # An activation that works in place would overwrite it.
+            self._outputs.append(output.clone())

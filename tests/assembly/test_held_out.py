@@ -52,6 +52,26 @@ def test_data_that_is_gone_is_recognised_as_a_whole_only(tmp_path: Path) -> None
     assert count_seen(other.get(SplitName.TEST), [moved]) == {}
 
 
+def test_files_of_one_name_and_size_are_told_apart_by_their_pixels(tmp_path: Path) -> None:
+    # Numbered from 0 in every folder, and all of one size, as files without compression are.
+    shades = {"train": range(0, 80, 10), "test": (0, 100, 110, 120, 130, 140, 150, 160)}
+    for split, values in shades.items():
+        for number, shade in enumerate(values):
+            path = tmp_path / "data" / split / "ab"[number % 2] / f"{number}.bmp"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), shade).save(path)
+    section = DataSection(source=DataSource.FOLDER, root=str(tmp_path / "data"))
+    splits = open_splits(section, ignore)
+    training = record_training(section, splits)
+    twins = sum("0.bmp" in key for key in splits.train.keys)
+    assert count_seen(splits.get(SplitName.TEST), [training]) == ({SplitName.TRAIN: 1} if twins else {SplitName.VAL: 1})
+    # Of one place, also where it is written otherwise, the same file is the same image.
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    other = open_splits(section.model_copy(update={"root": str(tmp_path / "link"), "seed": 3}), ignore)
+    common = set(other.val.keys) & set(splits.train.keys)
+    assert count_seen(other.val, [training]).get(SplitName.TRAIN, 0) == len(common)
+
+
 def test_ancestors_are_kept_once_and_the_last_training_apart() -> None:
     first, second = Training({"seed": 1}, {"train": "a"}), Training({"seed": 2}, {"train": "b"})
     assert provenance([]) == {"fingerprints": {}, "data": None}

@@ -329,19 +329,23 @@ def test_a_run_that_fails_exits_with_1_says_why_and_can_be_replaced(workshop: Wo
     assert dsft(*train, "--overwrite").exit_code == 0
 
 
-def test_a_run_that_is_terminated_leaves_its_last_checkpoint(workshop: Workshop, here: Path) -> None:
-    changes = ["output.dir=out", "schedule.epochs=10000", "data.workers=1"]
+@pytest.mark.parametrize("whom", [pytest.param("the run", id="run"), pytest.param("its whole group", id="group")])
+def test_a_run_that_is_terminated_leaves_its_last_checkpoint(workshop: Workshop, here: Path, whom: str) -> None:
+    changes = ["output.dir=out", "schedule.epochs=10000", "data.workers=2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "dsft", "train", str(workshop.dense_recipe), *changes],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(library.__file__).parents[1])},
+        start_new_session=True,
     )
     deadline = time.monotonic() + 60
     while not (here / "out" / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    # As timeout, systemd and scancel do it, the processes that read images are told as well.
+    send = os.kill if whom == "the run" else os.killpg
+    send(process.pid, signal.SIGTERM)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 143, stderr
     assert stdout == ""

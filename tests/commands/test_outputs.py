@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from dsft.commands.outputs import require_apart
+from dsft.commands.outputs import require_apart, require_outside
 from dsft.errors import OutputError
+from tests.workshop import Workshop, dsft, write_pictures
 
 
 def test_a_folder_that_is_replaced_holds_nothing_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,3 +20,46 @@ def test_a_folder_that_is_replaced_holds_nothing_that_is_read(tmp_path: Path, mo
             require_apart(Path("out"), (None, name))
     # Neighbours, and words that are no paths.
     require_apart(Path("out"), (None, "output", "original", "out/nothing"))
+
+
+def test_an_output_is_no_class_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in ("pictures/cat", "divided/train/cat", "runs"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "pictures")
+    for root in (".", "../pictures", "~/pictures"):
+        with pytest.raises(
+            OutputError, match=rf"'runs/first': lies in the data '{root}', whose folders are its classes"
+        ):
+            require_outside(Path("runs/first"), root)
+    require_outside(Path("../runs/first"), ".")
+    # Beside folders for each split others are left out.
+    require_outside(tmp_path / "divided" / "runs", str(tmp_path / "divided"))
+    require_outside(Path("runs"), None)
+    require_outside(Path("runs"), "nothing")
+
+
+def test_a_run_among_the_classes_is_refused_before_it_begins(here: Path) -> None:
+    write_pictures(here / "pictures", {"cat": 4, "dog": 4})
+    (here / "r.yaml").write_text(
+        "name: among\nversion: 1\nmodel: {source: timm, name: test_resnet}\n"
+        "data: {source: folder, root: pictures, image_size: 32}\n"
+    )
+    done = dsft("train", "r.yaml", "output.dir=pictures/runs")
+    assert done.exit_code == 2
+    assert "lies in the data 'pictures'" in done.stderr
+    assert sorted(path.name for path in (here / "pictures").iterdir()) == ["cat", "dog"]
+
+
+def test_a_tilde_is_the_home_in_every_place_of_a_recipe(
+    workshop: Workshop, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(here))
+    shutil.copytree(workshop.dense, here / "mine")
+    changes = ("model.path=~/mine/model", "distill.teacher=~/mine", "output.dir=~/out")
+    assert dsft("finetune", str(workshop.separable_recipe), *changes, "--dry-run").exit_code == 0
+    with pytest.raises(OutputError, match=r"holds '~/mine/model', which this command reads"):
+        require_apart(here / "mine", ["~/mine/model"])
+    (here / "out").mkdir()
+    (here / "out" / "other").touch()
+    assert "it has no recipe.yaml" in dsft("finetune", str(workshop.separable_recipe), *changes).stderr

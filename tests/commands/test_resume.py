@@ -266,6 +266,9 @@ def test_other_versions_are_told(trial: Trial, stopped: Path, here: Path) -> Non
     assert re.search(r"warning: other versions than when the run began: timm 0\.1 then, .* now\.", done.stderr)
     assert list(json.loads(done.stdout)["scores"]) == SLOTS
     assert_same_run(here / "out", trial.folder / "unbroken")
+    # What the folder says of the run is what it came to.
+    assert "workers: 1\n" in (here / "out" / "recipe.yaml").read_text("utf-8")
+    assert len(json.loads((here / "out" / "run.json").read_text("utf-8"))["resumed"]) == 1
 
 
 @pytest.mark.usefixtures("here")

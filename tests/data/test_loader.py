@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import random
+import signal
+import subprocess
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from dsft.choices import BadImages, Sampler, SplitName
@@ -25,7 +30,7 @@ from dsft.data import (
 )
 from dsft.data.sources import ImageArray
 from dsft.distributed.launch import SINGLE, Launch
-from dsft.errors import DataError
+from dsft.errors import DataError, TrainingError
 from tests.data.pictures import model_input, write_images
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:.*multi-threaded.*fork")
@@ -322,3 +327,28 @@ def test_a_process_whose_images_are_all_unreadable_has_nothing(tmp_path: Path) -
     parts = [loader(split, 2, shuffle=False, bad_images=BadImages.SKIP, launch=Launch(rank, 2)) for rank in (0, 1)]
     assert [positions(list(part.epoch(0))) for part in parts] == [[], [[1], [3]]]
     assert [len(part.skipped) for part in parts] == [2, 0]
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="nobody tells here who sent a signal")
+def test_a_worker_outlives_what_its_group_is_sent_and_ends_when_its_parent_says_so() -> None:
+    def tell(image: Image.Image) -> Tensor:
+        del image
+        return torch.full((1, 1, 1), float(os.getpid()))
+
+    batches = make_loader(
+        some(64),
+        tell,
+        batch_size=1,
+        workers=1,
+        seed=0,
+        shuffle=True,
+        bad_images=BadImages.ERROR,
+        pin_memory=False,
+    ).epoch(0)
+    worker = int(next(batches).images)
+    for name in ("INT", "TERM", "USR1"):
+        subprocess.run(["kill", f"-{name}", str(worker)], check=True)
+    assert [int(batch.images) for batch in islice(batches, 20)] == [worker] * 20
+    os.kill(worker, signal.SIGTERM)
+    with pytest.raises(TrainingError, match=r"a process that reads images was killed.* Lower data\.workers, and go on"):
+        list(batches)

@@ -15,8 +15,9 @@ def test_it_follows_the_formula() -> None:
     student = [draw(2, 3, 4, 4, seed=0), 100 * draw(2, 5, 2, 2, seed=1)]
     teacher = [draw(2, 3, 4, 4, seed=2), 100 * draw(2, 5, 2, 2, seed=3)]
     errors = [
-        np.square((ours - theirs).double().numpy()).sum() / np.square(theirs.double().numpy()).sum()
+        np.square((own - other).double().numpy()).sum() / np.square(other.double().numpy()).sum()
         for ours, theirs in zip(student, teacher, strict=True)
+        for own, other in zip(ours, theirs, strict=True)
     ]
     assert feature_loss(student, teacher).item() == pytest.approx(np.mean(errors), rel=1e-5)
 
@@ -28,8 +29,19 @@ def test_equal_maps_cost_nothing_and_zeros_cost_one() -> None:
 
 
 def test_a_dead_layer_of_the_teacher_gives_no_nan() -> None:
-    dead = [torch.zeros(2, 3, 4)]
-    assert feature_loss(dead, dead).item() == 0
+    dead, alive = torch.zeros(2, 3, 4), draw(2, 3, 4, seed=0).requires_grad_()
+    assert feature_loss([dead], [dead]).item() == 0
+    loss = feature_loss([alive], [torch.stack([dead[0], torch.ones(3, 4)])])
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx(((alive[1] - 1).square().sum() / 12 / 2).item())
+    assert alive.grad is not None
+    assert alive.grad.isfinite().all()
+
+
+def test_a_batch_costs_what_its_parts_do() -> None:
+    student, teacher = draw(6, 3, 4, seed=0), draw(6, 3, 4, seed=1) * torch.arange(1, 7)[:, None, None]
+    parts = [feature_loss([student[part]], [teacher[part]]) for part in (slice(0, 2), slice(2, 6))]
+    assert feature_loss([student], [teacher]).item() == pytest.approx(((2 * parts[0] + 4 * parts[1]) / 6).item())
 
 
 def test_no_gradient_flows_into_the_teacher() -> None:

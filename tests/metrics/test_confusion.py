@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
-from dsft.metrics import class_scores, confusion_matrix
+from dsft.metrics import ClassScores, class_scores, confusion_matrix
 
 
 def _labels(seed: int, classes: int, count: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,3 +49,8 @@ def test_the_macro_mean_counts_the_classes_in_truths_or_predictions_as_scikit_le
     assert scores.macro(scores.f1) == pytest.approx(
         reference.f1_score(targets, predictions, average="macro", zero_division=0)
     )
+
+
+def test_without_any_class_there_is_nothing_right() -> None:
+    scores = ClassScores.of_counts(torch.zeros(3), torch.zeros(3), torch.zeros(3))
+    assert scores.macro(scores.f1) == 0.0

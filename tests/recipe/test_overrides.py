@@ -33,6 +33,7 @@ def value(path: str, *overrides: str) -> Any:
         ("optim.lr=1e-4", "optim.lr", 1e-4),
         ("optim.lr = 2", "optim.lr", 2),
         ("optim.weight-decay=0", "optim.weight_decay", 0),
+        ("data.class_weights.8=2", "data.class_weights", {"8": 2}),
         ("data.class-weights.T-shirt/top=2", "data.class_weights", {"T-shirt/top": 2}),
         ("optim.lr-mult.layer-1.*=0.1", "optim.lr_mult", {"layer-1": {"*": 0.1}}),
         ("convert.budget.max-drop=1", "convert.budget.max_drop", 1),

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from dsft.errors import DataError, TrainingError
-from dsft.training.failures import explained_failures
+from dsft.training.failures import explained_failures, explained_save
 from dsft.training.reproducible import reproducible
-from tests.training.pieces import make_net
+from tests.training.pieces import CPU, make_net
 
 
 def test_batchnorm_with_one_image_is_explained() -> None:
@@ -23,24 +25,34 @@ def test_one_image_with_room_to_spread_is_allowed() -> None:
 
 
 def test_other_value_errors_pass_through() -> None:
-    with pytest.raises(ValueError, match="own"), explained_failures(make_net(), torch.ones(4, 2, 5, 5)):
+    with pytest.raises(ValueError, match="own"), explained_failures(make_net(), torch.ones(4, 2, 5, 5), CPU.device):
         raise ValueError("own")
 
 
 def test_memory_that_runs_out_is_explained() -> None:
     images = torch.ones(4, 2, 5, 5)
     with (
-        pytest.raises(TrainingError, match=r"cpu ran out of memory .*images \(4, 2, 5, 5\)\. Lower data\.batch_size"),
-        explained_failures(make_net(), images),
+        pytest.raises(TrainingError, match=r"meta ran out of memory .*images \(4, 2, 5, 5\)\. Lower data\.batch_size"),
+        # The images are yet to go where the network is.
+        explained_failures(make_net(), images, torch.device("meta")),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("place", ["a step", "a save"])
+def test_a_killed_reader_is_named_wherever_torch_tells_of_it(place: str, tmp_path: Path) -> None:
+    around = (
+        explained_failures(make_net(), torch.ones(2), CPU.device) if place == "a step" else explained_save(tmp_path)
+    )
+    with pytest.raises(TrainingError, match=r"a process that reads images was killed.* Lower data\.workers"), around:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
 
 
 def test_an_operation_without_deterministic_form_is_explained() -> None:
     with reproducible(0, torch.device("cpu"), deterministic=True):
         with pytest.raises(TrainingError, match=r"train\.deterministic: .*put_ does not have"):
             run(PutTwice(), torch.ones(4, 2, 5, 5))
-        with pytest.raises(RuntimeError, match="own"), explained_failures(make_net(), torch.ones(2)):
+        with pytest.raises(RuntimeError, match="own"), explained_failures(make_net(), torch.ones(2), CPU.device):
             raise RuntimeError("own")
 
 
@@ -50,5 +62,5 @@ class PutTwice(nn.Module):
 
 
 def run(net: nn.Module, images: Tensor) -> None:
-    with explained_failures(net, images):
+    with explained_failures(net, images, CPU.device):
         net(images)

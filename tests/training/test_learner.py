@@ -181,8 +181,21 @@ def test_features_are_weighed_and_added() -> None:
         losses[weight] = learner.update(0, [batch])
     with torch.no_grad():
         theirs, ours = (net.get_submodule("0")(batch.images) for net in (teacher, make_net(seed=1)))
-    expected = 2.0 * ((ours - theirs).norm() / theirs.norm()).square().item()
+    distances, sizes = (maps.flatten(1).norm(dim=1) for maps in (ours - theirs, theirs))
+    expected = 2.0 * (distances / sizes).square().mean().item()
     assert losses[2.0] - losses[0.0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_features_are_those_before_an_activation_that_works_in_place() -> None:
+    losses = []
+    for inplace in (False, True):
+        torch.manual_seed(0)
+        student, teacher = (
+            nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(inplace), nn.Flatten(), nn.Linear(36, 3)) for _ in range(2)
+        )
+        settings = replace(PLAIN, distill=DistillSettings(0.0, features=1.0, layers=("0",)))
+        losses.append(make_learner(student, settings, teacher=teacher).update(0, [make_batches(1)[0]]))
+    assert losses[0] == losses[1]
 
 
 def test_features_of_other_shapes_are_refused() -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from dsft.errors import InterruptedRun
 from dsft.progress import CheckpointSaved, Event, Note, Report, ignore
-from dsft.training import FitSettings, best_folder, fit, last_folder, save_signal_outlived
+from dsft.training import FitSettings, best_folder, find_checkpoint, fit, last_folder, save_signal_outlived
 from tests.training.pieces import CPU, Batch, Batches, HookedBatches, constant_rate, make_batches, make_net
 
 BATCHES = make_batches(4)
@@ -81,6 +81,26 @@ def test_a_loader_that_the_signal_broke_is_no_failure(tmp_path: Path) -> None:
 
     with pytest.raises(InterruptedRun, match="after step 2 of 4"):
         train(make_net(), HookedBatches(BATCHES, die), tmp_path, constant_rate(1))
+
+
+def test_a_signal_during_the_last_save_is_heeded(tmp_path: Path) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, CheckpointSaved) and event.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRun, match="stopped by SIGTERM after step 4 of 4"):
+        train(make_net(), Batches(BATCHES), tmp_path, constant_rate(1), report=stop)
+    net = make_net()
+    resumed = fit(
+        net,
+        Batches(BATCHES),
+        validate=lambda module: {"val/top1": float(module.training)},
+        settings=constant_rate(1),
+        compute=CPU,
+        folder=tmp_path,
+        resume=find_checkpoint(tmp_path),
+    )
+    assert resumed.steps == 4
 
 
 def test_sigusr1_saves_and_goes_on(tmp_path: Path) -> None:

@@ -47,6 +47,11 @@ def open_folder(root: Path, report: Report = ignore) -> Mapping[SplitName, Image
         raise DataError(f"data.root {str(root)!r}: cannot be listed ({error}).") from error
 
 
+def has_splits(root: Path) -> bool:
+    """Say whether a folder of images has a folder for each split, so that others in it are left out."""
+    return bool(_split_folders(root))
+
+
 def list_images(folder: Path) -> list[Path]:
     """Return every image file below a folder, sorted by path; hidden files and folders do not count.
 

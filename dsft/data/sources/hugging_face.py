@@ -47,9 +47,14 @@ class ImageTable:
 
     def read(self, index: int) -> Image.Image:
         """Decode one image (see :func:`dsft.data.decoding.decode_image`)."""
-        value = self.rows[index][self.column]
-        if value["bytes"] is not None:
+        value = self.rows[index][self.column] or {}
+        if value.get("bytes") is not None:
             return decode_image(value["bytes"], self.keys[index])
+        if value.get("path") is None:
+            raise DataError(
+                f"{self.keys[index]!r} of {self.origin}: the row has no image. Remove it, or leave such rows out with "
+                "data.bad_images=skip or --bad-images skip."
+            )
         return decode_image(Path(value["path"]), value["path"])
 
 
@@ -112,7 +117,7 @@ def _from_hub(library: Any, name: str, root: Path | None, download: bool) -> Any
             "load_dataset(...).save_to_disk(FOLDER), and give data.root=FOLDER without data.name."
         )
     try:
-        return library.load_dataset(name, cache_dir=str(root) if root is not None else None)
+        return library.load_dataset(name, cache_dir=str(root.expanduser()) if root is not None else None)
     except Exception as error:  # what its scripts, archives and the network raise
         raise DataError(f"data.name {name!r}: cannot be loaded ({type(error).__name__}: {error}).") from error
 
@@ -124,6 +129,12 @@ def _source(library: Any, origin: str, split: SplitName, rows: Any) -> ImageTabl
     is_counted = isinstance(feature, library.ClassLabel)
     if missing := sum(value is None or (is_counted and value < 0) for value in values):
         raise DataError(f"data: {missing:,} of the {len(values):,} rows of {origin!r} ({split}) have no class.")
+    several = next((value for value in values if isinstance(value, list | dict)), None)
+    if several is not None:
+        raise DataError(
+            f"data: {origin!r} ({split}): the column {label} must hold one class an image, found {several!r}. Images "
+            "with several labels are read from a table (data.source=csv)."
+        )
     if is_counted:
         classes, targets = tuple(feature.names), tuple(map(int, values))
     else:
@@ -157,7 +168,9 @@ def _sizes(rows: Any, image: str) -> Sequence[int]:
     return [_file_size(path) if length is None else length for length, path in zip(lengths, paths, strict=True)]
 
 
-def _file_size(path: str) -> int:
+def _file_size(path: str | None) -> int:
+    if path is None:
+        return -1
     try:
         return Path(path).stat().st_size
     except OSError:  # an unreadable image, which the loader's policy deals with

@@ -160,10 +160,21 @@ def _samples(root: Path, shard: Path) -> Iterator[tuple[str, str, _Member]]:
 
 def _label(key: str, content: bytes, ending: str) -> str:
     try:
-        if ending == ".cls":
-            return content.decode().strip()
-        values = json.loads(content)
-        return next(str(values[name]) for name in _JSON_KEYS if name in values)
-    except (UnicodeDecodeError, ValueError, TypeError, StopIteration) as error:
-        rule = "a class in UTF-8" if ending == ".cls" else f"JSON with one of {', '.join(_JSON_KEYS)}"
-        raise DataError(f"{key!r}: must hold {rule}, found {content[:40]!r}.") from error
+        label = content.decode().strip() if ending == ".cls" else _json_label(content)
+    except (UnicodeDecodeError, ValueError, TypeError) as error:
+        raise _no_label(key, content, ending) from error
+    if not label:
+        raise _no_label(key, content, ending)
+    return label
+
+
+def _json_label(content: bytes) -> str:
+    values = json.loads(content)
+    label = next((values[name] for name in _JSON_KEYS if name in values), None)
+    # A truth value is a number in Python.
+    return str(label).strip() if isinstance(label, str | int) and not isinstance(label, bool) else ""
+
+
+def _no_label(key: str, content: bytes, ending: str) -> DataError:
+    rule = "a class in UTF-8" if ending == ".cls" else f"JSON with one class as {', '.join(_JSON_KEYS)}"
+    return DataError(f"{key!r}: must hold {rule}, found {content[:40]!r}.")

@@ -82,21 +82,32 @@ def _require_columns(file: Path, names: Sequence[str]) -> None:
                 f"data.root {str(file)!r}: the first line must name the columns {', '.join(_KNOWN)} (split may be left "
                 f"out), separated by commas; {name} is missing, found {list(names)}.{did_you_mean(name, names)}"
             )
+    if twice := [name for name in _KNOWN if list(names).count(name) > 1]:
+        raise DataError(f"data.root {str(file)!r}: the first line names a column once, found {twice[0]} again.")
+    # What is needed is asked for above; this one may be left out, and would be if it were misspelt.
+    if near := [name for name in names if name != "split" and name.strip().casefold() == "split"]:
+        raise DataError(f"data.root {str(file)!r}: a column of splits is called split, found {near[0]!r}. Rename it.")
 
 
 def _rows(file: Path, reader: csv.DictReader[str], separator: str | None) -> Iterator[_Row]:
     for row in reader:
         line = reader.line_num
+        # What lies beyond the named columns; spreadsheets end lines with empty values.
+        if any(row.get(None) or ()):
+            raise DataError(
+                f"{file}:{line}: has more values than the first line names columns, found {row[None]} at its end. Put "
+                "a value with a comma in it into quotes."
+            )
         for name in _NEEDED:
             # An image may have no label at all; a row that ends before the column is at fault all the same.
             may_be_empty = name == "label" and separator is not None and row[name] is not None
-            if not row[name] and not may_be_empty:
+            if not (row[name] or "").strip() and not may_be_empty:
                 raise DataError(f"{file}:{line}: the column {name} is empty. Fill it, or remove the row.")
         split = named_split(row["split"] or "") if "split" in row else SplitName.TRAIN
         if split is None:
             raise DataError(f"{file}:{line}: split must be train, val or test, found {row['split']!r}.")
         # A table that was written on Windows is read everywhere.
-        path, labels = row["path"].replace("\\", "/"), (row["label"],)
+        path, labels = row["path"].replace("\\", "/"), (row["label"].strip(),)
         yield _Row(line, path, labels if separator is None else _labels(file, line, row["label"], separator), split)
 
 

@@ -82,6 +82,23 @@ def test_rows_without_a_class_are_refused(tmp_path: Path) -> None:
         open_hf(None, tmp_path / "saved", download=False)
 
 
+def test_rows_with_several_classes_are_refused(tmp_path: Path) -> None:
+    table = rows(2, datasets.Value("int64")).remove_columns("label").add_column("label", [[], [0, 1]])
+    table.save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(DataError, match=r"label must hold one class an image, found \[\]"):
+        open_hf(None, tmp_path / "saved", download=False)
+
+
+def test_a_row_without_an_image_is_an_image_that_cannot_be_read(tmp_path: Path) -> None:
+    table = {"image": [None, Image.new("L", (4, 4))], "label": ["x", "y"]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    datasets.Dataset.from_dict(table, features=features).save_to_disk(str(tmp_path / "saved"))
+    source = open_hf(None, tmp_path / "saved", download=False)[TRAIN]
+    assert source.read(1).size == (4, 4)
+    with pytest.raises(DataError, match=r"'train/0' of .*: the row has no image"):
+        source.read(0)
+
+
 def test_the_hub_is_not_asked_unless_that_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"reading the hub needs data\.download=true"):
         open_hf("user/birds", None, download=False)

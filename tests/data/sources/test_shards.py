@@ -111,8 +111,13 @@ def test_a_damaged_image_is_told_when_it_is_read(tmp_path: Path) -> None:
     [
         ({"x.png": b""}, r"'x' has an image and no class: \.cls or \.json is needed"),
         ({"x.png": b"", "x.seg.png": b"", "x.cls": b"0"}, "'x' has two images"),
-        ({"x.png": b"", "x.json": b"{}"}, r"'a\.tar/x\.json': must hold JSON with one of label, cls, class"),
+        ({"x.png": b"", "x.json": b"{}"}, r"'a\.tar/x\.json': must hold JSON with one class as label, cls, class"),
+        ({"x.png": b"", "x.json": b'{"label": null}'}, "must hold JSON with one class as label, cls, class"),
+        ({"x.png": b"", "x.json": b'{"label": [1, 2]}'}, "must hold JSON with one class"),
+        ({"x.png": b"", "x.json": b'{"label": true}'}, "must hold JSON with one class"),
+        ({"x.png": b"", "x.json": b"[1]"}, "must hold JSON with one class"),
         ({"x.png": b"", "x.cls": b"\xff"}, "must hold a class in UTF-8"),
+        ({"x.png": b"", "x.cls": b" "}, "must hold a class in UTF-8"),
     ],
 )
 def test_a_sample_is_an_image_and_a_class(tmp_path: Path, members: dict[str, bytes], message: str) -> None:

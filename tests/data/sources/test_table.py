@@ -53,6 +53,12 @@ def test_an_absolute_path_is_taken_as_it_is(tmp_path: Path) -> None:
     assert open_csv(table(tmp_path / "own", f"path,label\n{path},x\n"))[TRAIN].read(0).size == (8, 8)
 
 
+def test_blanks_around_a_label_and_empty_values_at_the_end_are_nothing(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 2})
+    source = open_csv(table(tmp_path, "path,label\na/000.png, cat,\na/001.png,cat ,,\n"))[TRAIN]
+    assert source.classes == ("cat",)
+
+
 def test_missing_files_are_told(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 1})
     events: list[Event] = []
@@ -76,6 +82,10 @@ def test_missing_files_are_told(tmp_path: Path) -> None:
         ("path,label\na.png,x\nb.png,y\na.png,y\n", r"images\.csv:4: .* found 'a\.png' in line 2 as well"),
         ("path,label,split\na.png,x,val\n", r"images of the split train are needed, found \['val'\]"),
         ("path,label\n", "images of the split train are needed, found no row"),
+        ("path,label\na.png,x,y\n", r"images\.csv:2: has more values than .* found \['y'\] at its end"),
+        ("path,label\na.png, \n", r"images\.csv:2: the column label is empty"),
+        ("path,label,Split\na.png,x,test\n", "a column of splits is called split, found 'Split'"),
+        ("path,label,split,label\na.png,x,train,y\n", "names a column once, found label again"),
     ],
 )
 def test_a_wrong_table_says_where_and_what(tmp_path: Path, text: str, message: str) -> None:
