@@ -96,9 +96,10 @@ class OutputError(InputError):
 def killed_reader(error: BaseException) -> TrainingError | None:
     """Return what happened where torch says that a process that reads images is gone; None of any other error.
 
-    torch says it wherever the program stands at that moment, also amid a step.
+    torch says it wherever the program stands at that moment, also amid a step. An error that a worker passes on has
+    other words.
     """
-    if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
+    if not isinstance(error, RuntimeError) or "DataLoader worker (pid" not in str(error):
         return None
     return TrainingError(
         "a process that reads images was killed, most often for want of memory. Lower data.workers, and go on with "

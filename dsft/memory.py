@@ -36,7 +36,7 @@ class _Heap:
         self._set(_TRIM_THRESHOLD, -1)
 
     def release(self) -> None:
-        """Return large pieces to the system as glibc does by itself, once it has seen some: then it stands there."""
+        """Return large pieces to the system as glibc does by itself, once it has seen some: its limits move to here."""
         self._set(_MMAP_MAX, 1 << 16)
         self._set(_MMAP_THRESHOLD, 32 << 20)
         self._set(_TRIM_THRESHOLD, 64 << 20)
@@ -63,6 +63,12 @@ def keep_memory() -> None:
     a library has no business there. ``MALLOC_MMAP_MAX_`` and the like in the environment come first.
     """
     _HEAP.keep()
+
+
+def release_memory() -> None:
+    """Undo :func:`keep_memory`, which a forked process inherits."""
+    _HEAP.release()
+    _HEAP.keeps = False
 
 
 @contextlib.contextmanager

@@ -181,10 +181,15 @@ def cache_folder() -> Path:
     That is ``$XDG_CACHE_HOME`` where it is set, else ``~/.cache``, ``~/Library/Caches`` or ``%LOCALAPPDATA%``.
     """
     if own := os.environ.get("DSFT_CACHE"):
-        return Path(own).expanduser()
+        return at_home(own)
     places = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA", "~/AppData/Local")}
     place = os.environ.get("XDG_CACHE_HOME") or places.get(sys.platform, "~/.cache")
-    return Path(place).expanduser() / "dsft"
+    return at_home(place) / "dsft"
+
+
+def at_home(path: str | Path) -> Path:
+    """Return a path with the home folder in the place of a leading ``~``; as it is where the system knows none."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path's raises)
 
 
 def sha256_of(path: Path) -> str:

@@ -93,13 +93,13 @@ def count_seen(images: Split, trainings: Iterable[Training]) -> dict[SplitName, 
 
 
 def _overlap(images: Split, training: Training, role: SplitName) -> int:
-    if training.fingerprints.get(role) == images.fingerprint:
-        return len(images)
+    fingerprint = training.fingerprints.get(role)
     with contextlib.suppress(DataError, CheckpointError):
         earlier = open_splits(training.section(), ignore).get(role)
-        if earlier.fingerprint == training.fingerprints.get(role):
+        if earlier.fingerprint == fingerprint:
             return _count_common(images, earlier)
-    return 0
+    # Of data that is gone or has changed, nothing but names and sizes is known.
+    return len(images) if images.fingerprint == fingerprint else 0
 
 
 def _count_common(images: Split, earlier: Split) -> int:
@@ -122,6 +122,7 @@ def _identities(split: Split) -> list[tuple[str, str]]:
 
 def _has_same_pixels(source: ImageSource, index: int, other: ImageSource, number: int) -> bool:
     with contextlib.suppress(DataError):
-        return source.read(index) == other.read(number)
+        one, two = source.read(index), other.read(number)
+        return (one.mode, one.size, one.tobytes()) == (two.mode, two.size, two.tobytes())
     # What cannot be read is not scored.
     return False

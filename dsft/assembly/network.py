@@ -21,6 +21,7 @@ from dsft.preprocessing import Preprocessing
 from dsft.progress import Note, Report
 from dsft.recipe import shipped_recipes
 from dsft.recipe.sections import ModelSection
+from dsft.storage import at_home
 from dsft.surgery import ConversionPlan
 from dsft.tasks import CLASSIFICATION, Task, task_named
 
@@ -89,7 +90,7 @@ def load_folder(folder: Path) -> Network:
     Raises:
         CheckpointError: There is none, it is damaged, or it does not say how to build its network.
     """
-    folder = find_model_folder(folder.expanduser())
+    folder = find_model_folder(folder)
     # As images are; a network that was saved in half precision loses nothing by it.
     return _described(folder, lambda _: load_model_folder(folder).module.float())
 
@@ -113,6 +114,7 @@ def find_model_folder(folder: Path) -> Path:
         CheckpointError: There is no such folder.
         ModelError: It is meant to be on the Hugging Face hub and cannot be had.
     """
+    folder = at_home(folder)
     if not folder.exists():
         if (reference := HubReference.parse(str(folder))) is not None:
             return fetch_model_folder(reference)
@@ -181,7 +183,7 @@ def _load_from_library(section: ModelSection, classes: tuple[str, ...], report: 
         section.source,
         section.name or "",
         pretrained=section.pretrained,
-        checkpoint=Path(section.checkpoint).expanduser() if section.checkpoint is not None else None,
+        checkpoint=at_home(section.checkpoint) if section.checkpoint is not None else None,
         in_chans=section.in_chans,
         classes=_stated_classes(section, classes),
         num_classes=None if has_weights else len(classes),

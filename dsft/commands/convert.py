@@ -16,7 +16,7 @@ from dsft.assembly.conversion import convert_network, example_images, plan_netwo
 from dsft.assembly.held_out import Training, provenance
 from dsft.assembly.scoring import main_scorer, open_scoring_data, under_class_table
 from dsft.choices import Amp, SplitName, WeightsKind
-from dsft.commands.outputs import require_apart, require_outside
+from dsft.commands.outputs import require_apart
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import InputError
 from dsft.progress import Report, Warn, ignore
@@ -75,7 +75,6 @@ def run(
     if out is not None:
         require_replaceable(out, "model folder", (MANIFEST_FILE,), overwrite=overwrite)
         require_apart(out, (source, data))
-        require_outside(out, data)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     network = load_source(source, model, image_size, report)
     compute.place_module(network.module)

@@ -122,7 +122,6 @@ def run(
     if out is not None:
         require_replaceable(out, "evaluation", (COMPARISON_FILE,), overwrite=overwrite)
         require_apart(out, [*map(str, models), data])
-        require_outside(out, data)
     if with_temperature and split is SplitName.VAL:
         raise InputError(
             "--fit-temperature: a temperature is fitted on val, so it cannot be scored there too, found --split val. "
@@ -132,6 +131,8 @@ def run(
     networks = [load_folder(folder) for folder in models]
     _require_one_task(models, networks, required_scores)
     scoring = open_scoring_data(data, overrides, models[0], networks[0], report)
+    if out is not None:
+        require_outside(out, scoring.section)
     if with_temperature and scoring.is_plain:
         raise InputError(
             f"--fit-temperature: a temperature is fitted on val, and {data!r} is a plain folder of classes without "

@@ -24,6 +24,7 @@ from dsft.progress import FolderOpened, Note, Report, Scored, Warn, ignore
 from dsft.recipe import Recipe
 from dsft.report import write_report
 from dsft.report.run import BEFORE
+from dsft.storage import at_home
 from dsft.surgery import ConversionPlan, ConversionReport, report_costs
 from dsft.tasks import Metrics
 from dsft.training import Checkpoint, FitResult, fit, save_signal_outlived
@@ -100,7 +101,7 @@ def run(
         InterruptedRun: A signal stopped it after a checkpoint was saved.
     """
     with save_signal_outlived():
-        folder = RunFolder(Path(recipe.output.dir).expanduser())
+        folder = RunFolder(at_home(recipe.output.dir))
         if resume:
             return _go_on(recipe, verb, folder, processes, report)
         if not dry_run and processes.is_first:

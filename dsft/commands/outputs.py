@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from dsft.data.sources import has_splits
+from dsft.choices import DataSource
+from dsft.data.sources import has_splits, is_hidden
 from dsft.errors import OutputError
+from dsft.recipe.sections import DataSection
+from dsft.storage import at_home
 
 
 def require_apart(folder: Path, inputs: Iterable[str | None]) -> None:
@@ -16,7 +19,7 @@ def require_apart(folder: Path, inputs: Iterable[str | None]) -> None:
         OutputError: It does.
     """
     for name in inputs:
-        path = Path(name or "").expanduser()
+        path = at_home(name or "")
         if name is not None and path.exists() and path.resolve().is_relative_to(folder.resolve()):
             raise OutputError(
                 f"output folder {str(folder)!r}: holds {name!r}, which this command reads, so it cannot be replaced. "
@@ -24,20 +27,20 @@ def require_apart(folder: Path, inputs: Iterable[str | None]) -> None:
             )
 
 
-def require_outside(folder: Path, images: str | None) -> None:
+def require_outside(folder: Path, data: DataSection) -> None:
     """Check that an output folder is not about to be written among the classes of a folder of images.
-
-    Args:
-        folder: The output.
-        images: The folder of images; a file, which holds no folder, and None are no matter.
 
     Raises:
         OutputError: It is: from then on it would be a class, its pictures images.
     """
-    root = Path(images or "").expanduser().resolve()
-    is_inside = images is not None and root != folder.resolve() and folder.resolve().is_relative_to(root)
-    if is_inside and root.is_dir() and not has_splits(root):
+    if data.source is not DataSource.FOLDER or data.root is None:
+        return
+    root, place = at_home(data.root).resolve(), folder.resolve()
+    if not root.is_dir() or root == place or not place.is_relative_to(root):
+        return
+    # Neither hidden folders count as classes, nor any beside those of the splits.
+    if not any(map(is_hidden, place.relative_to(root).parts)) and not has_splits(root):
         raise OutputError(
-            f"output folder {str(folder)!r}: lies in the data {images!r}, whose folders are its classes. Choose one "
+            f"output folder {str(folder)!r}: lies in the data {data.root!r}, whose folders are its classes. Choose one "
             "outside of it."
         )

@@ -18,7 +18,6 @@ from pydantic import TypeAdapter
 from dsft.artifact.manifest import installed_versions
 from dsft.assembly import Experiment
 from dsft.assembly.experiment import settle_batch_size
-from dsft.choices import DataSource
 from dsft.commands.outputs import require_apart, require_outside
 from dsft.data import Split
 from dsft.errors import CheckpointError, DataError, OutputError, RecipeError
@@ -66,8 +65,7 @@ class RunFolder:
         require_overwritable(self.path, "run", (RECIPE_FILE, RUN_FILE), overwrite=overwrite)
         teacher = recipe.distill.teacher if recipe.distill is not None else None
         require_apart(self.path, (recipe.model.path, recipe.model.checkpoint, teacher, recipe.data.root))
-        if recipe.data.source is DataSource.FOLDER:
-            require_outside(self.path, recipe.data.root)
+        require_outside(self.path, recipe.data)
 
     def open(self, experiment: Experiment, *, overwrite: bool) -> None:
         """Remove an earlier run, and write what this one is made of.

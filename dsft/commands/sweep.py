@@ -112,13 +112,14 @@ def run(
     if out is not None:
         require_replaceable(out, "sweep", (RESULT_FILE,), overwrite=overwrite)
         require_apart(out, (source, data))
-        require_outside(out, data)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     original = load_source(source, model, image_size, report)
     require_dense(original)
     compute.place_module(original.module)
     require_fitting_images(original, compute)
     scoring = open_scoring_data(data, overrides, Path(source), original, report)
+    if out is not None:
+        require_outside(out, scoring.section)
     images = under_class_table(scoring.split(SplitName.VAL, original, report), Path(source), original)
     networks: list[tuple[float | None, Network]] = [(None, original)]
     unmet: dict[float, str] = {}

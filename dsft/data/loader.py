@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -23,6 +24,7 @@ from dsft.data.transforms import Transform
 from dsft.devices import allowed_cores
 from dsft.distributed.launch import SINGLE, Launch
 from dsft.errors import DataError, killed_reader
+from dsft.memory import release_memory
 
 UNMIXED = Mixing()
 _MOST_WORKERS = 8
@@ -198,9 +200,12 @@ def _leave_signals_to_the_run(worker: int) -> None:
     """Let a worker outlive Ctrl-C, SIGUSR1 and SIGTERM, which its whole process group receives.
 
     A forked worker has the handlers of the process that trains, which finish a step or a validation and save; it has
-    neither, and that process needs it to the end. It ends with it, or when it says so.
+    neither, and that process needs it to the end. It ends with it, or when it says so. Where nobody tells who sent a
+    signal, as on macOS, SIGTERM ends it, and what is read at that moment is lost.
     """
     del worker
+    # As many as there are would each keep the most that they ever needed.
+    release_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -208,13 +213,14 @@ def _leave_signals_to_the_run(worker: int) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_the_parent_says_so, daemon=True).start()
     else:
-        # Who sent it is not told here. Only of a worker that leaves by itself does torch make no error.
+        # One that leaves by itself is missed where its images are, and not at any place.
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def _end_when_the_parent_says_so() -> None:
-    parent = os.getppid()
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+    # With the start method forkserver the process above is another one.
+    parent = multiprocessing.parent_process()
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != (parent.pid if parent is not None else os.getppid()):
         pass
     os._exit(0)
 

@@ -45,7 +45,7 @@ def _until_stopped(loader: TrainingLoader, epoch: int, start: int, stop: StopReq
         try:
             batch = next(batches, None)
         except Exception:
-            # A signal to the whole process group ends the processes that read images as well.
+            # A signal to the whole process group may end the processes that read images as well.
             if not stop.is_set():
                 raise
             return

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -52,24 +53,38 @@ def test_data_that_is_gone_is_recognised_as_a_whole_only(tmp_path: Path) -> None
     assert count_seen(other.get(SplitName.TEST), [moved]) == {}
 
 
-def test_files_of_one_name_and_size_are_told_apart_by_their_pixels(tmp_path: Path) -> None:
-    # Numbered from 0 in every folder, and all of one size, as files without compression are.
-    shades = {"train": range(0, 80, 10), "test": (0, 100, 110, 120, 130, 140, 150, 160)}
+def write_shades(root: Path, **shades: Sequence[int]) -> DataSection:
+    """Write pictures that are numbered from 0 in each folder, and of one size, as files without compression are."""
     for split, values in shades.items():
         for number, shade in enumerate(values):
-            path = tmp_path / "data" / split / "ab"[number % 2] / f"{number}.bmp"
+            path = root / split / "ab"[number % 2] / f"{number}.bmp"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("L", (8, 8), shade).save(path)
-    section = DataSection(source=DataSource.FOLDER, root=str(tmp_path / "data"))
+    return DataSection(source=DataSource.FOLDER, root=str(root))
+
+
+def test_files_of_one_name_and_size_are_told_apart_by_their_pixels(tmp_path: Path) -> None:
+    section = write_shades(tmp_path, train=range(8), val=range(10, 14), test=[12, 20, 21, 22])
     splits = open_splits(section, ignore)
     training = record_training(section, splits)
-    twins = sum("0.bmp" in key for key in splits.train.keys)
-    assert count_seen(splits.get(SplitName.TEST), [training]) == ({SplitName.TRAIN: 1} if twins else {SplitName.VAL: 1})
-    # Of one place, also where it is written otherwise, the same file is the same image.
+    # Only one image is the same under the same name; the splits as a whole have one fingerprint.
+    (tmp_path / "test" / "a" / "0.bmp").write_bytes((tmp_path / "val" / "a" / "0.bmp").read_bytes())
+    test = open_splits(section, ignore).get(SplitName.TEST)
+    assert test.fingerprint == splits.val.fingerprint
+    assert count_seen(test, [training]) == {SplitName.VAL: 1}
+
+
+def test_of_one_place_the_name_is_enough(tmp_path: Path) -> None:
+    section = write_shades(tmp_path / "data", a=range(6), b=range(10, 16))
+    training = record_training(section, splits := open_splits(section, ignore))
     (tmp_path / "link").symlink_to(tmp_path / "data")
     other = open_splits(section.model_copy(update={"root": str(tmp_path / "link"), "seed": 3}), ignore)
-    common = set(other.val.keys) & set(splits.train.keys)
-    assert count_seen(other.val, [training]).get(SplitName.TRAIN, 0) == len(common)
+    common = set(other.get(SplitName.TEST).keys) & set(splits.train.keys)
+    assert common
+    # Nothing can be read, and need be.
+    for path in (tmp_path / "data").rglob("*.bmp"):
+        path.write_bytes(bytes(path.stat().st_size))
+    assert count_seen(other.get(SplitName.TEST), [training])[SplitName.TRAIN] == len(common)
 
 
 def test_ancestors_are_kept_once_and_the_last_training_apart() -> None:

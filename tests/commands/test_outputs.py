@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from dsft.choices import DataSource
 from dsft.commands.outputs import require_apart, require_outside
 from dsft.errors import OutputError
+from dsft.recipe.sections import DataSection
 from tests.workshop import Workshop, dsft, write_pictures
 
 
@@ -28,15 +30,26 @@ def test_an_output_is_no_class_of_the_data(tmp_path: Path, monkeypatch: pytest.M
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "pictures")
     for root in (".", "../pictures", "~/pictures"):
-        with pytest.raises(
-            OutputError, match=rf"'runs/first': lies in the data '{root}', whose folders are its classes"
-        ):
-            require_outside(Path("runs/first"), root)
-    require_outside(Path("../runs/first"), ".")
+        with pytest.raises(OutputError, match=rf"'runs/first': lies in the data '{root}', whose folders are"):
+            require_outside(Path("runs/first"), pictures_in(root))
+    require_outside(Path("../runs/first"), pictures_in("."))
+    require_outside(Path(".runs/first"), pictures_in("."))
     # Beside folders for each split others are left out.
-    require_outside(tmp_path / "divided" / "runs", str(tmp_path / "divided"))
-    require_outside(Path("runs"), None)
-    require_outside(Path("runs"), "nothing")
+    require_outside(tmp_path / "divided" / "runs", pictures_in(str(tmp_path / "divided")))
+    require_outside(Path("runs"), DataSection(source=DataSource.DIGITS))
+    require_outside(Path("runs"), pictures_in("nothing"))
+
+
+def pictures_in(root: str) -> DataSection:
+    return DataSection(source=DataSource.FOLDER, root=root)
+
+
+def test_an_evaluation_among_the_classes_is_refused(workshop: Workshop, here: Path) -> None:
+    shutil.copytree(workshop.pictures, here / "pictures")
+    done = dsft("evaluate", workshop.dense, "--data", here / "pictures", "--out", here / "pictures" / "scores")
+    assert done.exit_code == 2
+    assert "whose folders are its classes" in done.stderr
+    assert not (here / "pictures" / "scores").exists()
 
 
 def test_a_run_among_the_classes_is_refused_before_it_begins(here: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 import random
 import signal
@@ -30,7 +31,7 @@ from dsft.data import (
 )
 from dsft.data.sources import ImageArray
 from dsft.distributed.launch import SINGLE, Launch
-from dsft.errors import DataError, TrainingError
+from dsft.errors import DataError
 from tests.data.pictures import model_input, write_images
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:.*multi-threaded.*fork")
@@ -329,7 +330,10 @@ def test_a_process_whose_images_are_all_unreadable_has_nothing(tmp_path: Path) -
     assert [len(part.skipped) for part in parts] == [2, 0]
 
 
-@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="nobody tells here who sent a signal")
+@pytest.mark.skipif(
+    not hasattr(signal, "sigwaitinfo") or multiprocessing.get_start_method() != "fork",
+    reason="nobody tells here who sent a signal, or workers begin otherwise",
+)
 def test_a_worker_outlives_what_its_group_is_sent_and_ends_when_its_parent_says_so() -> None:
     def tell(image: Image.Image) -> Tensor:
         del image
@@ -349,6 +353,7 @@ def test_a_worker_outlives_what_its_group_is_sent_and_ends_when_its_parent_says_
     for name in ("INT", "TERM", "USR1"):
         subprocess.run(["kill", f"-{name}", str(worker)], check=True)
     assert [int(batch.images) for batch in islice(batches, 20)] == [worker] * 20
+    [process] = [child for child in multiprocessing.active_children() if child.pid == worker]
     os.kill(worker, signal.SIGTERM)
-    with pytest.raises(TrainingError, match=r"a process that reads images was killed.* Lower data\.workers, and go on"):
-        list(batches)
+    process.join(30)
+    assert process.exitcode == 0

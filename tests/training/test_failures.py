@@ -48,6 +48,11 @@ def test_a_killed_reader_is_named_wherever_torch_tells_of_it(place: str, tmp_pat
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
 
 
+def test_what_fails_within_a_reader_is_no_killed_one() -> None:
+    with pytest.raises(RuntimeError, match="Caught"), explained_failures(make_net(), torch.ones(2), CPU.device):
+        raise RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback ...")
+
+
 def test_an_operation_without_deterministic_form_is_explained() -> None:
     with reproducible(0, torch.device("cpu"), deterministic=True):
         with pytest.raises(TrainingError, match=r"train\.deterministic: .*put_ does not have"):

@@ -5,7 +5,7 @@ They are image sources, keyed by split; a data set that is not divided is all
 """
 
 from dsft.data.sources.digits import open_digits
-from dsft.data.sources.folder import has_splits, open_folder
+from dsft.data.sources.folder import has_splits, is_hidden, open_folder
 from dsft.data.sources.hugging_face import open_hf
 from dsft.data.sources.images import ImageArray, ImageFiles, ImageSource
 from dsft.data.sources.loose import LooseImages, find_images
@@ -20,6 +20,7 @@ __all__ = [
     "LooseImages",
     "find_images",
     "has_splits",
+    "is_hidden",
     "open_csv",
     "open_digits",
     "open_folder",

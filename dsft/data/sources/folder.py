@@ -11,6 +11,7 @@ from dsft.data.sources.images import ImageFiles, ImageSource
 from dsft.data.sources.naming import named_split
 from dsft.errors import DataError
 from dsft.progress import Note, Report, Warn, ignore
+from dsft.storage import at_home
 
 IMAGE_EXTENSIONS = frozenset(
     {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -31,7 +32,7 @@ def open_folder(root: Path, report: Report = ignore) -> Mapping[SplitName, Image
     Raises:
         DataError: It is missing, holds no class folder, an empty one, or no ``train`` beside its ``val``.
     """
-    root = root.expanduser()
+    root = at_home(root)
     if not root.is_dir():
         found = "a file" if root.exists() else f"nothing; the current folder is {str(Path.cwd())!r}"
         raise DataError(f"data.root {str(root)!r}: a folder of images is needed, found {found}.")
@@ -120,7 +121,7 @@ def _images(folder: Path, prefix: str, ancestors: frozenset[str]) -> Iterator[st
     with os.scandir(folder) as entries:
         for entry in entries:
             key = f"{prefix}/{entry.name}"
-            if entry.is_dir() and not _is_hidden(entry.name):
+            if entry.is_dir() and not is_hidden(entry.name):
                 yield from _images(folder / entry.name, key, ancestors | {real})
             elif is_image(entry.name):
                 yield require_portable(key)
@@ -141,17 +142,18 @@ def require_portable(key: str) -> str:
 
 def _folders(root: Path) -> Sequence[Path]:
     return sorted(
-        (entry for entry in root.iterdir() if entry.is_dir() and not _is_hidden(entry.name)),
+        (entry for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name)),
         # By name, which sorts alike everywhere; Windows compares paths without regard to case.
         key=lambda folder: folder.name,
     )
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder does not count, by its name."""
     # macOS archives carry a folder __MACOSX with a shadow of every image.
     return name.startswith(".") or name == "__MACOSX"
 
 
 def is_image(name: str) -> bool:
     """Whether a file is an image by its name, and not hidden."""
-    return not _is_hidden(name) and PurePath(name).suffix.lower() in IMAGE_EXTENSIONS
+    return not is_hidden(name) and PurePath(name).suffix.lower() in IMAGE_EXTENSIONS

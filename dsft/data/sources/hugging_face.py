@@ -16,6 +16,7 @@ from dsft.data.sources.images import ImageSource
 from dsft.data.sources.naming import named_split, sorted_labels
 from dsft.errors import DataError
 from dsft.progress import Note, Report, Warn, ignore
+from dsft.storage import at_home
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,7 @@ def _library() -> Any:
 
 
 def _from_disk(library: Any, root: Path | None) -> Any:
-    folder = Path(root or "").expanduser()
+    folder = at_home(root or "")
     try:
         return library.load_from_disk(str(folder))
     except (OSError, ValueError) as error:
@@ -117,7 +118,7 @@ def _from_hub(library: Any, name: str, root: Path | None, download: bool) -> Any
             "load_dataset(...).save_to_disk(FOLDER), and give data.root=FOLDER without data.name."
         )
     try:
-        return library.load_dataset(name, cache_dir=str(root.expanduser()) if root is not None else None)
+        return library.load_dataset(name, cache_dir=str(at_home(root)) if root is not None else None)
     except Exception as error:  # what its scripts, archives and the network raise
         raise DataError(f"data.name {name!r}: cannot be loaded ({type(error).__name__}: {error}).") from error
 

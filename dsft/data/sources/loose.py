@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 from dsft.data.decoding import read_image
 from dsft.data.sources.folder import is_image, list_images, require_portable
 from dsft.errors import DataError
+from dsft.storage import at_home
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def find_images(paths: Iterable[str]) -> LooseImages:
 
 def _expanded(path: str) -> list[Path]:
     # A name may begin with ~ as well.
-    place = Path(path) if Path(path).exists() else Path(os.path.expanduser(path))  # noqa: PTH111 (Path's raises)
+    place = Path(path) if Path(path).exists() else at_home(path)
     if place.is_dir():
         return _required(list_images(place), f"folder {path!r}: holds no image.")
     if place.exists():
@@ -71,7 +71,7 @@ def _expanded(path: str) -> list[Path]:
 
 
 def _matching(pattern: str) -> list[Path]:
-    found = glob.glob(os.path.expanduser(pattern), recursive=True)  # noqa: PTH111, PTH207 (Path takes no absolute one)
+    found = glob.glob(str(at_home(pattern)), recursive=True)  # noqa: PTH207 (Path takes no absolute one)
     files: list[Path] = []
     for path in map(Path, sorted(found)):
         files += list_images(path) if path.is_dir() else [path] if is_image(path.name) else []

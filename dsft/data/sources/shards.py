@@ -23,6 +23,7 @@ from dsft.data.sources.images import ImageSource
 from dsft.data.sources.naming import named_split, sorted_labels
 from dsft.errors import DataError
 from dsft.progress import Note, Report, ignore
+from dsft.storage import at_home
 
 _LABELS = (".cls", ".json")
 _JSON_KEYS = ("label", "cls", "class")
@@ -84,7 +85,7 @@ def open_wds(root: Path, report: Report = ignore) -> Mapping[SplitName, ImageSou
     Raises:
         DataError: There is no shard, or one is damaged, or an image has no class.
     """
-    root = root.expanduser()
+    root = at_home(root)
     shards = sorted(root.rglob("*.tar"))
     if not shards:
         raise DataError(f"data.root {str(root)!r}: a folder with shards is needed (*.tar, not compressed), found none.")

@@ -12,6 +12,7 @@ from dsft.data.sources.images import ImageFiles, ImageSource
 from dsft.data.sources.naming import named_split, sorted_labels
 from dsft.errors import DataError, did_you_mean
 from dsft.progress import Report, Warn, ignore
+from dsft.storage import at_home
 
 _NEEDED, _KNOWN = ("path", "label"), ("path", "label", "split")
 
@@ -40,7 +41,7 @@ def open_csv(file: Path, report: Report = ignore, *, separator: str | None = Non
         DataError: It cannot be read, lacks a column or a value, names an image or a label of an image twice, lists none
             to train on, or a label for which there is none.
     """
-    file = file.expanduser()
+    file = at_home(file)
     rows = _read(file, separator)
     _require_once(file, rows)
     parts = {name: [row for row in rows if row.split is name] for name in SplitName}

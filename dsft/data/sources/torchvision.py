@@ -15,6 +15,7 @@ from dsft.choices import SplitName
 from dsft.data.sources.images import ImageArray, ImageFiles, ImageSource
 from dsft.errors import DataError, did_you_mean
 from dsft.progress import Note, Report, ignore
+from dsft.storage import at_home
 
 _Arguments = Mapping[str, Any]
 
@@ -97,7 +98,7 @@ def open_torchvision(
     name = known[name.casefold()]
     if download:
         report(Note(f"data: torchvision downloads what is missing of {name} to {str(root)!r}"))
-    entry, root = TABLE[name], root.expanduser()
+    entry, root = TABLE[name], at_home(root)
     return {split: _open(name, entry, split, root, download) for split in entry.splits}
 
 
