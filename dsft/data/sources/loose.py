@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,8 @@ def _expanded(path: str) -> list[Path]:
 
 
 def _matching(pattern: str) -> list[Path]:
-    found = glob.glob(str(at_home(pattern)), recursive=True)  # noqa: PTH207 (Path takes no absolute one)
+    # As text: a Path would lose the / at the end, with which a pattern means folders alone.
+    found = glob.glob(os.path.expanduser(pattern), recursive=True)  # noqa: PTH111, PTH207
     files: list[Path] = []
     for path in map(Path, sorted(found)):
         files += list_images(path) if path.is_dir() else [path] if is_image(path.name) else []
