@@ -35,11 +35,9 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path, best_epoch: 
             axes.set(ylabel=label)
             axes.grid()
             if best_epoch is not None:
-                axes.axvline(best_epoch, color=GREY, linestyle="--", linewidth=1)
-            if len(lines) > 1:
-                axes.legend()
-        if best_epoch is not None:
-            grid[0].set_title(f"dashed: the epoch that was kept ({best_epoch})", color="#555555")
+                axes.axvline(best_epoch, color=GREY, linestyle="--", linewidth=1, label=f"kept: epoch {best_epoch}")
+        # Above the panels, where no line can run through it.
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
         grid[-1].set(xlabel="epoch")
         figure.align_ylabels()
         grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -49,7 +49,7 @@ def plot_mistakes(mistakes: Sequence[Mistake], split: Split, path: Path) -> None
     """
     columns = min(len(mistakes), _COLUMNS)
     rows = -(-len(mistakes) // columns)
-    with drawing(path, width=max(WIDTH / _COLUMNS * columns, 2.2), height=2.1 * rows) as figure:
+    with drawing(path, width=max(WIDTH / _COLUMNS * columns, 2.2), height=2.3 * rows) as figure:
         grid = figure.subplots(rows, columns, squeeze=False).flatten()
         for axes in grid:
             axes.set(xticks=[], yticks=[])
@@ -64,7 +64,7 @@ def _draw(axes: Axes, mistake: Mistake, split: Split) -> None:
     smoothing = "nearest" if max(pixels.shape[:2]) < 64 else "antialiased"
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=smoothing)
     axes.set_title(f"is {shorten(mistake.target or NO_LABEL, 20)}", fontsize=9, loc="center", parse_math=False)
-    guess = f"taken for {shorten(mistake.predicted or NO_LABEL, 14)}\n{100 * mistake.probability:.1f} % sure"
+    guess = f"taken for {shorten(mistake.predicted or NO_LABEL, 12)}\n{100 * mistake.probability:.1f} % sure"
     axes.set_xlabel(guess, fontsize=9, color=ORANGE, parse_math=False)
 
 

@@ -148,7 +148,7 @@ def _can_be_fused(module: nn.Module, opt: str) -> bool:
     return opt.lower() in _FUSED and all(
         parameter.device.type in _FUSED_DEVICES
         and parameter.is_floating_point()
-        # A gradient lies in memory as its parameter does, if that is without gaps.
+        # One with gaps is no row of numbers.
         and parameter.is_contiguous(memory_format=layout_of(parameter))
         for parameter in trained
     )

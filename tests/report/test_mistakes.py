@@ -44,6 +44,18 @@ def test_each_mistake_is_drawn_with_its_own_image(tmp_path: Path) -> None:
     assert np.nonzero(pixels_of(path, "lime"))[1].max() < np.nonzero(pixels_of(path, "blue"))[1].min()
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_no_name_is_cut_off_at_the_edge(tmp_path: Path, count: int) -> None:
+    split = split_of(np.zeros((count, 8, 8), np.uint8), [0] * count, ["a class of a long name", "the other of another"])
+    plot_mistakes(
+        worst_mistakes(evaluation_of(torch.tensor([[0.0, 1.0]]).repeat(count, 1), split)), split, tmp_path / "m.png"
+    )
+    with Image.open(tmp_path / "m.png") as image:
+        pixels = np.asarray(image.convert("L"))
+    edges = (pixels[:2], pixels[-2:], pixels[:, :2], pixels[:, -2:])
+    assert all((edge == 255).all() for edge in edges)
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (300, 20, 3), (1, 1, 3)])
 @pytest.mark.parametrize("count", [1, 5])
 def test_any_image_and_any_name_is_drawn(tmp_path: Path, shape: tuple[int, ...], count: int) -> None:

@@ -86,7 +86,7 @@ def _require_columns(file: Path, names: Sequence[str]) -> None:
     if twice := [name for name in _KNOWN if list(names).count(name) > 1]:
         raise DataError(f"data.root {str(file)!r}: the first line names a column once, found {twice[0]} again.")
     # What is needed is asked for above; this one may be left out, and would be if it were misspelt.
-    if near := [name for name in names if name != "split" and name.strip().casefold() == "split"]:
+    if "split" not in names and (near := [name for name in names if name.strip().casefold() == "split"]):
         raise DataError(f"data.root {str(file)!r}: a column of splits is called split, found {near[0]!r}. Rename it.")
 
 

@@ -59,6 +59,12 @@ def test_blanks_around_a_label_and_empty_values_at_the_end_are_nothing(tmp_path:
     assert source.classes == ("cat",)
 
 
+def test_beside_the_column_of_splits_another_may_have_its_name_in_capitals(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 2})
+    rows = "a/000.png,x,train,A\na/001.png,x,test,B\n"
+    assert list(open_csv(table(tmp_path, f"path,label,split,Split\n{rows}"))) == [TRAIN, TEST]
+
+
 def test_missing_files_are_told(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 1})
     events: list[Event] = []
