@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dsft.artifact.own_network import load, save
+    from dsft.conversion import Budget, Conversion, ConversionPlan, Request, apply_plan, convert, plan_conversion
     from dsft.separable import (
         DepthwiseSeparableConv1d,
         DepthwiseSeparableConv2d,
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
         LowRankConv2d,
         LowRankConv3d,
     )
-    from dsft.surgery import Budget, Conversion, ConversionPlan, Request, apply_plan, convert, plan_conversion
 
 _HOMES = {
-    "Budget": "dsft.surgery",
-    "Conversion": "dsft.surgery",
-    "ConversionPlan": "dsft.surgery",
+    "Budget": "dsft.conversion",
+    "Conversion": "dsft.conversion",
+    "ConversionPlan": "dsft.conversion",
     "DepthwiseSeparableConv1d": "dsft.separable",
     "DepthwiseSeparableConv2d": "dsft.separable",
     "DepthwiseSeparableConv3d": "dsft.separable",
@@ -32,11 +32,11 @@ _HOMES = {
     "LowRankConv1d": "dsft.separable",
     "LowRankConv2d": "dsft.separable",
     "LowRankConv3d": "dsft.separable",
-    "Request": "dsft.surgery",
-    "apply_plan": "dsft.surgery",
-    "convert": "dsft.surgery",
+    "Request": "dsft.conversion",
+    "apply_plan": "dsft.conversion",
+    "convert": "dsft.conversion",
     "load": "dsft.artifact.own_network",
-    "plan_conversion": "dsft.surgery",
+    "plan_conversion": "dsft.conversion",
     "save": "dsft.artifact.own_network",
 }
 

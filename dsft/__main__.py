@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsft.cli import app
-from dsft.memory import keep_memory
+from dsft.process_memory import keep_memory
 
 
 def main() -> None:

@@ -17,13 +17,13 @@ from torch.utils._pytree import tree_leaves
 import dsft
 from dsft.artifact.manifest import read_manifest
 from dsft.choices import Structure
+from dsft.conversion import ConversionPlan, Request, apply_plan, plan_conversion
+from dsft.conversion.convert import derive_factors
+from dsft.conversion.discovery.sites import find_sites
+from dsft.conversion.request import SEPARABLE
 from dsft.errors import ConversionError
 from dsft.measure import run_example
 from dsft.measure.example import call
-from dsft.surgery import ConversionPlan, Request, apply_plan, plan_conversion
-from dsft.surgery.convert import derive_factors
-from dsft.surgery.request import SEPARABLE
-from dsft.surgery.sites import find_sites
 from tests.architectures import undrawn
 
 LAYER_TOLERANCE = 1e-5

@@ -22,13 +22,13 @@ from dsft.artifact.manifest import (
     read_manifest,
 )
 from dsft.choices import TaskName, WeightsKind
+from dsft.conversion import ConversionPlan, apply_plan, copied
 from dsft.errors import CheckpointError
 from dsft.models import ModelSpec, build_model, load_weights
 from dsft.models.weights import describe_misfit
 from dsft.preprocessing import Preprocessing
 from dsft.separable import FactoredConv
 from dsft.storage import require_replaceable, sha256_of, staged_folder, write_json, write_text
-from dsft.surgery import ConversionPlan, apply_plan, copied
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from dsft.choices import TaskName, WeightsKind
+from dsft.conversion import ConversionPlan
 from dsft.errors import CheckpointError
 from dsft.models import ModelSpec
 from dsft.preprocessing import Preprocessing
-from dsft.surgery import ConversionPlan
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"

@@ -11,10 +11,10 @@ from torch import nn
 from dsft.artifact.folder import load_model_folder, save_model
 from dsft.artifact.hub import HubReference, fetch_model_folder
 from dsft.choices import TaskName, WeightsKind
+from dsft.conversion import ConversionPlan, apply_plan, unwrapped
 from dsft.errors import CheckpointError
 from dsft.models import identify, stated_preprocessing
 from dsft.preprocessing import Preprocessing
-from dsft.surgery import ConversionPlan, apply_plan, unwrapped
 
 
 def save(

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from dsft.assembly.network import Network
 from dsft.choices import Method
-from dsft.derive import Weighting
+from dsft.conversion import Budget, ConversionPlan, MaxDrop, Request, apply_plan
+from dsft.conversion.convert import Prepared, prepare, realise
+from dsft.conversion.factorization import Weighting
+from dsft.conversion.planning.accuracy_search import Trial, meet_max_drop
+from dsft.conversion.planning.layer_latency import Clock
 from dsft.devices import Compute
 from dsft.errors import ConversionError, ModelError
 from dsft.measure import run_example
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
 from dsft.recipe.sections import ConvertSection
-from dsft.surgery import Budget, ConversionPlan, MaxDrop, Request, apply_plan
-from dsft.surgery.clock import Clock
-from dsft.surgery.convert import Prepared, prepare, realise
-from dsft.surgery.drop_search import Trial, meet_max_drop
 
 
 def read_request(section: ConvertSection, seed: int, *, is_trained: bool) -> Request:
@@ -101,7 +101,7 @@ def plan_network(
     is_trained: bool = True,
     known: dict[str, Weighting] | None = None,
 ) -> Prepared:
-    """Plan the conversion of a network for the images that it takes; see :func:`dsft.surgery.convert.prepare`.
+    """Plan the conversion of a network for the images that it takes; see :func:`dsft.conversion.convert.prepare`.
 
     Raises:
         ConversionError: The network is converted already, or the plan cannot be made.

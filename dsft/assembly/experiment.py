@@ -27,6 +27,8 @@ from dsft.assembly.settings import fit_settings
 from dsft.assembly.sharing import require_same_images, require_shares, take_over
 from dsft.assembly.teacher import choose_teacher
 from dsft.choices import Method, ModelSource, Runtime, SplitName
+from dsft.conversion import ConversionPlan
+from dsft.conversion.planning.accuracy_search import Trial
 from dsft.data import Splits, class_weights, count_channels
 from dsft.devices import Compute, resolve_compute
 from dsft.distributed.processes import ALONE, Processes
@@ -35,13 +37,11 @@ from dsft.models import head_parameters
 from dsft.progress import Note, Report, Warn
 from dsft.recipe import Recipe
 from dsft.recipe.sections import ConvertSection, ModelSection
-from dsft.surgery import ConversionPlan
-from dsft.surgery.drop_search import Trial
 from dsft.tasks import Task, task_named
 from dsft.training import FitSettings, steps_per_epoch
 from dsft.training.batch_size import STEP_IMAGES, find_batch_size
-from dsft.training.freezing import plan_phases
-from dsft.training.optimizer import make_optimizer, require_known_optimizer
+from dsft.training.optim.freezing import plan_phases
+from dsft.training.optim.optimizer import make_optimizer, require_known_optimizer
 
 
 class Verb(StrEnum):

@@ -15,6 +15,7 @@ from dsft.artifact.hub import HubReference, fetch_model_folder
 from dsft.artifact.manifest import MANIFEST_FILE, Manifest
 from dsft.assembly.held_out import Training
 from dsft.choices import ModelSource, Reason
+from dsft.conversion import ConversionPlan
 from dsft.errors import CheckpointError, ModelError
 from dsft.models import LoadedModel, ModelSpec, head_layers, load_model, replace_head
 from dsft.preprocessing import Preprocessing
@@ -22,7 +23,6 @@ from dsft.progress import Note, Report
 from dsft.recipe import shipped_recipes
 from dsft.recipe.sections import ModelSection
 from dsft.storage import at_home
-from dsft.surgery import ConversionPlan
 from dsft.tasks import CLASSIFICATION, Task, task_named
 
 

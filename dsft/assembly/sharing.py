@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dsft.assembly.conversion import replay_plan
 from dsft.assembly.network import Network
+from dsft.conversion.planning.accuracy_search import Trial
 from dsft.data import Splits
 from dsft.distributed.launch import Launch
 from dsft.distributed.processes import Processes
 from dsft.errors import DataError, RecipeError
 from dsft.recipe import Recipe
-from dsft.surgery.drop_search import Trial
 
 
 def require_shares(recipe: Recipe, launch: Launch) -> None:

@@ -67,8 +67,8 @@ def convert(
         raise RecipeError("--out: a folder for the converted model is needed, or --dry-run to plan only.")
     with shown_progress(progress, None) as report:
         from dsft.commands import convert as command
-        from dsft.surgery import Budget, MaxDrop, Request
-        from dsft.surgery.request import read_words
+        from dsft.conversion import Budget, MaxDrop, Request
+        from dsft.conversion.request import read_words
 
         request = Request(
             budget=Budget.read(_budget(budget, by, runtime)),

@@ -134,7 +134,7 @@ def shown_progress(mode: ProgressMode | None, recipe: Recipe | None) -> Iterator
         if recipe is None or set(recipe.log.to) <= {TrackerName.JSONL}:
             yield report
             return
-        from dsft.training import tracking
+        from dsft.tracking import tracking
 
         with tracking(recipe.log.to, recipe.name, recipe.model_dump(mode="json"), report) as track:
 

@@ -53,8 +53,8 @@ def sweep(
     shares = _shares(budgets)
     with shown_progress(progress, None) as report:
         from dsft.commands import sweep as command
-        from dsft.surgery import Budget, Request
-        from dsft.surgery.request import read_words
+        from dsft.conversion import Budget, Request
+        from dsft.conversion.request import read_words
 
         requests = [
             Request(

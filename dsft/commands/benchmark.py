@@ -21,15 +21,14 @@ from dsft.assembly.conversion import require_fitting_images
 from dsft.assembly.network import with_image_size
 from dsft.assembly.source import is_folder
 from dsft.choices import Amp, BenchmarkDtype, BenchmarkRuntime
+from dsft.conversion import inspect_layers
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import ModelError, RecipeError
-from dsft.export import OnnxSession, fold_norms, graph_of, require_onnx, trace, write_onnx
-from dsft.measure import measured_on
 from dsft.measure.example import evaluation_mode
-from dsft.measure.in_turn import Run, Timing, fixed_threads, time_in_turn
 from dsft.progress import Advanced, Finished, Report, Started, Warn, ignore
+from dsft.runtimes import OnnxSession, fold_norms, graph_of, measured_on, require_onnx, trace, write_onnx
+from dsft.runtimes.interleaved_timing import Run, Timing, fixed_threads, time_in_turn
 from dsft.separable import FactoredConv
-from dsft.surgery import inspect_layers
 
 _DTYPES = {
     BenchmarkDtype.FLOAT32: torch.float32,

@@ -17,13 +17,13 @@ from dsft.assembly.held_out import Training, provenance
 from dsft.assembly.scoring import main_scorer, open_scoring_data, under_class_table
 from dsft.choices import Amp, SplitName, WeightsKind
 from dsft.commands.outputs import require_apart
+from dsft.conversion import ConversionPlan, ConversionReport, Request, report_costs
+from dsft.conversion.convert import choose_method
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import InputError
 from dsft.progress import Report, Warn, ignore
 from dsft.report.layers import plot_layers
 from dsft.storage import require_replaceable
-from dsft.surgery import ConversionPlan, ConversionReport, Request, report_costs
-from dsft.surgery.convert import choose_method
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dsft.devices import Compute, allowed_cores
-from dsft.measure import measured_on
+from dsft.runtimes import measured_on
 from dsft.storage import cache_folder
 
 PACKAGES = (

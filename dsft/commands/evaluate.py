@@ -20,11 +20,11 @@ from dsft.data import Split
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DsftError, InputError
 from dsft.evaluation import Difference, Evaluation, compare, evaluate
-from dsft.measure import Footprint, MeasuredOn, measure_footprints, measured_on
 from dsft.metrics import TEMPERATURES
 from dsft.progress import Report, Warn, ignore
 from dsft.recipe.sections import DataSection
 from dsft.report import COMPARISON_FILE, report_evaluation, write_comparison
+from dsft.runtimes import Footprint, MeasuredOn, measure_footprints, measured_on
 from dsft.storage import require_replaceable, staged_folder, write_json
 from dsft.tasks import Metrics
 

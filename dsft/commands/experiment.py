@@ -17,6 +17,7 @@ from dsft.assembly.held_out import provenance, record_training
 from dsft.choices import SplitName
 from dsft.commands.dry_run import try_experiment
 from dsft.commands.run_folder import RunFolder
+from dsft.conversion import ConversionPlan, ConversionReport, report_costs
 from dsft.devices import Compute
 from dsft.distributed.processes import ALONE, Processes
 from dsft.evaluation import Evaluation, evaluate
@@ -25,7 +26,6 @@ from dsft.recipe import Recipe
 from dsft.report import write_report
 from dsft.report.run import BEFORE
 from dsft.storage import at_home
-from dsft.surgery import ConversionPlan, ConversionReport, report_costs
 from dsft.tasks import Metrics
 from dsft.training import Checkpoint, FitResult, fit, save_signal_outlived
 

@@ -21,7 +21,9 @@ from dsft.choices import ExportFormat, SplitName
 from dsft.data import Split
 from dsft.devices import Compute
 from dsft.errors import DataError, ExportError
-from dsft.export import (
+from dsft.models import load_weights
+from dsft.progress import Note, Report, Warn, ignore
+from dsft.runtimes import (
     TOLERANCE,
     Int8,
     OnnxSession,
@@ -34,9 +36,7 @@ from dsft.export import (
     trace,
     write_onnx,
 )
-from dsft.export.onnx_runtime import INPUT, OUTPUT
-from dsft.models import load_weights
-from dsft.progress import Note, Report, Warn, ignore
+from dsft.runtimes.onnx_export import INPUT, OUTPUT
 from dsft.storage import require_free_file, sha256_of, staged_file, write_json
 from dsft.tasks import Layout, Task, split_outputs
 

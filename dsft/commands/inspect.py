@@ -9,10 +9,10 @@ import torch
 
 from dsft.assembly import Network, outline_source
 from dsft.assembly.conversion import require_fitting_images
+from dsft.conversion import Inspection, inspect_layers
 from dsft.devices import Compute
 from dsft.errors import DsftError
 from dsft.progress import Report, ignore
-from dsft.surgery import Inspection, inspect_layers
 
 
 @dataclass(frozen=True)

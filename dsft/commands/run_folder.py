@@ -19,13 +19,13 @@ from dsft.artifact.manifest import installed_versions
 from dsft.assembly import Experiment
 from dsft.assembly.experiment import settle_batch_size
 from dsft.commands.outputs import require_apart, require_outside
+from dsft.conversion import ConversionPlan, ConversionReport
 from dsft.data import Split
 from dsft.errors import CheckpointError, DataError, OutputError, RecipeError
 from dsft.evaluation import Evaluation
 from dsft.recipe import CHANGEABLE, Recipe, dump_recipe, forbidden_changes, load_recipe
 from dsft.report import report_evaluation
 from dsft.storage import require_overwritable, write_json, write_text
-from dsft.surgery import ConversionPlan, ConversionReport
 from dsft.tasks import Metrics, Task
 from dsft.training import Checkpoint, find_checkpoint
 

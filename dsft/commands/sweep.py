@@ -22,17 +22,18 @@ from dsft.assembly.conversion import (
 from dsft.assembly.scoring import ScoringData, open_scoring_data, under_class_table
 from dsft.choices import Amp, Method, SplitName
 from dsft.commands.outputs import require_apart, require_outside
+from dsft.conversion import Budget, Request
+from dsft.conversion.convert import choose_method
+from dsft.conversion.factorization import Weighting
 from dsft.data import Split
-from dsft.derive import Weighting
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import ConversionError
 from dsft.evaluation import evaluate
-from dsft.measure import MeasuredOn, compare_latency, count_macs, count_parameters, measured_on
+from dsft.measure import count_macs, count_parameters
 from dsft.progress import Note, Report, Warn, ignore
 from dsft.report.sweep import SweepPoint, plot_sweep
+from dsft.runtimes import MeasuredOn, compare_latency, measured_on
 from dsft.storage import require_replaceable, staged_folder, write_json
-from dsft.surgery import Budget, Request
-from dsft.surgery.convert import choose_method
 from dsft.tasks import Metrics
 
 RESULT_FILE, PICTURE = "sweep.json", "sweep.png"

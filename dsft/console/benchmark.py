@@ -10,7 +10,7 @@ from rich.table import Table
 from dsft.console.tables import build_table
 
 if TYPE_CHECKING:
-    from dsft.measure.in_turn import Spread, Timing
+    from dsft.runtimes.interleaved_timing import Spread, Timing
 
 
 def timing_table(rows: Sequence[tuple[str, str, str, int, Timing]]) -> Table:

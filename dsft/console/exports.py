@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dsft.export import Int8, Parity
+    from dsft.runtimes import Int8, Parity
     from dsft.tasks import Figure
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from dsft.console.tables import build_table
-from dsft.quantities import count
+from dsft.number_format import count
 
 _MOST_CLASSES = 10
 

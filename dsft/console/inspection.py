@@ -8,10 +8,10 @@ from rich.table import Table
 
 from dsft.choices import Reason
 from dsft.console.tables import build_table
-from dsft.quantities import count
+from dsft.number_format import count
 
 if TYPE_CHECKING:
-    from dsft.surgery import InspectedLayer, Inspection
+    from dsft.conversion import InspectedLayer, Inspection
 
 _CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d")
 

@@ -10,12 +10,12 @@ from rich.table import Table
 
 from dsft.console.tables import build_table
 from dsft.console.wording import figure
-from dsft.quantities import count
+from dsft.number_format import count
 
 if TYPE_CHECKING:
+    from dsft.conversion import ConversionPlan, ConversionReport
     from dsft.evaluation import Difference
-    from dsft.measure import Footprint, MeasuredOn
-    from dsft.surgery import ConversionPlan, ConversionReport
+    from dsft.runtimes import Footprint, MeasuredOn
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from dsft.console.tables import build_table
-from dsft.quantities import count
+from dsft.number_format import count
 
 if TYPE_CHECKING:
     from dsft.tasks import Figure

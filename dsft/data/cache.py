@@ -13,7 +13,7 @@ from PIL import Image
 from dsft.choices import Cache
 from dsft.data.labels import Target
 from dsft.data.sources import ImageSource
-from dsft.memory import free_memory
+from dsft.process_memory import free_memory
 
 _SHARES = {Cache.AUTO: 0.25, Cache.RAM: 0.8}
 _PATIENCE_S = 5.0

@@ -24,7 +24,7 @@ from dsft.data.transforms import Transform
 from dsft.devices import allowed_cores
 from dsft.distributed.launch import SINGLE, Launch
 from dsft.errors import DataError, killed_reader
-from dsft.memory import release_memory
+from dsft.process_memory import release_memory
 
 UNMIXED = Mixing()
 _MOST_WORKERS = 8

@@ -5,7 +5,7 @@ from dsft.evaluation.comparison import Difference, compare
 from dsft.evaluation.evaluate import evaluate
 from dsft.evaluation.files import write_evaluation
 from dsft.evaluation.prediction import Prediction, predict
-from dsft.evaluation.values import Evaluation
+from dsft.evaluation.result import Evaluation
 
 __all__ = [
     "BatchSource",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsft.errors import DataError
-from dsft.evaluation.values import Evaluation
+from dsft.evaluation.result import Evaluation
 from dsft.metrics import Interval, disagreements, mcnemar_p
 from dsft.tasks import Figure
 

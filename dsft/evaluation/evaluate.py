@@ -10,9 +10,9 @@ from torch import nn
 from dsft.devices import Compute
 from dsft.distributed.processes import ALONE, Processes
 from dsft.errors import DataError
-from dsft.evaluation.answers import Answers, answer_batches
 from dsft.evaluation.batches import BatchSource
-from dsft.evaluation.values import Evaluation
+from dsft.evaluation.inference import Answers, answer_batches
+from dsft.evaluation.result import Evaluation
 from dsft.progress import Report, ignore
 from dsft.tasks import CLASSIFICATION, Task
 

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dsft.evaluation.values import Evaluation
+from dsft.evaluation.result import Evaluation
 from dsft.storage import staged_folder, write_json
 
 

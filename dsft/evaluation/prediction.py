@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from dsft.devices import Compute
-from dsft.evaluation.answers import answer_batches
 from dsft.evaluation.batches import BatchSource
+from dsft.evaluation.inference import answer_batches
 from dsft.progress import Report, ignore
 from dsft.tasks import Chooser
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsft.errors import InputError
-from dsft.measure import MeasuredOn
-from dsft.quantities import count
+from dsft.number_format import count
 from dsft.report.page import Cell, Table, number, write_page
 from dsft.report.run import PAGE_FILE
 from dsft.report.sections import Values, command_line, describe_evaluation, read_json, scores_table, versions_text
+from dsft.runtimes import MeasuredOn
 from dsft.tasks import task_of
 
 COMPARISON_FILE = "models.json"

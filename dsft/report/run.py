@@ -9,8 +9,7 @@ from pathlib import Path
 
 from dsft.choices import Decision, ModelSource
 from dsft.errors import InputError
-from dsft.measure import MeasuredOn
-from dsft.quantities import count
+from dsft.number_format import count
 from dsft.recipe import Recipe, load_recipe
 from dsft.report.curves import plot_curves
 from dsft.report.layers import plot_layers
@@ -24,6 +23,7 @@ from dsft.report.sections import (
     scores_table,
     versions_text,
 )
+from dsft.runtimes import MeasuredOn
 from dsft.tasks import task_named
 
 PAGE_FILE = "report.html"

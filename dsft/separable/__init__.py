@@ -3,7 +3,7 @@
 from dsft.separable.base import DepthwiseSeparableConv
 from dsft.separable.factored import FactoredConv
 from dsft.separable.forms import allowed_forms
-from dsft.separable.kernels import kernel_channels, kernel_ranks, swap_channels
+from dsft.separable.kernel_order import kernel_channels, kernel_ranks, swap_channels
 from dsft.separable.layers import (
     SEPARABLE_CLASSES,
     DepthwiseSeparableConv1d,

@@ -14,10 +14,10 @@ from dsft.errors import ConversionError
 from dsft.separable.composed import ComposedKernel
 from dsft.separable.factored import FactoredConv, PaddingMode, geometry_of, home_of
 from dsft.separable.forms import allowed_forms, pass_bounds, storage_order, whole_slices
+from dsft.separable.kernel_order import kernel_channels, swap_channels
 from dsft.separable.kernel_sum import KernelSum
-from dsft.separable.kernels import kernel_channels, swap_channels
-from dsft.separable.passes import run_passes
 from dsft.separable.pointwise import POINTWISE
+from dsft.separable.rank_passes import run_passes
 
 _NORM: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 

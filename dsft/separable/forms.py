@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dsft.choices import Form, Order
-from dsft.separable.kernels import kernel_channels, kernel_ranks
+from dsft.separable.kernel_order import kernel_channels, kernel_ranks
 
 
 def allowed_forms(

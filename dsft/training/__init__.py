@@ -4,11 +4,18 @@ Optimizer, schedule, freezing by phase, distillation, moving average, checkpoint
 a file. The room takes a network, batches and a function that validates; it knows no recipe and no data set.
 """
 
+from dsft.training.accumulation import steps_per_epoch
 from dsft.training.batches import TrainingBatch, TrainingLoader
-from dsft.training.checkpoint import Checkpoint, best_folder, find_checkpoint, last_folder, previous_folder
+from dsft.training.checkpointing.checkpoint import (
+    Checkpoint,
+    best_folder,
+    find_checkpoint,
+    last_folder,
+    previous_folder,
+)
+from dsft.training.checkpointing.history import EpochValues
+from dsft.training.checkpointing.interruption import save_signal_outlived
 from dsft.training.fitting import fit
-from dsft.training.history import EpochValues
-from dsft.training.interruption import save_signal_outlived
 from dsft.training.loop import FitResult, Validate
 from dsft.training.range_test import RangeTest, run_range_test
 from dsft.training.settings import (
@@ -20,9 +27,7 @@ from dsft.training.settings import (
     ScheduleSettings,
     StoppingSettings,
 )
-from dsft.training.steps import steps_per_epoch
-from dsft.training.trackers import tracking
-from dsft.training.trial import try_step
+from dsft.training.trial_step import try_step
 
 __all__ = [
     "Checkpoint",
@@ -47,6 +52,5 @@ __all__ = [
     "run_range_test",
     "save_signal_outlived",
     "steps_per_epoch",
-    "tracking",
     "try_step",
 ]

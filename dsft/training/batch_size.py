@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from dsft.devices import Compute
 from dsft.errors import TrainingError
-from dsft.memory import free_memory
+from dsft.process_memory import free_memory
 from dsft.progress import ignore
-from dsft.training.learner import Learner
-from dsft.training.reproducible import reproducible
+from dsft.training.determinism import reproducible
 from dsft.training.settings import FitSettings
+from dsft.training.train_step import Learner
 
 STEP_IMAGES = 64
 """Images in a training step, however many of them fit at once: the learning rate goes with this number."""

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from dsft.errors import DataError, TrainingError, killed_reader
-from dsft.training.freezing import has_running_statistics
+from dsft.training.optim.freezing import has_running_statistics
 
 _COMPILERS = ("torch._dynamo", "torch._inductor")
 

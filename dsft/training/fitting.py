@@ -11,15 +11,15 @@ from dsft.devices import Compute
 from dsft.distributed.processes import ALONE, Processes
 from dsft.errors import TrainingError
 from dsft.progress import Finished, Report, Started, ignore
+from dsft.training.accumulation import steps_per_epoch
 from dsft.training.batches import TrainingLoader
-from dsft.training.checkpoint import Checkpoint, load_best
-from dsft.training.interruption import stop_request
-from dsft.training.kept import load_mean
-from dsft.training.learner import Learner
+from dsft.training.checkpointing.checkpoint import Checkpoint, load_best
+from dsft.training.checkpointing.interruption import stop_request
+from dsft.training.determinism import reproducible
 from dsft.training.loop import TASK, FitResult, Loop, Validate
-from dsft.training.reproducible import reproducible
+from dsft.training.optim.weight_averaging import load_mean
 from dsft.training.settings import FitSettings
-from dsft.training.steps import steps_per_epoch
+from dsft.training.train_step import Learner
 
 
 def fit(

@@ -14,23 +14,17 @@ from dsft.choices import WeightsKind
 from dsft.distributed.processes import Processes
 from dsft.errors import InterruptedRun, TrainingError
 from dsft.progress import Advanced, CheckpointSaved, EpochDone, Note, Report
+from dsft.training.accumulation import batches_by_step, steps_per_epoch
 from dsft.training.batches import TrainingBatch, TrainingLoader
-from dsft.training.checkpoint import (
-    Checkpoint,
-    last_folder,
-    load_checkpoint,
-    save_best,
-    save_last,
-)
+from dsft.training.checkpointing.checkpoint import Checkpoint, last_folder, load_checkpoint, save_best, save_last
+from dsft.training.checkpointing.history import EpochValues, Standing, validated_figures, write_history
+from dsft.training.checkpointing.interruption import AgreedSignals, StopRequest
+from dsft.training.checkpointing.save_interval import SaveInterval
+from dsft.training.early_stopping import best_index, best_indices, has_stalled, monitored
 from dsft.training.failures import explained_save
-from dsft.training.history import EpochValues, Standing, validated_figures, write_history
-from dsft.training.interruption import AgreedSignals, StopRequest
-from dsft.training.kept import keep_weights
-from dsft.training.learner import Learner
-from dsft.training.saving import SaveInterval
+from dsft.training.optim.weight_averaging import keep_weights
 from dsft.training.settings import FitSettings
-from dsft.training.steps import batches_by_step, steps_per_epoch
-from dsft.training.stopping import best_index, best_indices, has_stalled, monitored
+from dsft.training.train_step import Learner
 
 Validate = Callable[[nn.Module], Mapping[str, float]]
 """Scores a network on the validation split; the figures have their full names, such as ``val/top1``."""

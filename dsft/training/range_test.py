@@ -16,9 +16,9 @@ from dsft.devices import Compute
 from dsft.errors import TrainingError
 from dsft.progress import Advanced, Finished, Report, Started, ignore
 from dsft.training.batches import TrainingBatch, TrainingLoader
-from dsft.training.learner import Learner
-from dsft.training.reproducible import reproducible
+from dsft.training.determinism import reproducible
 from dsft.training.settings import FitSettings
+from dsft.training.train_step import Learner
 
 _TASK = "lr-find"
 _DIVERGED = 4.0  # times the lowest loss so far

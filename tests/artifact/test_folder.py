@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from dsft.artifact import load_model_folder, save_model
 from dsft.choices import ModelSource, Reason, WeightsKind
+from dsft.conversion import Conversion, convert
 from dsft.errors import CheckpointError, ConversionError, OutputError
 from dsft.models import ModelSpec, build_model, load_model, replace_head
 from dsft.preprocessing import Preprocessing
 from dsft.storage import sha256_of
-from dsft.surgery import Conversion, convert
 from tests.zoo import Residual, Shared, TiedWeights, redraw
 
 TIMM = ModelSpec(ModelSource.TIMM, "test_resnet", num_classes=4, in_chans=3)

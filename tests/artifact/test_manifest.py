@@ -10,10 +10,10 @@ import torch
 
 from dsft.artifact import FORMAT_VERSION, Manifest, read_manifest
 from dsft.choices import ModelSource, TaskName, WeightsKind
+from dsft.conversion import Request, plan_conversion
 from dsft.errors import CheckpointError
 from dsft.models import ModelSpec
 from dsft.preprocessing import Preprocessing
-from dsft.surgery import Request, plan_conversion
 from tests.zoo import Residual
 
 FULL = Manifest(

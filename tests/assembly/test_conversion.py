@@ -12,12 +12,12 @@ from dsft.assembly.conversion import (
     require_fitting_images,
 )
 from dsft.choices import Cost, Decision, Form, Method, Order, Structure
+from dsft.conversion import Budget, MaxDrop, Request
 from dsft.devices import Compute
 from dsft.errors import ConversionError, ModelError
 from dsft.progress import ignore
 from dsft.recipe import load_recipe
 from dsft.recipe.sections import BudgetSection, CalibrationSection, ConvertSection
-from dsft.surgery import Budget, MaxDrop, Request
 from tests.workshop import Workshop
 
 CPU = Compute(torch.device("cpu"))

@@ -11,7 +11,7 @@ from dsft.choices import BadImages, Cache, DataSource, SplitName
 from dsft.data import Mixing, make_splits
 from dsft.devices import Compute
 from dsft.errors import DataError, RecipeError
-from dsft.memory import free_memory
+from dsft.process_memory import free_memory
 from dsft.progress import ignore
 from dsft.recipe import load_recipe
 from dsft.recipe.sections import DataSection, HeldOutSection, ValSection

@@ -15,12 +15,12 @@ from dsft.artifact.folder import save_model
 from dsft.assembly import Network, load_folder, load_network
 from dsft.assembly.network import with_image_size
 from dsft.choices import ModelSource, Reason, WeightsKind
+from dsft.conversion import ConversionPlan
+from dsft.conversion.plan import LayerPlan
 from dsft.errors import CheckpointError, ModelError
 from dsft.models import ModelSpec
 from dsft.progress import Event, Note, ignore
 from dsft.recipe.sections import ModelSection
-from dsft.surgery import ConversionPlan
-from dsft.surgery.plan import LayerPlan
 from tests.data.pictures import model_input
 from tests.workshop import CLASSES, Workshop, contents
 from tests.zoo import Residual, redraw

@@ -26,11 +26,11 @@ from torch.nn import functional
 
 import dsft
 from dsft.choices import Form, Order
+from dsft.conversion import ConversionPlan, apply_plan, plan_conversion
+from dsft.conversion.convert import derive_factors
+from dsft.conversion.discovery.sites import find_sites
+from dsft.conversion.planning.candidates import Bid, collect_bids
 from dsft.losses import distillation_loss
-from dsft.surgery import ConversionPlan, apply_plan, plan_conversion
-from dsft.surgery.bids import Bid, collect_bids
-from dsft.surgery.convert import derive_factors
-from dsft.surgery.sites import find_sites
 from tests.cifar import DATA, EXAMPLE, load_images, load_resnet32
 
 IMAGES = 512

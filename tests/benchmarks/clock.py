@@ -32,9 +32,9 @@ import torchvision
 from torch import Tensor, nn
 
 from dsft.choices import Runtime
+from dsft.conversion import ConversionPlan, Request, apply_plan, copied, plan_conversion
 from dsft.devices import Compute
-from dsft.measure import compare_latency, open_runs
-from dsft.surgery import ConversionPlan, Request, apply_plan, copied, plan_conversion
+from dsft.runtimes import compare_latency, open_runs
 
 TARGETS = {("vgg16", 1): 2.8, ("vgg16", 8): 2.8, ("resnet18", 1): 3.5, ("resnet18", 8): 2.6}
 """Least speed-up that is asked for, eager, float32 and rank 1, by network and batch."""

@@ -25,10 +25,10 @@ import torchvision
 
 import dsft
 from dsft.choices import Runtime
+from dsft.conversion.report import LayerReport
 from dsft.devices import Compute
 from dsft.errors import BudgetError
-from dsft.measure import compare_latency
-from dsft.surgery.cost_report import LayerReport
+from dsft.runtimes import compare_latency
 
 COMPUTE = Compute(torch.device("cpu"), channels_last=True)
 ALLOWED = 1.05

@@ -20,8 +20,8 @@ from dsft.choices import BadImages, SplitName
 from dsft.data import Split, make_loader, training_transform
 from dsft.data.sources import ImageArray
 from dsft.devices import Compute
-from dsft.memory import keep_memory
 from dsft.preprocessing import Preprocessing
+from dsft.process_memory import keep_memory
 from dsft.progress import EpochDone, Event
 from dsft.training import DistillSettings, EmaSettings, FitSettings, ScheduleSettings, fit
 

@@ -13,8 +13,8 @@ import timm
 import torch
 
 from dsft.choices import Cost
-from dsft.surgery import Budget, Request, apply_plan, copied, plan_conversion
-from dsft.surgery.convert import derive_factors
+from dsft.conversion import Budget, Request, apply_plan, copied, plan_conversion
+from dsft.conversion.convert import derive_factors
 
 ROUNDS = 5
 LIMIT = 2.0

@@ -39,9 +39,9 @@ import torch
 
 import dsft
 from dsft.artifact.manifest import installed_versions
-from dsft.derive import channel_spectrum
+from dsft.conversion.discovery.sites import find_sites
+from dsft.conversion.factorization import channel_spectrum
 from dsft.measure import count_macs
-from dsft.surgery.sites import find_sites
 from tests.architectures import Architecture, all_architectures, build_smallest, count_without_memory, undrawn
 from tests.contract import check_contract
 

@@ -12,9 +12,9 @@ from torch import nn
 import dsft as library
 from dsft.choices import Method
 from dsft.commands import convert
+from dsft.conversion import ConversionPlan, Request
 from dsft.errors import ConversionError, OutputError
 from dsft.separable import LowRankConv
-from dsft.surgery import ConversionPlan, Request
 from tests.workshop import Workshop, contents, dsft
 from tests.zoo import redraw
 

@@ -14,7 +14,7 @@ import dsft as library
 from dsft.choices import ExportFormat
 from dsft.commands import export
 from dsft.errors import ExportError
-from dsft.export import OnnxSession, fold_norms, operator_types
+from dsft.runtimes import OnnxSession, fold_norms, operator_types
 from dsft.storage import sha256_of
 from tests.workshop import Workshop, contents, dsft
 

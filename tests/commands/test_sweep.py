@@ -8,8 +8,8 @@ from PIL import Image
 
 from dsft.choices import Cost
 from dsft.commands import sweep
+from dsft.conversion import Budget, Request
 from dsft.progress import Event, Started
-from dsft.surgery import Budget, Request
 from tests.workshop import Workshop, contents, dsft
 
 

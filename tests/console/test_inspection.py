@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from dsft.console import inspection_table
-from dsft.surgery import Request, apply_plan, inspect_layers, plan_conversion
+from dsft.conversion import Request, apply_plan, inspect_layers, plan_conversion
 from tests.console.test_results import cells, lines
 from tests.zoo import Residual
 

@@ -18,12 +18,13 @@ from dsft.console import (
     size_table,
     speed_table,
 )
+from dsft.conversion import ConversionPlan, ConversionReport, Request, apply_plan, plan_conversion, report_costs
+from dsft.conversion.report import ModelCost
 from dsft.devices import Compute
 from dsft.evaluation import Difference
-from dsft.measure import Footprint, MeasuredOn, count_parameters
-from dsft.quantities import count
-from dsft.surgery import ConversionPlan, ConversionReport, Request, apply_plan, plan_conversion, report_costs
-from dsft.surgery.cost_report import ModelCost
+from dsft.measure import count_parameters
+from dsft.number_format import count
+from dsft.runtimes import Footprint, MeasuredOn
 from dsft.tasks import CLASSIFICATION
 from tests.zoo import Residual, redraw
 

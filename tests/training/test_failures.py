@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from dsft.errors import DataError, TrainingError
+from dsft.training.determinism import reproducible
 from dsft.training.failures import explained_failures, explained_save
-from dsft.training.reproducible import reproducible
 from tests.training.pieces import CPU, make_net
 
 

@@ -16,7 +16,7 @@ from dsft.distributed.processes import ALONE, Processes
 from dsft.errors import InterruptedRun
 from dsft.progress import Advanced, Event, ignore
 from dsft.training import EmaSettings, FitSettings, FreezePhase, find_checkpoint, fit
-from dsft.training.learner import Learner
+from dsft.training.train_step import Learner
 from tests.distributed.siblings import run_together
 from tests.training.pieces import (
     CPU,

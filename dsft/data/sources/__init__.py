@@ -8,10 +8,10 @@ from dsft.data.sources.digits import open_digits
 from dsft.data.sources.folder import has_splits, is_hidden, open_folder
 from dsft.data.sources.hugging_face import open_hf
 from dsft.data.sources.images import ImageArray, ImageFiles, ImageSource
-from dsft.data.sources.loose import LooseImages, find_images
 from dsft.data.sources.shards import open_wds
 from dsft.data.sources.table import open_csv
 from dsft.data.sources.torchvision import open_torchvision
+from dsft.data.sources.unlabelled import LooseImages, find_images
 
 __all__ = [
     "ImageArray",

@@ -1,0 +1,1 @@
+"""Which convolutions a network has, and whether each can be replaced."""

@@ -1,0 +1,1 @@
+"""What becomes of each convolution: candidates, cost models, the knapsack and the searches over budgets."""

@@ -1,0 +1,1 @@
+"""Checkpoints, the history of a run, and when its state is saved."""

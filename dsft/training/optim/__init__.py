@@ -1,0 +1,1 @@
+"""Optimizer, parameter groups, schedule, freezing and averages of the weights."""

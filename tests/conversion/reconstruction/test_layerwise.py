@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import dsft
+from dsft.choices import Method, Order
+from dsft.conversion.convert import Conversion
+from dsft.conversion.reconstruction import layerwise as room
+from dsft.errors import ConversionError
+from dsft.progress import Advanced
+from tests.zoo import ManyKinds, Residual, Shared, TwoInputs, redraw
+
+IMAGES = torch.randn(48, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+FRESH = torch.randn(32, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / (expected - expected.mean(0)).norm())
+
+
+def converted(model: nn.Module, images: Tensor = IMAGES, **request: object) -> Conversion:
+    settings = {"calibration": images, "form": "gather", "budget": {"macs": 0.6}} | request
+    return dsft.convert(model, images[:1], **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("order", ["auto", "dw_pw", "pw_dw"])
+def test_a_refit_is_far_nearer_to_the_original_on_images_that_it_has_not_seen(order: str) -> None:
+    model = redraw(Residual()).eval()
+    plain = converted(model, order=order, calibration=None).model
+    fitted = converted(model, order=order).model
+    with torch.no_grad():
+        before, after = distance(plain(FRESH), model(FRESH)), distance(fitted(FRESH), model(FRESH))
+    assert after < 0.5 * before
+
+
+@pytest.mark.parametrize("order", ["dw_pw", "pw_dw"])
+@pytest.mark.parametrize("make", [Residual, ManyKinds])
+def test_at_full_rank_it_stays_exact(order: str, make: Callable[[], nn.Module]) -> None:
+    model = redraw(make()).eval()
+    images = IMAGES if make is Residual else torch.randn(8, 1, 2, 16, 16)
+    conversion = converted(model, images, order=order, rank="full", budget=None)
+    with torch.no_grad():
+        assert distance(conversion.model(images), model(images)) < 1e-4
+    errors = [layer.relative_error for layer in conversion.plan.converted]
+    assert max(error for error in errors if error is not None) < 1e-3
+    assert conversion.plan.method is Method.REFIT
+
+
+def test_the_layer_that_is_fitted_is_the_least_squares_fit_to_the_original_on_the_converted_input() -> None:
+    """The second layer, whose input has the first one's error in it, against torch's own least squares."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.Tanh(), nn.Conv2d(6, 5, 3, padding=1)).eval()
+    conversion = converted(model, order="dw_pw", rank=1, budget=None)
+    with torch.no_grad():
+        inputs = conversion.model[:2](IMAGES)  # type: ignore[index]
+        layer = conversion.model.get_submodule("2")
+        maps = layer.depthwise(inputs)  # type: ignore[operator]
+        columns = torch.cat([maps.movedim(1, -1).flatten(0, -2), torch.ones(maps[:, 0].numel(), 1)], 1).double()
+        wanted = model(IMAGES).movedim(1, -1).flatten(0, -2).double()
+        best = columns @ torch.linalg.lstsq(columns, wanted).solution
+        found = conversion.model(IMAGES).movedim(1, -1).flatten(0, -2).double()
+    assert float((found - wanted).norm() / (best - wanted).norm()) == pytest.approx(1.0, abs=1e-3)
+    reported = conversion.plan.layers[1].relative_error
+    assert reported == pytest.approx(float((best - wanted).norm() / (wanted - wanted.mean(0)).norm()), rel=1e-2)
+
+
+class Shortcut(nn.Module):
+    """A shortcut with an error that the layer beside it can make up for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        shortcut = self.first(images)
+        return self.norm(self.second(functional.relu(shortcut))) + shortcut  # type: ignore[no-any-return]
+
+
+def test_at_a_sum_the_layer_makes_up_for_the_shortcut(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = redraw(Shortcut()).eval()
+
+    def error() -> float:
+        fitted = converted(model, order="dw_pw", rank=1, budget=None).model
+        with torch.no_grad():
+            return distance(fitted(FRESH), model(FRESH))
+
+    with_sum = error()
+    monkeypatch.setattr(room._Record, "has_sum", False)
+    assert with_sum < 0.95 * error()
+
+
+def test_the_original_is_left_alone_and_a_second_time_gives_the_same() -> None:
+    model = redraw(Residual()).train()
+    before = copy.deepcopy(model.state_dict())
+    first = converted(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training
+    assert first.model.training
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in first.model.modules())
+    again = converted(model)
+    for one, other in zip(first.model.state_dict().values(), again.model.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_bias_is_added_where_there_was_none_and_loads_again(tmp_path: object) -> None:
+    model = redraw(Residual()).eval()
+    conversion = converted(model, order="dw_pw", rank=1, budget=None)
+    assert [layer.adds_bias for layer in conversion.plan.layers if layer.is_converted] == [True, True, False]
+    assert sum(p.numel() for p in conversion.model.parameters()) == conversion.plan.params_after
+    dsft.save(conversion.model, f"{tmp_path}/model", plan=conversion.plan)
+    loaded = dsft.load(f"{tmp_path}/model", skeleton=Residual()).eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(FRESH), conversion.model(FRESH))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_number_formats_stay(dtype: torch.dtype) -> None:
+    model = redraw(Residual()).eval().to(dtype)
+    fitted = converted(model, IMAGES.to(dtype), order="dw_pw").model
+    assert {parameter.dtype for parameter in fitted.parameters()} == {dtype}
+    with torch.no_grad():
+        assert distance(fitted(FRESH.to(dtype)).float(), model(FRESH.to(dtype)).float()) < 0.6
+
+
+def test_a_network_that_runs_a_layer_twice_or_takes_two_inputs() -> None:
+    images = torch.randn(8, 4, 8, 8)
+    shared = redraw(Shared()).eval()
+    assert converted(shared, images, rank=2, budget=None).plan.converted
+    pairs = [(images[:4], images[4:])]
+    two = redraw(TwoInputs()).eval()
+    conversion = dsft.convert(two, (images[:1], images[:1]), calibration=pairs, rank=9)
+    with torch.no_grad():
+        assert distance(conversion.model(images, images), two(images, images)) < 1e-4
+
+
+def test_one_image_dead_channels_and_constant_images_stay_finite() -> None:
+    model = Residual().eval()
+    redraw(model)
+    model.stem.weight.data[3] = 0
+    model.norm.bias.data[3] = -1
+    for images in (IMAGES[:1], torch.ones(4, 3, 12, 12), torch.zeros(2, 3, 12, 12)):
+        fitted = converted(model, images).model
+        assert all(bool(parameter.isfinite().all()) for parameter in fitted.parameters())
+        with torch.no_grad():
+            assert bool(fitted(FRESH).isfinite().all())
+
+
+def test_progress_is_told_layer_by_layer_with_the_error() -> None:
+    events: list[object] = []
+    conversion = converted(redraw(Residual()).eval(), report=events.append)
+    told = [event for event in events if isinstance(event, Advanced) and event.task == "refitting"]
+    assert [event.done for event in told] == list(range(1, len(conversion.plan.converted) + 1))
+    assert all(0 <= event.values["error"] < 2 for event in told)
+
+
+def test_the_method_and_the_data_go_together() -> None:
+    model = redraw(Residual()).eval()
+    with pytest.raises(ConversionError, match="method refit: fits the weights to calibration data, found none"):
+        converted(model, calibration=None, method="refit")
+    with pytest.raises(ConversionError, match="calibration: goes with the method refit, found method 'svd'"):
+        converted(model, method="svd")
+
+
+def test_frozen_weights_stay_frozen() -> None:
+    model = redraw(Residual()).eval()
+    model.conv1.requires_grad_(False)
+    layer = converted(model, order=Order.DW_PW, rank=2, budget=None).model.get_submodule("conv1")
+    assert [parameter.requires_grad for parameter in layer.parameters()] == [False, False, False]

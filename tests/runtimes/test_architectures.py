@@ -1,0 +1,80 @@
+"""Converted networks of many architectures, exported: ONNX Runtime beside torch on the same images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torchvision.models._api import get_model
+
+import dsft
+from dsft.runtimes import OnnxSession, compare_logits, fold_norms, graph_of, operator_types, trace, write_onnx
+from dsft.tasks import CLASSIFICATION
+from tests.zoo import redraw
+
+OF_SEPARABLE_LAYERS = {"Conv", "Concat", "Split", "Slice", "Gather", "Add"}
+# Where most of the cost is in what cannot be converted.
+BUDGETS = {"timm/regnety_002": 0.9, "timm/res2net50_26w_4s": 0.85, "timm/resnext50_32x4d": 0.95}
+# Padding as TensorFlow's is written by the layer itself.
+OF_SAME_PADDING = {"Pad"}
+
+QUICK = ["timm/test_resnet", "timm/test_efficientnet", "timm/test_nfnet"]
+ARCHITECTURES = [
+    "timm/cspresnet50",
+    "timm/darknet53",
+    "timm/densenet121",
+    "timm/dla34",
+    "timm/hrnet_w18_small",
+    "timm/nf_resnet26",
+    "timm/regnety_002",
+    "timm/repvgg_a0",
+    "timm/res2net50_26w_4s",
+    "timm/resnet18",
+    "timm/resnet50",
+    "timm/resnext50_32x4d",
+    "timm/resnetv2_50",
+    "timm/selecsls42",
+    "timm/tf_efficientnetv2_b0",
+    "timm/vgg11_bn",
+    "timm/vovnet39a",
+    "torchvision/resnet34",
+    "torchvision/squeezenet1_1",
+    "torchvision/googlenet",
+]
+
+
+def build(name: str) -> nn.Module:
+    library, _, name = name.partition("/")
+    if library == "timm":
+        return redraw(timm.create_model(name, num_classes=10)).eval()
+    options = {"init_weights": False} if name == "googlenet" else {}
+    return redraw(get_model(name, weights=None, num_classes=10, **options)).eval()
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(each, marks=pytest.mark.slow) for each in ARCHITECTURES)])
+def test_a_converted_network_answers_alike_in_onnx_runtime(name: str, tmp_path: Path) -> None:
+    images = torch.randn(16, 3, 64, 64)
+    original = build(name)
+    # Orders and numbers of kernels differ from layer to layer.
+    converted = dsft.convert(original, example_input=images[:1], budget={"macs": BUDGETS.get(name, 0.7)}).model
+    with torch.no_grad():
+        expected = converted(images)
+        # Ten times the tolerance: weights that hide the converted layers would prove nothing.
+        assert (expected - original(images)).abs().max() > 1e-3 * expected.abs().max()
+    operators = {}
+    for part, model in (("original", original), ("converted", converted)):
+        path = tmp_path / f"{part}.onnx"
+        graph = graph_of(trace(model, images[:2]))
+        fold_norms(graph)
+        write_onnx(trace(graph, images[:2]), path)
+        operators[part] = operator_types(path)
+    found = OnnxSession(path, threads=1)(images)
+    agrees = CLASSIFICATION.right(found, CLASSIFICATION.decide(expected))
+    parity = compare_logits(expected, found, agrees=agrees, margins=CLASSIFICATION.margin(expected))
+    assert parity.relative_difference <= 1e-4
+    assert parity.clear_disagreements == 0
+    more = OF_SEPARABLE_LAYERS | (OF_SAME_PADDING if "tf_" in name else set())
+    assert operators["converted"] - operators["original"] <= more
