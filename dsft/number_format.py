@@ -1,13 +1,28 @@
-"""How large numbers are written, alike on the terminal and in reports."""
+"""How numbers are written, in the same way on the terminal, in reports and in messages."""
 
 from __future__ import annotations
 
 
 def count(number: int) -> str:
-    """Return a large count with three significant digits and its unit, as ``35.4 M``."""
+    """Return a large count with three significant digits and a unit prefix, such as ``35.4 M``."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         scaled = number / size
-        # What rounds up to the next unit is shown in it.
+        # A number that rounds up to the next prefix is written with that one.
         if scaled >= 0.9995:
             return f"{scaled:.0f} {unit}" if scaled >= 999.5 else f"{scaled:.3g} {unit}"
     return str(number)
+
+
+def plural(number: int, noun: str, plural_noun: str | None = None) -> str:
+    """Return a number with its noun in singular or plural, such as ``1 image`` or ``1,258 images``.
+
+    Args:
+        number: How many.
+        noun: The singular.
+        plural_noun: The plural; by default ``noun`` with an ``s``, or with ``es`` after a sibilant (``class``,
+            ``batch``).
+    """
+    if number == 1:
+        return f"1 {noun}"
+    ending = "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{number:,} {plural_noun or noun + ending}"

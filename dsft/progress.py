@@ -1,29 +1,40 @@
-"""Progress events: the lower rooms report what happens, the console alone shows it.
+"""Progress events: lower layers report what happens, and only the console displays it.
 
-A function that takes long has a parameter ``report: Report = ignore`` and calls it with the frozen
-events below. It never prints.
+A function that takes long has a parameter ``report: Report = ignore`` and calls it with the frozen events below. It
+never prints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 
 @dataclass(frozen=True)
 class Started:
-    """A task of ``total`` units begins, ``done`` of them earlier; ``unit`` is a plural noun such as ``images``."""
+    """A task begins.
+
+    Attributes:
+        task: Name of the task, which says what happens, such as ``refitting layers``.
+        total: Number of units to process.
+        unit: What is counted, a plural noun such as ``images``.
+        done: Units that were processed before, by an earlier process.
+        epochs: Number of epochs that the units are divided into evenly; None if the task has no epochs.
+    """
 
     task: str
     total: int
     unit: str
     done: int = 0
+    epochs: int | None = None
 
 
 @dataclass(frozen=True)
 class Advanced:
-    """``done`` units of a task are finished; ``values`` are its current figures, loss or rate, by name."""
+    """``done`` units of a task are processed; ``values`` are its current figures, such as the loss, by name."""
 
     task: str
     done: int
@@ -32,14 +43,21 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Finished:
-    """A task is over, completed or not."""
+    """A task has ended, completed or not.
+
+    Attributes:
+        task: Name of the task.
+        summary: What was done, such as ``refitted 17 layers``. It is displayed permanently, with the time that the
+            task took. Empty if nothing is to remain.
+    """
 
     task: str
+    summary: str = ""
 
 
 @dataclass(frozen=True)
 class EpochDone:
-    """One epoch of training and its validation are over; ``best`` says that it is the best so far."""
+    """One epoch of training and its validation have ended; ``best`` marks the best epoch so far."""
 
     epoch: int
     epochs: int
@@ -49,26 +67,26 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence worth showing: what was loaded, what was chosen."""
+    """A message worth displaying, such as what was loaded or chosen."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Warn:
-    """A sentence about something that is allowed and probably not what the user wants."""
+    """A warning about something that is allowed but probably not intended."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class FolderOpened:
-    """A run's output folder is ready to be written to.
+    """The output folder of a run is ready to be written to.
 
     Attributes:
-        folder: The folder.
-        resumed_step: Where the run goes on from a checkpoint, the step after which it was saved; what was logged
-            since then happened in vain.
+        folder: Path of the folder.
+        resumed_step: If the run resumes from a checkpoint, the step after which that was saved. What was logged after
+            this step is discarded.
     """
 
     folder: Path
@@ -77,14 +95,14 @@ class FolderOpened:
 
 @dataclass(frozen=True)
 class CheckpointSaved:
-    """The state of a training run after ``step`` steps is on the disk."""
+    """The training state after ``step`` steps has been written to disk."""
 
     step: int
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A network has been scored on a whole split; ``slot`` is the name of its folder under ``evaluation/``."""
+    """A network has been evaluated on a whole split; ``slot`` is the name of its folder under ``evaluation/``."""
 
     slot: str
     values: Mapping[str, float]
@@ -95,4 +113,37 @@ Report = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Show nothing: the default of every ``report`` parameter."""
+    """Discard an event: the default of every ``report`` parameter."""
+
+
+class Advance(Protocol):
+    """Reports that so many units of a task are processed, and its current figures by name."""
+
+    def __call__(self, done: int, values: Mapping[str, float] = ..., /) -> None: ...  # noqa: D102
+
+
+@contextlib.contextmanager
+def report_task(report: Report, task: str, total: int, unit: str, summary: str = "") -> Iterator[Advance]:
+    """Report a task from its start to its end, and its end also if an error stops it.
+
+    Args:
+        report: Receives the events.
+        task: Name of the task, which says what happens, such as ``refitting layers``.
+        total: Number of units to process.
+        unit: What is counted, a plural noun such as ``images``.
+        summary: What has been done once the task is completed, such as ``refitted 17 layers``; see :class:`Finished`.
+
+    Yields:
+        A function to call with the number of units processed so far.
+    """
+
+    def advance(done: int, values: Mapping[str, float] | None = None, /) -> None:
+        report(Advanced(task, done, values or {}))
+
+    report(Started(task, total, unit))
+    try:
+        yield advance
+    except BaseException:
+        report(Finished(task))
+        raise
+    report(Finished(task, summary))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dsft.number_format import count
+from dsft.number_format import count, plural
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,22 @@ def test_rounding_never_shows_an_exponent(number: int) -> None:
     assert "e" not in text
     value, unit = text.split()
     assert float(value) * {"k": 1e3, "M": 1e6, "G": 1e9}[unit] == pytest.approx(number, rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [
+        (1, "image", "1 image"),
+        (0, "image", "0 images"),
+        (1258, "image", "1,258 images"),
+        (1, "class", "1 class"),
+        (2, "class", "2 classes"),
+        (3, "batch", "3 batches"),
+    ],
+)
+def test_a_noun_agrees_with_its_number(number: int, noun: str, text: str) -> None:
+    assert plural(number, noun) == text
+
+
+def test_an_irregular_plural_is_given() -> None:
+    assert [plural(number, "matrix", "matrices") for number in (1, 2)] == ["1 matrix", "2 matrices"]

@@ -25,7 +25,7 @@ from dsft.conversion import inspect_layers
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import ModelError, RecipeError
 from dsft.measure.example import evaluation_mode
-from dsft.progress import Advanced, Finished, Report, Started, Warn, ignore
+from dsft.progress import Report, Warn, ignore, report_task
 from dsft.runtimes import OnnxSession, fold_norms, graph_of, measured_on, require_onnx, trace, write_onnx
 from dsft.runtimes.interleaved_timing import Run, Timing, fixed_threads, time_in_turn
 from dsft.separable import FactoredConv
@@ -164,10 +164,9 @@ def _images(network: Network, batch: int, dtype: torch.dtype, compute: Compute) 
 def _time_networks(
     names: Sequence[str], networks: Sequence[Network], settings: Settings, compute: Compute, report: Report
 ) -> tuple[BenchmarkRow, ...]:
-    task, rows = "timing", list[BenchmarkRow]()
+    rows = list[BenchmarkRow]()
     grid = list(itertools.product(settings.runtimes, settings.dtypes, settings.batches))
-    report(Started(task, len(grid), "settings"))
-    try:
+    with report_task(report, "timing networks", len(grid), "settings") as advance:
         for done, (runtime, dtype, batch) in enumerate(grid, start=1):
             if runtime is BenchmarkRuntime.ONNXRUNTIME and dtype is not BenchmarkDtype.FLOAT32:
                 report(Warn(f"runtime {runtime}: computes in float32 only, so {dtype} is left out."))
@@ -176,9 +175,7 @@ def _time_networks(
                     where = torch.device("cpu") if runtime is BenchmarkRuntime.ONNXRUNTIME else compute.device
                     timings = time_in_turn(runs, where, threads=settings.threads, seconds=settings.seconds)
                 rows += [BenchmarkRow(n, runtime, dtype, batch, t) for n, t in zip(names, timings, strict=True)]
-            report(Advanced(task, done))
-    finally:
-        report(Finished(task))
+            advance(done)
     if not rows:
         raise RecipeError("--runtime onnxruntime: computes in float32 only. Add float32 to --dtype.")
     return tuple(rows)
@@ -258,9 +255,8 @@ def _time_layers(
             }
         )
     names = list(dict.fromkeys(name for layers in reversed(found) for name in layers))
-    task, rows = "timing layers", []
-    report(Started(task, len(names), "layers"))
-    with torch.no_grad():
+    rows = []
+    with report_task(report, "timing layers", len(names), "layers") as advance, torch.no_grad():
         for done, name in enumerate(names, start=1):
             runs = [layers.get(name) for layers in found]
             timings = iter(
@@ -273,8 +269,7 @@ def _time_layers(
             )
             ours = [next(timings) if each is not None else None for each in runs]
             rows.append(LayerRow(name, ours[0] if len(ours) > 1 else None, ours[-1]))
-            report(Advanced(task, done))
-    report(Finished(task))
+            advance(done)
     return tuple(rows)
 
 

@@ -217,7 +217,7 @@ def _answer(candidate: _Candidate, images: Split, section: DataSection, compute:
         keys=images.keys,
         task=network.task,
         report=report,
-        name=f"evaluate {candidate.folder} on {images.name}",
+        name=f"evaluating {candidate.folder} on {images.name}",
     )
 
 

@@ -200,7 +200,7 @@ def _score(
         keys=images.keys,
         task=network.task,
         report=report,
-        name=f"evaluate {label}",
+        name=f"evaluating {label}",
     ).metrics
 
 

@@ -30,7 +30,8 @@ from dsft.devices import Compute, layout_of
 from dsft.errors import ConversionError
 from dsft.losses import sampled_cross_entropy
 from dsft.measure.example import ExampleInput, run_example
-from dsft.progress import Advanced, Finished, Report, Started, ignore
+from dsft.number_format import plural
+from dsft.progress import Report, ignore, report_task
 
 
 @dataclass(frozen=True)
@@ -283,20 +284,19 @@ def derive_factors(
     """
     derive = DERIVATIONS[plan.method]
     generator = torch.Generator().manual_seed(seed)
-    task = "converting"
     factors: dict[str, AnyFactors] = {}
-    report(Started(task, len(plan.converted), "layers"))
-    for done, layer in enumerate(plan.converted, start=1):
-        dense = model.get_submodule(layer.name)
-        assert isinstance(dense, _ConvNd)  # noqa: S101 (the plan was made from this network)
-        kernel, weighting = dense_kernel(dense), (weightings or {}).get(layer.name)
-        if layer.order is None:
-            derive_low_rank = LOW_RANK_DERIVATIONS[plan.method]
-            factors[layer.name] = derive_low_rank(kernel, dense.groups, layer.kernels[0], generator, weighting)
-        else:
-            factors[layer.name] = derive(kernel, dense.groups, layer.kernels, generator, layer.order, weighting)
-        report(Advanced(task, done))
-    report(Finished(task))
+    summary = f"factorized {plural(len(plan.converted), 'layer')} by {plan.method}"
+    with report_task(report, "factorizing layers", len(plan.converted), "layers", summary) as advance:
+        for done, layer in enumerate(plan.converted, start=1):
+            dense = model.get_submodule(layer.name)
+            assert isinstance(dense, _ConvNd)  # noqa: S101 (the plan was made from this network)
+            kernel, weighting = dense_kernel(dense), (weightings or {}).get(layer.name)
+            if layer.order is None:
+                derive_low_rank = LOW_RANK_DERIVATIONS[plan.method]
+                factors[layer.name] = derive_low_rank(kernel, dense.groups, layer.kernels[0], generator, weighting)
+            else:
+                factors[layer.name] = derive(kernel, dense.groups, layer.kernels, generator, layer.order, weighting)
+            advance(done)
     return factors
 
 

@@ -16,7 +16,8 @@ from dsft.conversion.planning.accuracy_search import Trial
 from dsft.devices import Compute
 from dsft.measure import count_macs, count_parameters
 from dsft.measure.example import ExampleInput
-from dsft.progress import Advanced, Finished, Report, Started, ignore
+from dsft.number_format import plural
+from dsft.progress import Report, ignore, report_task
 from dsft.runtimes import MeasuredOn, compare_latency, compare_runs, measured_on, open_runs
 
 LAYER_SECONDS = 0.1
@@ -110,13 +111,15 @@ def _time_layers(
         return {}
     modules = [module for name in names for module in (sites[name].module, converted.get_submodule(name))]
     images = [image for name in names for image in [_images_like(sites[name])] * 2]
-    task, times = "timing", {}
-    report(Started(task, len(names), "layers"))
-    with open_runs(modules, images, compute, runtime) as runs:
+    times = {}
+    summary = f"timed {plural(len(names), 'layer')} before and after"
+    with (
+        report_task(report, "timing layers", len(names), "layers", summary) as advance,
+        open_runs(modules, images, compute, runtime) as runs,
+    ):
         for done, name in enumerate(names, start=1):
             times[name] = compare_runs(runs[2 * done - 2 : 2 * done], compute.device, LAYER_SECONDS)
-            report(Advanced(task, done))
-    report(Finished(task))
+            advance(done)
     return times
 
 

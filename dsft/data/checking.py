@@ -14,9 +14,8 @@ from itertools import combinations
 from dsft.choices import SplitName
 from dsft.data.splits import Split
 from dsft.errors import DataError
-from dsft.progress import Advanced, Finished, Report, Started, ignore
+from dsft.progress import Report, ignore, report_task
 
-_TASK = "check images"
 _AT_ONCE = 256  # images under way; a picture of a camera has tens of megabytes
 
 
@@ -112,8 +111,7 @@ def check_images(splits: Sequence[Split], report: Report = ignore) -> DataCheck:
     corrupt: list[CorruptImage] = []
     places: dict[bytes, list[tuple[SplitName, str, str]]] = {}
     seen = {split.name: _Seen() for split in splits}
-    report(Started(_TASK, sum(map(len, splits)), "images"))
-    try:
+    with report_task(report, "checking images", sum(map(len, splits)), "images") as advance:
         for done, (split, position, found) in enumerate(_read(splits), 1):
             key, label = split.keys[position], split.name_labels(position)
             if isinstance(found, _Read):
@@ -123,9 +121,7 @@ def check_images(splits: Sequence[Split], report: Report = ignore) -> DataCheck:
                 places.setdefault(found.digest, []).append((split.name, key, label))
             else:
                 corrupt.append(CorruptImage(split.name, key, found))
-            report(Advanced(_TASK, done))
-    finally:
-        report(Finished(_TASK))
+            advance(done)
     same = tuple(SameImage(tuple(each)) for each in places.values() if len(each) > 1)
     return DataCheck({split.name: _contents(split, seen[split.name]) for split in splits}, tuple(corrupt), same)
 

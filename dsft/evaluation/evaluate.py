@@ -62,7 +62,7 @@ def evaluate(
             compute=compute,
             keys=keys,
             what=f"split {split_name}",
-            task=name or f"evaluate {split_name}",
+            task=name or f"evaluating on {split_name}",
             report=report,
             processes=processes.count,
         )

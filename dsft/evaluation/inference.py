@@ -12,7 +12,7 @@ from dsft.devices import Compute
 from dsft.errors import ModelError, TrainingError
 from dsft.evaluation.batches import BatchSource, LabelledBatch
 from dsft.measure.example import evaluation_mode
-from dsft.progress import Advanced, Finished, Report, Started, ignore
+from dsft.progress import Report, ignore, report_task
 from dsft.tasks import split_outputs
 
 
@@ -62,18 +62,14 @@ def answer_batches(
         ModelError: The output is not one logit for each class.
         TrainingError: A logit is not finite.
     """
-    report(Started(task, len(keys), "images"))
     done = 0
-    try:
-        with evaluation_mode(module):
-            for batch in loader.epoch(0):
-                logits = _answer(module, batch, compute, num_classes)
-                _require_finite(logits, batch.positions, keys, what)
-                done += len(logits)
-                report(Advanced(task, min(done * processes, len(keys))))
-                yield Answers(logits, batch.targets, batch.positions)
-    finally:
-        report(Finished(task))
+    with report_task(report, task, len(keys), "images") as advance, evaluation_mode(module):
+        for batch in loader.epoch(0):
+            logits = _answer(module, batch, compute, num_classes)
+            _require_finite(logits, batch.positions, keys, what)
+            done += len(logits)
+            advance(min(done * processes, len(keys)))
+            yield Answers(logits, batch.targets, batch.positions)
 
 
 def _answer(module: nn.Module, batch: LabelledBatch, compute: Compute, num_classes: int) -> Tensor:

@@ -67,7 +67,7 @@ def predict(
         compute=compute,
         keys=keys,
         what="images",
-        task="predict",
+        task="predicting",
         report=report,
     )
     for logits, _, positions in answers:

@@ -89,7 +89,7 @@ def fit(
         loop = Loop(learner, loader, validate, settings, folder, stop, processes, report)
         if resume is not None:
             loop.go_back_to(resume)
-        report(Started(TASK, loop.total, "steps", loop.standing.step))
+        report(Started(TASK, loop.total, "steps", loop.standing.step, settings.schedule.epochs))
         try:
             if resume is None:
                 loop.save()

@@ -29,7 +29,7 @@ from dsft.training.train_step import Learner
 Validate = Callable[[nn.Module], Mapping[str, float]]
 """Scores a network on the validation split; the figures have their full names, such as ``val/top1``."""
 
-TASK = "train"
+TASK = "training"
 """The task that the steps are reported under."""
 
 

@@ -20,7 +20,7 @@ from dsft.training.determinism import reproducible
 from dsft.training.settings import FitSettings
 from dsft.training.train_step import Learner
 
-_TASK = "lr-find"
+_TASK = "learning-rate range test"
 _DIVERGED = 4.0  # times the lowest loss so far
 _FEWEST = 10  # steps before a loss counts as diverged: the first ones are noise
 _LEAST_FALL = 0.02  # of the first loss; less is noise

@@ -266,8 +266,8 @@ def test_the_network_is_looked_at_once_for_all_the_budgets_that_are_tried() -> N
         model, images[:1], budget=budget, score=score, calibration=images, form="gather", report=events.append
     )
     tasks = [event.task for event in events if isinstance(event, Started)]
-    assert tasks.count("looking") == 1 < tasks.count("refitting")
-    assert tasks.count("refitting") == len(conversion.report.trials)
+    assert tasks.count("collecting statistics") == 1 < tasks.count("refitting layers")
+    assert tasks.count("refitting layers") == len(conversion.report.trials)
     # The budget alone that was kept gives the same network.
     share = min(trial.share for trial in conversion.report.trials if trial.drop <= 1)
     again = convert(model, images[:1], budget={"macs": share}, calibration=images, form="gather").model

@@ -36,7 +36,7 @@ def test_contents_are_counted(source: ImageFiles) -> None:
     assert (train.images, train.classes, train.grayscale) == (4, {"a": 3, "b": 1}, 1)
     assert (train.widths, train.heights) == ((8, 8, 20), (5, 8, 8))
     assert (check.splits[VAL].classes, check.splits[VAL].widths) == ({"a": 0, "b": 1}, (8, 8, 8))
-    assert events[0] == Started("check images", 5, "images")
+    assert events[0] == Started("checking images", 5, "images")
     assert [event.done for event in events if isinstance(event, Advanced)] == [1, 2, 3, 4, 5]
     assert isinstance(events[-1], Finished)
 

@@ -105,8 +105,8 @@ def test_progress_is_reported_in_images() -> None:
         keys=KEYS,
         report=events.append,
     )
-    advanced = [Advanced("evaluate val", done) for done in (4, 8, 10)]
-    assert events == [Started("evaluate val", 10, "images"), *advanced, Finished("evaluate val")]
+    advanced = [Advanced("evaluating on val", done) for done in (4, 8, 10)]
+    assert events == [Started("evaluating on val", 10, "images"), *advanced, Finished("evaluating on val")]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -115,7 +115,7 @@ def test_logits_that_are_not_finite_are_an_error_that_names_the_image(value: flo
     batches.images[6] = value
     with pytest.raises(TrainingError, match=r"split val: logits must be finite, found \[nan.*'images/6\.png'"):
         evaluate(module, batches, classes=CLASSES, split_name="val", compute=CPU, keys=KEYS, report=events.append)
-    assert events[-1] == Finished("evaluate val")
+    assert events[-1] == Finished("evaluating on val")
     assert module.training
 
 

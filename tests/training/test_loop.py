@@ -156,8 +156,8 @@ def test_an_unknown_monitor_is_named(tmp_path: Path) -> None:
 def test_progress_and_history_agree(tmp_path: Path) -> None:
     events: list[Event] = []
     result = train(make_net(), tmp_path, constant_rate(2, lr=0.05), 7.0, 6.0, report=events.append)
-    assert events[0] == Started("train", 8, "steps")
-    assert events[-1] == Finished("train")
+    assert events[0] == Started("training", 8, "steps", epochs=2)
+    assert events[-1] == Finished("training")
     assert [event.done for event in events if isinstance(event, Advanced)] == list(range(1, 9))
     epochs = [event for event in events if isinstance(event, EpochDone)]
     assert [(event.epoch, event.epochs, event.best) for event in epochs] == [(1, 2, True), (2, 2, False)]

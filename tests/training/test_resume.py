@@ -139,7 +139,7 @@ def test_a_kill_goes_back_to_the_last_save(tmp_path: Path, unbroken: tuple[dict[
     assert find_checkpoint(tmp_path).standing.step == 4
     seen: list[Event] = []
     assert_same(train(tmp_path, settings, resume=True, report=seen.append), unbroken)
-    assert seen[0] == Started("train", STEPS, "steps", 4)
+    assert seen[0] == Started("training", STEPS, "steps", 4, epochs=3)
     assert [event.done for event in seen if isinstance(event, Advanced)] == [5, 6, 7, 8, 9]
     assert [event.epoch for event in seen if isinstance(event, EpochDone)] == [2, 3]
     assert [event.step for event in seen if isinstance(event, CheckpointSaved)] == [8, 9]

@@ -18,7 +18,7 @@ from dsft.conversion.discovery.sites import Site
 from dsft.conversion.factorization import Weighting, channel_spectrum, matrix_energies
 from dsft.conversion.request import Rank
 from dsft.errors import ConversionError
-from dsft.progress import Advanced, Finished, Report, Started
+from dsft.progress import Report, report_task
 
 ROUNDING = 1e-12
 """Relative squared error under which a kernel is exact in float64."""
@@ -246,18 +246,16 @@ def collect_bids(
     Raises:
         ConversionError: A weight is not finite; the message names the layer.
     """
-    task = "decomposing"
-    report(Started(task, len(sites), "layers"))
     bids = []
-    for done, site in enumerate(sites, start=1):
-        try:
-            bids.append(
-                _bids(site, orders, weightings.get(site.name), is_trained=is_trained, norm_between=norm_between)
-            )
-        except ConversionError as error:
-            raise ConversionError(f"layer {site.name!r}: {error}") from error
-        report(Advanced(task, done))
-    report(Finished(task))
+    with report_task(report, "decomposing kernels", len(sites), "layers") as advance:
+        for done, site in enumerate(sites, start=1):
+            try:
+                bids.append(
+                    _bids(site, orders, weightings.get(site.name), is_trained=is_trained, norm_between=norm_between)
+                )
+            except ConversionError as error:
+                raise ConversionError(f"layer {site.name!r}: {error}") from error
+            advance(done)
     return bids
 
 

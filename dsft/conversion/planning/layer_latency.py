@@ -22,7 +22,8 @@ from dsft.conversion.plan import ConversionPlan
 from dsft.conversion.planning.candidates import Bid, SeparableBid
 from dsft.devices import Compute
 from dsft.measure.example import ExampleInput
-from dsft.progress import Advanced, Finished, Report, Started, ignore
+from dsft.number_format import plural
+from dsft.progress import Report, ignore, report_task
 from dsft.runtimes import LatencyTable, compare_latency
 from dsft.separable import allowed_forms
 
@@ -105,13 +106,12 @@ class Clock:
 
     def measure(self, layers: Sequence[Sequence[Bid]]) -> None:
         """Measure the sizes of all bids of each layer, in one comparison, before their times are asked for."""
-        task = "measuring"
-        self._report(Started(task, len(layers), "layers"))
-        for done, bids in enumerate(layers, start=1):
-            sizes = [(bid, size) for bid in bids for size in self._grid(bid)]
-            self.compare(bids[0].site, [each for bid, size in sizes for each in self._candidates(bid, size)])
-            self._report(Advanced(task, done))
-        self._report(Finished(task))
+        summary = f"timed the candidates of {plural(len(layers), 'layer')}"
+        with report_task(self._report, "timing candidates", len(layers), "layers", summary) as advance:
+            for done, bids in enumerate(layers, start=1):
+                sizes = [(bid, size) for bid in bids for size in self._grid(bid)]
+                self.compare(bids[0].site, [each for bid, size in sizes for each in self._candidates(bid, size)])
+                advance(done)
 
     def time_dense(self, site: Site) -> float:
         """Return the time of a convolution, in milliseconds, over all its calls."""

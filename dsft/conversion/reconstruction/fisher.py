@@ -18,7 +18,8 @@ from dsft.conversion.reconstruction.calibration_data import look
 from dsft.errors import ConversionError
 from dsft.losses import sampled_cross_entropy
 from dsft.measure.example import ExampleInput, batch_size_of, call, evaluation_mode
-from dsft.progress import Advanced, Finished, Report, Started, Warn, ignore
+from dsft.number_format import plural
+from dsft.progress import Report, Warn, ignore, report_task
 from dsft.separable.im2col import make_taps
 
 SampledLoss = Callable[[Tensor, torch.Generator], Tensor]
@@ -64,11 +65,11 @@ def measure_weightings(
     """
     moments = {site.module: _Moments(site) for site in sites}
     running: dict[Any, None] = {}
-    task, done, is_differentiable = "looking", 0, True
+    done, is_differentiable = 0, True
     generator = torch.Generator().manual_seed(seed)
     used = _first_images(batches)
-    report(Started(task, len(used), "batches"))
-    with evaluation_mode(model):
+    summary = f"collected statistics on {plural(sum(map(batch_size_of, used)), 'image')}"
+    with report_task(report, "collecting statistics", len(used), "batches", summary) as advance, evaluation_mode(model):
         for number, batch in enumerate(used):
             done += batch_size_of(batch)
             with _Taken(moments) as taken:
@@ -76,8 +77,7 @@ def measure_weightings(
                 if is_differentiable:
                     is_differentiable = _backpropagate(outputs, taken, generator, sampled_loss)
             running.update(dict.fromkeys(sums.module for sums, _ in taken.outputs))
-            report(Advanced(task, number + 1))
-    report(Finished(task))
+            advance(number + 1)
     if not is_differentiable:
         report(Warn("the network gives no gradient, so layers are weighed by the size of their outputs alone."))
     names = {site.module: site.name for site in sites}

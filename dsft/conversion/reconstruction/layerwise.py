@@ -22,7 +22,8 @@ from dsft.conversion.reconstruction.regression import Regression, regression_of
 from dsft.conversion.reconstruction.residual_targets import Outlet, OutletWatch
 from dsft.errors import ConversionError
 from dsft.measure.example import ExampleInput, run_example
-from dsft.progress import Advanced, Finished, Report, Started, ignore
+from dsft.number_format import plural
+from dsft.progress import Report, ignore, report_task
 from dsft.separable import DepthwiseSeparableConv, LowRankConv
 
 SAMPLES = 32768
@@ -70,20 +71,20 @@ def refit(
     """
     recorded = _record(original, plan, batches)
     reruns = Reruns(converted, batches, list(recorded), KEPT_BYTES // 2)
-    task, errors = "refitting", {}
-    report(Started(task, len(recorded), "layers"))
-    for done, (name, record) in enumerate(recorded.items(), start=1):
-        layer = converted.get_submodule(name)
-        assert isinstance(layer, DepthwiseSeparableConv | LowRankConv)  # noqa: S101 (the network was converted by this plan)
-        try:
-            regression = regression_of(layer, _dense(original, name), weightings[name])
-            error_left = _refit_layer(name, layer, regression, record, reruns)
-        except ConversionError as error:
-            raise ConversionError(f"layer {name!r}: {error}") from error
-        record.release()
-        errors[name] = error_left
-        report(Advanced(task, done, {} if error_left is None else {"error": error_left}))
-    report(Finished(task))
+    errors = {}
+    summary = f"refitted {plural(len(recorded), 'layer')}"
+    with report_task(report, "refitting layers", len(recorded), "layers", summary) as advance:
+        for done, (name, record) in enumerate(recorded.items(), start=1):
+            layer = converted.get_submodule(name)
+            assert isinstance(layer, DepthwiseSeparableConv | LowRankConv)  # noqa: S101 (the network was converted by this plan)
+            try:
+                regression = regression_of(layer, _dense(original, name), weightings[name])
+                error_left = _refit_layer(name, layer, regression, record, reruns)
+            except ConversionError as error:
+                raise ConversionError(f"layer {name!r}: {error}") from error
+            record.release()
+            errors[name] = error_left
+            advance(done, {} if error_left is None else {"error": error_left})
     return errors
 
 

@@ -156,7 +156,7 @@ def test_one_image_dead_channels_and_constant_images_stay_finite() -> None:
 def test_progress_is_told_layer_by_layer_with_the_error() -> None:
     events: list[object] = []
     conversion = converted(redraw(Residual()).eval(), report=events.append)
-    told = [event for event in events if isinstance(event, Advanced) and event.task == "refitting"]
+    told = [event for event in events if isinstance(event, Advanced) and event.task == "refitting layers"]
     assert [event.done for event in told] == list(range(1, len(conversion.plan.converted) + 1))
     assert all(0 <= event.values["error"] < 2 for event in told)
 
