@@ -1,13 +1,14 @@
 # make demo     environment, install, then the main job end to end on the embedded data set
 # make test     the tests that take minutes at most; make test-all adds the slow ones
 # make check    format, lint, types, layers
+# make reference  write the recipe reference into recipes/README.md
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-all check format bench clean
+.PHONY: install demo test test-all check format reference bench clean
 
 install: $(INSTALLED)
 
@@ -41,6 +42,10 @@ check: install
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+reference: install
+	$(BIN)/python -c 'from pathlib import Path; from dsft.recipe.reference import replace_reference; \
+		page = Path("recipes/README.md"); page.write_text(replace_reference(page.read_text("utf-8")), "utf-8")'
 
 bench: install
 	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

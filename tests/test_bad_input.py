@@ -128,7 +128,7 @@ class TestRecipeText:
 
     def test_a_small_number_in_scientific_notation_is_no_text(self, changed: Path) -> None:
         replace(changed, "3e-3", "1e-4")
-        done = dsft("recipes", "check", changed, "optim.weight_decay=1e-2")
+        done = dsft("recipes", "check", changed, "optim.weight_decay=1e-2", "--resolved")
         assert done.exit_code == 0
         assert "\n  lr: 0.0001\n" in done.stdout
         assert "\n  weight_decay: 0.01\n" in done.stdout

@@ -229,6 +229,7 @@ class TestRecipes:
         assert load_recipe("quickstart.yaml") == load_recipe("quickstart")
         done = dsft("recipes", "cp", "quickstart", "mine/first.yaml")
         assert (done.exit_code, Path(done.stdout.strip())) == (0, Path("mine/first.yaml"))
+        assert load_recipe("mine/first.yaml").output.dir == "runs/first"
         (here / "quickstart.yaml").write_text("precious", encoding="utf-8")
         done = dsft("recipes", "cp", "quickstart")
         assert done.exit_code == 2
@@ -237,15 +238,19 @@ class TestRecipes:
         assert dsft("recipes", "cp", "quickstart", "--overwrite").exit_code == 0
         assert load_recipe("quickstart.yaml") == load_recipe("quickstart")
 
-    def test_check_prints_a_recipe_that_reads_back_the_same(self, here: Path) -> None:
-        done = dsft("recipes", "check", "quickstart", "optim.lr=1e-4", "~ema")
+    def test_check_prints_one_line_for_a_valid_recipe(self) -> None:
+        done = dsft("recipes", "check", "quickstart", "optim.lr=1e-4")
+        assert (done.exit_code, done.stdout, done.stderr) == (0, "quickstart: valid\n", "")
+
+    def test_the_resolved_recipe_reads_back_the_same(self, here: Path) -> None:
+        done = dsft("recipes", "check", "quickstart", "optim.lr=1e-4", "~ema", "--resolved")
         assert done.exit_code == 0
         (here / "resolved.yaml").write_text(done.stdout, encoding="utf-8")
         resolved = load_recipe("resolved.yaml")
         assert resolved == load_recipe("quickstart", ["optim.lr=1e-4", "~ema"])
         assert (resolved.optim.lr, resolved.ema) == (1e-4, None)
 
-    def test_check_tells_all_that_is_wrong(self, here: Path) -> None:
+    def test_check_reports_every_problem(self, here: Path) -> None:
         shutil.copy(ROOT / "recipes" / "quickstart.yaml", here / "mine.yaml")
         done = dsft("recipes", "check", "mine.yaml", "optim.lrr=1", "schedule.epochs=0")
         assert (done.exit_code, done.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""The README's command blocks are run, and its reference is the schema's."""
+"""The command blocks of the READMEs run, and every recipe and verb is documented."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from dsft.recipe import recipe_reference
+from dsft.recipe import shipped_recipes
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = ("README.md", "recipes/README.md")
+"""What has command blocks; the blocks of a document run in one folder, in their order."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,12 @@ class Block:
     is_long: bool
 
 
-def blocks() -> list[Block]:
-    found = re.finditer(r"(<!-- long -->\n+)?^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def read(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def blocks(document: str) -> list[Block]:
+    found = re.finditer(r"(<!-- long -->\n+)?^```(\w*)\n(.*?)^```$", read(document), re.DOTALL | re.MULTILINE)
     return [Block(match[2], match[3], match[1] is not None) for match in found]
 
 
@@ -49,21 +54,30 @@ def run_all(chosen: list[Block], folder: Path) -> None:
                 assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
-def test_short_blocks_run(tmp_path: Path) -> None:
-    short = [block for block in blocks() if not block.is_long]
-    assert any(block.language == "python" for block in short)
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_short_blocks_run(document: str, tmp_path: Path) -> None:
+    short = [block for block in blocks(document) if not block.is_long]
+    assert short
     run_all(short, tmp_path)
 
 
 @pytest.mark.slow
-def test_all_blocks_run_in_order(tmp_path: Path) -> None:
-    run_all(blocks(), tmp_path)
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_all_blocks_run_in_order(document: str, tmp_path: Path) -> None:
+    run_all(blocks(document), tmp_path)
 
 
-def test_every_block_is_run_or_known() -> None:
-    assert {block.language for block in blocks()} <= {"console", "python", "yaml", "text"}
+def test_python_blocks_are_run() -> None:
+    assert any(block.language == "python" and not block.is_long for block in blocks("README.md"))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_block_is_run_or_known(document: str) -> None:
+    assert {block.language for block in blocks(document)} <= {"console", "python", "yaml", "text"}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    for command in (command for block in blocks() if block.language == "console" for command in commands(block)):
+    for command in (
+        command for block in blocks(document) if block.language == "console" for command in commands(block)
+    ):
         assert command[0] in ("dsft", "make", "git", "pip", "cd", "python"), command
         if command[0] == "python":
             assert (ROOT / command[1]).is_file()
@@ -71,14 +85,9 @@ def test_every_block_is_run_or_known() -> None:
             assert command[1] in targets
 
 
-def test_the_recipe_reference_is_the_schemas() -> None:
-    begin, end = "<!-- recipe reference: dsft recipes schema -->\n", "<!-- end of the recipe reference -->"
-    assert README.partition(begin)[2].partition(end)[0].strip() == recipe_reference().strip()
-
-
-def test_every_recipe_and_verb_is_told_of() -> None:
-    for path in (ROOT / "recipes").glob("*.yaml"):
-        assert f"`{path.stem}`" in README
+def test_every_recipe_and_verb_is_documented() -> None:
+    for recipe in shipped_recipes():
+        assert f"`dsft {recipe.verb} {recipe.name}" in read("recipes/README.md")
     verbs = ("train", "finetune", "convert", "evaluate", "inspect", "sweep", "predict", "export", "benchmark", "models")
     for verb in (*verbs, "env"):
-        assert f"dsft {verb}" in README
+        assert f"dsft {verb}" in read("README.md")

@@ -29,6 +29,7 @@ def test_a_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     assert Path(where.strip()).is_relative_to(tmp_path / "env")
     shipped = run([str(binaries / "dsft"), "recipes", "ls"], tmp_path)
     assert all(path.stem in shipped for path in (ROOT / "recipes").glob("*.yaml"))
+    assert (Path(where.strip()).parent / "recipes" / "README.md").is_file()
     small = ["schedule.epochs=1", "schedule.warmup_epochs=0", "model.name=resnet10t"]
     run([str(binaries / "dsft"), "train", "digits_dense", *small], tmp_path)
     run([str(binaries / "dsft"), "finetune", "quickstart", "schedule.epochs=2"], tmp_path)

@@ -18,7 +18,7 @@ app.add_typer(recipes_app, name="recipes")
 @recipes_app.command("ls")
 @reporting_errors
 def recipes_ls() -> None:
-    """List the shipped recipes."""
+    """List the recipes that ship with dsft."""
     from dsft.commands import recipes
     from dsft.console import build_table, print_result
 
@@ -40,10 +40,12 @@ def recipes_show(name: Annotated[str, typer.Argument(help="Name of a shipped rec
 @reporting_errors
 def recipes_cp(
     name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")],
-    target: Annotated[Path | None, typer.Argument(help="File or folder; the current folder by default.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    target: Annotated[
+        Path | None, typer.Argument(help="New file or existing folder; default: the working directory.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
-    """Copy a shipped recipe, to change it."""
+    """Copy a shipped recipe to a file of your own; the copy is named after the file."""
     from dsft.commands import recipes
     from dsft.console import print_result
 
@@ -52,19 +54,24 @@ def recipes_cp(
 
 @recipes_app.command("check")
 @reporting_errors
-def recipes_check(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Check a recipe and print it resolved, or everything that is wrong with it."""
+def recipes_check(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Print every key with its value.")] = False,
+) -> None:
+    """Check a recipe without its data and weights, and report every problem."""
     from dsft.commands import recipes
     from dsft.console import print_result
     from dsft.recipe import dump_recipe
 
-    print_result(dump_recipe(recipes.check(recipe, overrides or [])).rstrip("\n"))
+    checked = recipes.check(recipe, overrides or [])
+    print_result(dump_recipe(checked).rstrip("\n") if resolved else f"{recipe}: valid")
 
 
 @recipes_app.command("schema")
 @reporting_errors
 def recipes_schema(as_json: Json = False) -> None:
-    """Print every key of a recipe: as Markdown, or as JSON Schema for editors."""
+    """Print every key of a recipe, as Markdown or as a JSON schema for editors."""
     from dsft.console import print_json, print_result
     from dsft.recipe import json_schema, recipe_reference
 

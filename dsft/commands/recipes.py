@@ -1,4 +1,4 @@
-"""``dsft recipes``: the recipes that ship, and checking one's own."""
+"""``dsft recipes``: the shipped recipes, and checks of a recipe."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ def listing() -> tuple[ShippedRecipe, ...]:
 
 
 def text(name: str) -> str:
-    """Return the YAML text of a shipped recipe, comments included."""
+    """Return the YAML text of a shipped recipe, including its comments."""
     return shipped_path(name).read_text(encoding="utf-8")
 
 
 def copy(name: str, target: Path | None, *, overwrite: bool) -> Path:
-    """Copy a shipped recipe to a file or into a folder; into the current folder by default."""
+    """Copy a shipped recipe to a file or into a folder; by default into the working directory."""
     return copy_recipe(name, target or Path(), overwrite)
 
 
 def check(reference: str, overrides: list[str]) -> Recipe:
-    """Read a recipe with its overrides and return it resolved.
+    """Load a recipe with its overrides.
 
     Raises:
-        RecipeError: All that is wrong with it, in one message.
+        RecipeError: The recipe is invalid; the message lists every problem.
     """
     return load_recipe(reference, overrides)

@@ -1,20 +1,21 @@
-"""The recipe: the one file that says what a run does.
+"""The recipe: the YAML file that describes a run.
 
-This room reads a YAML recipe, lays it over the one that it extends, applies the command's overrides,
-checks every key, and hands a frozen :class:`Recipe` to the rooms above, or one error with all that is
-wrong. It knows nothing of torch. ``sections`` has the keys, ``shelf`` the recipes that ship, and
-``reference`` their description.
+:func:`load_recipe` reads a recipe, merges it with the recipe that it extends, applies the overrides of the
+command line, validates every key, and returns a frozen :class:`Recipe` or raises one error that lists all
+problems. The package does not import torch. ``sections`` defines the keys, ``shipped`` the recipes that are
+installed with dsft, and ``reference`` their documentation.
 """
 
 from dsft.recipe.changes import CHANGEABLE, forbidden_changes
-from dsft.recipe.load import dump_recipe, load_recipe
+from dsft.recipe.load import Rule, dump_recipe, load_recipe
 from dsft.recipe.reference import json_schema, recipe_reference
 from dsft.recipe.sections import Recipe
-from dsft.recipe.shelf import ShippedRecipe, copy_recipe, recipes_folder, shipped_path, shipped_recipes
+from dsft.recipe.shipped import ShippedRecipe, copy_recipe, recipes_folder, shipped_path, shipped_recipes
 
 __all__ = [
     "CHANGEABLE",
     "Recipe",
+    "Rule",
     "ShippedRecipe",
     "copy_recipe",
     "dump_recipe",

@@ -1,4 +1,4 @@
-"""What differs between two recipes, and what of it a run that goes on may have changed."""
+"""Differences between two recipes, and which of them a resumed run may have."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ CHANGEABLE = (
     "output.save_every",
     "log",
 )
-"""Keys, and beginnings of keys, that change how a run is done and not what comes of it."""
+"""Keys, and prefixes of keys, that affect how a run is executed but not its result."""
 
-# Their rate at a step does not hang on how many epochs there will be.
+# The learning rate at a step does not depend on the number of epochs.
 _OPEN_ENDED = ("constant", "step", "multistep")
 
 
 @dataclass(frozen=True)
 class Change:
-    """A key whose values differ; None stands for a section that is left out as well."""
+    """A key with different values; a missing section has the value None as well."""
 
     key: str
     before: Any
     after: Any
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.before!r} then, {self.after!r} now"
+        return f"{self.key}: {self.before!r} before, {self.after!r} now"
 
 
 def list_changes(before: Recipe, after: Recipe) -> list[Change]:
@@ -41,9 +41,9 @@ def list_changes(before: Recipe, after: Recipe) -> list[Change]:
 
 
 def forbidden_changes(before: Recipe, after: Recipe) -> list[Change]:
-    """List the changes with which a run could not go on as the same run.
+    """List the changes that prevent a run from being resumed.
 
-    ``schedule.epochs`` may change where the learning rate of an epoch does not hang on their number.
+    ``schedule.epochs`` may change if the learning rate at a step does not depend on it.
     """
     is_open_ended = after.schedule.sched in _OPEN_ENDED
     allowed = (*CHANGEABLE, "schedule.epochs") if is_open_ended else CHANGEABLE

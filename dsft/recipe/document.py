@@ -1,4 +1,4 @@
-"""A recipe's text as a tree in which every value knows the file and line that it comes from."""
+"""A recipe's text as a tree in which every value knows the file and line it comes from."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import yaml
 from dsft.recipe.yaml12 import Loader, Scalar, read_scalar
 
 COMMAND = "(command)"
-_LONGEST = 80
+_MAX_SHOWN = 80
 
 KeyPath = tuple[str, ...]
-"""Keys from the top of a recipe to a value; a place in a list is its number, from 0."""
+"""Keys from the top level of a recipe to a value; list entries are addressed by their index, as text."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value was given: a line of a file, counted from 1, or an override of the command."""
+    """Where a value was given: a line of a file, counted from 1, or an override on the command line."""
 
     source: str
     line: int
@@ -30,13 +30,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a recipe.
+    """One error in a recipe.
 
     Attributes:
-        place: Where the value at fault was given.
-        path: Its key; empty where it is the whole file or override.
-        message: What follows the key's name.
-        cause: A key whose own problem, where it has one, makes this one superfluous.
+        place: Where the invalid value was given.
+        path: Its key; empty if the problem is the whole file or override.
+        message: The text after the key's name.
+        cause: A key; if that key has a problem of its own, this one follows from it and is not reported.
     """
 
     place: Place
@@ -51,22 +51,22 @@ class Problem:
 
 @dataclass(frozen=True)
 class Node:
-    """A value and its place; that of a mapping's entry is the line of its key."""
+    """A value and its place; the place of an entry of a mapping is the line of its key."""
 
     value: Scalar | dict[str, Node] | list[Node]
     place: Place
 
 
 def read_yaml(text: str, place: Callable[[int], Place], problems: list[Problem]) -> Node | None:
-    """Read one YAML 1.2 document.
+    """Parse one YAML 1.2 document.
 
     Args:
         text: The document.
-        place: Makes the place of a line, counted from 1.
-        problems: Receives duplicate keys and scalars that cannot be read.
+        place: Returns the place of a line, counted from 1.
+        problems: Receives syntax errors, duplicate keys and invalid scalars.
 
     Returns:
-        The tree, or None where the text is no YAML, which is a problem too.
+        The tree, or None if the text is not valid YAML.
     """
     try:
         root = Loader(text).get_single_node()
@@ -103,7 +103,7 @@ def to_plain(node: Node) -> Any:
 
 
 def child(node: Node, key: str) -> Node | None:
-    """Return an entry of a mapping, or of a list by its number; None where there is none."""
+    """Return an entry of a mapping, or of a list by its index; None if there is no such entry."""
     if isinstance(node.value, dict):
         return node.value.get(key)
     if isinstance(node.value, list) and key.isdecimal() and int(key) < len(node.value):
@@ -112,7 +112,7 @@ def child(node: Node, key: str) -> Node | None:
 
 
 def descend(node: Node, path: KeyPath) -> Iterator[Node]:
-    """Yield the nodes from the top along ``path``, as far as they exist."""
+    """Yield the nodes from the root along ``path``, as far as they exist."""
     step: Node | None = node
     for key in (*path, ""):
         if step is None:
@@ -122,18 +122,18 @@ def descend(node: Node, path: KeyPath) -> Iterator[Node]:
 
 
 def merge(base: Node, top: Node) -> Node:
-    """Lay ``top`` over ``base``: mappings are joined key by key, everything else is replaced."""
+    """Merge two trees: mappings key by key; any other value of ``top`` replaces that of ``base``."""
     if not isinstance(base.value, dict) or not isinstance(top.value, dict):
         return top
-    joined = dict(base.value)
+    merged = dict(base.value)
     for key, part in top.value.items():
-        joined[key] = merge(joined[key], part) if key in joined else part
-    return Node(joined, top.place)
+        merged[key] = merge(merged[key], part) if key in merged else part
+    return Node(merged, top.place)
 
 
 def shorten(text: str) -> str:
-    """Return what fits into a message."""
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    """Truncate a text to the length that fits into a message."""
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
 def _node(node: yaml.Node, path: KeyPath, place: Callable[[int], Place], problems: list[Problem]) -> Node:
@@ -162,7 +162,7 @@ def _entries(
         key, here = str(key_node.value), place(key_node.start_mark.line + 1)
         if key in entries:
             first = entries[key].place
-            problems.append(Problem(here, (*path, key), f"duplicate key, first given at {first}. Keep one of the two."))
+            problems.append(Problem(here, (*path, key), f"duplicate key, first given at {first}. Remove one of them."))
             continue
         entries[key] = Node(_node(value_node, (*path, key), place, problems).value, here)
     return entries
@@ -175,9 +175,9 @@ def _syntax_message(error: yaml.MarkedYAMLError, lines: list[str], line: int, co
     if text[column : column + 1] == "\t" or text[:column].strip(" ") == "\t":
         advice = " Use spaces, not tabs."
     elif "alias" in what:
-        advice = " A value that begins with * needs quotes, such as '*.conv1'."
+        advice = " A value that starts with * needs quotes, such as '*.conv1'."
     elif "mapping values are not allowed" in what:
-        advice = " A value that holds ': ' needs quotes; keys of one section begin in the same column."
+        advice = " A value that contains ': ' needs quotes; all keys of a section start in the same column."
     elif "single document" in what:
         advice = " Remove the line '---' between them."
     return f"not valid YAML (column {column + 1}): {what}.{advice}"

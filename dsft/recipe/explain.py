@@ -1,4 +1,4 @@
-"""Pydantic's complaints about a recipe, said in the recipe's own words and at the recipe's own lines."""
+"""Translate pydantic's validation errors into problems with the recipe's own keys, lines and terms."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from dsft.errors import did_you_mean, nearest
-from dsft.recipe.document import COMMAND, KeyPath, Node, Place, Problem, child, descend, shorten, to_plain
-from dsft.recipe.schema import all_keys, in_words, keys_of, recipe_schema, resolved, schema_at
+from dsft.recipe.document import COMMAND, KeyPath, Node, Place, Problem, descend, shorten, to_plain
+from dsft.recipe.schema import all_keys, describe, keys_of, recipe_schema, resolved, schema_at
 from dsft.recipe.yaml12 import plain_scalar
 
 
 def explain(error: ValidationError, document: Node) -> list[Problem]:
-    """Return one problem for each key at fault.
+    """Return one problem for each invalid key.
 
     Args:
         error: What the validation of the whole recipe raised.
@@ -29,7 +29,7 @@ def explain(error: ValidationError, document: Node) -> list[Problem]:
 
 def _explain(detail: dict[str, Any], document: Node) -> Problem:
     nodes = list(descend(document, tuple(map(str, detail["loc"]))))
-    # A choice between types adds its own words to the location, so the recipe decides where the key ends.
+    # For a union of types pydantic appends its own words to the location; the recipe tells where the key ends.
     path = tuple(map(str, detail["loc"]))[: len(nodes) - 1]
     place, found = nodes[-1].place, nodes[-1]
     if detail["type"] == "json_invalid":
@@ -38,7 +38,7 @@ def _explain(detail: dict[str, Any], document: Node) -> Problem:
         return Problem(place, path, f"unknown key.{_valid_keys(path)}")
     if detail["type"] == "missing" and isinstance(found.value, dict):
         missing = (*path, str(detail["loc"][-1]))
-        return Problem(place, missing, f"missing, expected {in_words(schema_at(missing) or {})}.")
+        return Problem(place, missing, f"missing, expected {describe(schema_at(missing) or {})}.")
     if detail["type"] == "value_error":
         return _broken_rule(str(detail["ctx"]["error"]), path, found)
     return Problem(place, path, _wrong_value(path, to_plain(found)))
@@ -46,7 +46,7 @@ def _explain(detail: dict[str, Any], document: Node) -> Problem:
 
 def _wrong_value(path: KeyPath, found: Any) -> str:
     schema = schema_at(path) or {}
-    message = f"expected {in_words(schema)}, found {_shown(found)}."
+    message = f"expected {describe(schema)}, found {_shown(found)}."
     if isinstance(found, float) and not math.isfinite(found):
         return f"{message} It must be finite."
     if not isinstance(found, str):
@@ -59,34 +59,35 @@ def _wrong_value(path: KeyPath, found: Any) -> str:
 
 
 def _valid_keys(path: KeyPath) -> str:
-    """Propose the key of that section that is spelt alike, or one of another section, or list them all."""
+    """Suggest the most similar key of the section, or of another section, or list all keys of the section."""
     key, section = path[-1], path[:-1]
     here = keys_of(schema_at(section) or {})
     near = [".".join((*section, name)) for name in nearest(key, here, count=1)]
     known = [".".join(path) for path in all_keys(recipe_schema())]
-    elsewhere = [other for other in known if _same_word(key, other.rpartition(".")[2])]
+    elsewhere = [other for other in known if _is_similar(key, other.rpartition(".")[2])]
     proposals = near or elsewhere
     if proposals:
         return f" Did you mean {' or '.join(proposals)}?"
     return f" Valid here: {', '.join(here)}."
 
 
-def _same_word(one: str, other: str) -> bool:
+def _is_similar(one: str, other: str) -> bool:
     # Stricter than within a section: a loosely similar key of another section would mislead.
     return bool(difflib.get_close_matches(one, [other], cutoff=0.85))
 
 
 def _broken_rule(rule: str, section: KeyPath, found: Node) -> Problem:
     key, _, rest = rule.partition(": ")
-    entry = child(found, key)
-    if entry is None or schema_at((*section, key)) is None:
+    path = tuple(key.split("."))
+    *_, entry = descend(found, path)
+    if entry is found or schema_at((*section, *path)) is None:
         return Problem(_latest(found), section, f"{rule}.")
     seen = "" if entry.value is None else f", found {_shown(to_plain(entry))}"
-    return Problem(entry.place, (*section, key), f"{rest}{seen}.")
+    return Problem(entry.place, (*section, *path), f"{rest}{seen}.")
 
 
 def _latest(section: Node) -> Place:
-    """Return the override that touched a section last, or else the section's own place."""
+    """Return the last override that changed a section, or the place of the section itself."""
     overrides = [place for place in _places(section) if place.source == COMMAND]
     return max(overrides, key=lambda place: place.line, default=section.place)
 

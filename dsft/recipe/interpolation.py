@@ -1,6 +1,6 @@
-"""References in a recipe's text: ``${name}``, ``${section.key}`` and ``${env:VARIABLE}``.
+"""Interpolation of ``${name}``, ``${section.key}`` and ``${env:VARIABLE}`` in a recipe.
 
-A plain ``${`` is written ``$${``.
+A literal ``${`` is written ``$${``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 
 
 class _UnresolvedError(Exception):
-    """A reference that leads nowhere; ``path`` is the key whose text holds it, ``target`` what it names."""
+    """An invalid reference; ``path`` is the key whose text contains it, ``target`` the key that it refers to."""
 
     def __init__(self, path: KeyPath, message: str, target: KeyPath = ()) -> None:
         super().__init__(message)
@@ -27,20 +27,20 @@ class _UnresolvedError(Exception):
 
 
 def interpolate(document: Node, problems: list[Problem]) -> Node:
-    """Return the recipe with every reference replaced by what it refers to.
+    """Return the recipe with every reference replaced by its value.
 
-    Text that is one reference and nothing else becomes the value itself, number or text; an environment
-    variable is read as a YAML 1.2 scalar.
+    Text that consists of one reference becomes the referenced value with its type; an environment
+    variable is parsed as a YAML 1.2 scalar.
 
     Args:
         document: The whole recipe, defaults included.
-        problems: Receives unknown references and circles, each once.
+        problems: Receives unknown and cyclic references, each once.
     """
     return _interpolate(document, document, (), problems)
 
 
 def escape(text: str) -> str:
-    """Return ``text`` so that :func:`interpolate` gives it back unchanged."""
+    """Escape ``text`` so that :func:`interpolate` returns it unchanged."""
     return text.replace("${", "$${")
 
 
@@ -64,28 +64,28 @@ def _interpolate(node: Node, document: Node, path: KeyPath, problems: list[Probl
 
 
 def _expand(document: Node, text: str, path: KeyPath, trail: tuple[KeyPath, ...]) -> Scalar:
-    """Replace the references in the text at ``path``; ``trail`` holds the keys whose references led here."""
+    """Replace the references in the text at ``path``; ``trail`` has the keys whose references led here."""
     if path in trail:
-        raise _circle(trail[trail.index(path) :])
+        raise _cycle(trail[trail.index(path) :])
 
     def replacement(match: re.Match[str]) -> Scalar:
         if match[1] is None:
             return "${"
         if not match[2]:
             found = shorten(repr(text))
-            raise _UnresolvedError(path, f"a reference is ${{section.key}}, found {found}. A plain ${{ is $${{.")
+            raise _UnresolvedError(path, f"a reference is ${{section.key}}, found {found}. A literal ${{ is $${{.")
         return _referred(document, match[1].strip(), path, (*trail, path))
 
     whole = _REFERENCE.fullmatch(text)
     return replacement(whole) if whole else _REFERENCE.sub(lambda match: _as_text(replacement(match)), text)
 
 
-def _circle(steps: tuple[KeyPath, ...]) -> _UnresolvedError:
-    # However the circle was entered, it is told from the same key on, and so once.
+def _cycle(steps: tuple[KeyPath, ...]) -> _UnresolvedError:
+    # Starting at the same key wherever the cycle was entered makes equal problems, which are reported once.
     start = steps.index(min(steps))
     ordered = (*steps[start:], *steps[: start + 1])
     text = " -> ".join(".".join(step) for step in ordered)
-    return _UnresolvedError(ordered[0], f"references go round in a circle: {text}.")
+    return _UnresolvedError(ordered[0], f"references form a cycle: {text}.")
 
 
 def _referred(document: Node, name: str, owner: KeyPath, trail: tuple[KeyPath, ...]) -> Scalar:
@@ -96,11 +96,11 @@ def _referred(document: Node, name: str, owner: KeyPath, trail: tuple[KeyPath, .
     value = found[-1].value
     if len(found) <= len(path):
         near = did_you_mean(name, (".".join(key) for key in all_keys(recipe_schema())))
-        raise _UnresolvedError(owner, f"${{{name}}} refers to no key of this recipe.{near}", path)
+        raise _UnresolvedError(owner, f"${{{name}}} is not a key of this recipe.{near}", path)
     if isinstance(value, dict | list):
-        raise _UnresolvedError(owner, f"${{{name}}} is a section or a list; refer to one value in it.", path)
+        raise _UnresolvedError(owner, f"${{{name}}} is a section or a list; refer to a single value.", path)
     if value is None:
-        raise _UnresolvedError(owner, f"${{{name}}} is null here, so there is nothing to put in.", path)
+        raise _UnresolvedError(owner, f"${{{name}}} is null, so there is no value to insert.", path)
     return _expand(document, value, path, trail) if isinstance(value, str) else value
 
 

@@ -1,10 +1,10 @@
-"""A recipe from its file: extended, overridden, interpolated, checked, with all its problems told at once."""
+"""Load a recipe: read, extend, override, interpolate and validate it, and report all problems at once."""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,29 +12,44 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from dsft.errors import RecipeError, nearest
-from dsft.recipe.document import Node, Place, Problem, merge, read_yaml, to_plain
+from dsft.errors import InputError, RecipeError, nearest
+from dsft.recipe.document import Node, Place, Problem, descend, merge, read_yaml, to_plain
 from dsft.recipe.explain import explain
 from dsft.recipe.interpolation import escape, interpolate
 from dsft.recipe.overrides import apply_overrides
 from dsft.recipe.schema import recipe_schema, with_defaults
 from dsft.recipe.sections import Recipe
-from dsft.recipe.shelf import shipped_path, shipped_recipes
+from dsft.recipe.shipped import shipped_path, shipped_recipes
 from dsft.recipe.yaml12 import Dumper
 
 
-def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read, complete and check a recipe.
+@dataclass(frozen=True)
+class Rule:
+    """A check of a valid recipe that needs more than the recipe, such as the names that a library knows.
 
-    A key's value comes from the overrides, else from the recipe, else from the recipe that it extends, else
+    Attributes:
+        key: The key that is checked, such as ``optim.opt``.
+        check: Raises an ``InputError`` if the value is invalid; the message may begin with the key.
+    """
+
+    key: str
+    check: Callable[[Recipe], object]
+
+
+def load_recipe(reference: str, overrides: Sequence[str] = (), rules: Sequence[Rule] = ()) -> Recipe:
+    """Read, complete and validate a recipe.
+
+    The value of a key comes from the overrides, else from the recipe, else from the recipe that it extends, else
     from the defaults.
 
     Args:
         reference: A path, or the name of a recipe that ships with dsft.
-        overrides: ``section.key=value`` or ``~section.key``, values in YAML 1.2.
+        overrides: ``section.key=value`` or ``~section.key``, with values in YAML 1.2.
+        rules: Further checks, applied if the recipe itself is valid.
 
     Raises:
-        RecipeError: All that is wrong, each with file, line and key, in the order of the files.
+        RecipeError: The recipe is invalid. The message lists every problem with file, line and key, in the order of
+            the files.
     """
     problems: list[Problem] = []
     chain = _read_chain(_find(reference, Path()), problems)
@@ -45,16 +60,18 @@ def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
     document = interpolate(with_defaults(document, recipe_schema()), problems)
     recipe: Recipe | None = None
     try:
-        # In pydantic's strict mode JSON text, unlike Python objects, may name an enum's member by its value.
+        # In pydantic's strict mode JSON text, unlike Python objects, may give an enum member by its value.
         recipe = Recipe.model_validate_json(json.dumps(to_plain(document)))
     except ValidationError as error:
-        told = {problem.path for problem in problems}
+        reported = {problem.path for problem in problems}
         explained = explain(error, document)
         causes = {problem.path for problem in explained}
         problems = [problem for problem in problems if problem.cause not in causes]
-        problems += [problem for problem in explained if problem.path not in told]
+        problems += [problem for problem in explained if problem.path not in reported]
+    if recipe is not None and not problems:
+        problems += _broken_rules(recipe, document, rules)
     if recipe is None or problems:
-        raise _told(problems, [layer.file for layer in chain])
+        raise _error(problems, [layer.file for layer in chain])
     return recipe
 
 
@@ -73,7 +90,7 @@ class _Layer:
 
 
 def _read_chain(path: Path, problems: list[Problem]) -> list[_Layer]:
-    """Return the recipe at ``path`` followed by what it extends, and what that extends, to the end."""
+    """Return the recipe at ``path``, followed by the recipe that it extends, and so on."""
     layers: list[_Layer] = []
     visited: list[Path] = []
     next_path: Path | None = path
@@ -91,14 +108,14 @@ def _extended(extends: Node | None, folder: Path, visited: list[Path]) -> Path |
         return None
     if not isinstance(extends.value, str):
         found = type(extends.value).__name__
-        raise _told([Problem(extends.place, ("extends",), f"expected one recipe, found a value of type {found}.")])
+        raise _error([Problem(extends.place, ("extends",), f"expected one recipe, found a value of type {found}.")])
     try:
         path = _find(extends.value, folder)
     except RecipeError as error:
-        raise _told([Problem(extends.place, ("extends",), str(error))]) from error
+        raise _error([Problem(extends.place, ("extends",), str(error))]) from error
     if path.resolve() in visited:
-        circle = " -> ".join(step.name for step in (*visited[visited.index(path.resolve()) :], path))
-        raise _told([Problem(extends.place, ("extends",), f"recipes extend one another in a circle: {circle}.")])
+        cycle = " -> ".join(step.name for step in (*visited[visited.index(path.resolve()) :], path))
+        raise _error([Problem(extends.place, ("extends",), f"recipes extend each other in a cycle: {cycle}.")])
     return path
 
 
@@ -132,16 +149,26 @@ def _read_sections(path: Path, file: str, problems: list[Problem]) -> dict[str, 
         raise RecipeError(f"{file}: cannot be read: {error.strerror}.") from error
     root = read_yaml(text, functools.partial(Place, file), problems)
     if root is None:
-        raise _told(problems)
+        raise _error(problems)
     if root.value is None:
-        raise RecipeError(f"{file}: the recipe is empty. 'dsft recipes cp quickstart' gives one to start from.")
+        raise RecipeError(f"{file}: the recipe is empty. 'dsft recipes cp quickstart' copies one to start from.")
     if not isinstance(root.value, dict):
         found = "a list" if isinstance(root.value, list) else repr(root.value)
-        raise RecipeError(f"{file}:{root.place.line}  a recipe is made of sections at the top, found {found}.")
+        raise RecipeError(f"{file}:{root.place.line}  expected sections at the top level, found {found}.")
     return root.value
 
 
-def _told(problems: list[Problem], files: Sequence[str] = ()) -> RecipeError:
+def _broken_rules(recipe: Recipe, document: Node, rules: Sequence[Rule]) -> Iterator[Problem]:
+    for rule in rules:
+        try:
+            rule.check(recipe)
+        except InputError as error:
+            path = tuple(rule.key.split("."))
+            place = list(descend(document, path))[-1].place
+            yield Problem(place, path, str(error).removeprefix(f"{rule.key}: "))
+
+
+def _error(problems: list[Problem], files: Sequence[str] = ()) -> RecipeError:
     order = {file: rank for rank, file in enumerate(files)}
     ordered = sorted(problems, key=lambda one: (order.get(one.place.source, len(order)), one.place.line))
     lines = [str(problem) for problem in ordered]
@@ -149,7 +176,7 @@ def _told(problems: list[Problem], files: Sequence[str] = ()) -> RecipeError:
 
 
 def _short(path: Path) -> str:
-    """Name a file from the working folder where it lies in there."""
+    """Return a file's name relative to the working directory, if it is in there."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 

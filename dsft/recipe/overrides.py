@@ -1,4 +1,4 @@
-"""Overrides of the command line: ``section.key=value`` sets, ``~section.key`` removes."""
+"""Command-line overrides: ``section.key=value`` sets a key, ``~section.key`` removes one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FORM = "expected section.key=value to set a key, or ~section.key to remove one"
 
 
 class _RefusedError(Exception):
-    """An override that does not go with the recipe; ``path`` is the key that is in the way."""
+    """An override that cannot be applied to the recipe; ``path`` is the key where it fails."""
 
     def __init__(self, path: KeyPath, message: str) -> None:
         super().__init__(message)
@@ -24,19 +24,19 @@ class _RefusedError(Exception):
 class _Override:
     path: KeyPath
     new: Node | None
-    """What is set; None removes."""
+    """The new value; None removes the key."""
 
 
 def apply_overrides(document: Node, overrides: Sequence[str], problems: list[Problem]) -> Node:
-    """Return the recipe with the overrides applied one after the other.
+    """Return the recipe with the overrides applied in their order.
 
-    Values are YAML 1.2. A mapping replaces what was there. The recipe's keys may be written with ``-`` for
-    ``_``, and a list's entry by its number; the number after the last adds one.
+    Values are YAML 1.2. A mapping replaces the previous value. Keys of the recipe may be written with ``-`` instead
+    of ``_``. An entry of a list is addressed by its index; the index after the last appends an entry.
 
     Args:
         document: The recipe.
         overrides: As typed, without the shell's quotes.
-        problems: Receives what cannot be read or applied.
+        problems: Receives the overrides that cannot be parsed or applied.
     """
     for number, text in enumerate(overrides, start=1):
         place = Place(COMMAND, number)
@@ -80,7 +80,7 @@ def _path(name: str) -> KeyPath:
 
 
 def _has_own_names(path: KeyPath) -> bool:
-    """Say whether an entry is a map whose keys are the user's own, such as the names of classes and parameters."""
+    """Return whether a value is a map with keys of the user's choice, such as names of classes or parameters."""
     entry = schema_at(path)
     choices = [resolved(entry), *entry.get("anyOf", [])] if entry is not None else []
     return any(choice.get("additionalProperties") for choice in choices)
@@ -111,7 +111,7 @@ def _without(node: Node, path: KeyPath, done: KeyPath) -> Node:
     entries = node.value if isinstance(node.value, dict) else {}
     if key not in entries:
         there = [".".join((*done, name)) for name in entries]
-        raise _RefusedError(here, f"not in the recipe, so not removed.{did_you_mean('.'.join(here), there)}")
+        raise _RefusedError(here, f"cannot be removed: it is not in the recipe.{did_you_mean('.'.join(here), there)}")
     if rest:
         return Node({**entries, key: _without(entries[key], rest, here)}, node.place)
     return Node({name: part for name, part in entries.items() if name != key}, node.place)
@@ -119,7 +119,7 @@ def _without(node: Node, path: KeyPath, done: KeyPath) -> Node:
 
 def _index(entries: list[Node], key: str, path: KeyPath, last: int) -> int:
     if not key.isdecimal():
-        raise _RefusedError(path, f"is a list: name an entry by its number, such as {'.'.join(path)}.0.")
+        raise _RefusedError(path, f"is a list: address an entry by its index, such as {'.'.join(path)}.0.")
     if int(key) > last:
         raise _RefusedError((*path, key), f"no such entry: the list has {len(entries)}, counted from 0.")
     return int(key)

@@ -1,4 +1,4 @@
-"""The recipe's JSON schema: looked up by key, filled in with defaults, and read aloud."""
+"""The JSON schema of a recipe: lookup by key, default values, and descriptions of valid values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Schema = dict[str, Any]
 
 @functools.cache
 def recipe_schema() -> Schema:
-    """Return the JSON schema that pydantic derives from the sections; do not change it."""
+    """Return the JSON schema that pydantic derives from the sections; it is cached, so do not modify it."""
     return Recipe.model_json_schema()
 
 
 def resolved(schema: Schema) -> Schema:
-    """Follow a reference, and past ``null`` to the only other choice of an optional value."""
+    """Resolve a reference, and an optional value to its type other than ``null``."""
     choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
     if len(choices) == 1:
         return resolved(choices[0])
@@ -29,12 +29,12 @@ def resolved(schema: Schema) -> Schema:
 
 
 def keys_of(schema: Schema) -> dict[str, Schema]:
-    """Return the keys of a section, each with its schema; none where it is no section."""
+    """Return the keys of a section with their schemas; empty if the schema is not that of a section."""
     return resolved(schema).get("properties", {})  # type: ignore[no-any-return]
 
 
 def schema_at(path: KeyPath) -> Schema | None:
-    """Return the schema of the value at ``path``, or None where no such key is known."""
+    """Return the schema of the value at ``path``, or None if there is no such key."""
     schema: Schema | None = recipe_schema()
     for key in path:
         if schema is None:
@@ -44,14 +44,14 @@ def schema_at(path: KeyPath) -> Schema | None:
 
 
 def all_keys(schema: Schema, path: KeyPath = ()) -> Iterator[KeyPath]:
-    """Yield the path of every key of a section and of the sections in it."""
+    """Yield the path of every key of a section and of its nested sections."""
     for key, part in keys_of(schema).items():
         yield (*path, key)
         yield from all_keys(part, (*path, key))
 
 
 def with_defaults(node: Node, schema: Schema) -> Node:
-    """Return the tree with a default for every key left out; its place is that of its section."""
+    """Return the tree with the defaults of all missing keys; a default has the place of its section."""
     inner = resolved(schema)
     if isinstance(node.value, list) and "items" in inner:
         return Node([with_defaults(part, inner["items"]) for part in node.value], node.place)
@@ -65,10 +65,10 @@ def with_defaults(node: Node, schema: Schema) -> Node:
     return Node(filled, node.place)
 
 
-def in_words(schema: Schema) -> str:
-    """Say what a value must be, such as ``an integer >= 1, or auto``."""
+def describe(schema: Schema) -> str:
+    """Describe the valid values, such as ``an integer >= 1, or auto``."""
     if "anyOf" in schema:
-        return ", or ".join(in_words(choice) for choice in schema["anyOf"])
+        return ", or ".join(describe(choice) for choice in schema["anyOf"])
     schema = resolved(schema)
     if "const" in schema:
         return str(schema["const"])
@@ -78,9 +78,9 @@ def in_words(schema: Schema) -> str:
     if kind in ("integer", "number"):
         return f"{'an integer' if kind == 'integer' else 'a number'}{_bounds(schema)}"
     if kind == "array":
-        return _list_in_words(schema)
+        return _describe_list(schema)
     if kind == "object" and _is_map(schema):
-        return f"a map from names, each to {in_words(schema['additionalProperties'])}"
+        return f"a map from names to values, each {describe(schema['additionalProperties'])}"
     if kind == "object":
         return f"a section with the keys {', '.join(schema['properties'])}"
     if kind == "string" and "examples" in schema:
@@ -112,9 +112,9 @@ def _bounds(schema: Schema) -> str:
     return " and".join(bounds)
 
 
-def _list_in_words(schema: Schema) -> str:
+def _describe_list(schema: Schema) -> str:
     if "prefixItems" in schema:
         entries = schema["prefixItems"]
-        return f"a list of {len(entries)} entries: {'; '.join(in_words(entry) for entry in entries)}"
+        return f"a list of {len(entries)} entries: {'; '.join(describe(entry) for entry in entries)}"
     least = f" of at least {schema['minItems']}" if "minItems" in schema else ""
-    return f"a list{least}, each entry {in_words(schema['items'])}"
+    return f"a list{least}, each entry {describe(schema['items'])}"

@@ -1,4 +1,4 @@
-"""YAML 1.2 core scalars for PyYAML, which by itself reads ``1e-4`` as text and ``on`` as true."""
+"""YAML 1.2 core scalars for PyYAML, which by default reads ``1e-4`` as text and ``on`` as true."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 import yaml
 
 _TAG = "tag:yaml.org,2002:"
-# Python refuses to convert integers of thousands of digits; so long a one reads as an (infinite) float.
+# Python refuses to convert integers of thousands of digits; a longer one is read as an (infinite) float.
 _PATTERNS = {
     "null": r"null|Null|NULL|~|",
     "bool": r"true|True|TRUE|false|False|FALSE",
     "int": r"[-+]?[0-9]{1,400}|0o[0-7]{1,400}|0x[0-9a-fA-F]{1,400}",
     "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
 }
-# The key None holds the patterns that PyYAML tries whatever a scalar's first letter is.
+# PyYAML tries the patterns under the key None whatever the first letter of a scalar is.
 _RESOLVERS = {None: [(_TAG + kind, re.compile(rf"(?:{rule})\Z")) for kind, rule in _PATTERNS.items()]}
 
 Scalar = None | bool | int | float | str
 
 
 class Loader(yaml.SafeLoader):
-    """Compose YAML 1.2 documents without aliases, which could be endless."""
+    """Compose YAML 1.2 documents without aliases, which could expand without limit."""
 
     yaml_implicit_resolvers = _RESOLVERS
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Refuse an alias, compose everything else as PyYAML does."""
+        """Reject an alias; compose everything else as PyYAML does."""
         if self.check_event(yaml.AliasEvent):
             event: Any = self.get_event()  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem="found an alias", problem_mark=event.start_mark)
@@ -35,13 +35,13 @@ class Loader(yaml.SafeLoader):
 
 
 class Dumper(yaml.SafeDumper):
-    """Quote exactly the text that :class:`Loader` would read as something else."""
+    """Quote only the text that :class:`Loader` would read as another type."""
 
     yaml_implicit_resolvers = _RESOLVERS
 
 
 def _represent_text(dumper: Dumper, text: str) -> yaml.ScalarNode:
-    # PyYAML folds some of Unicode's line ends away where the text is not in double quotes.
+    # Without double quotes PyYAML drops some of Unicode's line separators.
     return dumper.represent_scalar(f"{_TAG}str", text, style=None if text.splitlines() == [text] else '"')
 
 
@@ -49,20 +49,20 @@ Dumper.add_representer(str, _represent_text)
 
 
 def read_scalar(tag: str, text: str) -> Scalar:
-    """Return the value that a scalar node stands for.
+    """Return the value of a scalar node.
 
     Args:
         tag: The node's tag, implicit or written.
         text: The node's text, without quotes.
 
     Raises:
-        ValueError: The text has not the form of the tag, or the tag is none of YAML's core.
+        ValueError: The text does not match the tag, or the tag does not belong to YAML's core schema.
     """
     kind = tag.removeprefix(_TAG)
     if kind == "str":
         return text
     if kind not in _PATTERNS:
-        allowed = "a recipe holds text, numbers, true, false and null"
+        allowed = "a recipe contains text, numbers, true, false and null"
         raise ValueError(f"the tag {tag.replace(_TAG, '!!')} is not allowed: {allowed}")
     if not re.fullmatch(_PATTERNS[kind], text):
         raise ValueError(f"the tag !!{kind} does not fit {text!r}")
@@ -74,7 +74,7 @@ def read_scalar(tag: str, text: str) -> Scalar:
 
 
 def plain_scalar(text: str) -> Scalar:
-    """Return what ``text`` is in YAML 1.2 where it stands without quotes."""
+    """Return the value of ``text`` as an unquoted YAML 1.2 scalar."""
     for tag, pattern in _RESOLVERS[None]:
         if pattern.match(text):
             return read_scalar(tag, text)

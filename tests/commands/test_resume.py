@@ -209,8 +209,8 @@ def test_ctrl_c_stops_a_resumed_run_as_well(trial: Trial, stopped: Path) -> None
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["optim.lr=1e-5"], r"the recipe has changed .*\n  optim\.lr: 0\.003 then, 1e-05 now\nPut it back"),
-        (["~ema", "schedule.epochs=5"], r"\n  schedule\.epochs: 4 then, 5 now\n  ema: .* then, None now\n"),
+        (["optim.lr=1e-5"], r"the recipe has changed .*\n  optim\.lr: 0\.003 before, 1e-05 now\nPut it back"),
+        (["~ema", "schedule.epochs=5"], r"\n  schedule\.epochs: 4 before, 5 now\n  ema: .* before, None now\n"),
         (["output.dir=nothing"], r"there is no run in 'nothing' to go on with"),
         (["--overwrite"], r"--resume: goes without --overwrite"),
         (["--dry-run"], r"--resume: goes without --dry-run"),

@@ -17,7 +17,7 @@ def test_equal_recipes_have_no_changes() -> None:
 def test_a_change_has_its_key_and_both_values() -> None:
     changes = list_changes(recipe(), recipe("optim.lr=1", "~ema", "freeze.0.until=2ep"))
     assert [str(change).partition(":")[0] for change in changes] == ["optim.lr", "freeze", "ema"]
-    assert str(changes[0]) == "optim.lr: 0.0003 then, 1.0 now"
+    assert str(changes[0]) == "optim.lr: 0.0003 before, 1.0 now"
     assert changes[2].after is None
 
 

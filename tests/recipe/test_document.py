@@ -85,8 +85,8 @@ def test_every_duplicate_key_is_told_and_the_first_is_kept() -> None:
     assert node is not None
     assert to_plain(node) == {"optim": {"lr": 1}}
     assert [str(problem) for problem in problems] == [
-        "a.yaml:3  optim.lr: duplicate key, first given at a.yaml:2. Keep one of the two.",
-        "a.yaml:4  optim: duplicate key, first given at a.yaml:1. Keep one of the two.",
+        "a.yaml:3  optim.lr: duplicate key, first given at a.yaml:2. Remove one of them.",
+        "a.yaml:4  optim: duplicate key, first given at a.yaml:1. Remove one of them.",
     ]
 
 
@@ -99,11 +99,11 @@ def test_every_duplicate_key_is_told_and_the_first_is_kept() -> None:
         ("optim:\n\tlr: 2", "Use spaces, not tabs."),
         ("a:\t[1", "a.yaml:1  not valid YAML"),
         ("x: 1\ny: [1, 2\nz: 3", "a.yaml:3  not valid YAML (column 2): while parsing a flow sequence"),
-        ("include: [*]", "a value that begins with * needs quotes, such as '*.conv1'"),
-        ("include: *layer4", "a value that begins with * needs quotes, such as '*.conv1'"),
+        ("include: [*]", "a value that starts with * needs quotes, such as '*.conv1'"),
+        ("include: *layer4", "a value that starts with * needs quotes, such as '*.conv1'"),
         ("x: &a 1\ny: *a", "a.yaml:2  not valid YAML (column 4): found an alias"),
         ("x: &a [*a]", "found an alias"),
-        ("name: a: b", "a value that holds ': ' needs quotes"),
+        ("name: a: b", "a value that contains ': ' needs quotes"),
         ("a: 1\n---\nb: 2", "expected a single document"),
         ("a: 1\n---\nb: 2", "Remove the line '---'"),
         ("{{name}}: 1", "a key must be a word, found a list or a mapping"),

@@ -61,19 +61,19 @@ def test_references_lead_on_through_others_and_into_lists(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("${nmae}", "dir: ${nmae} refers to no key of this recipe. Did you mean name?"),
-        ("${optim.lrr}", "${optim.lrr} refers to no key of this recipe. Did you mean optim.lr "),
-        ("${ema.decay}", "${ema.decay} refers to no key of this recipe."),
-        ("${optim}", "${optim} is a section or a list; refer to one value in it."),
-        ("${freeze}", "${freeze} is a section or a list; refer to one value in it."),
-        ("${data.name}", "${data.name} is null here, so there is nothing to put in."),
-        ("runs/${name", "a reference is ${section.key}, found 'runs/${name'. A plain ${ is $${."),
-        ("${}", "${} refers to no key of this recipe."),
+        ("${nmae}", "dir: ${nmae} is not a key of this recipe. Did you mean name?"),
+        ("${optim.lrr}", "${optim.lrr} is not a key of this recipe. Did you mean optim.lr "),
+        ("${ema.decay}", "${ema.decay} is not a key of this recipe."),
+        ("${optim}", "${optim} is a section or a list; refer to a single value."),
+        ("${freeze}", "${freeze} is a section or a list; refer to a single value."),
+        ("${data.name}", "${data.name} is null, so there is no value to insert."),
+        ("runs/${name", "a reference is ${section.key}, found 'runs/${name'. A literal ${ is $${."),
+        ("${}", "${} is not a key of this recipe."),
         ("${env:DSFT_HMOE}", "the environment variable 'DSFT_HMOE' is not set. Did you mean DSFT_HOME"),
-        ("${dir}", "dir: references go round in a circle: dir -> dir."),
+        ("${dir}", "dir: references form a cycle: dir -> dir."),
     ],
 )
-def test_a_reference_that_leads_nowhere_is_told(text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_reference_is_reported(text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DSFT_HOME", "x")
     value, (problem,) = interpolated(text)
     assert problem.startswith("a.yaml:4  dir: ")
@@ -81,9 +81,9 @@ def test_a_reference_that_leads_nowhere_is_told(text: str, message: str, monkeyp
     assert value == text
 
 
-def test_a_circle_is_told_once_however_many_keys_are_in_it() -> None:
+def test_a_cycle_is_reported_once_however_many_keys_are_in_it() -> None:
     _, problems = interpolated("${b}", b="x${c}", c="${dir}", d="${b}")
-    assert problems == ["a.yaml:4  b: references go round in a circle: b -> c -> dir -> b."]
+    assert problems == ["a.yaml:4  b: references form a cycle: b -> c -> dir -> b."]
 
 
 def test_a_broken_reference_is_told_where_it_stands_and_not_where_it_is_used() -> None:

@@ -150,7 +150,7 @@ def test_a_dump_keeps_text_that_looks_like_something_else() -> None:
         ("train: {deterministic: on}", "train.deterministic: expected true or false, found 'on' (str)."),
         ("augment: {scale: [0.5]}", "augment.scale: expected a list of 2 entries: a number > 0 and <= 1; a "),
         ("augment: {scale: [0.5, 2]}", "augment.scale.1: expected a number > 0 and <= 1, found 2 (int)."),
-        ("augment: {scale: [1.0, 0.5]}", "augment.scale: the smallest share comes first, found [1.0, 0.5] (list)."),
+        ("augment: {scale: [1.0, 0.5]}", "augment.scale: the smaller fraction comes first, found [1.0, 0.5] (list)."),
         ("evaluate: {splits: [val, tset]}", "evaluate.splits.1: expected one of train, val, test, found 'tset' (st"),
         ("evaluate: {splits: val}", "evaluate.splits: expected a list, each entry one of train, val, test, found 'v"),
         ("freeze: [{until: 3, train: [head]}]", "freeze.0.until: expected text such as 1ep or 200it, found 3 (int)."),
@@ -163,10 +163,10 @@ def test_a_dump_keeps_text_that_looks_like_something_else() -> None:
         ("convert: {rank: 2, include: '*'}", "convert.include: expected a list, each entry text, found '*' (str)."),
         ("schedule: {warmup_epochs: 10}", "schedule.warmup_epochs: must be under schedule.epochs (10), found 10 (int"),
         ("schedule: {sched: step}", "a.yaml:8  schedule.decay_epochs: sched step needs one number."),
-        ("output: {dir: '${nmae}'}", "a.yaml:8  output.dir: ${nmae} refers to no key of this recipe. Did you mean nam"),
+        ("output: {dir: '${nmae}'}", "a.yaml:8  output.dir: ${nmae} is not a key of this recipe. Did you mean nam"),
         ("output: {dir: '${env:DSFT_NOT_SET}'}", "output.dir: the environment variable 'DSFT_NOT_SET' is not set."),
         ("train: {seed: '${data.source}'}", "train.seed: expected an integer >= 0 and < 4294967296, found 'digits'"),
-        ("name: again", "a.yaml:8  name: duplicate key, first given at a.yaml:2. Keep one of the two."),
+        ("name: again", "a.yaml:8  name: duplicate key, first given at a.yaml:2. Remove one of them."),
         ("train: {seed: !!python/name:x 1}", "a.yaml:8  train.seed: the tag !!python/name:x is not allowed"),
     ],
 )  # fmt: skip
@@ -191,8 +191,8 @@ def test_one_mistake_gives_one_line(line: str, message: str) -> None:
         (", name: resnet18", "", "a.yaml:3  model.name: source timm needs the network's name, such as resnet18."),
         ("source: timm", "source: dsft", "a.yaml:3  model.path: source dsft needs the model folder, such as runs/"),
         ("name: resnet18", "name: x, path: y", "model.path: goes with source dsft only; a weights file goes under"),
-        ("source: digits", "source: folder", "a.yaml:4  data.root: source folder needs a folder."),
-        ("source: digits", "source: digits\n  root: x", "a.yaml:6  data.root: does not go with source digits, which"),
+        ("source: digits", "source: folder", "a.yaml:4  data.root: source folder needs a folder with"),
+        ("source: digits", "source: digits\n  root: x", "a.yaml:6  data.root: requires source folder, csv, torch"),
         ("  source: digits", "  seed: 1", "a.yaml:4  data.source: missing, expected one of digits, folder, csv, tor"),
         ("  source: digits", "", "a.yaml:4  data: expected a section with the keys source, root, "),
     ],
@@ -205,7 +205,7 @@ def test_what_is_needed_is_named(old: str, new: str, message: str) -> None:
 
 def test_rules_that_name_no_single_key_stand_at_their_section() -> None:
     found = complaint_about(SMALL.replace("digits", "digits\n  val: {fraction: 0.5}\n  test: {fraction: 0.6}"))
-    assert found == "a.yaml:4  data: val.fraction and test.fraction must be under 1 together, found 0.5 and 0.6."
+    assert found == "a.yaml:4  data: the sum of val.fraction and test.fraction must be less than 1, found 0.5 and 0.6."
 
 
 def test_all_problems_are_told_in_the_order_of_files_and_lines() -> None:
@@ -216,7 +216,7 @@ def test_all_problems_are_told_in_the_order_of_files_and_lines() -> None:
         "9 problems:",
         "a.yaml:4  log.progress: expected one of auto, rich, plain, off, found 'loud' (str).",
         "a.yaml:5  ema.decay: expected a number > 0 and < 1, found 1 (int).",
-        "a.yaml:6  ema: duplicate key, first given at a.yaml:5. Keep one of the two.",
+        "a.yaml:6  ema: duplicate key, first given at a.yaml:5. Remove one of them.",
         "base.yaml:2  model.source: expected one of timm, torchvision, dsft, found 'tim' (str). Did you mean timm?",
         "base.yaml:4  train.seed: expected an integer >= 0 and < 4294967296, found 'x' (str).",
         "base.yaml:5  train.sed: unknown key. Did you mean train.seed?",
@@ -236,8 +236,8 @@ def test_a_mistake_in_an_override_is_told_of_the_command() -> None:
     assert complaint(name, "schedule.epochs=20ep") == (
         "(command)  schedule.epochs: expected an integer >= 1, found '20ep' (str)."
     )
-    assert complaint(name, "data.root=x").startswith("(command)  data.root: does not go with source digits")
-    assert complaint(name, "data.val.fraction=0.9").startswith("(command)  data: val.fraction and test.fraction")
+    assert complaint(name, "data.root=x").startswith("(command)  data.root: requires source folder, csv")
+    assert complaint(name, "data.val.fraction=0.9").startswith("(command)  data: the sum of val.fraction and")
     assert complaint(name, "ema.decya=1").startswith("(command)  ema.decya: unknown key. Did you mean ema.decay?")
 
 
@@ -264,10 +264,10 @@ def test_a_file_goes_before_a_shipped_recipe_and_a_folder_after_it() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"a\.yaml: the recipe is empty\. 'dsft recipes cp quickstart' gives one to start from\."),
+        (b"", r"a\.yaml: the recipe is empty\. 'dsft recipes cp quickstart' copies one to start from\."),
         (b"# only a comment\n", r"a\.yaml: the recipe is empty"),
-        (b"# x\n- a\n- b\n", r"^a\.yaml:2  a recipe is made of sections at the top, found a list\.$"),
-        (b"hello\n", r"^a\.yaml:1  a recipe is made of sections at the top, found 'hello'\.$"),
+        (b"# x\n- a\n- b\n", r"^a\.yaml:2  expected sections at the top level, found a list\.$"),
+        (b"hello\n", r"^a\.yaml:1  expected sections at the top level, found 'hello'\.$"),
         (b"version: 1\noptim:\n\tlr: 1\n", r"^a\.yaml:3  not valid YAML .*Use spaces, not tabs\.$"),
         (b"name: caf\xe9\n", r"^a\.yaml: not UTF-8 text, found byte 0xe9 at position 9\. Save the file as UTF-8\.$"),
         ("version: 1\n".encode("utf-16"), r"^a\.yaml: not UTF-8 text, found byte 0xff at position 0"),
@@ -307,8 +307,8 @@ def test_extending_what_is_not_there_is_told_at_its_line() -> None:
 def test_recipes_that_extend_one_another_are_refused() -> None:
     write("sub/b.yaml", "# b\nextends: ../a.yaml\n")
     found = complaint_about("extends: sub/b.yaml\n")
-    assert found.endswith("b.yaml:2  extends: recipes extend one another in a circle: a.yaml -> b.yaml -> a.yaml.")
-    assert complaint(write("c.yaml", "extends: c.yaml")).endswith("in a circle: c.yaml -> c.yaml.")
+    assert found.endswith("b.yaml:2  extends: recipes extend each other in a cycle: a.yaml -> b.yaml -> a.yaml.")
+    assert complaint(write("c.yaml", "extends: c.yaml")).endswith("in a cycle: c.yaml -> c.yaml.")
 
 
 def test_an_environment_variable_that_is_not_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,9 @@
 import json
 
-from dsft.recipe import json_schema, recipe_reference
+import pytest
+
+from dsft.recipe import json_schema, recipe_reference, recipes_folder
+from dsft.recipe.reference import replace_reference
 from dsft.recipe.schema import recipe_schema
 from dsft.recipe.sections import DataSection, OptimSection, Recipe
 
@@ -8,7 +11,7 @@ from dsft.recipe.sections import DataSection, OptimSection, Recipe
 def test_every_key_has_a_row_with_its_type_default_and_description() -> None:
     reference = recipe_reference()
     assert "| `lr` | a number > 0 | `0.001` | Learning rate after warm-up. |" in reference
-    assert "| `source` | one of digits, folder, csv, torchvision, hf, wds | needed |" in reference
+    assert "| `source` | one of digits, folder, csv, torchvision, hf, wds | required |" in reference
     for key in (*OptimSection.model_fields, *DataSection.model_fields):
         assert f"| `{key}` |" in reference or f"### `data.{key}`" in reference
 
@@ -24,6 +27,22 @@ def test_rows_are_whole_lines_of_four_cells() -> None:
     rows = [line for line in recipe_reference().splitlines() if line.startswith("|")]
     assert len(rows) > 50
     assert all(line.count(" | ") == 3 and line.endswith("|") for line in rows)
+
+
+def test_the_readme_of_the_recipes_has_the_current_reference() -> None:
+    page = (recipes_folder() / "README.md").read_text(encoding="utf-8")
+    assert recipe_reference() in page
+    assert replace_reference(page) == page, "out of date; run make reference"
+
+
+def test_a_reference_is_replaced_between_its_comments() -> None:
+    page = replace_reference(
+        "a\n<!-- recipe reference: dsft recipes schema -->old<!-- end of the recipe reference -->\nb"
+    )
+    assert page.startswith("a\n<!-- recipe reference: dsft recipes schema -->\n### Top level\n")
+    assert page.endswith("\n<!-- end of the recipe reference -->\nb")
+    with pytest.raises(ValueError, match="the document needs the lines"):
+        replace_reference("a")
 
 
 def test_the_json_schema_has_every_key_and_extends() -> None:

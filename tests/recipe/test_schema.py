@@ -1,12 +1,12 @@
 from dsft.recipe.document import Place, to_node, to_plain
-from dsft.recipe.schema import all_keys, in_words, recipe_schema, schema_at, with_defaults
+from dsft.recipe.schema import all_keys, describe, recipe_schema, schema_at, with_defaults
 from dsft.recipe.sections import DistillSection, OptimSection, Recipe
 
 
 def words(key: str) -> str:
     schema = schema_at(tuple(key.split(".")))
     assert schema is not None
-    return in_words(schema)
+    return describe(schema)
 
 
 def test_types_read_as_a_person_would_say_them() -> None:
@@ -19,14 +19,14 @@ WORDS = {
     "data.workers": "an integer >= 0, or auto",
     "data.val.fraction": "a number > 0 and < 1, or null",
     "data.test.fraction": "a number > 0 and < 1",
-    "data.class_weights": "auto, or a map from names, each to a number > 0, or null",
+    "data.class_weights": "auto, or a map from names to values, each a number > 0, or null",
     "data.download": "true or false",
     "data.root": "text, or null",
     "convert.method": "one of auto, fresh, svd, refit",
     "convert.budget": "a section with the keys macs, params, latency, max_drop, by, runtime, or null",
     "convert.include": "a list, each entry text",
     "freeze.0.train": "a list of at least 1, each entry text",
-    "optim.lr_mult": "a map from names, each to a number > 0",
+    "optim.lr_mult": "a map from names to values, each a number > 0",
     "optim.lr_mult.head": "a number > 0",
     "augment.scale": "a list of 2 entries: a number > 0 and <= 1; a number > 0 and <= 1, or null",
 }

@@ -117,14 +117,27 @@ def test_a_model_has_one_origin(values: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"source": DataSource.DIGITS, "root": "x"}, "root: does not go with source digits"),
-        ({"source": DataSource.DIGITS, "download": True}, "download: goes with source torchvision or hf"),
-        ({"source": DataSource.FOLDER}, "root: source folder needs a folder"),
-        ({"source": DataSource.FOLDER, "root": "x", "name": "y"}, "name: goes with source torchvision or hf"),
-        ({"source": DataSource.TORCHVISION, "root": "x"}, "name: source torchvision needs the data set's name"),
-        ({"source": DataSource.HF}, "root: source hf needs the folder of a saved data set"),
+        (
+            {"source": DataSource.DIGITS, "root": "x"},
+            "root: requires source folder, csv, torchvision, hf or wds, and the source is digits",
+        ),
+        ({"source": DataSource.DIGITS, "download": True}, "download: requires source torchvision or hf"),
+        ({"source": DataSource.FOLDER}, "root: source folder needs a folder with one folder of images per class"),
+        (
+            {"source": DataSource.FOLDER, "root": "x", "label_separator": ";"},
+            "label_separator: requires source csv, and the source is folder",
+        ),
+        ({"source": DataSource.FOLDER, "root": "x", "name": "y"}, "name: requires source torchvision or hf"),
+        (
+            {"source": DataSource.TORCHVISION, "root": "x"},
+            "name: source torchvision needs the name of the data set, such as CIFAR10",
+        ),
+        (
+            {"source": DataSource.HF},
+            "root: source hf needs the folder of a saved data set, or name, its name on the hub",
+        ),
         ({"source": DataSource.WDS}, "root: source wds needs a folder of shards"),
-        ({"source": DataSource.CSV}, "root: source csv needs a file"),
+        ({"source": DataSource.CSV}, "root: source csv needs a CSV file"),
     ],
 )
 def test_data_has_the_keys_of_its_source(values: dict[str, Any], message: str) -> None:
@@ -134,7 +147,7 @@ def test_data_has_the_keys_of_its_source(values: dict[str, Any], message: str) -
 
 def test_something_is_left_to_train_on() -> None:
     val, test = ValSection(fraction=0.5), HeldOutSection(fraction=0.5)
-    with pytest.raises(ValidationError, match=r"must be under 1 together, found 0\.5 and 0\.5"):
+    with pytest.raises(ValidationError, match=r"must be less than 1, found 0\.5 and 0\.5"):
         DataSection(source=DataSource.DIGITS, val=val, test=test)
 
 
@@ -143,9 +156,9 @@ def test_something_is_left_to_train_on() -> None:
     [
         ({}, "fraction: exactly one of fraction and fold is needed, found neither"),
         ({"fraction": 0.1, "fold": 0, "folds": 5}, "fraction: exactly one of fraction and fold is needed, found both"),
-        ({"fold": 1}, "fold: goes with folds"),
-        ({"folds": 5, "fraction": 0.1}, "fold: goes with folds"),
-        ({"fold": 5, "folds": 5}, r"fold: must be under folds \(5\)"),
+        ({"fold": 1}, "fold: fold and folds are given together"),
+        ({"folds": 5, "fraction": 0.1}, "fold: fold and folds are given together"),
+        ({"fold": 5, "folds": 5}, r"fold: must be less than folds \(5\)"),
     ],
 )
 def test_val_is_a_share_or_a_fold(values: dict[str, Any], message: str) -> None:
@@ -155,7 +168,7 @@ def test_val_is_a_share_or_a_fold(values: dict[str, Any], message: str) -> None:
 
 def test_classes_are_evened_out_once() -> None:
     values = {"source": "digits", "sampler": "balanced", "class_weights": "auto"}
-    with pytest.raises(ValidationError, match="class_weights: goes with sampler uniform"):
+    with pytest.raises(ValidationError, match="class_weights: auto requires sampler uniform"):
         DataSection.model_validate_json(json.dumps(values))
     DataSection.model_validate_json(json.dumps({**values, "class_weights": {"3": 2.0}}))
 
@@ -219,13 +232,13 @@ def test_drops_may_be_given_as_integers() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"scale": [0.5, 0.2]}, "scale: the smallest share comes first"),
-        ({"cutmix_minmax": [0.5, 0.2]}, "cutmix_minmax: the smallest share comes first"),
-        ({"cutmix_minmax": [0.5, 0.5]}, "cutmix_minmax: two shares are needed"),
-        ({"cutmix": 1.0, "cutmix_minmax": [0.2, 0.5]}, "cutmix_minmax: goes without cutmix"),
-        ({"mixup": 0.2, "mixup_switch_prob": 0.3}, "mixup_switch_prob: goes with mixup and cutmix together"),
-        ({"mixup_mode": "elem"}, "mixup_mode: goes with mixup or cutmix, which is off"),
-        ({"mixup_off_epoch": 3}, "mixup_off_epoch: goes with mixup or cutmix, which is off"),
+        ({"scale": [0.5, 0.2]}, "scale: the smaller fraction comes first"),
+        ({"cutmix_minmax": [0.5, 0.2]}, "cutmix_minmax: the smaller fraction comes first"),
+        ({"cutmix_minmax": [0.5, 0.5]}, "cutmix_minmax: must be two different fractions"),
+        ({"cutmix": 1.0, "cutmix_minmax": [0.2, 0.5]}, "cutmix_minmax: cannot be combined with cutmix"),
+        ({"mixup": 0.2, "mixup_switch_prob": 0.3}, "mixup_switch_prob: requires mixup and cutmix together"),
+        ({"mixup_mode": "elem"}, "mixup_mode: requires mixup or cutmix, which is disabled"),
+        ({"mixup_off_epoch": 3}, "mixup_off_epoch: requires mixup or cutmix, which is disabled"),
     ],
 )
 def test_images_are_blended_in_one_sense(values: dict[str, Any], message: str) -> None:
@@ -236,7 +249,7 @@ def test_images_are_blended_in_one_sense(values: dict[str, Any], message: str) -
 def test_a_step_is_made_of_batches_in_one_way() -> None:
     with pytest.raises(ValidationError, match="compile: goes without grad_checkpointing"):
         TrainSection.model_validate({"compile": True, "grad_checkpointing": True})
-    with pytest.raises(RecipeError, match=r"train\.grad_accum: is chosen where data\.batch_size is auto"):
+    with pytest.raises(RecipeError, match=r"train\.grad_accum: is chosen by data\.batch_size: auto"):
         load_recipe("quickstart", ["data.batch_size=auto", "train.grad_accum=2"])
     assert load_recipe("quickstart", ["data.batch_size=auto"]).data.batch_size == "auto"
 
@@ -247,15 +260,15 @@ TABLE = ["task=multi_label", "data={source: csv, root: images.csv, label_separat
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["task=multi_label"], r"data\.source: task multi_label needs a table .*source csv"),
+        (["task=multi_label"], r"data\.source: task multi_label needs several labels per image, that is source csv"),
         (
             [TABLE[0], "data={source: csv, root: images.csv}"],
             r"data\.label_separator: task multi_label needs",
         ),
-        ([TABLE[1]], r"data\.label_separator: goes with task multi_label"),
-        ([*TABLE, "data.sampler=balanced"], r"data\.sampler: balanced goes with task classification"),
-        ([*TABLE, "evaluate.monitor=val/top1"], r"evaluate\.monitor: task multi_label has val/map, .*found 'val/top1'"),
-        (["evaluate.monitor=val/map"], r"evaluate\.monitor: task classification has val/top1, .*found 'val/map'"),
+        ([TABLE[1]], r"^\(command\)  data\.label_separator: requires task multi_label; .*, found ';' \(str\)"),
+        ([*TABLE, "data.sampler=balanced"], r"data\.sampler: balanced requires task classification"),
+        ([*TABLE, "evaluate.monitor=val/top1"], r"evaluate\.monitor: .* one of val/map, .*found 'val/top1'"),
+        (["evaluate.monitor=val/map"], r"evaluate\.monitor: .* one of val/top1, .*found 'val/map'"),
         (["task=multilabel"], r"task: expected one of classification, multi_label, .*Did you mean multi_label\?"),
     ],
 )
@@ -265,7 +278,7 @@ def test_a_task_goes_with_its_data_and_its_scores(overrides: list[str], message:
 
 
 @pytest.mark.parametrize(("overrides", "monitor"), [([], "val/top1"), (TABLE, "val/map")])
-def test_what_auto_monitors_is_settled_when_the_recipe_is_read(overrides: list[str], monitor: str) -> None:
+def test_auto_monitor_is_resolved_when_the_recipe_is_loaded(overrides: list[str], monitor: str) -> None:
     recipe = load_recipe("timm_folder_dense", ["data.root=pictures", *overrides])
     assert recipe.evaluate.monitor == monitor
     assert f"monitor: {monitor}" in dump_recipe(recipe)

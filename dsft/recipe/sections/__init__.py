@@ -1,6 +1,6 @@
-"""The recipe's sections: every key, its type, its default and what it does, a file for each.
+"""The recipe's sections, one file each: every key with its type, default and description.
 
-The descriptions are the recipe reference: ``dsft recipes schema`` and the README are made from them.
+The recipe reference, ``dsft recipes schema`` and ``recipes/README.md``, is generated from the descriptions.
 """
 
 from dsft.recipe.sections.augment import AugmentSection

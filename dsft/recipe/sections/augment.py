@@ -1,4 +1,4 @@
-"""``augment``: random changes to the training images."""
+"""``augment``: random augmentation of the training images."""
 
 from __future__ import annotations
 
@@ -10,46 +10,47 @@ from dsft.recipe.sections.base import Fraction, Section, Share
 
 
 class AugmentSection(Section):
-    """Random changes to the training images; evaluation has none."""
+    """Random augmentation of the training images; evaluation uses none."""
 
     scale: tuple[Fraction, Fraction] | None = None
-    """Random resized crop: smallest and largest share of the image's area, such as `[0.35, 1.0]`."""
+    """Random resized crop: smallest and largest fraction of the image's area, such as `[0.35, 1.0]`. By default images
+    are resized and cropped as in evaluation."""
     hflip: Share = 0.0
     """Probability of a horizontal flip."""
     auto_augment: str | None = None
     """timm's policy string, such as `rand-m9-mstd0.5-inc1`."""
     color_jitter: Annotated[float, Field(ge=0)] | None = None
-    """Strength of brightness, contrast and saturation changes."""
+    """Strength of brightness, contrast and saturation jitter."""
     erase: Share = 0.0
     """Probability of random erasing."""
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Label smoothing."""
     mixup: Annotated[float, Field(ge=0)] = 0.0
-    """Alpha of mixup, which blends two images and their labels; 0 is off, 0.2 to 0.8 is usual."""
+    """Alpha of mixup, which blends two images and their labels; 0 disables it, 0.2 to 0.8 is usual."""
     cutmix: Annotated[float, Field(ge=0)] = 0.0
-    """Alpha of CutMix, which pastes a box of one image into another; 0 is off, 1 is usual."""
+    """Alpha of CutMix, which pastes a box of one image into another; 0 disables it, 1 is usual."""
     cutmix_minmax: tuple[Fraction, Fraction] | None = None
-    """Smallest and largest side of the box as shares of the image's, such as `[0.2, 0.8]`; instead of `cutmix`."""
+    """Smallest and largest side of the box as fractions of the image's, such as `[0.2, 0.8]`; replaces `cutmix`."""
     mixup_prob: Fraction = 1.0
-    """Probability that images are blended at all."""
+    """Probability of applying mixup or CutMix."""
     mixup_switch_prob: Share = 0.5
-    """Probability of CutMix where mixup is on as well."""
+    """Probability of choosing CutMix if mixup is enabled too."""
     mixup_mode: Literal["batch", "pair", "elem"] = "batch"
-    """What is blended alike: a `batch`, a `pair` of images, or each image (`elem`) by itself."""
+    """Whether the parameters are drawn once per `batch`, per `pair` of images, or per image (`elem`)."""
     mixup_off_epoch: Annotated[int, Field(ge=1)] | None = None
-    """Epochs after which images are no longer blended."""
+    """Number of epochs after which mixup and CutMix are disabled."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
         for key in ("scale", "cutmix_minmax"):
             pair = getattr(self, key)
             if pair is not None and pair[0] > pair[1]:
-                raise ValueError(f"{key}: the smallest share comes first")
+                raise ValueError(f"{key}: the smaller fraction comes first")
         if self.cutmix_minmax is not None and self.cutmix_minmax[0] == self.cutmix_minmax[1]:
-            raise ValueError("cutmix_minmax: two shares are needed, between which one is drawn")
+            raise ValueError("cutmix_minmax: must be two different fractions, between which the side is drawn")
         has_cutmix = self.cutmix > 0 or self.cutmix_minmax is not None
         if self.cutmix > 0 and self.cutmix_minmax is not None:
-            raise ValueError("cutmix_minmax: goes without cutmix; choose one of the two")
+            raise ValueError("cutmix_minmax: cannot be combined with cutmix; remove one of them")
         if not (self.mixup > 0 and has_cutmix):
             self._require_default("mixup_switch_prob", "mixup and cutmix together")
         if not (self.mixup > 0 or has_cutmix):
@@ -59,4 +60,4 @@ class AugmentSection(Section):
 
     def _require_default(self, key: str, partner: str) -> None:
         if getattr(self, key) != type(self).model_fields[key].default:
-            raise ValueError(f"{key}: goes with {partner}, which is off")
+            raise ValueError(f"{key}: requires {partner}, which is disabled")

@@ -7,112 +7,101 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from dsft.choices import BadImages, Cache, DataSource, Sampler
+from dsft.recipe.data_sources import DATA_SOURCES, sources_with
 from dsft.recipe.sections.base import OpenShare, Section, Seed
 
 
 class HeldOutSection(Section):
-    """How many images are set aside where the data set has no such split of its own."""
+    """Size of a held-out split that the data set does not define itself."""
 
     fraction: OpenShare
-    """Share of the images, drawn class by class (stratified)."""
+    """Fraction of the images, stratified by class."""
 
 
 class ValSection(Section):
-    """How many images are set aside to choose the weights where the data set has no such split of its own."""
+    """Size of the validation split if the data set does not define one itself."""
 
     fraction: OpenShare | None = None
-    """Share of the images, drawn class by class (stratified). This, or `fold` and `folds`."""
+    """Fraction of the images, stratified by class. Either this, or `fold` and `folds`."""
     fold: Annotated[int, Field(ge=0)] | None = None
-    """Which of the `folds`, counted from 0, it is; the others are trained on."""
+    """Index of the fold to validate on, counted from 0; the other `folds` are trained on."""
     folds: Annotated[int, Field(ge=2)] | None = None
-    """Parts into which the images that are not in test are divided, class by class, for cross-validation."""
+    """Number of stratified folds for cross-validation, into which the images outside of test are divided."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.fold is None) != (self.folds is None):
-            raise ValueError("fold: goes with folds, as in {fold: 0, folds: 5}")
+            raise ValueError("fold: fold and folds are given together, as in {fold: 0, folds: 5}")
         if (self.fraction is None) == (self.fold is None):
-            found = "neither" if self.fraction is None else "both; on the command line ~data.val.fraction takes it out"
+            found = "neither" if self.fraction is None else "both; on the command line, ~data.val.fraction removes it"
             raise ValueError(f"fraction: exactly one of fraction and fold is needed, found {found}")
         if self.fold is not None and self.folds is not None and self.fold >= self.folds:
-            raise ValueError(f"fold: must be under folds ({self.folds})")
+            raise ValueError(f"fold: must be less than folds ({self.folds})")
         return self
-
-
-_ROOTS = {
-    DataSource.FOLDER: "folder",
-    DataSource.CSV: "file",
-    DataSource.TORCHVISION: "folder",
-    DataSource.WDS: "folder of shards",
-}
 
 
 class DataSection(Section):
-    """The images, how they are split, and how they are read."""
+    """The images, their splits, and how they are loaded."""
 
     source: DataSource
-    """`digits` (scikit-learn's 1,797 images, no download), `folder` (one folder a class), `csv` (a table with the
-    columns `path`, `label` and maybe `split`), `torchvision`, `hf` (a Hugging Face data set) or `wds` (webdataset's
-    shards)."""
+    """`digits` (scikit-learn's 1,797 images, installed with dsft), `folder` (one folder per class), `csv` (a table with
+    the columns `path`, `label` and optionally `split`), `torchvision` (one of its data sets), `hf` (a Hugging Face data
+    set) or `wds` (webdataset shards)."""
     root: str | None = None
-    """The folder of the images (`folder`) or shards (`wds`), the table (`csv`; its paths are relative to it), what
-    `save_to_disk` wrote (`hf`), or where the data set is kept (`torchvision`; `hf` with a `name`)."""
+    """The folder of the images (`folder`) or shards (`wds`), the table (`csv`; its paths are relative to it), the
+    output of `save_to_disk` (`hf`), or the folder where the data set is stored (`torchvision`; `hf` with `name`)."""
     name: str | None = None
-    """The data set, such as `CIFAR10` (`torchvision`), or its name on the hub (`hf`, with `download`)."""
+    """Name of the data set, such as `CIFAR10` (`torchvision`), or its name on the hub (`hf`, with `download`)."""
     download: bool = False
-    """Let the data set be downloaded where it is missing (`torchvision`, `hf`)."""
+    """Download the data set if it is missing (`torchvision`, `hf`)."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
-    """What stands between two labels of an image in the column `label` of the table, such as `";"`; the column may be
-    empty. With task `multi_label`."""
+    """Separator between the labels of an image in the column `label` (`csv`), such as `";"`; an empty value is an image
+    without labels. For task `multi_label`."""
     image_size: Annotated[int, Field(ge=8)] | None = None
-    """Side of the square model input in pixels; left out, what the model was trained with."""
+    """Side of the square model input in pixels; by default the size that the model was trained with."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 32
-    """Images in a batch, of all processes together; `train.grad_accum` batches are a training step. `auto` makes steps
-    of 64 images, in as few batches as the memory of one process allows."""
+    """Images per batch, over all processes; an optimizer step uses `train.grad_accum` batches. `auto` makes steps of
+    64 images, in as few batches as fit into the memory of one process."""
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    """Processes that read images; `auto` is up to 8, by the number of cores and of images."""
+    """Worker processes that load images; `auto` is up to 8, depending on the number of cores and images."""
     bad_images: BadImages = BadImages.ERROR
-    """What an unreadable image does: `error` stops the run, `skip` leaves it out and counts it."""
+    """Handling of unreadable images: `error` stops the run, `skip` leaves them out and counts them."""
     cache: Cache = Cache.AUTO
-    """Keep decoded images in memory, shared by the workers: `auto` in up to a quarter of what is free, `ram` in most
-    of it; the rest is decoded each time."""
+    """Cache decoded images in memory that the workers share: `auto` uses up to a quarter of the free memory, `ram` most
+    of it, `none` none. Images that do not fit are decoded each time."""
     sampler: Sampler = Sampler.UNIFORM
-    """Whether in an epoch every image (`uniform`) or every class (`balanced`) comes equally often."""
+    """Whether an epoch contains every image once (`uniform`), or every class equally often (`balanced`)."""
     class_weights: Literal["auto"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
-    """Weights of the classes in the loss, scaled so that their mean over the images is 1: `auto` lets every class
-    count alike, a map gives them by name (a class left out has 1). With task `multi_label` they weigh the labels that
-    are there, and are not scaled: `auto` is images without the label for each one with it."""
+    """Class weights in the loss, scaled to a mean of 1 over the images: `auto` balances the classes, a map gives
+    weights by class name (default 1). With task `multi_label` they are weights of the positive labels and are not
+    scaled: `auto` is the ratio of images without and with the label."""
     val: ValSection = ValSection(fraction=0.1)
-    """The split that chooses the best weights; a `val` folder or the data set's own split comes first."""
+    """The split that selects the best weights; a `val` split of the data set itself takes precedence."""
     test: HeldOutSection = HeldOutSection(fraction=0.2)
-    """The split that only measures; a `test` folder or the data set's own split comes first."""
+    """The split for the final evaluation; a `test` split of the data set itself takes precedence."""
     seed: Seed = 0
-    """Seed of the split."""
+    """Random seed of the splits."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        self._require_origin()
+        self._require_keys_of_source()
         if self.sampler is Sampler.BALANCED and self.class_weights == "auto":
-            raise ValueError("class_weights: goes with sampler uniform; balanced evens the classes out already")
+            raise ValueError("class_weights: auto requires sampler uniform; sampler balanced balances the classes too")
         if self.val.fraction is not None and self.val.fraction + self.test.fraction >= 1:
-            held_out = f"{self.val.fraction} and {self.test.fraction}"
-            raise ValueError(f"val.fraction and test.fraction must be under 1 together, found {held_out}")
+            found = f"{self.val.fraction} and {self.test.fraction}"
+            raise ValueError(f"the sum of val.fraction and test.fraction must be less than 1, found {found}")
         return self
 
-    def _require_origin(self) -> None:
-        """Check that the keys which say where the images are go with the source."""
-        if self.source is DataSource.DIGITS:
-            for key in ("root", "name"):
-                if getattr(self, key) is not None:
-                    raise ValueError(f"{key}: does not go with source digits, which is embedded")
-        elif self.source is DataSource.HF:
-            if self.root is None and self.name is None:
-                raise ValueError("root: source hf needs the folder of a saved data set, or name and download: true")
-        elif self.root is None:
-            raise ValueError(f"root: source {self.source} needs a {_ROOTS[self.source]}")
-        if self.source is DataSource.TORCHVISION and self.name is None:
-            raise ValueError("name: source torchvision needs the data set's name, such as CIFAR10")
-        if self.name is not None and self.source not in (DataSource.TORCHVISION, DataSource.HF):
-            raise ValueError("name: goes with source torchvision or hf")
-        if self.download and self.source not in (DataSource.TORCHVISION, DataSource.HF):
-            raise ValueError("download: goes with source torchvision or hf")
+    def _require_keys_of_source(self) -> None:
+        """Check that exactly the keys are given that the data source has a use for."""
+        traits = DATA_SOURCES[self.source]
+        given = {key for key in ("root", "name", "label_separator") if getattr(self, key) is not None}
+        given |= {"download"} if self.download else set()
+        for key in ("root", "name", "download", "label_separator"):
+            if key in given and not traits.accepts(key):
+                raise ValueError(f"{key}: requires source {sources_with(key)}, and the source is {self.source}")
+        for group in traits.needs:
+            if not given.intersection(group):
+                first, *others = group
+                choices = [getattr(traits, first), *(f"{key}, {getattr(traits, key)}" for key in others)]
+                raise ValueError(f"{first}: source {self.source} needs {', or '.join(choices)}")

@@ -1,9 +1,9 @@
-"""``evaluate``: what is measured, and what that decides."""
+"""``evaluate``: the metrics, and the decisions that depend on them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,20 +14,21 @@ MONITORS: Mapping[TaskName, tuple[str, ...]] = {
     TaskName.CLASSIFICATION: ("val/top1", "val/top5", "val/loss", "val/macro_f1"),
     TaskName.MULTI_LABEL: ("val/map", "val/exact_match", "val/micro_f1", "val/macro_f1", "val/loss"),
 }
-"""What each task can be watched by; the first is what ``auto`` takes."""
+"""The metrics of each task that can be monitored; ``auto`` is the first."""
+
+_WORDS = ["auto", *dict.fromkeys(name for names in MONITORS.values() for name in names)]
 
 
 class EvaluateSection(Section):
-    """What is measured, what chooses the best weights, and when to stop."""
+    """What is evaluated, which metric selects the best weights, and when training stops early."""
 
-    monitor: Literal[
-        "auto", "val/top1", "val/top5", "val/loss", "val/macro_f1", "val/map", "val/micro_f1", "val/exact_match"
-    ] = "auto"
-    """The metric that chooses the best weights; ties keep the earlier. `auto` is `val/top1`, and with several labels an
-    image `val/map`; `map`, `micro_f1` and `exact_match` are theirs alone, `top1` and `top5` those of one class."""
+    monitor: Annotated[str, Field(json_schema_extra={"enum": [*_WORDS]})] = "auto"
+    """The validation metric that selects the best weights; of equal epochs the first. `auto` is `val/top1`, and
+    `val/map` for task `multi_label`. `top1` and `top5` exist for task `classification` only, `map`, `micro_f1` and
+    `exact_match` for `multi_label` only."""
     patience: Annotated[int, Field(ge=1)] | None = None
-    """Stop after this many epochs without a better metric."""
+    """Early stopping: number of epochs without improvement after which training stops."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0
-    """How much better counts as better for `patience`."""
+    """Smallest change of the metric that counts as an improvement for `patience`."""
     splits: list[SplitName] = [SplitName.VAL, SplitName.TEST]
-    """The splits that the final weights are scored on."""
+    """The splits that the final weights are evaluated on."""

@@ -1,4 +1,4 @@
-"""``output`` and ``log``: where results go, and what is shown meanwhile."""
+"""``output`` and ``log``: where results are written, and how progress is reported."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from dsft.recipe.sections.base import Section
 
 
 class OutputSection(Section):
-    """Where the results go."""
+    """Where the results are written."""
 
     dir: str = "runs/${name}"
-    """The run's folder."""
+    """The run folder."""
     save_every: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(ep|it|min)$", examples=["10min", "200it", "1ep"])] = (
         "10min"
     )
-    """How often the state is saved from which `--resume` goes on: minutes, steps or epochs. It is saved as well before
-    the first step, after the last, and when a signal (Ctrl-C, SIGTERM, SIGUSR1) asks for it."""
+    """Interval between checkpoints for `--resume`, in minutes, steps or epochs. A checkpoint is also saved before the
+    first step, after the last, and on a signal (Ctrl-C, SIGTERM, SIGUSR1)."""
     keep_best: Annotated[int, Field(ge=1)] = 1
-    """How many of the best epochs, by `evaluate.monitor`, the final weights are the mean of: parameters and running
-    statistics alike. 1 takes the best epoch's as they are."""
+    """Number of best epochs, by `evaluate.monitor`, whose weights and running statistics are averaged into the final
+    weights. 1 takes the best epoch's weights unchanged."""
 
 
 class LogSection(Section):
-    """What is shown meanwhile."""
+    """How progress is reported and logged."""
 
     progress: ProgressMode = ProgressMode.AUTO
-    """`rich` (live), `plain` (lines), `off`; `auto` is live on a terminal and plain elsewhere."""
+    """`rich` (live display), `plain` (lines), `off`; `auto` is `rich` on a terminal and `plain` elsewhere."""
     to: list[TrackerName] = [TrackerName.JSONL]
-    """Where the figures of every epoch and the final scores go: `tensorboard` (the run's folder), `wandb` and `mlflow`
-    (where their own environment variables say); `jsonl` (`metrics.jsonl`) is always written."""
+    """Where metrics are logged: `tensorboard` (in the run folder), `wandb` and `mlflow` (configured by their own
+    environment variables). `jsonl` (`metrics.jsonl` in the run folder) is always written."""

@@ -1,4 +1,4 @@
-"""The recipe: all of its sections, and the rules between them."""
+"""The recipe: all sections, and the rules between them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dsft.choices import DataSource, Sampler, TaskName
+from dsft.choices import Sampler, TaskName
+from dsft.recipe.data_sources import DATA_SOURCES, sources_with
 from dsft.recipe.sections.augment import AugmentSection
 from dsft.recipe.sections.base import Section
 from dsft.recipe.sections.convert import ConvertSection
@@ -20,14 +21,14 @@ from dsft.recipe.sections.train import TrainSection
 
 
 class Recipe(Section):
-    """One fine-tuning or training run."""
+    """One training or fine-tuning run."""
 
     version: Annotated[int, Field(ge=1, le=1, json_schema_extra={"const": 1})]
     """Version of the recipe format."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=["quickstart", "run-2.b"])]
-    """The run's name; it names the output folder, so it is made of letters, digits, `.`, `_` and `-`."""
+    """Name of the run and of its folder: letters, digits, `.`, `_` and `-`."""
     task: TaskName = TaskName.CLASSIFICATION
-    """What the network predicts of an image: its one class (`classification`), or any number of labels
+    """What the network predicts: one class per image (`classification`), or any number of labels per image
     (`multi_label`)."""
     model: ModelSection
     convert: ConvertSection | None = None
@@ -36,7 +37,7 @@ class Recipe(Section):
     optim: OptimSection = OptimSection()
     schedule: ScheduleSection = ScheduleSection()
     freeze: list[FreezePhase] = []
-    """Phases in which a part of the network is frozen, in order of `until`."""
+    """Phases in which only a part of the network is trained, in order of `until`."""
     distill: DistillSection | None = None
     ema: EmaSection | None = None
     train: TrainSection = TrainSection()
@@ -47,34 +48,35 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.data.batch_size == "auto" and self.train.grad_accum != 1:
-            raise ValueError("train.grad_accum: is chosen where data.batch_size is auto; leave one of the two out")
+            raise ValueError("train.grad_accum: is chosen by data.batch_size: auto; remove one of the two")
         self._require_labels_of_task()
-        self._settle_monitor()
+        self._resolve_monitor()
         return self
 
     def _require_labels_of_task(self) -> None:
-        """Check that the data have such labels as the task needs."""
+        """Check that the data have the kind of labels that the task needs."""
         data = self.data
         if self.task is TaskName.CLASSIFICATION:
             if data.label_separator is not None:
-                raise ValueError("data.label_separator: goes with task multi_label; here an image has one class")
+                raise ValueError(
+                    "data.label_separator: requires task multi_label; with classification an image has one class"
+                )
             return
-        if data.source is not DataSource.CSV:
-            raise ValueError("data.source: task multi_label needs a table with several labels an image, source csv")
+        if not DATA_SOURCES[data.source].has_label_sets:
+            needed = sources_with("label_separator")
+            raise ValueError(f"data.source: task multi_label needs several labels per image, that is source {needed}")
         if data.label_separator is None:
-            raise ValueError("data.label_separator: task multi_label needs what stands between two labels, such as ';'")
+            raise ValueError("data.label_separator: task multi_label needs the separator between labels, such as ';'")
         if data.sampler is Sampler.BALANCED:
             raise ValueError(
-                "data.sampler: balanced goes with task classification, since an image with several labels is in "
-                "several classes at once; use class_weights"
+                "data.sampler: balanced requires task classification, since an image with several labels belongs to "
+                "several classes; use class_weights"
             )
 
-    def _settle_monitor(self) -> None:
-        """Put what ``auto`` stands for in its place, so that a run and its report name a metric."""
-        valid = MONITORS[self.task]
-        if self.evaluate.monitor == "auto":
+    def _resolve_monitor(self) -> None:
+        """Replace ``auto`` by the metric that it means, so that a run and its report name the metric."""
+        valid, monitor = MONITORS[self.task], self.evaluate.monitor
+        if monitor == "auto":
             object.__setattr__(self, "evaluate", self.evaluate.model_copy(update={"monitor": valid[0]}))
-        elif self.evaluate.monitor not in valid:
-            raise ValueError(
-                f"evaluate.monitor: task {self.task} has {', '.join(valid)}, found {self.evaluate.monitor!r}"
-            )
+        elif monitor not in valid:
+            raise ValueError(f"evaluate.monitor: with task {self.task} it must be one of {', '.join(valid)}")

@@ -8,16 +8,18 @@ from pathlib import Path
 
 from dsft import storage
 from dsft.errors import OutputError, RecipeError, did_you_mean
+from dsft.recipe.yaml12 import plain_scalar
 
 _FIRST_LINE = re.compile(r"# dsft (?P<verb>[a-z-]+) (?P<name>\S+)")
+_NAME_LINE = re.compile(r"^name:.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class ShippedRecipe:
-    """A recipe on the shelf.
+    """A recipe that is installed with the package.
 
     Attributes:
-        name: What ``dsft VERB NAME`` calls it; also its file's name.
+        name: The name by which commands refer to it; also the stem of its file.
         verb: The command that it is written for: ``train`` or ``finetune``.
         summary: What it does, from the comment at its top.
     """
@@ -28,7 +30,7 @@ class ShippedRecipe:
 
 
 def recipes_folder() -> Path:
-    """Return the folder of the shipped recipes: in the installed package, or beside it in a checkout."""
+    """Return the folder of the shipped recipes: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "recipes"
     return installed if installed.is_dir() else package.parent / "recipes"
@@ -38,7 +40,7 @@ def shipped_recipes() -> tuple[ShippedRecipe, ...]:
     """Return the shipped recipes in alphabetical order.
 
     Raises:
-        RecipeError: A file on the shelf does not begin with its command.
+        RecipeError: The first line of a recipe is not its command.
     """
     return tuple(_read_comment(path) for path in sorted(recipes_folder().glob("*.yaml")))
 
@@ -47,7 +49,7 @@ def shipped_path(name: str) -> Path:
     """Return the file of a shipped recipe.
 
     Raises:
-        RecipeError: There is none of that name.
+        RecipeError: There is no shipped recipe of that name.
     """
     names = [recipe.name for recipe in shipped_recipes()]
     if name not in names:
@@ -56,12 +58,14 @@ def shipped_path(name: str) -> Path:
 
 
 def copy_recipe(name: str, target: Path, overwrite: bool) -> Path:
-    """Copy a shipped recipe to a file of the user's, and return that file.
+    """Copy a shipped recipe to a new file, and return that file.
+
+    The copy is named after its file, so that its runs get a folder of their own.
 
     Args:
         name: The shipped recipe.
         target: The new file, or an existing folder that receives ``NAME.yaml``.
-        overwrite: Replace a file that is there.
+        overwrite: Replace an existing file.
 
     Raises:
         RecipeError: There is no shipped recipe of that name.
@@ -71,8 +75,20 @@ def copy_recipe(name: str, target: Path, overwrite: bool) -> Path:
     file = target / source.name if target.is_dir() else target
     if file.exists() and not overwrite:
         raise OutputError(f"{str(file)!r} exists. Choose another name, or replace it with --overwrite.")
-    storage.write_bytes(file, source.read_bytes())
+    text = source.read_text(encoding="utf-8")
+    storage.write_text(file, text if file.stem == name else _renamed(text, file))
     return file
+
+
+def _renamed(text: str, file: Path) -> str:
+    """Name a recipe, and the command on its first line, after a file."""
+    # Of a stem, only what is allowed in a name of a run.
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._")
+    if not name:
+        return text
+    value = name if isinstance(plain_scalar(name), str) else f'"{name}"'
+    text = _NAME_LINE.sub(f"name: {value}", text, count=1)
+    return _FIRST_LINE.sub(lambda line: f"# dsft {line['verb']} {file.name}", text, count=1)
 
 
 def _read_comment(path: Path) -> ShippedRecipe:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from dsft.errors import OutputError, RecipeError
-from dsft.recipe import copy_recipe, load_recipe, recipes_folder, shelf, shipped_path, shipped_recipes
+from dsft.recipe import copy_recipe, load_recipe, recipes_folder, shipped, shipped_path, shipped_recipes
 
 
 def test_every_shipped_recipe_says_its_command_and_what_it_does() -> None:
@@ -32,15 +32,31 @@ def test_an_unknown_name_gets_the_nearest() -> None:
         shipped_path("quickstrat")
 
 
-def test_a_copy_is_the_same_recipe(tmp_path: Path) -> None:
+def test_a_copy_is_the_same_recipe_with_a_run_folder_of_its_own(tmp_path: Path) -> None:
     copy = copy_recipe("quickstart", tmp_path / "new" / "mine.yaml", overwrite=False)
     assert copy == tmp_path / "new" / "mine.yaml"
+    recipe, source = load_recipe(str(copy)), load_recipe("quickstart")
+    assert (recipe.name, recipe.output.dir) == ("mine", "runs/mine")
+    assert recipe.model_copy(update={"name": source.name, "output": source.output}) == source
+    assert copy.read_text(encoding="utf-8").startswith("# dsft finetune mine.yaml ")
+
+
+@pytest.mark.parametrize("name", [recipe.name for recipe in shipped_recipes()])
+def test_every_recipe_can_be_copied_under_another_name(name: str, tmp_path: Path) -> None:
+    assert load_recipe(str(copy_recipe(name, tmp_path / "other.yaml", overwrite=False))).name == "other"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("my run!.yaml", "my-run"), ("2024.yaml", "2024"), ("1e5.yml", "1e5"), ("é.yaml", "quickstart")]
+)
+def test_the_name_of_a_copy_is_valid_whatever_the_file_is_called(file: str, name: str, tmp_path: Path) -> None:
+    assert load_recipe(str(copy_recipe("quickstart", tmp_path / file, overwrite=False))).name == name
+
+
+def test_a_copy_into_a_folder_is_the_same_file(tmp_path: Path) -> None:
+    copy = copy_recipe("quickstart", tmp_path, overwrite=False)
+    assert copy == tmp_path / "quickstart.yaml"
     assert copy.read_bytes() == (recipes_folder() / "quickstart.yaml").read_bytes()
-    assert load_recipe(str(copy)) == load_recipe("quickstart")
-
-
-def test_a_copy_into_a_folder_keeps_its_name(tmp_path: Path) -> None:
-    assert copy_recipe("quickstart", tmp_path, overwrite=False) == tmp_path / "quickstart.yaml"
 
 
 def test_a_copy_replaces_nothing_unless_allowed(tmp_path: Path) -> None:
@@ -50,7 +66,7 @@ def test_a_copy_replaces_nothing_unless_allowed(tmp_path: Path) -> None:
         copy_recipe("quickstart", target, overwrite=False)
     assert target.read_text(encoding="utf-8") == "precious"
     copy_recipe("quickstart", target, overwrite=True)
-    assert target.read_bytes() == shipped_path("quickstart").read_bytes()
+    assert load_recipe(str(target)).name == "mine"
 
 
 @pytest.mark.parametrize("first", ["version: 1", "# dsft train other", "# a recipe", ""])
@@ -58,6 +74,6 @@ def test_a_recipe_without_its_command_on_top_is_refused(
     first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.yaml").write_text(first, encoding="utf-8")
-    monkeypatch.setattr(shelf, "recipes_folder", lambda: tmp_path)
+    monkeypatch.setattr(shipped, "recipes_folder", lambda: tmp_path)
     with pytest.raises(RecipeError, match=r"mine\.yaml:1  expected the recipe's command, such as '# dsft train"):
         shipped_recipes()
