@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from dsft.assembly import Network, load_folder, outline_source
 from dsft.assembly.conversion import require_fitting_images
 from dsft.assembly.network import with_image_size
 from dsft.assembly.source import is_folder
 from dsft.choices import Amp, BenchmarkDtype, BenchmarkRuntime
+from dsft.compat.torch_convolution import Convolution
 from dsft.conversion import inspect_layers
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import ModelError, RecipeError
@@ -35,7 +35,7 @@ _DTYPES = {
     BenchmarkDtype.BFLOAT16: torch.bfloat16,
     BenchmarkDtype.FLOAT16: torch.float16,
 }
-_TIMED_LAYERS = (_ConvNd, FactoredConv, nn.Linear)
+_TIMED_LAYERS = (Convolution, FactoredConv, nn.Linear)
 
 
 @dataclass(frozen=True)

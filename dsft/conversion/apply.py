@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
 from dsft.choices import Order
+from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.discovery.dense_kernel import is_trained, kind_of, low_rank_class_of, separable_class_of
 from dsft.conversion.factorization import AnyFactors
 from dsft.conversion.plan import ConversionPlan, LayerPlan
@@ -71,9 +71,9 @@ def _new_layer(
     return layer
 
 
-def _convolution(model: nn.Module, planned: LayerPlan) -> _ConvNd:
+def _convolution(model: nn.Module, planned: LayerPlan) -> Convolution:
     module = _submodule(model, planned.name)
-    if not isinstance(module, _ConvNd) or kind_of(module) is None:
+    if not isinstance(module, Convolution) or kind_of(module) is None:
         found = "nothing" if module is None else type(module).__name__
         raise ConversionError(
             f"layer {planned.name!r}: the plan needs a convolution there, found {found}. The plan was made for "

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
 from dsft.choices import Form, Method, Order, Structure
+from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.apply import apply_plan
 from dsft.conversion.discovery.dense_kernel import dense_kernel
 from dsft.conversion.discovery.preconditions import copied, require_ready, unwrapped
@@ -289,7 +289,7 @@ def derive_factors(
     with report_task(report, "factorizing layers", len(plan.converted), "layers", summary) as advance:
         for done, layer in enumerate(plan.converted, start=1):
             dense = model.get_submodule(layer.name)
-            assert isinstance(dense, _ConvNd)  # noqa: S101 (the plan was made from this network)
+            assert isinstance(dense, Convolution)  # noqa: S101 (the plan was made from this network)
             kernel, weighting = dense_kernel(dense), (weightings or {}).get(layer.name)
             if layer.order is None:
                 derive_low_rank = LOW_RANK_DERIVATIONS[plan.method]

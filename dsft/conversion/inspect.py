@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from dsft.choices import Order, Reason
+from dsft.compat.torch_convolution import Convolution
+from dsft.compat.torch_pytree import tree_leaves
 from dsft.conversion.discovery.sites import Site, find_sites
 from dsft.measure import batch_size_of, count_parameters
 from dsft.measure.cost import counting_macs
@@ -138,9 +138,7 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
 
 def _has_matrix(module: nn.Module) -> bool:
     # A convolution whose weight is computed from other parameters holds none itself.
-    return isinstance(module, _ConvNd) or any(
-        parameter is not None and parameter.dim() > 1 for parameter in module._parameters.values()
-    )
+    return isinstance(module, Convolution) or any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
 
 
 @contextmanager
@@ -169,7 +167,7 @@ def _shape_of(values: Any) -> Shape:
 
 def _inspected(name: str, layer: nn.Module, seen: _Seen, sites: Mapping[str, Site], batch: int) -> InspectedLayer:
     is_converted = isinstance(layer, FactoredConv)
-    is_conv = is_converted or isinstance(layer, _ConvNd)
+    is_conv = is_converted or isinstance(layer, Convolution)
     site = None if is_converted else sites.get(name)
     rank1 = _rank1_macs(site) if site is not None and site.obstacle is None else None
     input_shape, output_shape = seen.shapes[0] if seen.shapes else ((), ())

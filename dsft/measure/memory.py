@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from dsft.compat.torch_dispatch import each_result
+from dsft.compat.torch_pytree import tree_leaves
 from dsft.measure.example import ExampleInput, run_example
 
 
@@ -26,36 +25,24 @@ def peak_memory(module: nn.Module, example_input: ExampleInput) -> int:
     alive = _LiveTensors()
     alive.add([*module.parameters(), *module.buffers()])
     alive.add(tree_leaves(example_input))
-    with alive:
+    with each_result(lambda result: alive.add(tree_leaves(result))):
         run_example(module, example_input)
     return alive.peak
 
 
-class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps count of the storages that operators have returned and that nothing has freed."""
+class _LiveTensors:
+    """The storages that operators have returned and that nothing has freed yet."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._sizes: dict[StorageWeakRef, int] = {}
 
     def add(self, values: Sequence[object]) -> None:
-        """Count the storages of tensors, each once."""
+        """Add the storages of the tensors among some values, each once, and drop those freed since."""
         for storage in (value.untyped_storage() for value in values if isinstance(value, Tensor)):
             self._sizes[StorageWeakRef(storage)] = storage.nbytes()  # type: ignore[no-untyped-call]
         self._sizes = {storage: size for storage, size in self._sizes.items() if not _is_freed(storage)}
         self.peak = max(self.peak, sum(self._sizes.values()))
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self.add(tree_leaves(result))
-        return result
 
 
 def _is_freed(storage: StorageWeakRef) -> bool:

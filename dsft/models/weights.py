@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import copy
 import pickle
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from dsft.compat.torch_compile import COMPILED_PREFIX
+from dsft.compat.torch_state_dict import with_metadata
 from dsft.errors import CheckpointError
 
 # The names under which training programs keep their weights; averaged weights come first.
@@ -30,7 +31,7 @@ ENTRIES = (
     "module",
 )
 # What torch.compile, DistributedDataParallel and Lightning put before every name.
-PREFIXES = ("_orig_mod.", "module.", "model.")
+PREFIXES = (COMPILED_PREFIX, "module.", "model.")
 PICKLES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
 
 _SHOWN = 4
@@ -90,13 +91,10 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) -> 
         CheckpointError: Names or shapes differ; the module keeps what it had.
     """
     before = copy.deepcopy(module.state_dict())
-    full = OrderedDict(state)
+    full = with_metadata(state, module)
     for key, tensor in before.items():
         if key.endswith(".num_batches_tracked"):
             full.setdefault(key, torch.zeros_like(tensor))
-    # Layers read their format's version there: without it some take the tensors for those of an old one.
-    metadata = getattr(state, "_metadata", None) or module.state_dict()._metadata  # type: ignore[attr-defined]
-    full._metadata = metadata  # type: ignore[attr-defined]
     try:
         # Modules rename old keys by themselves while they load, so only loading tells what fits.
         module.load_state_dict(full)

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
+
+from dsft.compat.torch_operators import OPERATOR, is_mutable
 
 aten = torch.ops.aten
 
@@ -219,7 +220,7 @@ def _constant(graph: GraphModule, node: Any) -> Tensor | None:
 
 
 def _is_pure(node: Node) -> bool:
-    return node.op == "call_function" and isinstance(node.target, OpOverload) and not node.target._schema.is_mutable
+    return node.op == "call_function" and isinstance(node.target, OPERATOR) and not is_mutable(node.target)
 
 
 def _drop_unused(graph: GraphModule) -> None:

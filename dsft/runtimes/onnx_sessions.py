@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
 
+from dsft.compat.torch_pytree import tree_leaves, tree_map
 from dsft.devices import Compute
 from dsft.errors import ModelError
 from dsft.measure.example import ExampleInput, call

@@ -7,9 +7,9 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from dsft.choices import Form, Order
+from dsft.compat.torch_convolution import Convolution
 from dsft.errors import ConversionError
 from dsft.separable.composed import ComposedKernel
 from dsft.separable.factored import FactoredConv, PaddingMode, geometry_of, home_of
@@ -118,7 +118,7 @@ class DepthwiseSeparableConv(FactoredConv):
         is_summed = not is_first and set(self.kernels) != {1}
         shifts = {"output_padding": self.output_padding} if self.transposed else {}
         inputs = self.in_channels if self.form is Form.MULTIPLIER else total
-        self.depthwise: _ConvNd = self.dense_class(
+        self.depthwise: Convolution = self.dense_class(
             inputs,
             total,
             self.kernel_size,
@@ -132,7 +132,7 @@ class DepthwiseSeparableConv(FactoredConv):
             **options,
         )
         ends = (total, self.out_channels) if is_first else (self.in_channels, total)
-        self.pointwise: _ConvNd = POINTWISE[self.dimensions](
+        self.pointwise: Convolution = POINTWISE[self.dimensions](
             *ends, 1, groups=self.groups, bias=bias and is_first, **options
         )
         between = [_NORM[self.dimensions](total, **options), nn.ReLU()] if self.norm_between else []
@@ -170,7 +170,7 @@ class DepthwiseSeparableConv(FactoredConv):
         return torch.cat(pieces, axis)
 
     @property
-    def last(self) -> _ConvNd | KernelSum:
+    def last(self) -> Convolution | KernelSum:
         """The module that the output leaves, and whose bias is the layer's."""
         if self.order is Order.DW_PW:
             return self.pointwise
@@ -226,7 +226,7 @@ class DepthwiseSeparableConv(FactoredConv):
     @classmethod
     def like(
         cls,
-        dense: _ConvNd | DepthwiseSeparableConv,
+        dense: Convolution | DepthwiseSeparableConv,
         kernels: Sequence[int],
         order: Order,
         form: Form | None = None,

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from dsft.compat.torch_storage import storage_id
 
 COMPOSED_WEIGHT = (
     "the weight of a converted layer is composed of depthwise.weight and pointwise.weight, or of first.weight and "
@@ -38,8 +39,8 @@ class ComposedKernel(Tensor):
         if isinstance(kwargs.get("out"), cls) or (_WRITES.fullmatch(name) and isinstance(target, cls)):
             # Not a TypeError: torch's operators take one for "try the other operand".
             raise RuntimeError(COMPOSED_WEIGHT)
-        with torch._C.DisableTorchFunctionSubclass():
-            result = func(*args, **kwargs)
+        # As a function of plain tensors: that of this class would wrap results that are no views as well.
+        result = Tensor.__torch_function__(func, (), args, kwargs)  # type: ignore[no-untyped-call]
         return result.as_subclass(cls) if isinstance(result, Tensor) and _is_view(result, target) else result
 
 
@@ -48,5 +49,5 @@ _WRITES = re.compile(r".*[^_]_|__i(?!nvert__|ndex__|nt__)\w+__|__set(item)?__")
 
 
 def _is_view(result: Tensor, target: object) -> bool:
-    # By the storage itself and not by its address, which all storages without memory share.
-    return isinstance(target, Tensor) and result.untyped_storage()._cdata == target.untyped_storage()._cdata
+    own = storage_id(result)
+    return own is not None and isinstance(target, Tensor) and own == storage_id(target)

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
+from dsft.compat.torch_convolution import Convolution
 from dsft.separable.composed import COMPOSED_WEIGHT
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
@@ -87,7 +87,7 @@ class FactoredConv(nn.Module):
             ConversionError: A norm and an activation stand between the two convolutions.
         """
         weight = self.weight.detach().as_subclass(Tensor)
-        dense: _ConvNd = self.dense_class(
+        dense: Convolution = self.dense_class(
             **geometry_of(self), bias=self.bias is not None, device=weight.device, dtype=weight.dtype
         )
         with torch.no_grad():
@@ -97,7 +97,7 @@ class FactoredConv(nn.Module):
         return dense.train(self.training)
 
 
-def geometry_of(conv: _ConvNd | FactoredConv) -> dict[str, Any]:
+def geometry_of(conv: Convolution | FactoredConv) -> dict[str, Any]:
     """Return the arguments that a dense convolution and the layers in its place have in common."""
     names = ["in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"]
     names += ["output_padding"] if conv.transposed else []

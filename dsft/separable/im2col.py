@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 import torch
-from torch.nn.modules.conv import _ConvNd
 
+from dsft.compat.torch_convolution import Convolution
 from dsft.separable.base import DepthwiseSeparableConv
 
 
-def make_taps(conv: _ConvNd | DepthwiseSeparableConv, dense_class: type[Any], channels: int) -> _ConvNd:
+def make_taps(conv: Convolution | DepthwiseSeparableConv, dense_class: type[Any], channels: int) -> Convolution:
     """Build a depthwise convolution with one output for each channel and kernel position, channel by channel.
 
     Any depthwise kernel of the same geometry is a weighted sum of a channel's outputs, so that what such kernels
@@ -29,7 +29,7 @@ def make_taps(conv: _ConvNd | DepthwiseSeparableConv, dense_class: type[Any], ch
     weight = next(conv.parameters())
     # Its first random weights are replaced at once, so drawing them shall not move the caller's random numbers on.
     with torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else []):
-        taps: _ConvNd = dense_class(
+        taps: Convolution = dense_class(
             channels,
             channels * positions,
             conv.kernel_size,

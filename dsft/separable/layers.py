@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
+from dsft.compat.torch_convolution import Convolution
 from dsft.separable.base import DepthwiseSeparableConv
 
 
@@ -45,7 +45,7 @@ class DepthwiseSeparableConvTranspose2d(DepthwiseSeparableConv):
         return self._convolve(input, output_size=output_size)
 
 
-SEPARABLE_CLASSES: dict[type[_ConvNd], type[DepthwiseSeparableConv]] = {
+SEPARABLE_CLASSES: dict[type[Convolution], type[DepthwiseSeparableConv]] = {
     nn.Conv1d: DepthwiseSeparableConv1d,
     nn.Conv2d: DepthwiseSeparableConv2d,
     nn.Conv3d: DepthwiseSeparableConv3d,

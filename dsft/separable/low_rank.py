@@ -7,8 +7,8 @@ from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
+from dsft.compat.torch_convolution import Convolution
 from dsft.separable.composed import ComposedKernel
 from dsft.separable.factored import FactoredConv, PaddingMode, geometry_of, home_of
 from dsft.separable.pointwise import POINTWISE
@@ -78,7 +78,7 @@ class LowRankConv(FactoredConv):
             raise ValueError(f"kernels: one rank, at least 1, is needed for {groups} groups, found {list(kernels)!r}")
         self.kernels = tuple(kernels)
         build, total = POINTWISE[self.dimensions], sum(kernels)
-        self.first: _ConvNd = build(
+        self.first: Convolution = build(
             in_channels,
             total,
             1,
@@ -90,7 +90,7 @@ class LowRankConv(FactoredConv):
             device=device,
             dtype=dtype,
         )
-        self.second: _ConvNd = build(total, out_channels, 1, groups=groups, bias=bias, device=device, dtype=dtype)
+        self.second: Convolution = build(total, out_channels, 1, groups=groups, bias=bias, device=device, dtype=dtype)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (Conv2d's name, by which it may be called)
         """Convolve ``(batch, in_channels, *size)`` or an unbatched ``(in_channels, *size)``."""
@@ -98,7 +98,7 @@ class LowRankConv(FactoredConv):
         return output
 
     @property
-    def last(self) -> _ConvNd:
+    def last(self) -> Convolution:
         """The module that the output leaves, and whose bias is the layer's."""
         return self.second
 
@@ -126,7 +126,7 @@ class LowRankConv(FactoredConv):
         return self.first.weight.detach(), self.second.weight.detach()
 
     @classmethod
-    def like(cls, dense: _ConvNd | FactoredConv, kernels: Sequence[int]) -> Self:
+    def like(cls, dense: Convolution | FactoredConv, kernels: Sequence[int]) -> Self:
         """Build a layer of a convolution's geometry, device, dtype and mode, with random weights."""
         layer = cls(**geometry_of(dense), kernels=kernels, bias=dense.bias is not None, **home_of(dense))
         return layer.train(dense.training)
@@ -157,7 +157,7 @@ class LowRankConv3d(LowRankConv):
     dense_class = nn.Conv3d
 
 
-LOW_RANK_CLASSES: dict[type[_ConvNd], type[LowRankConv]] = {
+LOW_RANK_CLASSES: dict[type[Convolution], type[LowRankConv]] = {
     nn.Conv1d: LowRankConv1d,
     nn.Conv2d: LowRankConv2d,
     nn.Conv3d: LowRankConv3d,

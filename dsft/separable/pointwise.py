@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from dsft.compat.torch_convolution import onednn_convolution
+from dsft.compat.torch_dispatch import is_in_dispatch_mode
 
 HAS_ONEDNN: bool = platform.machine().lower() in ("x86_64", "amd64") and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
@@ -32,19 +34,19 @@ class PointwiseConv2d(nn.Conv2d):
     torch's own.
     """
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002 (torch's name)
-        if self.padding_mode == "zeros" and not isinstance(self.padding, str) and _is_plain(input, weight):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
+        """Convolve ``(batch, in_channels, height, width)`` or an unbatched ``(in_channels, height, width)``."""
+        output: Tensor | None = None
+        if self.padding_mode == "zeros" and not isinstance(self.padding, str) and _is_plain(input, self.weight):
             geometry = (self.padding, self.stride, self.dilation, self.groups)
-            output: Tensor = torch.mkldnn_convolution(input, weight, bias, *geometry)
-        else:
-            output = super()._conv_forward(input, weight, bias)
-        return output
+            output = onednn_convolution(input, self.weight, self.bias, *geometry)
+        return super().forward(input) if output is None else output
 
 
 def _is_plain(images: Tensor, weight: Tensor) -> bool:
     is_tracing: bool = torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]
     # First, since a trace would keep the questions about the images, or cannot answer them.
-    is_followed = is_tracing or torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
+    is_followed = is_tracing or torch.compiler.is_compiling() or is_in_dispatch_mode()
     if is_followed or type(images) is not Tensor:
         return False
     needs_gradient = torch.is_grad_enabled() and (images.requires_grad or weight.requires_grad)

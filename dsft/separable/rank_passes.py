@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.modules.conv import _ConvNd
+
+from dsft.compat.torch_convolution import Convolution
 
 _CONVOLVE: dict[int, Any] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -15,8 +16,8 @@ _CONVOLVE: dict[int, Any] = {1: functional.conv1d, 2: functional.conv2d, 3: func
 def run_passes(
     images: Tensor,
     in_channels: int,
-    depthwise: _ConvNd,
-    pointwise: _ConvNd,
+    depthwise: Convolution,
+    pointwise: Convolution,
     channels: Tensor,
     bounds: Sequence[tuple[int, int]],
 ) -> Tensor:
@@ -33,7 +34,7 @@ def run_passes(
     dimensions, groups = len(depthwise.kernel_size), pointwise.groups
     axis, convolve, padding = -1 - dimensions, _CONVOLVE[dimensions], depthwise.padding
     if depthwise.padding_mode != "zeros":
-        images = functional.pad(images, depthwise._reversed_padding_repeated_twice, mode=depthwise.padding_mode)
+        images = functional.pad(images, _border(depthwise), mode=depthwise.padding_mode)
         padding = (0,) * dimensions
     weights = depthwise.weight.reshape(groups, -1, 1, *depthwise.kernel_size)
     readers = channels.reshape(groups, -1)
@@ -47,3 +48,16 @@ def run_passes(
         # Each pass is added at once, so that no more than two outputs are held.
         parts = [parts[0] + part] if parts else [part]
     return parts[0]
+
+
+def _border(conv: Convolution) -> list[int]:
+    """Return the padding of a convolution as :func:`torch.nn.functional.pad` takes it, last dimension first."""
+    if conv.padding == "same":
+        spans = [step * (size - 1) for size, step in zip(conv.kernel_size, conv.dilation, strict=True)]
+        # Of an odd total, torch's convolutions add the larger half behind.
+        sides = [(span // 2, span - span // 2) for span in spans]
+    elif isinstance(conv.padding, str):
+        sides = [(0, 0)] * len(conv.kernel_size)
+    else:
+        sides = [(size, size) for size in conv.padding]
+    return [side for pair in reversed(sides) for side in pair]

@@ -10,10 +10,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from dsft.compat.torch_compile import is_compiler_error
 from dsft.errors import DataError, TrainingError, killed_reader
 from dsft.training.optim.freezing import has_running_statistics
-
-_COMPILERS = ("torch._dynamo", "torch._inductor")
 
 
 @contextlib.contextmanager
@@ -48,7 +47,7 @@ def explained_failures(module: nn.Module, images: Tensor, device: torch.device) 
     except RuntimeError as error:
         if killed := killed_reader(error):
             raise killed from error
-        if type(error).__module__.startswith(_COMPILERS):
+        if is_compiler_error(error):
             raise TrainingError(
                 f"train.compile: torch cannot compile this network here. Set it to false. torch says: {error}"
             ) from error

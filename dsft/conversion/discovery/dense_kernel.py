@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
-from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
+from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame  # type: ignore[attr-defined] # no __all__
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.utils.parametrizations import _WeightNorm
-from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
+from dsft.compat.torch_convolution import Convolution, computes_alike
 from dsft.measure import run_example
 from dsft.separable import LOW_RANK_CLASSES, SEPARABLE_CLASSES, DepthwiseSeparableConv, LowRankConv, swap_channels
 from dsft.separable.same_padding import DepthwiseSeparableConv2dSame, SameConv2d
@@ -31,11 +28,11 @@ KNOWN_PARAMETERS = frozenset(
 
 CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose2d)
 ALWAYS_SAME = (Conv2dSame, SameConv2d)
-PLAIN: tuple[type[_ConvNd], ...] = tuple(SEPARABLE_CLASSES)
-KINDS: tuple[type[_ConvNd], ...] = (*PLAIN, *ALWAYS_SAME, *STANDARDISED)
+PLAIN: tuple[type[Convolution], ...] = tuple(SEPARABLE_CLASSES)
+KINDS: tuple[type[Convolution], ...] = (*PLAIN, *ALWAYS_SAME, *STANDARDISED)
 
 
-def kind_of(module: nn.Module) -> type[_ConvNd] | None:
+def kind_of(module: nn.Module) -> type[Convolution] | None:
     """Return the known class whose computation a module inherits unchanged, or None.
 
     A class of the user's own counts as the one that it derives from as long as it changes nothing of the pass.
@@ -44,8 +41,7 @@ def kind_of(module: nn.Module) -> type[_ConvNd] | None:
     if plain is None or isinstance(module, LazyModuleMixin) or "forward" in vars(module):
         return None
     own = type(module)
-    inner = "_conv_forward"
-    if own.__call__ is not nn.Module.__call__ or getattr(own, inner, None) is not getattr(plain, inner, None):
+    if own.__call__ is not nn.Module.__call__ or not computes_alike(own, plain):
         return None
     definer = next(base for base in own.__mro__ if "forward" in vars(base))
     return next((kind for kind in KINDS if kind is definer), None)
@@ -64,14 +60,14 @@ def is_same_padded(module: nn.Module) -> bool:
     return kind in ALWAYS_SAME or (kind in (StdConv2dSame, ScaledStdConv2dSame) and bool(vars(module)["same_pad"]))
 
 
-def separable_class_of(module: _ConvNd) -> type[DepthwiseSeparableConv]:
+def separable_class_of(module: Convolution) -> type[DepthwiseSeparableConv]:
     """Return the layer that can stand for a convolution of a known kind."""
     if is_same_padded(module):
         return DepthwiseSeparableConv2dSame
     return next(layer for plain, layer in SEPARABLE_CLASSES.items() if isinstance(module, plain))
 
 
-def low_rank_class_of(module: _ConvNd) -> type[LowRankConv]:
+def low_rank_class_of(module: Convolution) -> type[LowRankConv]:
     """Return the low-rank layer that can stand for a convolution of one position, of a known kind.
 
     One position is padded alike by every rule: TensorFlow's adds nothing.
@@ -79,18 +75,11 @@ def low_rank_class_of(module: _ConvNd) -> type[LowRankConv]:
     return next(layer for plain, layer in LOW_RANK_CLASSES.items() if isinstance(module, plain))
 
 
-def is_weight_normed(module: nn.Module) -> bool:
-    """Whether the weight is a direction times a length (Salimans & Kingma 2016) and nothing else is computed."""
-    hooks = [hook for hook in module._forward_pre_hooks.values() if isinstance(hook, WeightNorm)]
-    if hooks:
-        return [hook.name for hook in hooks] == ["weight"]
-    lists = cast("Mapping[str, Sequence[nn.Module]]", getattr(module, "parametrizations", {}))
-    return list(lists) == ["weight"] and [type(step) for step in lists["weight"]] == [_WeightNorm]
-
-
-def effective_weight(module: _ConvNd) -> Tensor:
+def effective_weight(module: Convolution) -> Tensor:
     """Return the dense kernel that a convolution of a known kind convolves with in evaluation mode."""
-    if kind_of(module) not in STANDARDISED and "weight" in module._parameters:
+    if kind_of(module) not in STANDARDISED and any(
+        name == "weight" for name, _ in module.named_parameters(recurse=False)
+    ):
         return module.weight
     with _KernelsUsed() as used:
         sizes = [(size - 1) * step + 1 for size, step in zip(module.kernel_size, module.dilation, strict=True)]
@@ -101,7 +90,7 @@ def effective_weight(module: _ConvNd) -> Tensor:
     return kernel
 
 
-def dense_kernel(module: _ConvNd) -> Tensor:
+def dense_kernel(module: Convolution) -> Tensor:
     """Return the same kernel as ``(out_channels, in_channels / groups, *kernel_size)``, transposed or not."""
     weight = effective_weight(module)
     return swap_channels(weight, module.groups) if module.transposed else weight

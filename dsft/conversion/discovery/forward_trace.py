@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
+from dsft.compat.torch_convolution import Convolution
+from dsft.compat.torch_pytree import tree_leaves
+from dsft.compat.torch_storage import storage_id
 from dsft.errors import DsftError, ModelError
 from dsft.measure.example import ExampleInput, run_example
 
@@ -27,11 +28,11 @@ class Observed:
         read_outside: The convolutions whose kernel went into an operation outside their own pass.
     """
 
-    calls: Mapping[_ConvNd, Sequence[tuple[Shape, Shape]]]
-    read_outside: frozenset[_ConvNd]
+    calls: Mapping[Convolution, Sequence[tuple[Shape, Shape]]]
+    read_outside: frozenset[Convolution]
 
 
-def observe(model: nn.Module, convolutions: Sequence[_ConvNd], example_input: ExampleInput) -> Observed:
+def observe(model: nn.Module, convolutions: Sequence[Convolution], example_input: ExampleInput) -> Observed:
     """Run a network once in evaluation mode and watch its convolutions.
 
     Args:
@@ -42,13 +43,13 @@ def observe(model: nn.Module, convolutions: Sequence[_ConvNd], example_input: Ex
     Raises:
         ModelError: The network cannot run on it.
     """
-    calls: dict[_ConvNd, list[tuple[Shape, Shape]]] = {module: [] for module in convolutions}
-    running: list[_ConvNd] = []
+    calls: dict[Convolution, list[tuple[Shape, Shape]]] = {module: [] for module in convolutions}
+    running: list[Convolution] = []
 
-    def begin(module: _ConvNd, _: tuple[Any, ...]) -> None:
+    def begin(module: Convolution, _: tuple[Any, ...]) -> None:
         running.append(module)
 
-    def end(module: _ConvNd, inputs: tuple[Any, ...], given: dict[str, Any], output: Tensor) -> None:
+    def end(module: Convolution, inputs: tuple[Any, ...], given: dict[str, Any], output: Tensor) -> None:
         running.pop()
         images = inputs[0] if inputs else given["input"]
         if images.dim() == len(module.kernel_size) + 1:
@@ -81,13 +82,13 @@ def observe(model: nn.Module, convolutions: Sequence[_ConvNd], example_input: Ex
 class _KernelReads(TorchFunctionMode):
     """Notices operations that make a tensor of a convolution's kernel while the convolution is not running."""
 
-    def __init__(self, convolutions: Iterable[_ConvNd], running: Sequence[_ConvNd]) -> None:
+    def __init__(self, convolutions: Iterable[Convolution], running: Sequence[Convolution]) -> None:
         super().__init__()
-        self.outside: set[_ConvNd] = set()
+        self.outside: set[Convolution] = set()
         self._running = running
         # By memory, since a view that was taken once may be read again and again.
         self._owners = {
-            _memory(parameter): module
+            storage_id(parameter): module
             for module in convolutions
             for name, parameter in module.named_parameters()
             if name != "bias"
@@ -104,11 +105,6 @@ class _KernelReads(TorchFunctionMode):
         # Shapes, formats and devices may be read by anything; they are no tensors.
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(output)):
             tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-            owners = {self._owners.get(_memory(tensor)) for tensor in tensors}
+            owners = {self._owners.get(storage_id(tensor)) for tensor in tensors}
             self.outside |= {owner for owner in owners if owner is not None and owner not in self._running}
         return output
-
-
-def _memory(tensor: Tensor) -> int:
-    # The storage itself and not its address, which all storages without memory share.
-    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else 0

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import UninitializedParameter
 
+from dsft.compat.torch_compile import is_compiled, is_compiled_in_place, without_compilation
+from dsft.compat.torch_modules import is_sharded
 from dsft.errors import ConversionError
 
 
@@ -24,8 +26,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ConversionError(f"model: a torch.nn.Module is needed, found {model!r}.")
     while True:
-        if _is_compiled(model):
-            model = model.get_submodule("_orig_mod")
+        if is_compiled(model):
+            model = without_compilation(model)
         elif isinstance(model, DataParallel | DistributedDataParallel):
             model = model.module
         else:
@@ -51,14 +53,12 @@ def require_ready(model: nn.Module) -> None:
                 f"module {name!r}: is a quantised {type(module).__name__}, whose weights are rounded. Convert the "
                 f"network first, then quantise what comes out."
             )
-        if _is_compiled(module) or getattr(module, "_compiled_call_impl", None) is not None:
+        if is_compiled(module) or is_compiled_in_place(module):
             raise ConversionError(
                 f"module {name!r}: is compiled, so that what it runs cannot be seen. Convert the network first, then "
                 f"compile what comes out."
             )
-        # FSDP's older form wraps modules, the newer one makes distributed tensors of their parameters.
-        parameters = module._parameters.values()
-        if "_fsdp_wrapped_module" in module._modules or any(hasattr(each, "device_mesh") for each in parameters):
+        if is_sharded(module):
             raise ConversionError(
                 f"module {name!r}: its weights are sharded over processes. Convert the whole network first, then shard "
                 f"what comes out."
@@ -78,23 +78,18 @@ def copied(model: nn.Module) -> nn.Module:
 
 
 def _require_weights(name: str, module: nn.Module) -> None:
-    for key, parameter in module._parameters.items():
+    for key, parameter in module.named_parameters(recurse=False):
         if isinstance(parameter, UninitializedParameter):
             raise ConversionError(
                 f"module {name!r}: {key} has no shape yet, since {type(module).__name__} takes it from its first "
                 f"input. Run the network once, load its weights, and convert it then."
             )
-        if parameter is not None and parameter.is_inference():
+        if parameter.is_inference():
             raise ConversionError(
                 f"module {name!r}: {key} was made in inference mode, so that it can be neither trained nor frozen. "
                 f"Build the network outside of torch.inference_mode()."
             )
-        if parameter is not None and parameter.is_meta:
+        if parameter.is_meta:
             raise ConversionError(
                 f"module {name!r}: {key} is on the meta device and has no values. Load the weights before converting."
             )
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    # By its content: importing the class takes seconds.
-    return "_orig_mod" in module._modules

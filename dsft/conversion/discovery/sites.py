@@ -8,12 +8,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
-from torch.utils._pytree import tree_leaves
 
 from dsft.choices import Order, Reason, Structure
-from dsft.conversion.discovery.dense_kernel import dense_kernel, has_more, is_weight_normed, kind_of
+from dsft.compat.torch_convolution import Convolution
+from dsft.compat.torch_modules import hooks_of
+from dsft.compat.torch_pytree import tree_leaves
+from dsft.compat.torch_weight_norm import is_weight_normed
+from dsft.conversion.discovery.dense_kernel import dense_kernel, has_more, kind_of
 from dsft.conversion.discovery.forward_trace import Observed, observe
 from dsft.conversion.request import SEPARABLE
 from dsft.measure.example import ExampleInput, batch_size_of
@@ -36,7 +38,7 @@ class Site:
 
     name: str
     aliases: tuple[str, ...]
-    module: _ConvNd
+    module: Convolution
     input_shapes: tuple[tuple[int, ...], ...]
     input_positions: int
     output_positions: int
@@ -102,11 +104,11 @@ def find_sites(
         example_input: What it takes; see :func:`dsft.measure.example.run_example`.
         structures: What a convolution may become.
     """
-    names: dict[_ConvNd, list[str]] = {}
+    names: dict[Convolution, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, _ConvNd):
+        if isinstance(module, Convolution):
             names.setdefault(module, []).append(name)
-    owners = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
+    owners = Counter(id(parameter) for module in model.modules() for parameter in _own_parameters(module).values())
     held = _held_by_attributes(model)
     # Before the pass, which puts hooks of its own on every convolution.
     obstacles = {module: _structural_obstacle(module, structures, owners, held) for module in names}
@@ -127,11 +129,11 @@ def find_sites(
 
 
 def _structural_obstacle(
-    module: _ConvNd, structures: Collection[Structure], owners: Counter[int], held: Collection[int]
+    module: Convolution, structures: Collection[Structure], owners: Counter[int], held: Collection[int]
 ) -> Reason | None:
     """Return what speaks against converting a convolution wherever it stands, or None."""
     # The older weight_norm and spectral_norm put a plain tensor where the parameter was.
-    is_computed = is_parametrized(module) or not isinstance(module._parameters.get("weight"), nn.Parameter)
+    is_computed = is_parametrized(module) or "weight" not in _own_parameters(module)
     kernel = [parameter for name, parameter in module.named_parameters() if name != "bias"]
     is_point, has_low_rank = math.prod(module.kernel_size) == 1, Structure.LOW_RANK in structures
     known = LOW_RANK_CLASSES if is_point and has_low_rank else SEPARABLE_CLASSES
@@ -156,30 +158,29 @@ def _is_plain(parameter: nn.Parameter) -> bool:
     return type(parameter.data) is Tensor and parameter.is_floating_point()
 
 
-def _observed_obstacle(module: _ConvNd, observed: Observed) -> Reason | None:
+def _observed_obstacle(module: Convolution, observed: Observed) -> Reason | None:
     if module in observed.read_outside:
         return Reason.READ_OUTSIDE
     return None if observed.calls[module] else Reason.NOT_RUN
 
 
-def _has_hooks(module: _ConvNd) -> bool:
-    hooks = (
-        *(module._forward_hooks, module._backward_hooks, module._backward_pre_hooks),
-        *(module._state_dict_hooks, module._state_dict_pre_hooks, module._load_state_dict_post_hooks),
-    )
-    # weight_norm, whose kernel is taken over, has one itself: the older before each pass, the newer one to load files.
-    before = len(module._forward_pre_hooks) + len(module._load_state_dict_pre_hooks)
-    return any(hooks) or before > is_weight_normed(module)
+def _has_hooks(module: Convolution) -> bool:
+    # Weight normalisation has one itself: the older form before each pass, the newer one to load files.
+    return len(hooks_of(module)) > is_weight_normed(module)
+
+
+def _own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    return dict(module.named_parameters(recurse=False, remove_duplicate=False))
 
 
 def _held_by_attributes(model: nn.Module) -> set[int]:
     """Return the ids of convolutions in plain attributes, such as lists, where no exchange would reach them."""
     own = vars(nn.Module()).keys()
     values = [value for module in model.modules() for key, value in vars(module).items() if key not in own]
-    return {id(leaf) for leaf in tree_leaves(values) if isinstance(leaf, _ConvNd)}
+    return {id(leaf) for leaf in tree_leaves(values) if isinstance(leaf, Convolution)}
 
 
-def _positions(module: _ConvNd, shape: tuple[int, ...]) -> int:
+def _positions(module: Convolution, shape: tuple[int, ...]) -> int:
     """Return the positions of an input or an output, over all images of the batch."""
     dimensions = len(module.kernel_size)
     images = math.prod(shape[: -dimensions - 1])

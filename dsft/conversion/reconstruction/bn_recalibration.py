@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_leaves
 
+from dsft.compat.torch_modules import BatchNorm
+from dsft.compat.torch_pytree import tree_leaves
 from dsft.measure.example import ExampleInput, call, evaluation_mode, run_example
 from dsft.progress import Note, Report, ignore
 
@@ -46,7 +46,7 @@ def renew_norms(
     Returns:
         Whether the new statistics were kept.
     """
-    norms = [module for module in converted.modules() if _has_statistics(module)]
+    norms = [module for module in converted.modules() if isinstance(module, BatchNorm) and _has_statistics(module)]
     if not norms or not judges:
         return False
     before = _distance(original, converted, judges)
@@ -64,11 +64,11 @@ def renew_norms(
     return is_better
 
 
-def _has_statistics(module: nn.Module) -> bool:
-    return isinstance(module, _BatchNorm) and module.track_running_stats and module.running_mean is not None
+def _has_statistics(module: BatchNorm) -> bool:
+    return module.track_running_stats and module.running_mean is not None
 
 
-def _measure(model: nn.Module, norms: Sequence[nn.Module], batches: Sequence[ExampleInput]) -> bool:
+def _measure(model: nn.Module, norms: Sequence[BatchNorm], batches: Sequence[ExampleInput]) -> bool:
     """Fill the statistics with the means over batches; False where a norm cannot take a batch."""
     try:
         with evaluation_mode(model), _averaging(norms), torch.no_grad():
@@ -81,10 +81,9 @@ def _measure(model: nn.Module, norms: Sequence[nn.Module], batches: Sequence[Exa
 
 
 @contextmanager
-def _averaging(norms: Sequence[nn.Module]) -> Iterator[None]:
+def _averaging(norms: Sequence[BatchNorm]) -> Iterator[None]:
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
-        assert isinstance(norm, _BatchNorm)  # noqa: S101 (they were chosen so)
         norm.reset_running_stats()
         # Without a momentum they are the plain mean over the batches.
         norm.momentum = None

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
 
+from dsft.compat.torch_pytree import tree_leaves, tree_map
 from dsft.errors import ConversionError
 from dsft.measure.example import ExampleInput
 

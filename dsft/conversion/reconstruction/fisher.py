@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from dsft.compat.torch_pytree import tree_leaves
 from dsft.conversion.discovery.dense_kernel import separable_class_of
 from dsft.conversion.discovery.sites import Site
 from dsft.conversion.factorization import Weighting

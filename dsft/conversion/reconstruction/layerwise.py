@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from dsft.choices import Order
+from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.factorization import Sample, Target, Weighting
 from dsft.conversion.plan import ConversionPlan, LayerPlan
 from dsft.conversion.reconstruction.calibration_data import choose_positions, look, take_positions
@@ -146,7 +146,7 @@ def _record(original: nn.Module, plan: ConversionPlan, batches: Sequence[Example
     return recorded
 
 
-def _seen_by(layer: LayerPlan, dense: _ConvNd) -> int:
+def _seen_by(layer: LayerPlan, dense: Convolution) -> int:
     """Return how many numbers a layer's fit looks at, at each position."""
     positions = math.prod(layer.weight_shape[2:])
     kernels = sum(layer.kernels)
@@ -155,9 +155,9 @@ def _seen_by(layer: LayerPlan, dense: _ConvNd) -> int:
     return positions * dense.in_channels + (kernels if layer.order is Order.DW_PW else positions * kernels)
 
 
-def _dense(original: nn.Module, name: str) -> _ConvNd:
+def _dense(original: nn.Module, name: str) -> Convolution:
     module = original.get_submodule(name)
-    assert isinstance(module, _ConvNd)  # noqa: S101 (the plan was made from this network)
+    assert isinstance(module, Convolution)  # noqa: S101 (the plan was made from this network)
     return module
 
 

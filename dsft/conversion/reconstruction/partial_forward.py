@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_any, tree_leaves, tree_map
 
+from dsft.compat.torch_pytree import tree_leaves, tree_map
 from dsft.measure.example import ExampleInput, run_example
 
 T = TypeVar("T")
@@ -229,7 +229,7 @@ def _are_equal(one: object, other: object) -> bool:
 
 
 def _has_no_values(found: object) -> bool:
-    return tree_any(lambda leaf: isinstance(leaf, Tensor) and leaf.is_meta, found)
+    return any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves(found))
 
 
 def _without_values(leaf: Any) -> Any:

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.modules.conv import _ConvNd
 
 from dsft.choices import Order
+from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.discovery.dense_kernel import dense_kernel
 from dsft.conversion.factorization import Target, Weighting, regress
 from dsft.conversion.factorization.alternating_least_squares import fit_outputs
@@ -37,7 +37,7 @@ class Regression(Protocol):
         ...
 
 
-def regression_of(layer: DepthwiseSeparableConv | LowRankConv, dense: _ConvNd, weighting: Weighting) -> Regression:
+def regression_of(layer: DepthwiseSeparableConv | LowRankConv, dense: Convolution, weighting: Weighting) -> Regression:
     """Return how a layer is fitted: both factors of a separable one, the second of one of low rank.
 
     Args:
@@ -53,7 +53,7 @@ def regression_of(layer: DepthwiseSeparableConv | LowRankConv, dense: _ConvNd, w
 class _DepthwiseFirst:
     """Order ``dw_pw``: depthwise kernels channel by channel, then all the weights of the sums at once."""
 
-    def __init__(self, layer: DepthwiseSeparableConv, dense: _ConvNd, weighting: Weighting) -> None:
+    def __init__(self, layer: DepthwiseSeparableConv, dense: Convolution, weighting: Weighting) -> None:
         self._layer, self._costs = layer, weighting.outputs
         self._taps = make_taps(layer, layer.dense_class, layer.in_channels)
         self._kernel = dense_kernel(dense).detach().cpu().double().flatten(1)
@@ -95,7 +95,7 @@ class _DepthwiseFirst:
 class _PointwiseFirst:
     """Order ``pw_dw``: both factors of each output in turn, then its depthwise kernels to what the target lets be."""
 
-    def __init__(self, layer: DepthwiseSeparableConv, dense: _ConvNd) -> None:
+    def __init__(self, layer: DepthwiseSeparableConv, dense: Convolution) -> None:
         self._layer = layer
         self._taps = make_taps(layer, layer.dense_class, layer.in_channels)
         self._kernel = dense_kernel(dense).detach().cpu().double().flatten(1)

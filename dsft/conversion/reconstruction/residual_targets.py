@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
+
+from dsft.compat.torch_pytree import tree_leaves
 
 SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 RELUS = (functional.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)

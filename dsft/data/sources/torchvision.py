@@ -12,6 +12,7 @@ import numpy as np
 from torchvision import datasets
 
 from dsft.choices import SplitName
+from dsft.compat.torchvision_datasets import list_files
 from dsft.data.sources.images import ImageArray, ImageFiles, ImageSource
 from dsft.errors import DataError, did_you_mean
 from dsft.progress import Note, Report, ignore
@@ -26,14 +27,15 @@ class _Entry:
 
     Attributes:
         splits: The constructor's arguments for each official split.
-        images: The attribute with an array of all images, or with the paths of their files.
+        images: The attribute with an array of all images, or with pairs of files and classes; None where the files
+            and classes are in private attributes, see :func:`dsft.compat.torchvision_datasets.list_files`.
         targets: The attribute with the class of each image; None where ``images`` holds pairs.
         classes: The class names, where the data set has no attribute ``classes``.
     """
 
     splits: Mapping[SplitName, _Arguments]
-    images: str
-    targets: str | None
+    images: str | None
+    targets: str | None = None
     classes: tuple[str, ...] | None = None
 
 
@@ -52,23 +54,23 @@ _DIGITS = tuple("0123456789")
 TABLE: Mapping[str, _Entry] = {
     "CIFAR10": _Entry(_by_flag(), "data", "targets"),
     "CIFAR100": _Entry(_by_flag(), "data", "targets"),
-    "Country211": _Entry(_by_name(val="valid"), "samples", None),
-    "DTD": _Entry(_by_name(val="val"), "_image_files", "_labels"),
+    "Country211": _Entry(_by_name(val="valid"), "samples"),
+    "DTD": _Entry(_by_name(val="val"), None),
     "EMNIST": _Entry(_by_flag(split="balanced"), "data", "targets"),
-    "EuroSAT": _Entry(_UNDIVIDED, "samples", None),
+    "EuroSAT": _Entry(_UNDIVIDED, "samples"),
     "FashionMNIST": _Entry(_by_flag(), "data", "targets"),
-    "FGVCAircraft": _Entry(_by_name(val="val"), "_image_files", "_labels"),
-    "Flowers102": _Entry(_by_name(val="val"), "_image_files", "_labels"),
-    "Food101": _Entry(_by_name(), "_image_files", "_labels"),
-    "GTSRB": _Entry(_by_name(), "_samples", None, tuple(str(number) for number in range(43))),
+    "FGVCAircraft": _Entry(_by_name(val="val"), None),
+    "Flowers102": _Entry(_by_name(val="val"), None),
+    "Food101": _Entry(_by_name(), None),
+    "GTSRB": _Entry(_by_name(), None, classes=tuple(str(number) for number in range(43))),
     # Its authors hold out one part and call it val: it measures, so here it is test.
-    "Imagenette": _Entry(_by_name(test="val"), "_samples", None),
+    "Imagenette": _Entry(_by_name(test="val"), None),
     "KMNIST": _Entry(_by_flag(), "data", "targets"),
     "MNIST": _Entry(_by_flag(), "data", "targets"),
-    "OxfordIIITPet": _Entry(_by_name(train="trainval"), "_images", "_labels"),
-    "RenderedSST2": _Entry(_by_name(val="val"), "_samples", None),
+    "OxfordIIITPet": _Entry(_by_name(train="trainval"), None),
+    "RenderedSST2": _Entry(_by_name(val="val"), None),
     "STL10": _Entry(_by_name(), "data", "labels"),
-    "SUN397": _Entry(_UNDIVIDED, "_image_files", "_labels"),
+    "SUN397": _Entry(_UNDIVIDED, None),
     "SVHN": _Entry(_by_name(), "data", "labels", _DIGITS),
     "USPS": _Entry(_by_flag(), "data", "targets", _DIGITS),
 }
@@ -108,13 +110,12 @@ def _open(name: str, entry: _Entry, split: SplitName, root: Path, download: bool
     except Exception as error:  # torchvision raises what its parsers, archives and the network raise
         raise DataError(_why_not(name, root, download, error)) from error
     classes = tuple(map(_class_name, entry.classes or opened.classes))
+    if entry.images is None:
+        return _files(root, classes, *list_files(opened))
     images: Any = getattr(opened, entry.images)
     if entry.targets is None:
-        images, targets = [path for path, _ in images], [target for _, target in images]
-    else:
-        targets = getattr(opened, entry.targets)
-    if isinstance(images, list):
-        return _files(root, classes, images, [int(target) for target in targets])
+        return _files(root, classes, [path for path, _ in images], [int(target) for _, target in images])
+    targets = getattr(opened, entry.targets)
     origin = f"{name} ({split}) in {str(root)!r}"
     return ImageArray(origin, classes, _channels_last(np.asarray(images)), tuple(int(target) for target in targets))
 

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
+from dsft.compat.torch_convolution import Convolution
 from dsft.training.optim.layer_depth import number_layers
 from dsft.training.optim.parameter_patterns import match_parameters
 from dsft.training.settings import OptimizerSettings
@@ -78,4 +78,4 @@ def _without_decay(module: nn.Module, settings: OptimizerSettings) -> set[str]:
 
 
 def _is_depthwise(part: nn.Module) -> bool:
-    return isinstance(part, _ConvNd) and part.groups == part.in_channels > 1
+    return isinstance(part, Convolution) and part.groups == part.in_channels > 1
