@@ -51,8 +51,17 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         ValueError: ``value`` holds a NaN or an infinity.
     """
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return JSON as :func:`write_json` writes it.
+
+    Raises:
+        ValueError: ``value`` holds a NaN or an infinity.
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, _NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n")
+    return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n"
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from torchvision.models import get_model  # type: ignore[attr-defined]
 
-from dsft.artifact import save_model
+from dsft.artifact import ModelDescription, save_model
 from dsft.assembly import Verb
-from dsft.choices import DataSource, ModelSource, WeightsKind
+from dsft.choices import DataSource, ModelSource
 from dsft.commands import experiment
 from dsft.models import ModelSpec, build_model
 from dsft.models.load import preprocessing_of
@@ -38,17 +38,8 @@ def weights_for(recipe: Recipe, folder: Path) -> list[str]:
     if model.source is ModelSource.DSFT:
         digits = recipe.data.source is DataSource.DIGITS
         spec = ModelSpec(ModelSource.TIMM, "resnet18", 10 if digits else 2, 1 if digits else 3)
-        save_model(
-            folder / "model",
-            build_model(spec),
-            spec=spec,
-            preprocessing=preprocessing_of(spec),
-            classes=tuple("0123456789") if digits else CLASSES,
-            plan=None,
-            weights=WeightsKind.RAW,
-            fingerprints={},
-            data=None,
-        )
+        classes = tuple("0123456789") if digits else CLASSES
+        save_model(folder / "model", build_model(spec), ModelDescription(spec, preprocessing_of(spec), classes))
         return [f"model.path={(folder / 'model').as_posix()}"]
     if not model.pretrained:
         return []

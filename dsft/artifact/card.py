@@ -1,4 +1,4 @@
-"""The model card: README.md of a model folder."""
+"""The model card: ``README.md`` of a model folder."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ model = dsft.load("PATH/OF/THIS/FOLDER"{skeleton})
 
 
 def model_card(manifest: Manifest) -> str:
-    """Return the model card in Markdown: what the model is, what it expects, how it is loaded."""
-    title = str(manifest.source) if manifest.source else "a network of its own"
+    """Return the model card in Markdown: what the model is, which input it takes, how to load it."""
+    title = str(manifest.source) if manifest.source else "Custom network"
     sections = [
         f"# {title}, {'converted' if manifest.plan else 'dense'}",
         _origin(manifest),
@@ -32,18 +32,18 @@ def model_card(manifest: Manifest) -> str:
         "## Classes\n",
         _classes(manifest),
         "## Files\n",
-        f"`{WEIGHTS_FILE}` holds the tensors (sha256 `{manifest.sha256}`), `manifest.json` what rebuilds the "
-        f"network around them.",
+        f"`{WEIGHTS_FILE}` holds the tensors (SHA-256 `{manifest.sha256}`), `manifest.json` everything else that is "
+        f"needed to rebuild the network.",
     ]
     return "\n".join(sections) + "\n"
 
 
 def hub_header(manifest: Manifest) -> str:
-    """Return the block of metadata that the Hugging Face hub reads at the top of a model card."""
+    """Return the metadata block that the Hugging Face hub reads at the top of a model card."""
     tags = ["dsft", "image-classification", *(["depthwise-separable"] if manifest.plan else [])]
     lines = ["library_name: dsft", "pipeline_tag: image-classification", "tags:", *(f"- {tag}" for tag in tags)]
     if manifest.source is not None and manifest.source.source is ModelSource.TIMM and "." in manifest.source.name:
-        # timm's published weights have a repository of this name; a plain architecture has none.
+        # Only names with a tag of weights have a repository on the hub.
         lines.append(f"base_model: timm/{manifest.source.name}")
     return "\n".join(["---", *lines, "---", "", ""])
 
@@ -55,7 +55,7 @@ def _origin(manifest: Manifest) -> str:
         plan = manifest.plan
         text += (
             f" {len(plan.converted)} of {len(plan.layers)} convolutions are depthwise-separable (method "
-            f"`{plan.method}`): {plan.macs_after:,} multiply-accumulates an image instead of "
+            f"`{plan.method}`): {plan.macs_after:,} multiply-accumulates per image instead of "
             f"{plan.macs_before:,}."
         )
     return f"{text}\n"
@@ -63,15 +63,15 @@ def _origin(manifest: Manifest) -> str:
 
 def _input(manifest: Manifest) -> str:
     if manifest.preprocessing is None:
-        return "Not stated.\n"
+        return "Unknown.\n"
     rows = [f"| {key} | `{value}` |" for key, value in manifest.preprocessing.to_dict().items()]
     return "\n".join(["| evaluation transform | |", "|---|---|", *rows, ""])
 
 
 def _classes(manifest: Manifest) -> str:
     if manifest.classes is None:
-        return "Not stated.\n"
+        return "Unknown.\n"
     shown = ", ".join(f"`{name}`" for name in manifest.classes[:20])
     rest = f" and {len(manifest.classes) - 20} more" if len(manifest.classes) > 20 else ""
-    several = "; an image may have any number of them: sigmoid" if manifest.task is TaskName.MULTI_LABEL else ""
+    several = "; any number of them per image (sigmoid)" if manifest.task is TaskName.MULTI_LABEL else ""
     return f"{len(manifest.classes)}: {shown}{rest}{several}\n"

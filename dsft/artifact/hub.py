@@ -1,4 +1,4 @@
-"""Model folders on the Hugging Face hub: pushed as one commit, fetched into the hub's cache."""
+"""Push model folders to the Hugging Face hub, and fetch them from it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from dsft.artifact.card import hub_header
 from dsft.artifact.folder import check_weights
 from dsft.artifact.manifest import MANIFEST_FILE, WEIGHTS_FILE, read_manifest
 from dsft.errors import DsftError, ModelError
+from dsft.storage import json_text
 
 CARD_FILE = "README.md"
 DOCUMENTS = ("conversion.json",)
-"""What a model folder may hold besides its weights, manifest and card."""
+"""Optional files of a model folder."""
 
 _REFERENCE = re.compile(r"hf/(?P<repository>[^/@]+/[^/@]+)(@(?P<revision>[^@]+))?")
-_PATIENCE = 10  # seconds until an unreachable server is given up
+_TIMEOUT_S = 10
 _TOKEN = re.compile(r"hf_\w{4,}")
 
 
@@ -41,8 +42,8 @@ class HubReference:
 
     @classmethod
     def parse(cls, text: str) -> HubReference | None:
-        """Read a reference; None where the text is none."""
-        found = _REFERENCE.fullmatch(text.replace("\\", "/"))  # Windows' paths turn the slashes round
+        """Parse a reference; None if the text is not one."""
+        found = _REFERENCE.fullmatch(text.replace("\\", "/"))  # pathlib writes backslashes on Windows
         return cls(found["repository"], found["revision"]) if found is not None else None
 
     def __str__(self) -> str:
@@ -50,12 +51,13 @@ class HubReference:
 
 
 def fetch_model_folder(reference: HubReference) -> Path:
-    """Return a model folder of the hub in the hub's cache; only what a model folder is made of is downloaded.
+    """Download a model folder to the hub's cache and return its path; other files of the repository are skipped.
 
-    Where the hub cannot be reached, what an earlier download left in the cache is taken.
+    Without internet access the cached copy is used.
 
     Raises:
-        ModelError: There is no such repository, it holds no model folder, or it is neither in the cache nor to be had.
+        ModelError: There is no such repository, it holds no model folder, or it is not cached and the hub cannot be
+            reached.
     """
     with _explained(f"model {reference}"):
         folder = Path(
@@ -63,30 +65,31 @@ def fetch_model_folder(reference: HubReference) -> Path:
                 reference.repository,
                 revision=reference.revision,
                 allow_patterns=[MANIFEST_FILE, WEIGHTS_FILE, CARD_FILE, *DOCUMENTS],
-                etag_timeout=_PATIENCE,
+                etag_timeout=_TIMEOUT_S,
             )
         )
     if not (folder / MANIFEST_FILE).is_file():
         raise ModelError(
-            f"model {reference}: the repository holds no model folder of dsft (it has no {MANIFEST_FILE}). For a "
-            "network of timm's say timm/NAME."
+            f"model {reference}: the repository holds no model folder of dsft (it has no {MANIFEST_FILE}). For one of "
+            "timm's networks give timm/NAME."
         )
     return folder
 
 
 def push_model_folder(folder: Path, repository: str, *, private: bool, message: str) -> str:
-    """Write a model folder to the hub as one commit, with a model card that the hub can read.
+    """Push a model folder to the hub as one commit, with the hub's metadata in its model card.
 
-    Who one is the hub's client knows: from ``HF_TOKEN``, or from ``hf auth login``.
+    The published manifest names no folders of this machine; see :meth:`Manifest.without_local_paths`. The hub's client
+    authenticates with ``HF_TOKEN`` or the token of ``hf auth login``.
 
     Args:
         folder: A model folder.
-        repository: ``OWNER/NAME``; it is made where there is none.
-        private: Make it private; a repository that exists stays as it is.
-        message: Of the commit.
+        repository: ``OWNER/NAME``; created if it does not exist.
+        private: Create it as a private repository; an existing one is not changed.
+        message: The commit message.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
 
     Raises:
         CheckpointError: The folder is damaged.
@@ -94,10 +97,13 @@ def push_model_folder(folder: Path, repository: str, *, private: bool, message: 
     """
     manifest = read_manifest(folder)
     check_weights(folder, manifest)
+    published = json_text(manifest.without_local_paths().to_dict())
     card = hub_header(manifest) + (folder / CARD_FILE).read_text(encoding="utf-8")
-    files = [name for name in (WEIGHTS_FILE, MANIFEST_FILE, *DOCUMENTS) if (folder / name).is_file()]
+    files = [name for name in (WEIGHTS_FILE, *DOCUMENTS) if (folder / name).is_file()]
     operations = [CommitOperationAdd(name, str(folder / name)) for name in files]
-    operations.append(CommitOperationAdd(CARD_FILE, card.encode()))
+    operations += [
+        CommitOperationAdd(name, text.encode()) for name, text in ((MANIFEST_FILE, published), (CARD_FILE, card))
+    ]
     api = HfApi(library_name="dsft")
     with _explained(f"repository {repository!r}"):
         api.create_repo(repository, private=private, exist_ok=True)
@@ -106,7 +112,7 @@ def push_model_folder(folder: Path, repository: str, *, private: bool, message: 
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Tell every way in which the hub can fail as an error of ours, without any token."""
+    """Translate every failure of the hub's client into a ``ModelError`` that holds no token."""
     try:
         yield
     except DsftError:
@@ -121,19 +127,17 @@ def _explained(what: str) -> Iterator[None]:
     except EntryNotFoundError as error:
         raise ModelError(
             f"{what}: is not on this machine, and the hub could not be reached ({_first_line(error)}). Connect to the "
-            "network, or copy the folder here and give its path."
+            "internet, or copy the folder here and give its path."
         ) from error
     except HFValidationError as error:
-        raise ModelError(f"{what}: a repository is called OWNER/NAME ({_first_line(error)}).") from error
+        raise ModelError(f"{what}: expected a repository as OWNER/NAME ({_first_line(error)}).") from error
     except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no answer"
+        status = error.response.status_code if error.response is not None else "no response"
         advice = (
-            " Log in with hf auth login, or set HF_TOKEN, as someone who may write there."
-            if status in (401, 403)
-            else ""
+            " Log in with hf auth login, or set HF_TOKEN, as a user with write access." if status in (401, 403) else ""
         )
         raise ModelError(f"{what}: the hub refused ({status}: {_first_line(error)}).{advice}") from error
-    except Exception as error:  # every way in which a network can be absent
+    except Exception as error:  # the client raises many kinds where there is no network
         raise ModelError(f"{what}: the hub could not be reached ({_first_line(error)}). Try again later.") from error
 
 

@@ -1,4 +1,4 @@
-"""Model folders of the user's own networks: ``dsft.save`` and ``dsft.load``."""
+"""``dsft.save`` and ``dsft.load``: model folders from Python, for any ``nn.Module``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import nn
 
 from dsft.artifact.folder import load_model_folder, save_model
 from dsft.artifact.hub import HubReference, fetch_model_folder
-from dsft.choices import TaskName, WeightsKind
+from dsft.artifact.manifest import ModelDescription
+from dsft.choices import TaskName
 from dsft.conversion import ConversionPlan, apply_plan, unwrapped
 from dsft.errors import CheckpointError
 from dsft.models import identify, stated_preprocessing
@@ -27,46 +28,41 @@ def save(
     task: str = "classification",
     overwrite: bool = False,
 ) -> None:
-    """Write a network, converted or not, as a model folder.
+    """Save a network, converted or not, as a model folder.
 
-    A network that timm built, with no other arguments than classes and channels, loads by itself again; any other
-    is loaded with a skeleton. Give the unconverted network's ``plan`` where ``dsft.convert`` made one.
+    A network that timm built with default arguments, except for the number of classes and channels, can be loaded
+    without a skeleton. Any other network needs one. Pass the ``plan`` if ``dsft.convert`` made one.
 
     Args:
-        model: The network; what compiles or distributes it is left out.
+        model: The network. Wrappers of ``torch.compile`` and of data parallelism are removed.
         folder: The new folder.
-        plan: ``conversion.plan``, where the network was converted.
-        classes: Names of its outputs, in order.
-        preprocessing: Its evaluation transform; None for what timm states of a network that it built.
-        task: What the outputs mean: ``classification`` (one class an image) or ``multi_label`` (any number).
-        overwrite: Replace what the folder holds.
+        plan: ``conversion.plan`` of a converted network.
+        classes: Class names in the order of the outputs.
+        preprocessing: The evaluation transform; None takes the one that timm records for a network that it built.
+        task: What the outputs mean: ``classification`` (one class per image) or ``multi_label`` (any number).
+        overwrite: Replace an earlier model folder.
 
     Raises:
         OutputError: The folder is not empty and ``overwrite`` is off.
-        CheckpointError: The network keeps more than tensors in its state, or there is no such task.
+        CheckpointError: The network's state holds more than tensors, or the task is unknown.
     """
     model = unwrapped(model)
     spec = identify(model, lambda plain: plain if plan is None else apply_plan(plain, plan))
     if preprocessing is None and spec is not None:
         preprocessing = stated_preprocessing(model, spec)
-    save_model(
-        Path(folder),
-        model,
+    description = ModelDescription(
         spec=spec,
         preprocessing=preprocessing,
         classes=tuple(classes) if classes is not None else None,
         plan=plan,
-        weights=WeightsKind.RAW,
-        fingerprints={},
-        data=None,
         task=_task_named(task),
-        overwrite=overwrite,
     )
+    save_model(Path(folder), model, description, overwrite=overwrite)
 
 
 def _task_named(task: str) -> TaskName:
     if task not in list(TaskName):
-        raise CheckpointError(f"task: must be one of {', '.join(TaskName)}, found {task!r}.")
+        raise CheckpointError(f"task: expected one of {', '.join(TaskName)}, found {task!r}.")
     return TaskName(task)
 
 
@@ -74,18 +70,21 @@ def load(folder: str | os.PathLike[str], skeleton: nn.Module | None = None) -> n
     """Load a model folder, in evaluation mode, on the CPU.
 
     Args:
-        folder: What ``dsft.save`` or a run wrote, or ``hf/OWNER/NAME``: one on the Hugging Face hub.
-        skeleton: The unconverted network, needed where the folder does not say how to build it; its weights do
-            not matter and it is left as it is.
+        folder: What ``dsft.save`` or a run wrote, or ``hf/OWNER/NAME`` for a folder on the Hugging Face hub.
+        skeleton: The unconverted network, required if the folder does not record how to build it. Its weights do
+            not matter, and it is not modified.
 
     Raises:
-        CheckpointError: The folder is missing, foreign, damaged, of a newer format, or needs a skeleton.
-        ConversionError: The skeleton is no network, or another one than was converted.
+        CheckpointError: The folder is missing, damaged, of a newer version, was not written by dsft, or needs a
+            skeleton.
+        ConversionError: The skeleton is not a module, or the plan was made for another network.
     """
     if skeleton is not None:
         skeleton = unwrapped(skeleton)
         if any(tensor.is_meta for tensor in (*skeleton.parameters(), *skeleton.buffers())):
-            raise CheckpointError("skeleton: is on the meta device. Build it on the CPU; its weights do not matter.")
+            raise CheckpointError(
+                "skeleton: expected a network on the CPU, found one on the meta device. Its weights do not matter."
+            )
     path = Path(folder)
     reference = HubReference.parse(str(path)) if not path.exists() else None
     return load_model_folder(path if reference is None else fetch_model_folder(reference), skeleton).module

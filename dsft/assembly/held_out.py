@@ -1,4 +1,4 @@
-"""Whether images are held out from a network: what its weights, and those of its teachers, were trained on."""
+"""Which images trained or selected a network's weights, or those of its teachers, and so are not held out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dsft.artifact import Provenance
 from dsft.assembly.data import open_splits
 from dsft.choices import SplitName
 from dsft.data import Split, Splits
@@ -19,17 +20,17 @@ from dsft.errors import CheckpointError, DataError
 from dsft.progress import ignore
 from dsft.recipe.sections import DataSection
 
-ROLES = {SplitName.TRAIN: "trained", SplitName.VAL: "chose"}
-"""What the images of a split do to a network."""
+ROLES = {SplitName.TRAIN: "trained", SplitName.VAL: "selected"}
+"""What the images of a split did to a network, as messages say it."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training that a network's weights, or those of a teacher of theirs, went through.
+    """One training of a network's weights, or of its teacher's.
 
     Attributes:
         data: The recipe's data section, as JSON values.
-        fingerprints: Of the splits that trained and chose the weights, by name.
+        fingerprints: Fingerprint of each split that trained or selected the weights, by split name.
     """
 
     data: Mapping[str, Any]
@@ -39,16 +40,19 @@ class Training:
         """Return the data section.
 
         Raises:
-            CheckpointError: It is not one that this version of dsft knows.
+            CheckpointError: This version of dsft does not know it, or it does not say where the images are.
         """
         try:
             # In pydantic's strict mode JSON text, unlike Python objects, may name an enum's member by its value.
             return DataSection.model_validate_json(json.dumps(self.data))
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
+            if "root" in self.data and self.data["root"] is None:
+                reason = "does not say where its data is, as in folders that were published"
+            else:
+                reason = f"names data that this version of dsft does not know ({problem})"
             raise CheckpointError(
-                f"model folder: its manifest names data that this version of dsft does not know ({problem}). Say which "
-                "images to use with --data RECIPE or FOLDER."
+                f"model folder: its manifest {reason}. Give the data with --data RECIPE|FOLDER."
             ) from error
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,32 +61,33 @@ class Training:
 
 
 def record_training(section: DataSection, splits: Splits) -> Training:
-    """Return the training that a run on these splits is."""
+    """Return the record of a training on these splits."""
     drawn = (splits.train, splits.val)
     return Training(section.model_dump(mode="json"), {split.name.value: split.fingerprint for split in drawn})
 
 
-def provenance(trainings: Sequence[Training]) -> dict[str, Any]:
-    """Return what :func:`dsft.artifact.save_model` is told of trainings: the last one, and those before it."""
+def provenance(trainings: Sequence[Training]) -> Provenance:
+    """Return what a model folder records of a sequence of trainings, the last one last."""
     if not trainings:
-        return {"fingerprints": {}, "data": None}
+        return Provenance()
     *earlier, last = trainings
     ancestors = [training.to_dict() for training in earlier if training != last]
-    return {**last.to_dict(), "ancestors": [one for at, one in enumerate(ancestors) if one not in ancestors[:at]]}
+    distinct = tuple(one for at, one in enumerate(ancestors) if one not in ancestors[:at])
+    return Provenance(last.fingerprints, last.data, distinct)
 
 
 def count_seen(images: Split, trainings: Iterable[Training]) -> dict[SplitName, int]:
-    """Count the images of a split that trained or chose a network.
+    """Count the images of a split that trained or selected a network.
 
-    The splits of earlier trainings are drawn again from their data; where the data is gone or has changed, only a
-    split that is the same as a whole is recognised.
+    The splits of earlier trainings are drawn again from their data. If that data is missing or has changed, only an
+    identical split is recognised, by its fingerprint.
 
     Args:
         images: The split that is about to be scored.
-        trainings: What the network went through.
+        trainings: The trainings of the network.
 
     Returns:
-        By the role of the earlier split the number of images of this one that were in it, where there are any.
+        For each earlier split with images in common, by its name, the number of them.
     """
     seen: dict[SplitName, int] = {}
     for training in trainings:
@@ -98,15 +103,15 @@ def _overlap(images: Split, training: Training, role: SplitName) -> int:
         earlier = open_splits(training.section(), ignore).get(role)
         if earlier.fingerprint == fingerprint:
             return _count_common(images, earlier)
-    # Of data that is gone or has changed, nothing but names and sizes is known.
+    # Of missing or changed data only the fingerprint is known.
     return len(images) if images.fingerprint == fingerprint else 0
 
 
 def _count_common(images: Split, earlier: Split) -> int:
-    """Count the images of one split that are in another.
+    """Count the images of one split that are also in another.
 
-    Data sets whose files are numbered have the same names, and now and then the same sizes, in every folder: where
-    the two are not of one place, the pixels decide.
+    Numbered files have the same names, and sometimes the same sizes, in unrelated data sets. Images from different
+    folders therefore count as the same only if their pixels are equal.
     """
     there = dict(zip(_identities(earlier), earlier.indices, strict=True))
     named = zip(_identities(images), images.indices, strict=True)
@@ -124,5 +129,5 @@ def _has_same_pixels(source: ImageSource, index: int, other: ImageSource, number
     with contextlib.suppress(DataError):
         one, two = source.read(index), other.read(number)
         return (one.mode, one.size, one.tobytes()) == (two.mode, two.size, two.tobytes())
-    # What cannot be read is not scored.
+    # An unreadable image is not scored.
     return False

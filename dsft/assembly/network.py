@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dsft.artifact import build_outline, load_model_folder, read_manifest
+from dsft.artifact import ModelDescription, Provenance, build_outline, load_model_folder, read_manifest
 from dsft.artifact.hub import HubReference, fetch_model_folder
 from dsft.artifact.manifest import MANIFEST_FILE, Manifest
 from dsft.assembly.held_out import Training
-from dsft.choices import ModelSource, Reason
+from dsft.choices import ModelSource, Reason, WeightsKind
 from dsft.conversion import ConversionPlan
 from dsft.errors import CheckpointError, ModelError
 from dsft.models import LoadedModel, ModelSpec, head_layers, load_model, replace_head
@@ -47,6 +47,20 @@ class Network:
     plan: ConversionPlan | None
     trainings: tuple[Training, ...]
     task: Task = CLASSIFICATION
+
+    def describe(
+        self, classes: tuple[str, ...] | None, weights: WeightsKind, provenance: Provenance
+    ) -> ModelDescription:
+        """Return what a model folder records of the network."""
+        return ModelDescription(
+            spec=self.spec,
+            preprocessing=self.preprocessing,
+            classes=classes,
+            plan=self.plan,
+            weights=weights,
+            task=self.task.name,
+            provenance=provenance,
+        )
 
 
 def load_network(

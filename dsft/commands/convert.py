@@ -95,19 +95,10 @@ def run(
     example = example_images(network.preprocessing, compute)
     measured = report_costs(network.module, converted.module, plan, example, compute, request.runtime, report)
     costs = dataclasses.replace(measured, trials=trials)
-    save_model(
-        out,
-        converted.module,
-        spec=converted.spec,
-        preprocessing=converted.preprocessing,
-        classes=converted.classes,
-        plan=plan,
-        weights=WeightsKind.RAW,
-        task=converted.task.name,
-        **provenance((*network.trainings, *images.trainings, *judged)),
-        documents={"conversion.json": costs.to_dict()},
-        overwrite=overwrite,
-    )
+    trainings = (*network.trainings, *images.trainings, *judged)
+    description = converted.describe(converted.classes, WeightsKind.RAW, provenance(trainings))
+    documents = {"conversion.json": costs.to_dict()}
+    save_model(out, converted.module, description, documents=documents, overwrite=overwrite)
     plot_layers(costs.to_dict()["layers"], out / "conversion.png")
     return ConvertResult(out, plan, costs)
 

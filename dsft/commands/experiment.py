@@ -294,16 +294,7 @@ def _figures(metrics: Metrics) -> dict[str, float]:
 def _save(experiment: Experiment, fitted: FitResult, folder: RunFolder) -> None:
     student: Network = experiment.student
     splits = experiment.splits
-    save_model(
-        folder.path / "model",
-        student.module,
-        spec=student.spec,
-        preprocessing=student.preprocessing,
-        classes=splits.classes,
-        plan=student.plan,
-        weights=fitted.weights,
-        task=student.task.name,
-        # A run that was killed in its last evaluation saves the same again.
-        overwrite=True,
-        **provenance((*experiment.earlier, record_training(experiment.recipe.data, splits))),
-    )
+    trainings = (*experiment.earlier, record_training(experiment.recipe.data, splits))
+    description = student.describe(splits.classes, fitted.weights, provenance(trainings))
+    # A run that was killed in its last evaluation saves the same again.
+    save_model(folder.path / "model", student.module, description, overwrite=True)

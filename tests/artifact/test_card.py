@@ -33,4 +33,4 @@ def test_says_what_it_is_and_how_it_loads() -> None:
 def test_a_network_of_the_users_own_needs_a_skeleton() -> None:
     card = model_card(dataclasses.replace(DENSE, source=None, classes=None))
     assert 'dsft.load("PATH/OF/THIS/FOLDER", skeleton=YourNetwork())' in card
-    assert "## Classes\n\nNot stated." in card
+    assert "## Classes\n\nUnknown." in card

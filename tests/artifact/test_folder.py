@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from dsft.artifact import load_model_folder, save_model
+from dsft.artifact import Manifest, ModelDescription, Provenance, load_model_folder, save_model
 from dsft.choices import ModelSource, Reason, WeightsKind
 from dsft.conversion import Conversion, convert
 from dsft.errors import CheckpointError, ConversionError, OutputError
@@ -24,16 +23,13 @@ TIMM = ModelSpec(ModelSource.TIMM, "test_resnet", num_classes=4, in_chans=3)
 TORCHVISION = ModelSpec(ModelSource.TORCHVISION, "squeezenet1_1", num_classes=4, in_chans=1)
 PREPROCESSING = Preprocessing((64, 64), 3, (0.5,) * 3, (0.25,) * 3, "bicubic", 0.875, "center")
 
-save = partial(
-    save_model,
-    spec=None,
-    preprocessing=None,
-    classes=None,
-    plan=None,
-    weights=WeightsKind.RAW,
-    fingerprints={},
-    data=None,
-)
+
+def save(
+    folder: Path, module: nn.Module, provenance: Provenance | None = None, *, overwrite: bool = False, **known: Any
+) -> Manifest:
+    return save_model(
+        folder, module, ModelDescription(provenance=provenance or Provenance(), **known), overwrite=overwrite
+    )
 
 
 def converted(network: nn.Module, images: Tensor) -> Conversion:
@@ -76,17 +72,18 @@ def test_keeps_what_is_known_about_the_weights(tmp_path: Path) -> None:
         "preprocessing": PREPROCESSING,
         "classes": ("ant", "bee", "cat", "Grünfink"),
         "weights": WeightsKind.EMA,
-        "fingerprints": {"train": "ab", "val": "cd"},
-        "data": {"source": "folder", "root": "pictures", "val": {"fraction": 0.1}},
     }
-    saved = save(tmp_path / "model", build_model(TIMM), **given)
+    provenance = Provenance(
+        {"train": "ab", "val": "cd"}, {"source": "folder", "root": "pictures", "val": {"fraction": 0.1}}
+    )
+    saved = save(tmp_path / "model", build_model(TIMM), provenance, **given)
     manifest = load_model_folder(tmp_path / "model").manifest
     assert manifest == saved
     assert (manifest.preprocessing, manifest.classes) == (PREPROCESSING, given["classes"])
     assert (manifest.weights, manifest.fingerprints, manifest.data) == (
         WeightsKind.EMA,
-        given["fingerprints"],
-        given["data"],
+        provenance.fingerprints,
+        provenance.data,
     )
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
         "README.md",
@@ -177,7 +174,7 @@ def test_state_that_is_no_tensor_is_not_saved(tmp_path: Path) -> None:
         def get_extra_state(self) -> object:
             return {"seen": 3}
 
-    with pytest.raises(CheckpointError, match="more than tensors in its state, under _extra_state"):
+    with pytest.raises(CheckpointError, match="state holds more than tensors, under _extra_state"):
         save(tmp_path / "model", Counted(2, 2))
 
 
@@ -194,7 +191,7 @@ def test_a_changed_weights_file_is_refused(folder: Path) -> None:
     state = safetensors.torch.load_file(folder / "model.safetensors")
     state["fc.bias"] += 1
     safetensors.torch.save_file(state, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"model\.safetensors': is damaged or was changed: its sha256"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors': is damaged or was changed: its SHA-256"):
         load_model_folder(folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
@@ -207,7 +204,7 @@ def test_a_weights_file_that_is_none_is_refused(folder: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-100])
     manifest.write_text(manifest.read_text(encoding="utf-8").replace(digest, sha256_of(weights)), encoding="utf-8")
     with pytest.raises(
-        CheckpointError, match=r"model\.safetensors': is no file of tensors \(.*\)\. Save the model again"
+        CheckpointError, match=r"model\.safetensors': is not a safetensors file \(.*\)\. Save the model again"
     ):
         load_model_folder(folder)
 
@@ -216,7 +213,7 @@ def test_a_model_of_the_users_own_needs_its_skeleton(tmp_path: Path) -> None:
     network = redraw(Residual())
     conversion = converted(network, torch.randn(1, 3, 16, 16))
     save(tmp_path / "model", conversion.model, plan=conversion.plan)
-    with pytest.raises(CheckpointError, match=r"Give it, .*skeleton=YourNetwork\(\)"):
+    with pytest.raises(CheckpointError, match=r"Give the unconverted network, .*skeleton=YourNetwork\(\)"):
         load_model_folder(tmp_path / "model")
     with pytest.raises(ConversionError, match="another network"):
         load_model_folder(tmp_path / "model", Shared())
@@ -235,7 +232,7 @@ def test_no_plan_and_the_wrong_skeleton(folder: Path) -> None:
 def test_an_interrupted_save_leaves_the_old_folder(folder: Path) -> None:
     before = (folder / "manifest.json").read_bytes()
     with pytest.raises(ValueError, match="JSON"):
-        save(folder, build_model(TIMM), spec=TIMM, data={"fraction": float("nan")}, overwrite=True)
+        save(folder, build_model(TIMM), Provenance(data={"fraction": float("nan")}), spec=TIMM, overwrite=True)
     assert (folder / "manifest.json").read_bytes() == before
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
     assert json.loads(before)["data"] is None

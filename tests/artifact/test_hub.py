@@ -42,7 +42,13 @@ def test_a_pushed_model_folder_loads_from_the_hub(workshop: Workshop, hub: Hub, 
     assert f"{hub.address}/me/small/commit/" in done.stdout
     files, folder = hub.repositories["me/small"], workshop.separable / "model"
     assert set(files) == {"model.safetensors", "manifest.json", "README.md"}
-    assert all(files[name] == (folder / name).read_bytes() for name in ("model.safetensors", "manifest.json"))
+    assert files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+    local, published = json.loads((folder / "manifest.json").read_bytes()), json.loads(files["manifest.json"])
+    assert local["data"]["root"] == workshop.pictures.as_posix()
+    local["data"]["root"] = None
+    assert published == local
+    for content in files.values():
+        assert str(workshop.pictures.parent).encode() not in content
     card = files["README.md"].decode()
     assert card.startswith("---\nlibrary_name: dsft\npipeline_tag: image-classification\n")
     assert card.endswith((folder / "README.md").read_text(encoding="utf-8"))
@@ -53,6 +59,12 @@ def test_a_pushed_model_folder_loads_from_the_hub(workshop: Workshop, hub: Hub, 
     there = run("predict", "hf/me/small", picture, "--format", "csv")
     assert there.returncode == 0, there.stderr
     assert there.stdout == here.stdout
+
+    asked = run("evaluate", "hf/me/small")
+    assert asked.returncode == 2
+    assert (
+        "does not say where its data is, as in folders that were published. Give the data with --data" in asked.stderr
+    )
 
     # What was fetched once is taken from the cache where there is no hub.
     again = run("models", "show", "hf/me/small", "--json", HF_HUB_OFFLINE="1")

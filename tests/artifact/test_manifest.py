@@ -53,12 +53,42 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
         {"source": {"name": "resnet18"}},
         {"plan": {"layers": [{}]}},
         {"preprocessing": 3},
-        {"surprise": 1},
     ],
 )
 def test_a_damaged_manifest_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"manifest\.json': is damaged \("):
         read_manifest(write(tmp_path, {**FULL.to_dict(), **change}))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"surprise": 1, "other": 2}, "unknown fields: surprise, other"),
+        ({"source": {**FULL.to_dict()["source"], "width": 2}}, r"unknown fields: source\.width"),
+        ({"plan": {**FULL.to_dict()["plan"], "blocks": []}}, r"unknown fields: plan\.blocks"),
+    ],
+)
+def test_an_unknown_field_was_written_by_a_newer_version(change: dict[str, Any], named: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=rf"was written by a newer dsft \(0\) .*{named}.*Upgrade dsft"):
+        read_manifest(write(tmp_path, {**FULL.to_dict(), **change}))
+
+
+def test_an_unknown_word_of_a_newer_version_is_not_damage(tmp_path: Path) -> None:
+    values = {**FULL.to_dict(), "weights": "averaged"}
+    with pytest.raises(CheckpointError, match=r"is damaged \("):
+        read_manifest(write(tmp_path, values))
+    with pytest.raises(CheckpointError, match=r"was written by a newer dsft \(99\.1\) .*'averaged'.*Upgrade dsft"):
+        read_manifest(write(tmp_path, {**values, "versions": {"dsft": "99.1"}}))
+
+
+def test_a_published_manifest_names_no_folder_of_this_machine() -> None:
+    data = {"source": "folder", "root": "/home/me/pictures", "seed": 1}
+    ancestors = ({"data": {**data, "root": "earlier"}, "fingerprints": {"train": "cd"}}, {"data": None})
+    published = dataclasses.replace(FULL, data=data, ancestors=ancestors).without_local_paths()
+    assert published.data == {"source": "folder", "root": None, "seed": 1}
+    assert published.ancestors[0] == {"data": published.data, "fingerprints": {"train": "cd"}}
+    assert published.fingerprints == FULL.fingerprints
+    assert FULL.without_local_paths() == FULL
 
 
 @pytest.mark.parametrize("content", [b"", b'{"format_version": 1', b"[]", b"\xff\xfe", b"{}", b"null"])

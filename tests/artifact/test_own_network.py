@@ -92,13 +92,13 @@ def test_a_network_that_its_plan_does_not_fit_is_refused(tmp_path: Path) -> None
     ):
         dsft.save(model, tmp_path / "out", plan=conversion.plan)
     other = dsft.convert(model, images, rank=2)
-    with pytest.raises(CheckpointError, match=r"layer 'stem': the plan has another order, other kernels"):
+    with pytest.raises(CheckpointError, match=r"layer 'stem': order, kernels or form differ between the plan"):
         dsft.save(other.model, tmp_path / "out", plan=conversion.plan)
     # The same tensors in another order: loaded by the plan they would answer otherwise.
     layer: Any = other.model.get_submodule("conv1")
     form = next(form for form in (Form.MULTIPLIER, Form.PASSES) if form is not layer.form)
     other.model.set_submodule("conv1", layer.in_form(form))
-    with pytest.raises(CheckpointError, match=r"layer 'conv1': .* or another form"):
+    with pytest.raises(CheckpointError, match=r"layer 'conv1': order, kernels or form differ"):
         dsft.save(other.model, tmp_path / "out", plan=other.plan)
     assert not (tmp_path / "out").exists()
 
@@ -112,7 +112,7 @@ def test_only_a_model_folder_is_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", [nn.LazyConv2d(3, 3), nn.Linear(2, 2, device="meta"), Sparse()])
 def test_what_has_no_plain_values_is_not_saved(module: nn.Module, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"tensors without values or of a sparse layout, under weight"):
+    with pytest.raises(CheckpointError, match=r"tensors without values or with a sparse layout, under weight"):
         dsft.save(module, tmp_path / "out")
 
 
@@ -120,7 +120,7 @@ def test_a_skeleton_must_be_a_network_with_values(tmp_path: Path) -> None:
     dsft.save(Residual(), tmp_path / "out")
     with pytest.raises(ConversionError, match=r"a torch.nn.Module is needed, found <class .*Residual'>"):
         dsft.load(tmp_path / "out", skeleton=Residual)  # type: ignore[arg-type]
-    with pytest.raises(CheckpointError, match="skeleton: is on the meta device"):
+    with pytest.raises(CheckpointError, match="skeleton: expected a network on the CPU, found one on the meta"):
         dsft.load(tmp_path / "out", skeleton=Residual().to("meta"))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dsft.artifact import Provenance
 from dsft.assembly import open_splits
 from dsft.assembly.held_out import Training, count_seen, provenance, record_training
 from dsft.choices import DataSource, SplitName
@@ -89,14 +90,19 @@ def test_of_one_place_the_name_is_enough(tmp_path: Path) -> None:
 
 def test_ancestors_are_kept_once_and_the_last_training_apart() -> None:
     first, second = Training({"seed": 1}, {"train": "a"}), Training({"seed": 2}, {"train": "b"})
-    assert provenance([]) == {"fingerprints": {}, "data": None}
-    assert provenance([first, first, second]) == {**second.to_dict(), "ancestors": [first.to_dict()]}
-    assert provenance([second, second])["ancestors"] == []
+    assert provenance([]) == Provenance()
+    assert provenance([first, first, second]) == Provenance(second.fingerprints, second.data, (first.to_dict(),))
+    assert provenance([second, second]).ancestors == ()
 
 
 def test_data_of_another_version_is_told_of() -> None:
     with pytest.raises(CheckpointError, match="data that this version of dsft does not know"):
         Training({"source": "clouds"}, {}).section()
+
+
+def test_published_data_has_no_folder() -> None:
+    with pytest.raises(CheckpointError, match=r"does not say where its data is, .*--data RECIPE\|FOLDER"):
+        Training({"source": "folder", "root": None}, {}).section()
 
 
 def test_a_run_on_images_that_trained_its_source_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ from torch import nn
 from torchvision.models import get_model  # type: ignore[attr-defined]
 
 import dsft as library
-from dsft.artifact.folder import save_model
+from dsft.artifact import ModelDescription, save_model
 from dsft.assembly import Network, load_folder, load_network
 from dsft.assembly.network import with_image_size
-from dsft.choices import ModelSource, Reason, WeightsKind
+from dsft.choices import ModelSource, Reason
 from dsft.conversion import ConversionPlan
 from dsft.conversion.plan import LayerPlan
 from dsft.errors import CheckpointError, ModelError
@@ -40,17 +40,7 @@ def layer_of(plan: ConversionPlan) -> LayerPlan:
 
 
 def saved(folder: Path, module: nn.Module, spec: ModelSpec, plan: ConversionPlan) -> Path:
-    save_model(
-        folder,
-        module,
-        spec=spec,
-        preprocessing=model_input(size=(64, 64)),
-        classes=None,
-        plan=plan,
-        weights=WeightsKind.RAW,
-        fingerprints={},
-        data=None,
-    )
+    save_model(folder, module, ModelDescription(spec, model_input(size=(64, 64)), plan=plan))
     return folder
 
 
