@@ -21,6 +21,7 @@ class ModelSource(StrEnum):
     TIMM = "timm"
     TORCHVISION = "torchvision"
     DSFT = "dsft"
+    PYTHON = "python"
 
 
 class DataSource(StrEnum):

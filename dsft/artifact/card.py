@@ -21,12 +21,13 @@ model = dsft.load("PATH/OF/THIS/FOLDER"{skeleton})
 
 def model_card(manifest: Manifest) -> str:
     """Return the model card in Markdown: what the model is, which input it takes, how to load it."""
+    is_known = manifest.source is not None and manifest.source.source is not ModelSource.PYTHON
     title = str(manifest.source) if manifest.source else "Custom network"
     sections = [
         f"# {title}, {'converted' if manifest.plan else 'dense'}",
         _origin(manifest),
         "## Load\n",
-        _LOADING.format(skeleton="" if manifest.source else ", skeleton=YourNetwork()"),
+        _LOADING.format(skeleton="" if is_known else ", skeleton=YourNetwork()"),
         "## Input\n",
         _input(manifest),
         "## Classes\n",

@@ -15,6 +15,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from dsft.artifact.card import model_card
 from dsft.artifact.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest, ModelDescription, read_manifest
+from dsft.choices import ModelSource
 from dsft.conversion import ConversionPlan, apply_plan, copied
 from dsft.errors import CheckpointError
 from dsft.models import ModelSpec, build_model, load_weights
@@ -57,7 +58,9 @@ def save_model(
     _check_plan(module, plan)
     tensors = _plain_tensors(module)
     _check_classes(description.classes, spec)
-    if spec is not None and (misfit := describe_misfit(_outline(spec, plan), tensors)):
+    # The user's own code is not run again only to check what it built.
+    is_known = spec is not None and spec.source is not ModelSource.PYTHON
+    if spec is not None and is_known and (misfit := describe_misfit(_outline(spec, plan), tensors)):
         raise CheckpointError(f"the model is not what {spec} and its plan build. {misfit}")
     with staged_folder(folder) as staged:
         path = staged / WEIGHTS_FILE
@@ -87,18 +90,25 @@ def load_model_folder(folder: Path, skeleton: nn.Module | None = None) -> Artifa
     check_weights(folder, manifest)
     if skeleton is not None:
         module = copied(skeleton)
-    elif manifest.source is not None:
+    elif manifest.source is not None and manifest.source.source is not ModelSource.PYTHON:
         module = _skeleton(manifest.source)
     else:
-        raise CheckpointError(
-            f"model folder {str(folder)!r}: neither timm nor torchvision builds its network. Give the unconverted "
-            f"network, with any weights: dsft.load({folder.as_posix()!r}, skeleton=YourNetwork())."
-        )
+        raise CheckpointError(_needs_code(folder, manifest))
     module = _converted(module, manifest.plan)
     state = _read_tensors(path)
     _take_dtypes(module, state)
     load_weights(module, state, f"model folder {str(folder)!r}")
     return Artifact(module.eval(), manifest)
+
+
+def _needs_code(folder: Path, manifest: Manifest) -> str:
+    """Say how a network that only the user's own code can build is given."""
+    origin = "your own code" if manifest.source is None else f"your own code ({manifest.source.name})"
+    return (
+        f"model folder {str(folder)!r}: the network was built by {origin}, which dsft runs only where it is named. On "
+        "the command line add --builder FILE:FUNCTION, in a recipe model.builder; in Python "
+        f"dsft.load({folder.as_posix()!r}, skeleton=YourNetwork()), unconverted and with any weights."
+    )
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -108,13 +118,19 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{str(path)!r}: is not a safetensors file ({error}). Save the model again.") from error
 
 
-def build_outline(manifest: Manifest) -> nn.Module:
+def build_outline(manifest: Manifest, skeleton: nn.Module | None = None) -> nn.Module:
     """Build the network that a manifest describes, converted and in evaluation mode, with random weights.
+
+    Args:
+        manifest: Of a model folder.
+        skeleton: The unconverted network, for models that neither library builds; it is left unchanged.
 
     Raises:
         CheckpointError: The manifest does not record how to build the network.
         ModelError: The installed library has no such network.
     """
+    if skeleton is not None:
+        return _converted(copied(skeleton), manifest.plan).eval()
     if manifest.source is None:
         raise CheckpointError("the manifest does not record how to build its network.")
     return _converted(_skeleton(manifest.source), manifest.plan).eval()

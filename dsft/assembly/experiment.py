@@ -251,8 +251,7 @@ def _knows_task(network: Network, splits: Splits, task: Task) -> bool:
 
 def _with_channels(section: ModelSection, splits: Splits) -> ModelSection:
     """Give a network with random weights the channels that the images have."""
-    has_weights = section.pretrained or section.checkpoint is not None or section.source is ModelSource.DSFT
-    if has_weights or section.in_chans is not None:
+    if section.has_weights or section.in_chans is not None or section.source is ModelSource.PYTHON:
         return section
     return section.model_copy(update={"in_chans": count_channels(splits.train)})
 
@@ -312,13 +311,13 @@ def _check_settings(experiment: Experiment) -> None:
 
 def _check_verb(recipe: Recipe, verb: Verb) -> None:
     model = recipe.model
-    has_weights = model.pretrained or model.checkpoint is not None or model.source is ModelSource.DSFT
-    if verb is Verb.FINETUNE and not has_weights:
+    # A builder may return a network with weights of its own.
+    if verb is Verb.FINETUNE and not model.has_weights and model.source is not ModelSource.PYTHON:
         raise RecipeError(
             "model: dsft finetune starts from weights, found none. Set model.pretrained=true or "
             "model.checkpoint=FILE, or use dsft train."
         )
-    if verb is Verb.TRAIN and has_weights:
+    if verb is Verb.TRAIN and model.has_weights:
         raise RecipeError(
             "model: dsft train starts from random weights, found a source of weights (pretrained, checkpoint or "
             "source: dsft). Use dsft finetune."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from dsft.artifact import ModelDescription, Provenance, build_outline, load_mode
 from dsft.artifact.hub import HubReference, fetch_model_folder
 from dsft.artifact.manifest import MANIFEST_FILE, Manifest
 from dsft.assembly.held_out import Training
+from dsft.assembly.own_network import InputFormat, build_own, with_classes, with_outputs, with_weights
 from dsft.choices import ModelSource, Reason, WeightsKind
 from dsft.conversion import ConversionPlan
 from dsft.errors import CheckpointError, ModelError
-from dsft.models import LoadedModel, ModelSpec, head_layers, load_model, replace_head
+from dsft.models import Builder, LoadedModel, ModelSpec, head_layers, load_model, replace_head
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Note, Report
 from dsft.recipe import shipped_recipes
@@ -88,7 +89,10 @@ def load_network(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if section.source is ModelSource.DSFT:
-            network, is_fixed = load_folder(Path(section.path or "")), False
+            network, is_fixed = _load_named_folder(section), False
+        elif section.source is ModelSource.PYTHON:
+            loaded = _load_own(section, classes, image_size, report)
+            network, is_fixed = dataclasses.replace(as_network(loaded), task=task), False
         else:
             loaded = _load_from_library(section, classes, report)
             network, is_fixed = as_network(loaded), loaded.fixed_size
@@ -98,24 +102,46 @@ def load_network(
         return _for_classes(with_image_size(network, image_size, is_fixed=is_fixed), classes, report)
 
 
-def load_folder(folder: Path) -> Network:
+def load_folder(folder: Path, builder: Builder | None = None) -> Network:
     """Load a model folder, or the one inside a run's folder.
+
+    Args:
+        folder: The folder.
+        builder: The function that builds the unconverted network, for a folder whose network is the user's own; it is
+            not called for any other.
 
     Raises:
         CheckpointError: There is none, it is damaged, or it does not say how to build its network.
+        ModelError: The builder fails.
     """
     folder = find_model_folder(folder)
+    skeleton = _skeleton_of(folder, builder)
     # As images are; a network that was saved in half precision loses nothing by it.
-    return _described(folder, lambda _: load_model_folder(folder).module.float())
+    module = load_model_folder(folder, skeleton.module if skeleton is not None else None).module.float()
+    return _described(folder, module, skeleton)
 
 
-def outline_folder(folder: Path) -> Network:
+def outline_folder(folder: Path, builder: Builder | None = None) -> Network:
     """Build the network of a model folder for its shapes alone, with random weights.
+
+    Args:
+        folder: The folder, or a run's.
+        builder: See :func:`load_folder`.
 
     Raises:
         CheckpointError: There is no such folder, its manifest is damaged, or it does not say how to build its network.
+        ModelError: The builder fails.
     """
-    return _described(find_model_folder(folder), build_outline)
+    folder = find_model_folder(folder)
+    skeleton = _skeleton_of(folder, builder)
+    module = build_outline(read_manifest(folder), skeleton.module if skeleton is not None else None)
+    return _described(folder, module, skeleton)
+
+
+def needs_builder(folder: Path) -> bool:
+    """Return whether the network of a model folder was built by the user's own code."""
+    source = read_manifest(find_model_folder(folder)).source
+    return source is None or source.source is ModelSource.PYTHON
 
 
 def find_model_folder(folder: Path) -> Path:
@@ -138,17 +164,31 @@ def find_model_folder(folder: Path) -> Path:
     return inner if is_run else folder
 
 
-def _described(folder: Path, build: Callable[[Manifest], nn.Module]) -> Network:
+def _skeleton_of(folder: Path, builder: Builder | None) -> LoadedModel | None:
+    """Build the unconverted network of a folder whose network is the user's own, with as many outputs as it has."""
+    if builder is None or not needs_builder(folder):
+        return None
     manifest = read_manifest(folder)
-    if manifest.source is None or manifest.preprocessing is None:
+    # Its random weights are never seen, so they must not advance the caller's random state.
+    with torch.random.fork_rng(devices=[]):
+        built = build_own(builder, InputFormat(), manifest.preprocessing)
+    return built if manifest.source is None else with_outputs(built, manifest.source.num_classes)
+
+
+def _described(folder: Path, module: nn.Module, skeleton: LoadedModel | None) -> Network:
+    manifest = read_manifest(folder)
+    spec, preprocessing = manifest.source, manifest.preprocessing
+    if skeleton is not None:
+        spec, preprocessing = skeleton.spec, skeleton.preprocessing
+    if spec is None or preprocessing is None:
         raise CheckpointError(
-            f"model folder {str(folder)!r}: it holds a module of the user's own, which only Python can build. "
-            f"Load it with dsft.load({str(folder)!r}, skeleton=...)."
+            f"model folder {str(folder)!r}: does not say how its network is built and which images it takes. Save it "
+            "again with preprocessing=..., or load it in Python with dsft.load."
         )
     return Network(
-        module=build(manifest),
-        spec=manifest.source,
-        preprocessing=manifest.preprocessing,
+        module=module,
+        spec=spec,
+        preprocessing=preprocessing,
         classes=manifest.classes,
         plan=manifest.plan,
         trainings=_trainings(manifest),
@@ -191,6 +231,37 @@ def with_image_size(network: Network, image_size: int | None, *, is_fixed: bool)
     return dataclasses.replace(network, preprocessing=resized)
 
 
+def _load_named_folder(section: ModelSection) -> Network:
+    folder = Path(section.path or "")
+    if section.builder is None:
+        return load_folder(folder)
+    if not needs_builder(folder):
+        raise ModelError(
+            f"model.builder {section.builder!r}: the model folder {str(folder)!r} says by itself how its network is "
+            "built. Leave the builder out."
+        )
+    return load_folder(folder, Builder.parse(section.builder))
+
+
+def _load_own(section: ModelSection, classes: tuple[str, ...], image_size: int | None, report: Report) -> LoadedModel:
+    """Build the network of a recipe's builder, with the weights of the checkpoint where there is one."""
+    stated = InputFormat(
+        image_size,
+        section.in_chans,
+        tuple(section.mean) if section.mean is not None else None,
+        tuple(section.std) if section.std is not None else None,
+    )
+    loaded = build_own(Builder.parse(section.builder or ""), stated)
+    named = _stated_classes(section, classes)
+    if section.checkpoint is not None:
+        loaded = with_weights(loaded, at_home(section.checkpoint), named)
+    else:
+        loaded = with_classes(loaded, named)
+    for note in loaded.notes:
+        report(Note(f"model {loaded.spec}: {note}"))
+    return loaded
+
+
 def _load_from_library(section: ModelSection, classes: tuple[str, ...], report: Report) -> LoadedModel:
     has_weights = section.pretrained or section.checkpoint is not None
     loaded = load_model(
@@ -222,7 +293,10 @@ def _for_classes(network: Network, classes: Sequence[str], report: Report) -> Ne
     loaded = LoadedModel(
         network.module, network.spec, network.preprocessing, network.classes, fixed_size=False, notes=()
     )
-    replaced = replace_head(loaded, len(classes), tuple(classes))
+    if network.spec.source is ModelSource.PYTHON:
+        replaced = with_outputs(loaded, len(classes))
+    else:
+        replaced = replace_head(loaded, len(classes), tuple(classes))
     report(
         Note(
             f"model {network.spec}: its head of {network.spec.num_classes} classes is replaced by an untrained "

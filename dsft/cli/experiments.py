@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from dsft.choices import ProgressMode
 from dsft.cli.app import app
-from dsft.cli.options import DryRun, Json, Overrides, Overwrite, Progress, RecipeArgument, Resume
-from dsft.cli.session import joined_processes, reporting_errors, shown_progress
+from dsft.cli.options import BuilderOption, DryRun, Json, Overrides, Overwrite, Progress, RecipeArgument, Resume
+from dsft.cli.session import joined_processes, read_recipe, reporting_errors, shown_progress
 from dsft.errors import InputError
 from dsft.progress import ignore
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def train(
     recipe: RecipeArgument,
     overrides: Overrides = None,
+    builder: BuilderOption = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
     resume: Resume = False,
@@ -30,7 +31,7 @@ def train(
     progress: Progress = None,
 ) -> None:
     """Train from random weights, dense or separable."""
-    _run_recipe("train", recipe, overrides, dry_run, overwrite, resume, as_json, progress)
+    _run_recipe("train", recipe, overrides, builder, dry_run, overwrite, resume, as_json, progress)
 
 
 @app.command()
@@ -38,6 +39,7 @@ def train(
 def finetune(
     recipe: RecipeArgument,
     overrides: Overrides = None,
+    builder: BuilderOption = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
     resume: Resume = False,
@@ -45,27 +47,26 @@ def finetune(
     progress: Progress = None,
 ) -> None:
     """Load weights, optionally convert, fine-tune, evaluate: the main job."""
-    _run_recipe("finetune", recipe, overrides, dry_run, overwrite, resume, as_json, progress)
+    _run_recipe("finetune", recipe, overrides, builder, dry_run, overwrite, resume, as_json, progress)
 
 
 def _run_recipe(
     verb: Literal["train", "finetune"],
     recipe: str,
     overrides: list[str] | None,
+    builder: str | None,
     dry_run: bool,
     overwrite: bool,
     resume: bool,
     as_json: bool,
     progress: ProgressMode | None,
 ) -> None:
-    from dsft.recipe import load_recipe
-
     if resume and (overwrite or dry_run):
         raise InputError(
             f"--resume: goes without {'--overwrite' if overwrite else '--dry-run'}; choose one of the two."
         )
     with joined_processes() as processes:
-        loaded = load_recipe(recipe, overrides or [])
+        loaded = read_recipe(recipe, overrides, builder)
         is_shown = processes is None or processes.is_first
         with shown_progress(progress, loaded) if is_shown else nullcontext(ignore) as report:
             from dsft.assembly import Verb

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from dsft.cli.app import app
-from dsft.cli.options import Json, Overrides, Overwrite, Progress, RecipeArgument
-from dsft.cli.session import reporting_errors, shown_progress
+from dsft.cli.options import BuilderOption, Json, Overrides, Overwrite, Progress, RecipeArgument
+from dsft.cli.session import read_recipe, reporting_errors, shown_progress
 
 
 @app.command("lr-find")
@@ -17,6 +17,7 @@ from dsft.cli.session import reporting_errors, shown_progress
 def lr_find(
     recipe: RecipeArgument,
     overrides: Overrides = None,
+    builder: BuilderOption = None,
     low: Annotated[float, typer.Option("--low", help="Learning rate of the first step.")] = 1e-7,
     high: Annotated[float, typer.Option("--high", help="Learning rate of the last step.")] = 1.0,
     steps: Annotated[int, typer.Option("--steps", help="Most steps; fewer where the loss blows up.")] = 100,
@@ -26,9 +27,7 @@ def lr_find(
     progress: Progress = None,
 ) -> None:
     """Raise the learning rate step by step, draw the loss, and suggest a rate; no weights are kept."""
-    from dsft.recipe import load_recipe
-
-    loaded = load_recipe(recipe, overrides or [])
+    loaded = read_recipe(recipe, overrides, builder)
     with shown_progress(progress, loaded) as report:
         from dsft.commands import lr_find as command
 

@@ -19,6 +19,14 @@ SourceArgument = Annotated[
         metavar="SOURCE", help="timm/NAME, torchvision/NAME, a model folder, hf/OWNER/NAME or a weights file."
     ),
 ]
+BuilderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--builder",
+        metavar="FILE:FUNCTION",
+        help="Python file of your own and a function in it that returns the network, such as net.py:make.",
+    ),
+]
 ModelOfFile = Annotated[str | None, typer.Option("--model", help="timm/NAME or torchvision/NAME of a weights file.")]
 ImageSize = Annotated[int | None, typer.Option("--image-size", min=8, help="Side of the images in pixels.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier output of this command.")]

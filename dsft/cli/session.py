@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 
 from dsft.choices import ProgressMode, TrackerName
 from dsft.distributed.launch import read_launch
-from dsft.errors import DsftError, InputError, killed_reader
+from dsft.errors import DsftError, InputError, RecipeError, killed_reader
 
 if TYPE_CHECKING:
     from dsft.distributed.processes import Processes
@@ -116,6 +118,22 @@ def joined_processes() -> Iterator[Processes | None]:
     member.leave(failed=False)
 
 
+def read_recipe(recipe: str, overrides: list[str] | None, builder: str | None) -> Recipe:
+    """Load the recipe of a command; ``--builder`` replaces its network, or builds that of its model folder."""
+    from dsft.recipe import load_recipe
+
+    overrides = overrides or []
+    if builder is None:
+        return load_recipe(recipe, overrides)
+    chosen = f"model.builder={json.dumps(builder)}"
+    try:
+        return load_recipe(recipe, [*overrides, chosen])
+    except RecipeError:
+        # The recipe names another source, which the builder replaces; whatever else is wrong is reported now.
+        other = ("model.source=python", "model.name=null", "model.path=null", "model.pretrained=false")
+        return load_recipe(recipe, [*other, *overrides, chosen])
+
+
 @contextmanager
 def shown_progress(mode: ProgressMode | None, recipe: Recipe | None) -> Iterator[Report]:
     """Show progress as the flag says, else as the recipe says; a run's folder gets a log of it too.
@@ -125,7 +143,8 @@ def shown_progress(mode: ProgressMode | None, recipe: Recipe | None) -> Iterator
     from dsft.console import show_progress, write_log
 
     chosen = mode or (recipe.log.progress if recipe is not None else ProgressMode.AUTO)
-    with show_progress(chosen) as show, write_log() as log:
+    # Standard output is for the results: what a library or a network of the user's own prints goes where progress does.
+    with redirect_stdout(sys.stderr), show_progress(chosen) as show, write_log() as log:
 
         def report(event: Any) -> None:
             show(event)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from dsft.assembly import Verb, prepare_experiment
-from dsft.choices import ModelSource
 from dsft.errors import InputError, OutputError
 from dsft.progress import Report, ignore
 from dsft.recipe import Recipe
@@ -74,6 +73,4 @@ def run(
 
 def _verb(recipe: Recipe) -> Verb:
     """Return the command that the recipe is for: it trains from random weights, or from ones that exist."""
-    model = recipe.model
-    has_weights = model.pretrained or model.checkpoint is not None or model.source is ModelSource.DSFT
-    return Verb.FINETUNE if has_weights else Verb.TRAIN
+    return Verb.FINETUNE if recipe.model.has_weights else Verb.TRAIN

@@ -1,9 +1,10 @@
-"""Networks from timm, torchvision and weights files, with what is known about them.
+"""Networks from timm, torchvision, weights files and the user's own code, with what is known about them.
 
 A name becomes a :class:`LoadedModel`: the module, the :class:`ModelSpec` that builds it again offline,
 the evaluation transform and the class names that go with its weights. Heads and first layers are replaced here too.
 """
 
+from dsft.models.builder import Builder
 from dsft.models.heads import head_layers, head_parameters, replace_head
 from dsft.models.inputs import replace_input
 from dsft.models.libraries import build_model, list_networks
@@ -13,6 +14,7 @@ from dsft.models.timm_library import identify
 from dsft.models.weights import Weights, load_weights, read_weights
 
 __all__ = [
+    "Builder",
     "LoadedModel",
     "ModelSpec",
     "Weights",

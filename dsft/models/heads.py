@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from dsft.choices import ModelSource
 from dsft.errors import ModelError
 from dsft.models.libraries import build_model
 from dsft.models.spec import LoadedModel
@@ -17,7 +18,16 @@ _HEAD_ATTRIBUTES = ("fc", "classifier", "head", "heads", "aux1", "aux2", "AuxLog
 
 
 def head_layers(module: nn.Module) -> dict[str, nn.Module]:
-    """Return the layers whose outputs are class scores, by name, auxiliary heads included."""
+    """Return the layers whose outputs are class scores, by name, auxiliary heads included.
+
+    In a network that does not name them, that is the last linear layer, or the last convolution.
+    """
+    named = _named_heads(module)
+    return named if named or hasattr(module, "get_classifier") else _last_layer(module)
+
+
+def _named_heads(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the classifiers that a network of a library names itself."""
     get_classifier = getattr(module, "get_classifier", None)
     if get_classifier is None:
         return _torchvision_heads(module)
@@ -37,7 +47,8 @@ def head_parameters(module: nn.Module) -> tuple[str, ...]:
 def replace_head(loaded: LoadedModel, num_classes: int, classes: tuple[str, ...] | None) -> LoadedModel:
     """Give a network new, untrained classifiers; the rest keeps its weights.
 
-    They are those that the library builds for so many classes, so that the result is what its spec says.
+    They are those that the library builds for so many classes, so that the result is what its spec says. In a network
+    of the user's own the last linear layer is replaced, or the last convolution where there is no linear layer.
 
     Args:
         loaded: The network; it is left as it is, the result has a copy.
@@ -48,9 +59,16 @@ def replace_head(loaded: LoadedModel, num_classes: int, classes: tuple[str, ...]
         ModelError: The network has no classifier that can be replaced.
     """
     spec = dataclasses.replace(loaded.spec, num_classes=num_classes)
-    heads = head_layers(build_model(spec))
+    if spec.source is ModelSource.PYTHON:
+        heads = _resized_heads(loaded.module, loaded.spec.num_classes, num_classes)
+        advice = (
+            f" It has {loaded.spec.num_classes} outputs, which are not those of a last linear layer. Have {spec.name} "
+            f"return a network with {num_classes} outputs."
+        )
+    else:
+        heads, advice = _named_heads(build_model(spec)), ""
     if not any(True for head in heads.values() for _ in head.parameters()):
-        raise ModelError(f"model {spec}: has no classifier that could be given {num_classes} classes.")
+        raise ModelError(f"model {spec}: has no classifier that could be given {num_classes} classes.{advice}")
     module = copy.deepcopy(loaded.module)
     for name, head in heads.items():
         module.set_submodule(name, head)
@@ -72,4 +90,32 @@ def _torchvision_heads(module: nn.Module) -> dict[str, nn.Module]:
                 if isinstance(layer, nn.Linear | nn.Conv2d)
             ]
             heads.update(layers[-1:])
+    return heads
+
+
+def _last_layer(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the last linear layer in the order of registration, or else the last convolution."""
+    for kind in (nn.Linear, nn.Conv2d):
+        if layers := [(name, layer) for name, layer in module.named_modules() if isinstance(layer, kind)]:
+            return dict(layers[-1:])
+    return {}
+
+
+def _resized_heads(module: nn.Module, before: int, after: int) -> dict[str, nn.Module]:
+    """Return untrained classifiers with another number of outputs for those that are plain layers."""
+    heads: dict[str, nn.Module] = {}
+    for name, layer in head_layers(module).items():
+        if type(layer) is nn.Linear and layer.out_features == before:
+            heads[name] = nn.Linear(layer.in_features, after, bias=layer.bias is not None)
+        elif type(layer) is nn.Conv2d and layer.out_channels == before and layer.groups == 1:
+            heads[name] = nn.Conv2d(
+                layer.in_channels,
+                after,
+                layer.kernel_size,  # type: ignore[arg-type]
+                layer.stride,  # type: ignore[arg-type]
+                layer.padding,  # type: ignore[arg-type]
+                layer.dilation,  # type: ignore[arg-type]
+                bias=layer.bias is not None,
+                padding_mode=layer.padding_mode,
+            )
     return heads

@@ -76,6 +76,11 @@ def library_of(source: ModelSource, name: str) -> Library:
     Raises:
         ModelError: It does not, or the source is none of networks.
     """
+    if source is ModelSource.PYTHON:
+        raise ModelError(
+            f"model {source}/{name}: the network was built by your own code, which dsft runs only where it is named. "
+            "Name it again: --builder FILE:FUNCTION, model.builder in a recipe, or dsft.load(folder, skeleton=...)."
+        )
     if source not in _LIBRARIES:
         known = " or ".join(_LIBRARIES)
         raise ModelError(f"model {source}/{name}: the source of a network is {known}, found {str(source)!r}.")

@@ -17,8 +17,10 @@ class ModelSpec:
     """Enough to build the network again, offline and without weights.
 
     Attributes:
-        source: The library that builds it, timm or torchvision.
-        name: The library's name of the network; timm's may carry a tag (``resnet18.a1_in1k``).
+        source: The library that builds it, timm or torchvision; ``python`` for the user's own code, which has to be
+            given again.
+        name: The library's name of the network; timm's may carry a tag (``resnet18.a1_in1k``). Of the user's own code
+            the name of the file and the function, or of the class.
         num_classes: Outputs of the classifier; 0 is a network without one.
         in_chans: Image channels.
         aux_heads: Build the auxiliary classifiers where the architecture has them (torchvision's

@@ -79,15 +79,16 @@ def identify(module: nn.Module, convert: Callable[[nn.Module], nn.Module]) -> Mo
 
 def preprocessing(name: str) -> Preprocessing:
     """Return the evaluation transform that timm states for the weights, at the size of their training."""
-    return _preprocessing(_config(name))
+    return read_preprocessing(_config(name))
 
 
 def stated_preprocessing(module: nn.Module) -> Preprocessing:
     """Return the same for a network that timm built: its name alone does not tell which weights it has."""
-    return _preprocessing(module.pretrained_cfg)  # type: ignore[arg-type]
+    return read_preprocessing(module.pretrained_cfg)  # type: ignore[arg-type]
 
 
-def _preprocessing(config: Mapping[str, Any]) -> Preprocessing:
+def read_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
+    """Return the evaluation transform of a ``pretrained_cfg``; keys that are missing have timm's defaults."""
     config = resolve_data_config(pretrained_cfg=config, use_test_size=False)  # type: ignore[no-untyped-call]
     channels, height, width = config["input_size"]
     return Preprocessing(

@@ -55,9 +55,7 @@ class Run:
     @property
     def verb(self) -> str:
         """The command that such a recipe is for."""
-        model = self.recipe.model
-        has_weights = model.pretrained or model.checkpoint is not None or model.source is ModelSource.DSFT
-        return "finetune" if has_weights else "train"
+        return "finetune" if self.recipe.model.has_weights else "train"
 
     @property
     def best(self) -> Mapping[str, float]:
@@ -222,6 +220,8 @@ def _network(run: Run) -> str:
     model = run.recipe.model
     if model.source is ModelSource.DSFT:
         return f"from {model.path}"
+    if model.source is ModelSource.PYTHON:
+        return f"{model.builder}, {model.checkpoint or 'weights as built'}"
     weights = "pretrained" if model.pretrained else model.checkpoint or "random weights"
     return f"{model.source.value}/{model.name}, {weights}"
 

@@ -213,7 +213,7 @@ def test_a_model_of_the_users_own_needs_its_skeleton(tmp_path: Path) -> None:
     network = redraw(Residual())
     conversion = converted(network, torch.randn(1, 3, 16, 16))
     save(tmp_path / "model", conversion.model, plan=conversion.plan)
-    with pytest.raises(CheckpointError, match=r"Give the unconverted network, .*skeleton=YourNetwork\(\)"):
+    with pytest.raises(CheckpointError, match=r"built by your own code, .*skeleton=YourNetwork\(\)"):
         load_model_folder(tmp_path / "model")
     with pytest.raises(ConversionError, match="another network"):
         load_model_folder(tmp_path / "model", Shared())

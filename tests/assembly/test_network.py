@@ -171,7 +171,7 @@ class TestModelFolder:
 
     def test_of_a_network_of_the_users_own_is_for_python(self, tmp_path: Path) -> None:
         library.save(Residual(), tmp_path / "own")
-        with pytest.raises(CheckpointError, match=r"only Python can build\. Load it with dsft\.load\(.*skeleton="):
+        with pytest.raises(CheckpointError, match=r"built by your own code, .*--builder FILE:FUNCTION.*skeleton="):
             load_folder(tmp_path / "own")
 
 

@@ -1,0 +1,166 @@
+"""Networks that the user's own code builds, described as those of a library are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dsft.choices import ModelSource
+from dsft.errors import CheckpointError, ModelError
+from dsft.measure import run_example
+from dsft.models import Builder, LoadedModel, ModelSpec, load_weights, read_weights, replace_head
+from dsft.models.inputs import for_channels
+from dsft.models.timm_library import read_preprocessing
+from dsft.preprocessing import Preprocessing
+from dsft.tasks.outputs import split_outputs
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """The images that a network takes, as far as the user states it.
+
+    What is None is taken from the network's attribute ``pretrained_cfg``, a mapping as timm's networks have
+    (``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``, ``crop_mode``), or else is timm's default:
+    224 pixels, the mean and standard deviation of ImageNet, bicubic, the central 87.5 %.
+
+    Attributes:
+        image_size: Side of the images in pixels.
+        channels: Image channels; None for those of the first convolution.
+        mean: Mean of each channel, on the scale 0 to 1.
+        std: Standard deviation of each channel, on the scale 0 to 1.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+def build_own(builder: Builder, stated: InputFormat, preprocessing: Preprocessing | None = None) -> LoadedModel:
+    """Call a builder, and find out what its network takes and how many outputs it has.
+
+    Args:
+        builder: The user's function.
+        stated: What is known of the images that the network takes.
+        preprocessing: The whole evaluation transform, where a model folder records it; ``stated`` is not read then.
+
+    Raises:
+        ModelError: The builder fails, or its network cannot be run on such images or is no classifier.
+    """
+    module = builder.build()
+    preprocessing = preprocessing or state_preprocessing(module, stated)
+    try:
+        return describe_module(module, str(builder), preprocessing)
+    except ModelError:
+        raise
+    except Exception as error:
+        shape = " x ".join(map(str, (preprocessing.channels, *preprocessing.image_size)))
+        action = f"running its network on an image of {shape} (data.image_size or --image-size sets another size)"
+        raise builder.explain(error, action) from error
+
+
+def describe_module(module: nn.Module, name: str, preprocessing: Preprocessing) -> LoadedModel:
+    """Describe a network of the user's own; it is run once on a black image, so that its outputs can be counted.
+
+    Raises:
+        ModelError: Its output is not one row of class scores an image.
+        Exception: Whatever the network raises.
+    """
+    outputs = count_outputs(module, preprocessing)
+    spec = ModelSpec(ModelSource.PYTHON, name, outputs, preprocessing.channels)
+    return LoadedModel(
+        module, spec, preprocessing, None, fixed_size=False, notes=("Weights as the builder made them.",)
+    )
+
+
+def count_outputs(module: nn.Module, preprocessing: Preprocessing) -> int:
+    """Return the number of class scores that a network gives an image.
+
+    Raises:
+        ModelError: Its output is not one row of class scores an image.
+    """
+    image = torch.zeros(1, preprocessing.channels, *preprocessing.image_size)
+    scores, _ = split_outputs(run_example(module, image))
+    return scores.shape[1]
+
+
+def state_preprocessing(module: nn.Module, stated: InputFormat) -> Preprocessing:
+    """Return the evaluation transform of a network of the user's own.
+
+    Raises:
+        ModelError: What the network or the user states is no such transform.
+    """
+    config: Any = getattr(module, "pretrained_cfg", None)
+    given = config if isinstance(config, Mapping) else {}
+    try:
+        # timm takes an empty mapping for none.
+        own = read_preprocessing({"crop_mode": "center", **given})
+    except Exception as error:  # the mapping is the user's
+        raise ModelError(
+            f"pretrained_cfg of the network: must be a mapping as timm's networks have, such as {{'input_size': "
+            f"(3, 224, 224), 'mean': (0.5, 0.5, 0.5)}}, found {given!r} ({type(error).__name__}: {error})."
+        ) from error
+    own = for_channels(own, stated.channels or _channels_of(module) or own.channels)
+    size = own.image_size if stated.image_size is None else (stated.image_size, stated.image_size)
+    for key, values in (("mean", stated.mean), ("std", stated.std)):
+        if values is not None and len(values) != own.channels:
+            raise ModelError(
+                f"model.{key}: one number for each of the {own.channels} image channels is needed, found "
+                f"{list(values)!r}."
+            )
+    return dataclasses.replace(own, image_size=size, mean=stated.mean or own.mean, std=stated.std or own.std)
+
+
+def with_weights(loaded: LoadedModel, path: Path, classes: tuple[str, ...] | None) -> LoadedModel:
+    """Give a network of the user's own the weights of a file, in place.
+
+    Raises:
+        CheckpointError: The file is damaged or does not fit, or has another number of classes than are named.
+    """
+    weights = read_weights(path)
+    load_weights(loaded.module, weights.state, f"checkpoint {str(path)!r} for {loaded.spec.name}")
+    return with_classes(dataclasses.replace(loaded, notes=(weights.taken,)), classes)
+
+
+def with_classes(loaded: LoadedModel, classes: tuple[str, ...] | None) -> LoadedModel:
+    """Name the outputs of a network.
+
+    Raises:
+        CheckpointError: There are more or fewer names than outputs.
+    """
+    if classes is not None and len(classes) != loaded.spec.num_classes:
+        raise CheckpointError(
+            f"model {loaded.spec}: model.classes must name its {loaded.spec.num_classes} outputs, found "
+            f"{len(classes)} names."
+        )
+    return dataclasses.replace(loaded, classes=classes)
+
+
+def with_outputs(loaded: LoadedModel, num_classes: int) -> LoadedModel:
+    """Return a network with so many outputs: itself, or a copy with an untrained head.
+
+    Raises:
+        ModelError: There is no head that can be replaced.
+    """
+    if loaded.spec.num_classes == num_classes:
+        return loaded
+    replaced = replace_head(loaded, num_classes, None)
+    found = count_outputs(replaced.module, loaded.preprocessing)
+    if found != num_classes:
+        raise ModelError(
+            f"model {loaded.spec}: has {loaded.spec.num_classes} outputs, {num_classes} are needed, and replacing its "
+            f"last layer gives {found}. Have {loaded.spec.name} return a network with {num_classes} outputs."
+        )
+    return replaced
+
+
+def _channels_of(module: nn.Module) -> int | None:
+    """Return the input channels of the first convolution, where they can be those of an image."""
+    first = next((layer for layer in module.modules() if isinstance(layer, nn.Conv2d)), None)
+    return first.in_channels if first is not None and first.in_channels in (1, 3) else None
