@@ -93,7 +93,7 @@ class OutputError(InputError):
     """An output folder may not be written."""
 
 
-def killed_reader(error: BaseException) -> TrainingError | None:
+def worker_killed(error: BaseException) -> TrainingError | None:
     """Return what happened where torch says that a process that reads images is gone; None of any other error.
 
     torch says it wherever the program stands at that moment, also amid a step. An error that a worker passes on has

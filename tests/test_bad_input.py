@@ -54,7 +54,7 @@ class TestMissingFiles:
 
     def test_folder_of_images(self, workshop: Workshop) -> None:
         message = refused("train", workshop.dense_recipe, OUT, "data.root=nothere")
-        assert "data.root 'nothere': a folder of images is needed, found nothing" in message
+        assert "data.root 'nothere': must be a folder of images, found nothing" in message
 
     def test_checkpoint(self, workshop: Workshop) -> None:
         message = refused("finetune", workshop.dense_recipe, OUT, "model.checkpoint=nothere.pth")
@@ -233,13 +233,13 @@ class TestImages:
         write_pictures(here / "pictures", dict.fromkeys(CLASSES, 4))
         (here / "pictures" / "dog").mkdir()
         message = refused("train", workshop.dense_recipe, OUT, "data.root=pictures")
-        assert "has class folders without an image: 'dog'. Fill or remove them" in message
+        assert "has class folders without images: 'dog'. Fill or remove them" in message
 
     def test_class_only_in_val(self, workshop: Workshop, here: Path) -> None:
         write_split_pictures(here / "pictures")
         write_pictures(here / "pictures" / "val", {"dog": 2})
         message = refused("train", workshop.dense_recipe, OUT, "data.root=pictures")
-        assert "has classes that train has not: 'dog'. Train has 'ant', 'bee', 'cat'" in message
+        assert "has classes that train does not have: 'dog'. Train has 'ant', 'bee', 'cat'" in message
 
     def test_no_test_split_beside_a_val_folder(self, workshop: Workshop, here: Path) -> None:
         write_split_pictures(here / "pictures")

@@ -1,4 +1,4 @@
-"""The recipe's data section becomes splits and loaders."""
+"""Build splits and data loaders from the recipe's section ``data``."""
 
 from __future__ import annotations
 
@@ -7,31 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsft.choices import Cache, DataSource, SplitName
+from dsft.choices import Cache, SplitName
 from dsft.data import (
     BatchLoader,
     ImageSource,
     Mixing,
     Split,
     Splits,
+    Transform,
     evaluation_transform,
     make_loader,
     make_splits,
-    open_csv,
-    open_digits,
-    open_folder,
-    open_hf,
-    open_torchvision,
-    open_wds,
     training_transform,
     with_cache,
 )
+from dsft.data.sources import DataLocation, open_source
 from dsft.data.stratify import Fold
 from dsft.devices import Compute
 from dsft.distributed.launch import SINGLE, Launch
 from dsft.errors import RecipeError
 from dsft.preprocessing import Preprocessing
-from dsft.progress import Report
+from dsft.progress import Report, ignore
 from dsft.recipe import Recipe
 from dsft.recipe.sections import AugmentSection, DataSection, ValSection
 from dsft.training.batch_size import STEP_IMAGES
@@ -39,36 +35,31 @@ from dsft.training.batch_size import STEP_IMAGES
 
 @dataclass(frozen=True)
 class Loaders:
-    """The batches of a run: augmented and shuffled for training, plain for each split that is scored."""
+    """The data loaders of a run: augmented and shuffled for training, and one for each evaluated split."""
 
     train: BatchLoader
     evaluation: Mapping[SplitName, BatchLoader]
 
 
 def open_data(section: DataSection, report: Report) -> Mapping[SplitName, ImageSource]:
-    """Open the data set of a section; it may come in one part or in splits of its own."""
-    if section.source is DataSource.DIGITS:
-        return open_digits()
-    root = Path(section.root or "")
-    if section.source is DataSource.FOLDER:
-        return open_folder(root, report)
-    if section.source is DataSource.CSV:
-        return open_csv(root, report, separator=section.label_separator)
-    if section.source is DataSource.WDS:
-        return open_wds(root, report)
-    if section.source is DataSource.HF:
-        given = Path(section.root) if section.root is not None else None
-        return open_hf(section.name, given, download=section.download, report=report)
-    return open_torchvision(section.name or "", root, download=section.download, report=report)
+    """Open the data set of a section; return the splits that it defines."""
+    location = DataLocation(
+        section.source,
+        root=Path(section.root) if section.root is not None else None,
+        name=section.name,
+        download=section.download,
+        label_separator=section.label_separator,
+    )
+    return open_source(location, report)
 
 
 def open_splits(section: DataSection, report: Report) -> Splits:
-    """Open the data set of a section and split it as the section says."""
+    """Open the data set of a section and create its splits."""
     return split_data(section, open_data(section, report), report)
 
 
 def split_data(section: DataSection, sources: Mapping[SplitName, ImageSource], report: Report) -> Splits:
-    """Split an open data set as a section says."""
+    """Create the splits of an open data set."""
     return make_splits(
         sources,
         val=_val_share(section.val),
@@ -81,25 +72,35 @@ def split_data(section: DataSection, sources: Mapping[SplitName, ImageSource], r
 def _val_share(section: ValSection) -> float | Fold:
     if section.fold is not None and section.folds is not None:
         return Fold(section.fold, section.folds)
-    # The section has one of the two.
+    # The section requires exactly one of fold and fraction.
     return section.fraction or 0.0
 
 
 def load_batches(
-    recipe: Recipe, splits: Splits, preprocessing: Preprocessing, compute: Compute, launch: Launch = SINGLE
+    recipe: Recipe,
+    splits: Splits,
+    preprocessing: Preprocessing,
+    compute: Compute,
+    launch: Launch = SINGLE,
+    report: Report = ignore,
 ) -> Loaders:
-    """Build the loaders of a run, for what this process has of it; val is always among them: it chooses the weights."""
+    """Build the data loaders of a run, for the part of the data that this process has.
+
+    Args:
+        recipe: The recipe of the run.
+        splits: The splits; val always gets a loader, since it selects the weights.
+        preprocessing: The input that the network expects.
+        compute: Device of the network.
+        launch: Rank and number of the processes that share the run.
+        report: Receives a warning if the requested cache is impossible.
+
+    Raises:
+        RecipeError: The augmentation is invalid for these images.
+    """
     augment = recipe.augment
-    _require_boxes(augment, preprocessing)
-    splits = _cached(splits, recipe.data.cache, launch.local_count)
-    transform = training_transform(
-        preprocessing,
-        scale=augment.scale,
-        hflip=augment.hflip,
-        auto_augment=augment.auto_augment,
-        color_jitter=augment.color_jitter,
-        erase=augment.erase,
-    )
+    require_boxes(augment, preprocessing)
+    splits = _cached(splits, recipe.data.cache, launch.local_count, report)
+    transform = augmenting_transform(augment, preprocessing)
     data = recipe.data
     train = make_loader(
         splits.train,
@@ -126,25 +127,46 @@ def load_batches(
     return Loaders(train, {name: load_split(splits.get(name), data, preprocessing, compute, launch) for name in names})
 
 
-def _require_boxes(augment: AugmentSection, preprocessing: Preprocessing) -> None:
+def augmenting_transform(augment: AugmentSection, preprocessing: Preprocessing) -> Transform:
+    """Return the transform of the training images.
+
+    Raises:
+        RecipeError: timm cannot parse the policy of ``auto_augment``, or ignores ``color_jitter`` beside it.
+    """
+    return training_transform(
+        preprocessing,
+        scale=augment.scale,
+        hflip=augment.hflip,
+        auto_augment=augment.auto_augment,
+        color_jitter=augment.color_jitter,
+        erase=augment.erase,
+    )
+
+
+def require_boxes(augment: AugmentSection, preprocessing: Preprocessing) -> None:
+    """Check that the range of CutMix's boxes contains a whole number of pixels.
+
+    Raises:
+        RecipeError: It does not.
+    """
     if augment.cutmix_minmax is None:
         return
     low, high = augment.cutmix_minmax
     for side in preprocessing.image_size:
-        # timm draws whole pixels, the upper end left out.
+        # timm draws an integer from a half-open range.
         if int(side * low) >= int(side * high):
             raise RecipeError(
-                f"augment.cutmix_minmax: between {low:g} and {high:g} of {side} pixels lies no whole number of them. "
-                "Set the two further apart."
+                f"augment.cutmix_minmax: there is no whole number of pixels between {low:g} and {high:g} of {side}. "
+                "Use a wider range."
             )
 
 
-def _cached(splits: Splits, cache: Cache, sharers: int) -> Splits:
-    """Let the splits of a source keep its decoded images together; sources share the memory by their images."""
+def _cached(splits: Splits, cache: Cache, processes: int, report: Report = ignore) -> Splits:
+    """Add a cache to each source, which its splits share; the memory is divided by the numbers of images."""
     sources = {id(split.source): split.source for split in (splits.train, splits.val, splits.test) if split is not None}
     images = sum(len(source.targets) for source in sources.values())
     kept = {
-        key: with_cache(source, cache, len(source.targets) / max(images, 1) / sharers)
+        key: with_cache(source, cache, len(source.targets) / max(images, 1) / processes, report)
         for key, source in sources.items()
     }
 
@@ -156,7 +178,7 @@ def _cached(splits: Splits, cache: Cache, sharers: int) -> Splits:
 
 
 def _batch_size(section: DataSection) -> int:
-    # A run settles it before; what only scores keeps no activations and has room for as many.
+    # A training run has replaced auto before. Evaluation stores no activations, so these fit into memory.
     return STEP_IMAGES if section.batch_size == "auto" else section.batch_size
 
 
@@ -167,14 +189,14 @@ def load_split(
     compute: Compute,
     launch: Launch = SINGLE,
 ) -> BatchLoader:
-    """Build the loader that scores a split: in order, complete, with the evaluation transform.
+    """Build a loader for evaluation: all images of a split, in order, with the evaluation transform.
 
     Args:
         split: The split.
-        data: How its images are read.
-        preprocessing: What the network takes.
-        compute: Where it runs.
-        launch: The place of this process among those that share the split.
+        data: The settings of the loader.
+        preprocessing: The input that the network expects.
+        compute: Device of the network.
+        launch: Rank and number of the processes that share the split.
     """
     return make_loader(
         split,

@@ -16,7 +16,7 @@ import typer
 
 from dsft.choices import ProgressMode, TrackerName
 from dsft.distributed.launch import read_launch
-from dsft.errors import DsftError, InputError, RecipeError, killed_reader
+from dsft.errors import DsftError, InputError, RecipeError, worker_killed
 
 if TYPE_CHECKING:
     from dsft.distributed.processes import Processes
@@ -58,7 +58,7 @@ def _tell(error: Exception) -> int:
     """Print an error and return its exit code."""
     from dsft.console import print_error
 
-    error = killed_reader(error) or error
+    error = worker_killed(error) or error
     if type(error).__name__ == "OutOfMemoryError":  # torch's; its class would have to be loaded to be named
         error = DsftError(f"the device ran out of memory: {error} Lower data.batch_size or data.image_size.")
     elif isinstance(error, OSError):

@@ -1,9 +1,8 @@
-"""The images: where they come from, which split each belongs to, and how they become batches.
+"""Data sets: sources of images, splits, transforms and batches.
 
-A source lists images and reads them (:mod:`dsft.data.sources`). :func:`make_splits` divides sources
-into train, val and test under the one class table of train. A transform turns an image into a tensor,
-and :func:`make_loader` into batches whose order and augmentation depend on nothing but seed, epoch and
-position.
+A source lists and reads images (:mod:`dsft.data.sources`). :func:`make_splits` divides sources into train, val and
+test, all of which use the class table of train. A transform converts an image to a tensor, and :func:`make_loader`
+returns batches whose order and augmentation depend only on seed, epoch and position.
 """
 
 from dsft.data.balance import class_weights

@@ -1,4 +1,4 @@
-"""What evens out classes of unequal size: weights in the loss, or how often an image comes."""
+"""Remedies for class imbalance: class weights in the loss, and a sampler that balances the classes."""
 
 from __future__ import annotations
 
@@ -11,38 +11,40 @@ from dsft.errors import DataError, did_you_mean
 
 
 def class_weights(classes: Sequence[str], weights: Mapping[str, float]) -> tuple[float, ...]:
-    """Return the weight of every class.
+    """Return the weight of every class, in the order of the class table.
 
     Args:
         classes: The class table.
-        weights: By class name; a class left out has 1.
+        weights: Weights by class name; a missing class has weight 1.
 
     Raises:
-        DataError: A name is none of the classes.
+        DataError: A name is not in the class table.
     """
     for name in weights:
         if name not in classes:
             near = did_you_mean(name, classes)
-            raise DataError(f"data.class_weights.{name}: unknown class.{near} Known are {', '.join(classes[:10])}.")
+            raise DataError(
+                f"data.class_weights.{name}: unknown class.{near} The classes are {', '.join(classes[:10])}."
+            )
     return tuple(weights.get(name, 1.0) for name in classes)
 
 
 def balanced_positions(targets: Sequence[int], seed: int, epoch: int) -> list[int]:
-    """Return as many positions as there are images, every class as often as the others, in random order.
+    """Sample as many positions as there are images, each class equally often, in random order.
 
-    Within a class every image comes as often as any other, give or take one: those of a rare class several times,
-    and of a common one another part in each epoch.
+    Within a class the numbers of occurrences of two images differ by at most one: images of a rare class occur several
+    times, and of a common class each epoch contains another part.
 
     Args:
         targets: Class of each image.
-        seed: Of the draw.
-        epoch: Each has its own.
+        seed: Random seed.
+        epoch: Number of the epoch; each has a sample of its own.
     """
     generator = torch.Generator().manual_seed(stable_seed("balance", seed, epoch))
     members: dict[int, list[int]] = {}
     for position, target in enumerate(targets):
         members.setdefault(target, []).append(position)
-    # Which classes get the images that are left over changes from epoch to epoch.
+    # The classes that get one image more, if the division leaves a remainder, change from epoch to epoch.
     classes = [list(members)[at] for at in torch.randperm(len(members), generator=generator)]
     drawn: list[int] = []
     for place, target in enumerate(classes):
@@ -52,7 +54,7 @@ def balanced_positions(targets: Sequence[int], seed: int, epoch: int) -> list[in
 
 
 def _cycled(positions: Sequence[int], count: int, generator: torch.Generator) -> list[int]:
-    """Go through shuffled positions again and again until there are ``count``."""
+    """Repeat passes over the shuffled positions until there are ``count``."""
     chosen: list[int] = []
     while len(chosen) < count:
         order = torch.randperm(len(positions), generator=generator).tolist()

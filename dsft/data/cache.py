@@ -1,4 +1,4 @@
-"""Decoded images kept in memory, shared by the processes that read them."""
+"""A cache of decoded images in memory that the data loader's workers share."""
 
 from __future__ import annotations
 
@@ -6,127 +6,156 @@ import contextlib
 import mmap
 import multiprocessing
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from dsft.choices import Cache
 from dsft.data.labels import Target
+from dsft.data.shared_memory import allocate_shared, shareable_memory
 from dsft.data.sources import ImageSource
 from dsft.process_memory import free_memory
+from dsft.progress import Report, Warn, ignore
 
 _SHARES = {Cache.AUTO: 0.25, Cache.RAM: 0.8}
-_PATIENCE_S = 5.0
+_LOCK_TIMEOUT_S = 5.0
+_FIELDS = 4  # of a row of the table: offset, width, height and channels of an image
+_WORD = np.dtype(np.int64)
 
 
 class CachedSource:
-    """A source whose images are decoded once, until the memory set aside for them is full.
+    """A source that decodes each image once, until its memory is full.
 
-    The pixels lie in memory that forked processes share, so that what one of them decodes the others find. What no
-    longer fits is decoded anew each time.
+    The pixels are in memory that all worker processes share, so that an image decoded by one of them is available to
+    the others. Images that do not fit any more are decoded each time. The shared block holds the number of bytes in
+    use, a table with one row per image, and the pixels. A row is written and read under a lock, after its pixels were
+    written, so that a process which sees the row sees the pixels too, on processors that reorder memory accesses as
+    well.
 
     Args:
         source: The images.
-        capacity: Bytes that pixels may take; they are taken as they fill.
+        capacity: Bytes for the pixels.
+
+    Raises:
+        OSError: The system cannot provide the memory.
+        OverflowError: The capacity does not fit into an address.
     """
 
     def __init__(self, source: ImageSource, capacity: int) -> None:
         self._source = source
-        self._pixels = np.frombuffer(mmap.mmap(-1, capacity), dtype=np.uint8)
-        # Start, width, height and channels of each image; channels come last, and 0 says that it is not here.
-        table = mmap.mmap(-1, max(len(source.targets), 1) * 4 * 8)
-        self._table = np.frombuffer(table, dtype=np.int64).reshape(-1, 4)
-        self._used = np.frombuffer(mmap.mmap(-1, 8), dtype=np.int64)
-        self._lock = multiprocessing.get_context("fork").Lock()
+        self.capacity = capacity
+        self._pixels_at = _WORD.itemsize * (1 + _FIELDS * len(source.targets))
+        self._block = allocate_shared(self._pixels_at + capacity)
+        self._lock = multiprocessing.get_context().Lock()
+        self._has_lost_lock = False
 
     @property
     def origin(self) -> str:
-        """What the source is called."""
+        """The name of the source in messages."""
         return self._source.origin
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The source's classes."""
+        """The classes of the source."""
         return self._source.classes
 
     @property
     def keys(self) -> Sequence[str]:
-        """The names of its images."""
+        """The names of the images."""
         return self._source.keys
 
     @property
     def targets(self) -> Sequence[Target]:
-        """The classes of its images."""
+        """The targets of the images."""
         return self._source.targets
 
     @property
     def in_memory(self) -> bool:
-        """Whether the first reading costs no file access."""
+        """Whether the source is in memory itself."""
         return self._source.in_memory
 
     @property
-    def held(self) -> int:
-        """Number of images that are in memory."""
-        return int((self._table[:, 3] > 0).sum())
+    def num_cached(self) -> int:
+        """Number of images in the cache."""
+        return int((self._view(_WORD, _FIELDS * len(self.targets), _WORD.itemsize)[3::_FIELDS] > 0).sum())
 
     def identity(self, index: int) -> str:
-        """Return what the source says."""
+        """Return the identity of an image, see :class:`ImageSource`."""
         return self._source.identity(index)
 
     def read(self, index: int) -> Image.Image:
-        """Return an image from memory, or decode it and keep it."""
-        start, width, height, channels = self._table[index].tolist()
+        """Return an image from the cache, or decode it and add it to the cache."""
+        with self._locked() as is_locked:
+            start, width, height, channels = self._row(index).tolist() if is_locked else (0, 0, 0, 0)
         if channels:
-            pixels = self._pixels[start : start + width * height * channels]
-            mode, size = ("L", (width, height)) if channels == 1 else ("RGB", (width, height))
-            return Image.frombytes(mode, size, pixels.tobytes())
+            # Pixels never change once their row is written, so they are read without the lock.
+            pixels = self._view(np.dtype(np.uint8), width * height * channels, self._pixels_at + start)
+            return Image.frombytes("L" if channels == 1 else "RGB", (width, height), pixels.tobytes())
         image = self._source.read(index)
         if image.mode in ("L", "RGB"):
-            self._keep(index, image)
+            self._add(index, image)
         return image
 
-    def _keep(self, index: int, image: Image.Image) -> None:
+    def _add(self, index: int, image: Image.Image) -> None:
         pixels = np.asarray(image).ravel()
-        with self._held_lock() as is_held:
-            start = int(self._used[0])
-            if not is_held or start + len(pixels) > len(self._pixels):
+        used = self._view(_WORD, 1, 0)
+        with self._locked() as is_locked:
+            start = int(used[0])
+            if not is_locked or start + len(pixels) > self.capacity:
                 return
-            self._used[0] = start + len(pixels)
-        self._pixels[start : start + len(pixels)] = pixels
-        self._table[index, :3] = start, image.width, image.height
-        self._table[index, 3] = len(image.getbands())
+            used[0] = start + len(pixels)
+        # The bytes are reserved, so they are copied without the lock.
+        self._view(np.dtype(np.uint8), len(pixels), self._pixels_at + start)[:] = pixels
+        with self._locked() as is_locked:
+            if is_locked:
+                self._row(index)[:] = start, image.width, image.height, len(image.getbands())
+
+    def _row(self, index: int) -> NDArray[Any]:
+        return self._view(_WORD, _FIELDS, _WORD.itemsize * (1 + _FIELDS * index))
+
+    def _view(self, dtype: np.dtype[Any], count: int, offset: int) -> NDArray[Any]:
+        return np.frombuffer(self._block.buffer, dtype=dtype, count=count, offset=offset)
 
     @contextlib.contextmanager
-    def _held_lock(self) -> Iterator[bool]:
-        # A process that is killed while it holds the lock must not stop the others for good.
-        is_held = self._lock.acquire(timeout=_PATIENCE_S)
+    def _locked(self) -> Iterator[bool]:
+        """Hold the lock, and yield whether it was acquired.
+
+        A process that was killed while it held the lock never releases it. After one timeout this process does
+        without the cache.
+        """
+        is_locked = not self._has_lost_lock and self._lock.acquire(timeout=_LOCK_TIMEOUT_S)
+        self._has_lost_lock = not is_locked
         try:
-            yield is_held
+            yield is_locked
         finally:
-            if is_held:
+            if is_locked:
                 self._lock.release()
 
 
-def with_cache(source: ImageSource, cache: Cache, part: float = 1.0) -> ImageSource:
-    """Return a source that keeps decoded images, or the same where that is not asked for, useful or possible.
+def with_cache(source: ImageSource, cache: Cache, part: float = 1.0, report: Report = ignore) -> ImageSource:
+    """Add a cache of decoded images to a source, if that is requested, useful and possible.
 
-    ``auto`` fills at most a quarter of the memory that is free now, ``ram`` most of it. Where processes do not start
-    as copies of this one (Windows, macOS), they could not share what is kept, and nothing is.
+    ``auto`` uses up to a quarter of the memory that is free now, ``ram`` most of it. A source that is in memory itself
+    is returned unchanged.
 
     Args:
         source: The images.
-        cache: What is asked for.
-        part: Of that memory what this source may take, where others and other programs take theirs beside it.
+        cache: The cache that is requested.
+        part: Fraction of that memory for this source, if it shares the memory with other sources and processes.
+        report: Receives a warning if ``ram`` is requested and impossible.
     """
     share = _SHARES.get(cache)
+    if share is None or source.in_memory:
+        return source
     free = free_memory()
-    if share is None or free is None or source.in_memory or not _forks():
-        return source
-    try:
-        return CachedSource(source, max(int(share * free * part), mmap.PAGESIZE))
-    except (OSError, OverflowError):  # a system that promises no memory which it has not
-        return source
-
-
-def _forks() -> bool:
-    return multiprocessing.get_start_method(allow_none=False) == "fork"
+    reason = "the system does not report its free memory"
+    if free is not None:
+        try:
+            return CachedSource(source, max(int(shareable_memory(int(share * free)) * part), mmap.PAGESIZE))
+        except (OSError, OverflowError) as error:  # a system that does not overcommit memory
+            reason = f"the system provides no memory for it ({error})"
+    if cache is Cache.RAM:
+        report(Warn(f"data.cache: ram: images are decoded each time: {reason}. Use data.cache=none to silence this"))
+    return source

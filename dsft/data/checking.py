@@ -1,4 +1,4 @@
-"""Read every image of a data set once, to find what would spoil a run: damaged files, and images in two splits."""
+"""Check every image of a data set: find damaged files, duplicates and images that are in two splits."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dsft.data.splits import Split
 from dsft.errors import DataError
 from dsft.progress import Report, ignore, report_task
 
-_AT_ONCE = 256  # images under way; a picture of a camera has tens of megabytes
+_AT_ONCE = 256  # images in memory; a photograph has tens of megabytes
 
 
 @dataclass(frozen=True)
 class CorruptImage:
-    """An image that cannot be read, and why."""
+    """An image that cannot be read, with the reason."""
 
     split: SplitName
     key: str
@@ -30,14 +30,14 @@ class CorruptImage:
 
 @dataclass(frozen=True)
 class SplitContents:
-    """What a split holds.
+    """Statistics of a split.
 
     Attributes:
-        images: Images that it lists.
-        classes: Images of each class, by name.
-        widths: Smallest, median and largest width of those that can be read, in pixels; None where there is none.
-        heights: Likewise.
-        grayscale: Those without colour.
+        images: Number of images.
+        classes: Number of images of each class, by name.
+        widths: Smallest, median and largest width of the readable images, in pixels; None if there are none.
+        heights: The same for the heights.
+        grayscale: Number of grayscale images.
     """
 
     images: int
@@ -49,29 +49,29 @@ class SplitContents:
 
 @dataclass(frozen=True)
 class SameImage:
-    """Images with the same pixels, each as its split, key and class."""
+    """Images with identical pixels, each given by split, key and class."""
 
     places: tuple[tuple[SplitName, str, str], ...]
 
     @property
     def is_leak(self) -> bool:
-        """Whether they are in more than one split."""
+        """Whether the images are in more than one split."""
         return len({split for split, _, _ in self.places}) > 1
 
     @property
     def is_contradiction(self) -> bool:
-        """Whether they are of more than one class, or have other labels."""
+        """Whether the images have different classes or labels."""
         return len({label for _, _, label in self.places}) > 1
 
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What is in a data set, and what is wrong with it.
+    """The result of a check.
 
     Attributes:
-        splits: Contents by split.
+        splits: Statistics by split.
         corrupt: The images that cannot be read.
-        same: Images that are there more than once.
+        same: The groups of identical images.
     """
 
     splits: Mapping[SplitName, SplitContents]
@@ -80,11 +80,11 @@ class DataCheck:
 
     @property
     def is_clean(self) -> bool:
-        """Whether every image can be read and none is in two splits."""
+        """Whether all images can be read and none is in two splits."""
         return not self.corrupt and not any(same.is_leak for same in self.same)
 
     def count_leaks(self) -> dict[tuple[SplitName, SplitName], int]:
-        """Return how many different images each two splits have in common, where they have any."""
+        """Return the number of distinct images that each pair of splits shares; pairs without any are omitted."""
         pairs: Counter[tuple[SplitName, SplitName]] = Counter()
         for same in self.same:
             present = {split for split, _, _ in same.places}
@@ -93,8 +93,8 @@ class DataCheck:
 
 
 @dataclass
-class _Seen:
-    """What has been read so far of a split."""
+class _Statistics:
+    """Statistics of the images of a split that were read so far."""
 
     widths: list[int] = field(default_factory=list)
     heights: list[int] = field(default_factory=list)
@@ -102,15 +102,15 @@ class _Seen:
 
 
 def check_images(splits: Sequence[Split], report: Report = ignore) -> DataCheck:
-    """Read every image of some splits, and compare their pixels.
+    """Read every image of the given splits, and compare their pixels.
 
     Args:
-        splits: Under one class table.
+        splits: Splits with the same class table.
         report: Receives the progress, in images.
     """
     corrupt: list[CorruptImage] = []
     places: dict[bytes, list[tuple[SplitName, str, str]]] = {}
-    seen = {split.name: _Seen() for split in splits}
+    seen = {split.name: _Statistics() for split in splits}
     with report_task(report, "checking images", sum(map(len, splits)), "images") as advance:
         for done, (split, position, found) in enumerate(_read(splits), 1):
             key, label = split.keys[position], split.name_labels(position)
@@ -135,9 +135,9 @@ class _Read:
 
 
 def _read(splits: Sequence[Split]) -> Iterator[tuple[Split, int, _Read | str]]:
-    """Yield every image of every split, in order: what was read, or why it could not be."""
+    """Yield every image of every split in order, with its properties or the reason why it cannot be read."""
     places = [(split, position) for split in splits for position in range(len(split))]
-    # Threads: Pillow decodes outside of Python's lock, and nothing has to be sent between processes.
+    # Threads suffice, since Pillow releases the GIL while it decodes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(places), _AT_ONCE):
             part = places[start : start + _AT_ONCE]
@@ -151,12 +151,12 @@ def _examine(place: tuple[Split, int]) -> _Read | str:
         image = split.source.read(split.indices[position])
     except DataError as error:
         return str(error)
-    # A picture that was saved anew without loss, or under another name, is the same picture.
+    # Of the pixels and not of the file, so that losslessly re-encoded copies are found too.
     digest = hashlib.sha256(f"{image.mode}{image.size}".encode() + image.tobytes()).digest()
     return _Read(digest, *image.size, image.mode == "L")
 
 
-def _contents(split: Split, seen: _Seen) -> SplitContents:
+def _contents(split: Split, seen: _Statistics) -> SplitContents:
     return SplitContents(
         len(split),
         dict(zip(split.classes, split.count_classes(), strict=True)),

@@ -1,4 +1,4 @@
-"""From an image file to pixels: 8 bits a channel, grayscale or RGB, the right way up."""
+"""Decode image files to grayscale or RGB with 8 bits per channel and the EXIF orientation applied."""
 
 from __future__ import annotations
 
@@ -16,47 +16,46 @@ _LARGEST_16_BIT = 65535
 
 
 def read_image(path: Path) -> Image.Image:
-    """Read an image file as a viewer would show it (see :func:`decode_image`)."""
+    """Decode an image file, see :func:`decode_image`."""
     return decode_image(path, str(path))
 
 
 def decode_image(content: Path | bytes, name: str) -> Image.Image:
-    """Read an image file, or what it holds, as a viewer would show it.
+    """Decode an image as an image viewer displays it.
 
-    The EXIF orientation is applied, 16-bit grayscale is scaled to 8 bits, CMYK and palettes become RGB,
-    and transparency is dropped, as timm and torchvision drop it.
+    The EXIF orientation is applied, 16-bit grayscale is scaled to 8 bits, CMYK and palette images are converted to
+    RGB, and the alpha channel is dropped, as timm and torchvision do.
 
     Args:
-        content: The file, or its bytes.
-        name: What messages call it.
+        content: The file, or its content.
+        name: Name of the image in error messages.
 
     Returns:
         An image in mode ``L`` or ``RGB``, fully decoded.
 
     Raises:
-        DataError: The file is missing, truncated, damaged or no image.
+        DataError: The file is missing, truncated, damaged or not an image.
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns of damaged metadata, once an image; the pixels decide here.
+            # Pillow warns about damaged metadata of each image; only the pixels matter here.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
                 image.load()
                 return _to_eight_bits(_upright(image))
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's decoders let through whatever their parsing stumbles over
+    except Exception as error:  # Pillow's decoders raise errors of many types
         raise DataError(
             f"{name!r} cannot be read as an image ({type(error).__name__}: {error}). "
-            "Repair or remove it, or leave such images out with data.bad_images=skip "
-            "or --bad-images skip."
+            "Repair or remove it, or skip such images with data.bad_images=skip or --bad-images skip."
         ) from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # damaged metadata around good pixels
+    except Exception:  # damaged metadata, valid pixels
         return image
 
 

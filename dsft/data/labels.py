@@ -1,4 +1,4 @@
-"""The labels of an image: its one class, or a set of any number of them."""
+"""Targets: the one class of an image, or its set of labels."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ import torch
 from torch import Tensor
 
 Target = int | tuple[int, ...]
-"""Number of an image's class; or, where an image has any number of classes, all of theirs, ascending."""
+"""Index of an image's class or, for multi-label data, the ascending indices of all its labels."""
 
 
 def classes_of(target: Target) -> tuple[int, ...]:
-    """Return the numbers of an image's classes."""
+    """Return the class indices of an image."""
     return (target,) if isinstance(target, int) else target
 
 
 def has_label_sets(targets: Sequence[Target]) -> bool:
-    """Say whether images have any number of classes, and not exactly one."""
+    """Return whether the targets are sets of labels (multi-label) instead of single classes."""
     return len(targets) > 0 and not isinstance(targets[0], int)
 
 
 def single_classes(targets: Iterable[Target]) -> list[int]:
-    """Return the one class of each image.
+    """Return the class index of each image.
 
     Raises:
-        ValueError: An image has another number of classes.
+        ValueError: An image does not have exactly one class.
     """
     return [number for target in targets for (number,) in [classes_of(target)]]
 
 
 def count_classes(targets: Iterable[Target], num_classes: int) -> list[int]:
-    """Return the images of every class."""
+    """Return the number of images of each class."""
     counts = Counter(number for target in targets for number in classes_of(target))
     return [counts[number] for number in range(num_classes)]
 
 
 def renumber(target: Target, numbers: Mapping[int, int]) -> Target:
-    """Return a target under another class table.
+    """Map a target to another class table.
 
     Args:
-        target: Under the old table.
-        numbers: The new number of each class of the old table.
+        target: Class indices in the old table.
+        numbers: Index in the new table by index in the old one.
     """
     return numbers[target] if isinstance(target, int) else tuple(sorted(numbers[number] for number in target))
 
 
 def stack_targets(targets: Sequence[Target], num_classes: int) -> Tensor:
-    """Return the targets of a batch: class numbers ``(batch,)``, int64, or 0 and 1 ``(batch, classes)``, float32."""
+    """Collate targets: class indices ``(batch,)``, int64, or multi-hot ``(batch, classes)``, float32."""
     if not has_label_sets(targets):
         return torch.tensor(targets, dtype=torch.int64)
     stacked = torch.zeros(len(targets), num_classes)

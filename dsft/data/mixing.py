@@ -1,4 +1,4 @@
-"""Mixup and CutMix: training images blended in pairs, their labels with them."""
+"""Mixup and CutMix, applied to whole batches."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ MixMode = Literal["batch", "pair", "elem"]
 
 @dataclass(frozen=True)
 class Mixing:
-    """How images are blended, in timm's words.
+    """The parameters of mixup and CutMix, named as in timm.
 
     Attributes:
-        mixup: Alpha of mixup's beta distribution (Zhang et al. 2018); 0 is off.
-        cutmix: Alpha of CutMix's beta distribution (Yun et al. 2019); 0 is off.
-        cutmix_minmax: Smallest and largest side of the pasted box as shares of the image's; instead of ``cutmix``.
-        prob: Probability that a batch, pair or image is blended at all.
-        switch_prob: Probability of CutMix where both are on.
-        mode: What is blended alike: a whole batch, a pair, or nothing (each image by itself).
-        off_epoch: The first epoch, counted from 0, without blending; None for never.
+        mixup: Alpha of mixup's beta distribution (Zhang et al. 2018); 0 disables it.
+        cutmix: Alpha of CutMix's beta distribution (Yun et al. 2019); 0 disables it.
+        cutmix_minmax: Smallest and largest side of the box as fractions of the image's side; replaces ``cutmix``.
+        prob: Probability that a batch, pair or image is mixed.
+        switch_prob: Probability of CutMix if both are enabled.
+        mode: Whether the parameters are drawn per batch, per pair or per image.
+        off_epoch: The first epoch, counted from 0, without mixing; None if there is none.
     """
 
     mixup: float = 0.0
@@ -37,26 +37,26 @@ class Mixing:
     off_epoch: int | None = None
 
     def is_on(self, epoch: int) -> bool:
-        """Say whether images are blended in an epoch, counted from 0."""
-        is_asked_for = self.mixup > 0 or self.cutmix > 0 or self.cutmix_minmax is not None
-        return is_asked_for and (self.off_epoch is None or epoch < self.off_epoch)
+        """Return whether images are mixed in an epoch, counted from 0."""
+        is_enabled = self.mixup > 0 or self.cutmix > 0 or self.cutmix_minmax is not None
+        return is_enabled and (self.off_epoch is None or epoch < self.off_epoch)
 
 
 def mix_batch(images: Tensor, targets: Tensor, mixing: Mixing, *, num_classes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Blend every image of a batch with its mirror in the order of the batch, as timm does.
+    """Mix the i-th image of a batch with the i-th from the end, as timm does.
 
-    timm's :class:`timm.data.Mixup` draws and blends. In an odd batch, which it refuses, one image has no partner:
-    the last stays as it is. Labels are not smoothed here; the loss does that, which comes to the same.
+    The mixing itself is done by :class:`timm.data.Mixup`, which requires an even batch size: the last image of an odd
+    batch stays unchanged. Labels are not smoothed here, since the loss does it with the same result.
 
     Args:
         images: ``(batch, channels, height, width)``; changed in place.
-        targets: Class numbers ``(batch,)``, or one value for each class ``(batch, classes)``.
-        mixing: How.
+        targets: Class indices ``(batch,)``, or multi-hot ``(batch, classes)``.
+        mixing: The parameters.
         num_classes: Number of classes.
-        seed: What is drawn hangs on it alone.
+        seed: Seed of everything that is drawn.
 
     Returns:
-        The images, and the share of each class ``(batch, classes)``, float32.
+        The images, and the soft targets ``(batch, classes)``, float32.
     """
     is_multi_label = targets.ndim == 2
     mixup = Mixup(  # type: ignore[no-untyped-call]
@@ -74,6 +74,6 @@ def mix_batch(images: Tensor, targets: Tensor, mixing: Mixing, *, num_classes: i
     paired = len(images) - len(images) % 2
     if paired:
         with seeded(seed):
-            # Its batch mode blends in place; so do the others, image by image.
+            # timm mixes in place, in every mode.
             _, shares[:paired] = mixup(images[:paired], targets[:paired])
     return images, shares

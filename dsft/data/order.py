@@ -1,4 +1,4 @@
-"""The order of images: which of them make a batch, a pure function of seed and epoch."""
+"""The batch sampler: which images form a batch is a pure function of seed and epoch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dsft.data.seeding import stable_seed
 
 
 @dataclass
-class Order:
-    """The batches of one epoch after another, as (epoch, position, repeat) triples.
+class BatchOrder:
+    """The batches of an epoch, as lists of triples (epoch, position, number of earlier occurrences of the position).
 
-    Of several processes each has its part of every training batch, and of batches as large as such a part in turn
-    where order is of no matter.
+    With several processes, each one has its part of every training batch. In evaluation the processes take turns
+    with batches of the size of such a part.
     """
 
     targets: Sequence[Target]
@@ -32,7 +32,7 @@ class Order:
     start: int = 0
 
     def __len__(self) -> int:
-        # A training batch of one image cannot be normalised by its own statistics.
+        # Batch normalisation cannot compute statistics of a training batch of one image.
         images = len(self.targets)
         is_alone = self.shuffle and images > self.batch_size > 1 and images % self.batch_size == 1
         return -(-images // self.batch_size) - is_alone
@@ -52,13 +52,13 @@ class Order:
 
     @property
     def part_size(self) -> int:
-        """Images of a whole batch that one process has."""
+        """Number of images of a full batch that one process has."""
         return max(self.batch_size // self.processes, 1)
 
     def _part(self, batch: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-        """Return what this process has of a batch; of a short one the last processes may have nothing.
+        """Return the part of a batch that this process has; that of a short batch may be empty.
 
-        A norm needs two images for its statistics.
+        A part has at least two images, which batch normalisation needs for its statistics.
         """
         smallest = min(self.part_size, 2)
         parts = min(self.processes, max(len(batch) // smallest, 1))

@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for and on nothing that ran before."""
+"""Seeds that depend on their purpose only, and not on the random numbers drawn before."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import torch
 
 
 def stable_seed(*parts: int | str) -> int:
-    """Return 63 bits that depend on ``parts`` alone: alike on every machine, in every process."""
+    """Return a 63-bit seed that is a hash of ``parts``: the same on every machine and in every process."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8]) >> 1
 
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators of Python, numpy and torch (CPU), and restore their states afterwards.
+    """Seed the global random generators of Python, NumPy and torch (CPU) and restore their states afterwards.
 
-    timm's and torchvision's transforms draw from all three.
+    The transforms of timm and torchvision use all three.
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    # torch.manual_seed would seed the accelerators as well, which this block does not restore.
+    # torch.manual_seed would also seed the accelerators, whose states are not restored here.
     torch.default_generator.manual_seed(seed)
     try:
         yield

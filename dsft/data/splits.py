@@ -1,4 +1,4 @@
-"""Train, val and test: which image belongs to which, under one class table."""
+"""Train, val and test splits with a common class table."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from typing import Any
 from dsft.choices import BETWEEN_LABELS, SplitName
 from dsft.data.labels import Target, classes_of, count_classes, has_label_sets, renumber
 from dsft.data.sources import ImageSource
-from dsft.data.stratify import Fold, draw
+from dsft.data.stratify import Fold, split_stratified
 from dsft.errors import DataError
+from dsft.number_format import plural
 from dsft.progress import Note, Report, Warn, ignore
 
-_LOOKED_AT = 16  # images, to find out how many channels they have
+_CHANNEL_SAMPLES = 16  # images that are read to determine the number of channels
 
 
 @dataclass(frozen=True)
 class Split:
-    """Some of a source's images, under a class table that need not be the source's own.
+    """A subset of a source's images, with a class table that may differ from that of the source.
 
     Attributes:
-        name: Which of the three parts it is.
+        name: The name of the split.
         source: Lists and reads the images.
-        indices: Number of each image in the source; a position in the split is an index into them.
-        classes: The class table that targets refer to.
+        indices: Index of each image in the source; a position in the split is an index into this tuple.
+        classes: The class table of the targets.
     """
 
     name: SplitName
@@ -40,33 +41,33 @@ class Split:
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:
-        """Class or classes of each image, indices into :attr:`classes`; the source's are mapped by name."""
+        """Target of each image, as indices into :attr:`classes`; the classes of the source are mapped by name."""
         table = {name: target for target, name in enumerate(self.classes)}
         numbers = {own: table[name] for own, name in enumerate(self.source.classes) if name in table}
         return tuple(renumber(self.source.targets[index], numbers) for index in self.indices)
 
     @property
     def has_label_sets(self) -> bool:
-        """Whether an image has any number of classes, and not exactly one."""
+        """Whether the targets are sets of labels instead of single classes."""
         return has_label_sets(self.targets)
 
     def count_classes(self) -> list[int]:
-        """Return the images of every class."""
+        """Return the number of images of each class."""
         return count_classes(self.targets, len(self.classes))
 
     def name_labels(self, position: int) -> str:
-        """Return the class of an image, or all of its classes with ``;`` between two."""
+        """Return the class of an image, or its labels joined by ``;``."""
         return BETWEEN_LABELS.join(self.classes[number] for number in classes_of(self.targets[position]))
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """Name of each image."""
+        """Key of each image."""
         keys = self.source.keys
         return tuple(keys[index] for index in self.indices)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the sorted key, class names and identity of every image, whatever the split's name."""
+        """SHA-256 of the sorted keys, class names and identities of all images, regardless of the split's name."""
         rows = zip(self.keys, self.targets, self.indices, strict=True)
         parts = ([key, *(self.classes[y] for y in classes_of(own)), self.source.identity(i)] for key, own, i in rows)
         lines = sorted("\0".join(part) + "\n" for part in parts)
@@ -75,7 +76,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """The splits of a data set; they share the class table of train."""
+    """The splits of a data set; all have the class table of train."""
 
     classes: tuple[str, ...]
     train: Split
@@ -91,13 +92,13 @@ class Splits:
         split = {SplitName.TRAIN: self.train, SplitName.VAL: self.val, SplitName.TEST: self.test}[name]
         if split is None:
             raise DataError(
-                f"data: there is no test split: {self.train.source.origin!r} comes with a val split and no "
-                "test split. Add one, or evaluate another split, such as evaluate.splits=[val]."
+                f"data: there is no test split: {self.train.source.origin!r} has a val split and no "
+                "test split. Add one, or evaluate another split with evaluate.splits=[val]."
             )
         return split
 
     def index(self) -> dict[str, Any]:
-        """Return as JSON values which image is in which split, with each split's fingerprint."""
+        """Return the keys and the fingerprint of each split as JSON values."""
         parts = {split.name.value: split for split in (self.train, self.val, self.test) if split is not None}
         rows = {name: {"fingerprint": s.fingerprint, "keys": list(s.keys)} for name, s in parts.items()}
         return {"classes": list(self.classes), "splits": rows}
@@ -111,37 +112,36 @@ def make_splits(
     seed: int,
     report: Report = ignore,
 ) -> Splits:
-    """Make train, val and test of what a data set comes with.
+    """Create the train, val and test splits of a data set.
 
-    A split of the data set's own is used whole. Val, where missing, is drawn from train, class by class.
-    Test is drawn from train too where nothing is held out at all; a data set with val alone has no test.
+    Splits that the data set defines itself are used unchanged. A missing val split is drawn from train, stratified by
+    class. A missing test split is drawn from train as well if the data set defines no val split; otherwise there is no
+    test split.
 
     Args:
-        sources: The data set's own splits, ``train`` at least.
-        val: Share of the train source's images that become val, 0 to 1; or which fold of those that are
-            left when test has been drawn.
-        test: Share of the train source's images that become test, 0 to 1.
-        seed: Of the draw. The same images and seed give the same splits on every machine.
-        report: Is told the sizes, and which classes a split lacks.
+        sources: The splits that the data set defines, at least ``train``.
+        val: Fraction of the train source's images that become val, 0 to 1, or a fold of the images outside of test.
+        test: Fraction of the train source's images that become test, 0 to 1.
+        seed: Random seed. The same images and seed give the same splits on every machine.
+        report: Receives the sizes of the splits, and the classes that a split does not contain.
 
     Raises:
-        DataError: A fold is asked for and there is a val split; there are fewer than two classes, a class has no
-            image to train on, a held-out split has a class that train has not, or there are too few images to draw
-            from.
+        DataError: A fold is requested and the data set defines a val split; there are fewer than two classes, a class
+            has no training image, a held-out split has a class that train does not have, or there are too few images.
     """
     train = sources[SplitName.TRAIN]
     _require_trainable(train)
     fractions: dict[SplitName, float | Fold] = {}
     if SplitName.VAL in sources and isinstance(val, Fold):
         raise DataError(
-            f"data.val.fold: {train.origin!r} comes with a val split, and folds are drawn where there is none. Remove "
+            f"data.val.fold: {train.origin!r} has a val split of its own, so no fold can be drawn. Remove "
             "data.val.fold and data.val.folds, or move the images of val to train."
         )
     if SplitName.VAL not in sources:
         fractions[SplitName.VAL] = val
         if SplitName.TEST not in sources:
             fractions[SplitName.TEST] = test
-    drawn = draw(train.targets, train.keys, train.classes, fractions, seed)
+    drawn = split_stratified(train.targets, train.keys, train.classes, fractions, seed)
     parts = {name: Split(name, train, indices, train.classes) for name, indices in drawn.items()}
     _require_every_class(parts[SplitName.TRAIN])
     for name in sources.keys() - {SplitName.TRAIN}:
@@ -152,22 +152,22 @@ def make_splits(
 
 
 def held_out_split(name: SplitName, source: ImageSource, classes: tuple[str, ...], report: Report = ignore) -> Split:
-    """Return a whole source as a split under a class table, such as that of a trained model.
+    """Return a whole source as a split with a given class table, such as that of a trained model.
 
     Args:
-        name: Which split it is.
+        name: Name of the split.
         source: The images.
-        classes: The class table; the source's classes are mapped to it by name.
-        report: Is told which classes the source lacks.
+        classes: The class table, to which the classes of the source are mapped by name.
+        report: Receives a warning about classes without images.
 
     Raises:
-        DataError: The source has no image, or classes that the table has not.
+        DataError: The source has no images, or has classes that are not in the class table.
     """
     if not source.targets:
-        raise DataError(f"data: the {name} split in {source.origin!r} has no image.")
+        raise DataError(f"data: the {name} split in {source.origin!r} has no images.")
     if unknown := [repr(label) for label in source.classes if label not in classes]:
         raise DataError(
-            f"data: the {name} split in {source.origin!r} has classes that train has not: "
+            f"data: the {name} split in {source.origin!r} has classes that train does not have: "
             f"{_some(unknown)}. Train has {_some([repr(label) for label in classes])}. "
             "Remove or rename them, or add training images."
         )
@@ -177,48 +177,49 @@ def held_out_split(name: SplitName, source: ImageSource, classes: tuple[str, ...
 
 
 def count_channels(split: Split) -> int:
-    """Return 1 where all of some images from the whole split are grayscale, else 3."""
+    """Return 1 if all images of a sample from the whole split are grayscale, else 3."""
     modes = set()
-    for position in range(0, len(split), max(len(split) // _LOOKED_AT, 1)):
-        with contextlib.suppress(DataError):  # an unreadable image is dealt with where it is used
+    for position in range(0, len(split), max(len(split) // _CHANNEL_SAMPLES, 1)):
+        with contextlib.suppress(DataError):  # the loader handles unreadable images
             modes.add(split.source.read(split.indices[position]).mode)
     return 1 if modes == {"L"} else 3
 
 
 def _require_trainable(train: ImageSource) -> None:
     if has_label_sets(train.targets) and not train.classes:
-        raise DataError(f"data: {train.origin!r} has no image with a label to train on.")
+        raise DataError(f"data: {train.origin!r} has no labelled images to train on.")
     if not has_label_sets(train.targets) and len(train.classes) < 2:
         raise DataError(
-            f"data: at least two classes are needed to train, found {list(train.classes)} in "
-            f"{train.origin!r}. Give the folder whose own folders are the classes."
+            f"data: at least two classes are needed for training, found {list(train.classes)} in "
+            f"{train.origin!r}. Give the folder that contains one folder per class."
         )
     counts = count_classes(train.targets, len(train.classes))
     if empty := [repr(label) for label, count in zip(train.classes, counts, strict=True) if not count]:
-        raise DataError(f"data: {train.origin!r} has classes without an image to train on: {_some(empty)}.")
+        raise DataError(f"data: {train.origin!r} has classes without training images: {_some(empty)}.")
 
 
 def _require_every_class(train: Split) -> None:
-    # With one class an image, the draw leaves each of them an image. With several labels it may not be able to.
+    # With one class per image each class keeps a training image; with several labels that may be impossible.
     if absent := _absent(train):
         raise DataError(
-            f"data: no image of {_some(absent)} is left to train on when val and test are drawn. Add images of it, "
-            "choose another data.seed, or hold fewer images out."
+            f"data: after drawing val and test, train has no images of {_some(absent)}. Add images, choose another "
+            "data.seed, or hold out fewer images."
         )
 
 
 def _describe(splits: Splits, drawn: tuple[SplitName, ...], report: Report) -> None:
     parts = [split for split in (splits.train, splits.val, splits.test) if split is not None]
     sizes = ", ".join(f"{len(split):,} {split.name}" for split in parts)
+    images, classes = plural(sum(map(len, parts)), "image"), plural(len(splits.classes), "class")
     origin = f"; {' and '.join(drawn)} drawn from {splits.train.source.origin!r}" if drawn else ""
-    report(Note(f"data: {sizes} images of {len(splits.classes)} classes{origin}{_unlabelled(parts)}"))
+    report(Note(f"data: {images} of {classes} ({sizes}){origin}{_unlabelled(parts)}"))
     for split in parts[1:]:
         _warn_of_absent(split, report)
 
 
 def _warn_of_absent(split: Split, report: Report) -> None:
     if absent := _absent(split):
-        report(Warn(f"data: the {split.name} split has no image of {_some(absent)}"))
+        report(Warn(f"data: the {split.name} split has no images of {_some(absent)}"))
 
 
 def _absent(split: Split) -> list[str]:
@@ -228,7 +229,7 @@ def _absent(split: Split) -> list[str]:
 
 def _unlabelled(splits: Sequence[Split]) -> str:
     count = sum(not classes_of(target) for split in splits for target in split.targets)
-    return f"; {count:,} of them have no label" if count else ""
+    return f"; {count:,} of them without labels" if count else ""
 
 
 def _some(names: list[str]) -> str:

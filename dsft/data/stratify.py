@@ -1,4 +1,4 @@
-"""Draw held-out images class by class, so that every split has the classes in the same proportions."""
+"""Stratified splitting: held-out splits have the classes in the same proportions as the whole data set."""
 
 from __future__ import annotations
 
@@ -8,61 +8,63 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dsft.choices import SplitName
+from dsft.data.iterative_stratification import stratify_iteratively
 from dsft.data.labels import Target, classes_of, has_label_sets
-from dsft.data.stratify_labels import deal
 from dsft.errors import DataError
+from dsft.number_format import plural
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One part of several that a data set is divided into for cross-validation; ``index`` counts from 0."""
+    """One of ``count`` folds for cross-validation; ``index`` counts from 0."""
 
     index: int
     count: int
 
 
-def draw(
+def split_stratified(
     targets: Sequence[Target],
     keys: Sequence[str],
     classes: Sequence[str],
     shares: Mapping[SplitName, float | Fold],
     seed: int,
 ) -> dict[SplitName, tuple[int, ...]]:
-    """Divide images into train and the splits of ``shares``.
+    """Divide images into train and held-out splits.
 
-    Images are ranked by a hash of seed and key, so that neither the order in which they are listed nor a library's
-    random generator decides where an image goes. With one class an image they are so in each class, and new images move
-    few others; with any number of classes see :func:`dsft.data.stratify_labels.deal`.
+    Images are ordered by a hash of seed and key, so that a split depends neither on the order of a listing nor on the
+    random generator of a library, and most images keep their split when images are added. (scikit-learn's splitters
+    depend on both.) Multi-label data use :mod:`dsft.data.iterative_stratification`.
 
     Args:
-        targets: Class or classes of each image.
-        keys: Name of each image.
+        targets: Target of each image.
+        keys: Key of each image.
         classes: Names of the classes.
-        shares: What each held-out split takes: a share of all images, 0 to 1, or a fold of what the shares leave.
-            The folds of a seed are disjoint and cover it, but for classes of one image, which stay in train.
-        seed: Another seed gives other splits.
+        shares: Size of each held-out split: a fraction of all images, 0 to 1, or a fold of the images that the
+            fractions leave. The folds of a seed are disjoint and cover these images, except for classes with a single
+            image, which stay in train.
+        seed: Random seed.
 
     Returns:
-        Indices of the images of each split, ascending; ``train`` has what the others leave.
+        Ascending indices of the images of each split; ``train`` has the images that no other split has.
 
     Raises:
-        DataError: A split would get no image.
+        DataError: A split would be empty.
     """
     fractions = {name: share for name, share in shares.items() if not isinstance(share, Fold)}
     folds = {name: share for name, share in shares.items() if isinstance(share, Fold)}
     ranked = sorted(range(len(targets)), key=lambda index: _rank(seed, keys[index]))
-    by_kind = _draw_label_sets if has_label_sets(targets) else _draw_classes
-    drawn = by_kind(ranked, targets, len(classes), fractions, folds)
+    split = _split_label_sets if has_label_sets(targets) else _split_classes
+    drawn = split(ranked, targets, len(classes), fractions, folds)
     for name, chosen in drawn.items():
         if not chosen:
             raise DataError(
-                f"data: {len(targets)} images of {len(classes)} classes are too few to draw a {name} split "
-                f"from. Add images, or a {name} folder of their own."
+                f"data: {plural(len(targets), 'image')} of {plural(len(classes), 'class')} are too few for a {name} "
+                f"split. Add images, or provide a separate {name} split."
             )
     return {name: tuple(sorted(drawn[name])) for name in (SplitName.TRAIN, *shares)}
 
 
-def _draw_label_sets(
+def _split_label_sets(
     ranked: Sequence[int],
     targets: Sequence[Target],
     num_classes: int,
@@ -70,16 +72,16 @@ def _draw_label_sets(
     folds: Mapping[SplitName, Fold],
 ) -> dict[SplitName, list[int]]:
     shares = [1 - sum(fractions.values()), *fractions.values()]
-    train, *held_out = deal(ranked, targets, num_classes, shares)
+    train, *held_out = stratify_iteratively(ranked, targets, num_classes, shares)
     drawn = dict(zip(fractions, held_out, strict=True))
     for name, fold in folds.items():
-        parts = deal(train, targets, num_classes, [1 / fold.count] * fold.count)
+        parts = stratify_iteratively(train, targets, num_classes, [1 / fold.count] * fold.count)
         drawn[name] = parts.pop(fold.index)
         train = [index for part in parts for index in part]
     return {SplitName.TRAIN: train, **drawn}
 
 
-def _draw_classes(
+def _split_classes(
     ranked: Sequence[int],
     targets: Sequence[Target],
     num_classes: int,
@@ -101,7 +103,7 @@ def _draw_classes(
             rest = rest[taken:]
         left = len(rest)
         for name, fold in folds.items():
-            # One class goes on where the one before it ended, so that small classes do not all fill the first fold.
+            # Each class continues where the previous one ended; otherwise small classes would all be in the first fold.
             inside = [left > 1 and (before + rank) % fold.count == fold.index for rank, _ in enumerate(rest)]
             drawn[name] += list(itertools.compress(rest, inside))
             rest = [index for index, is_inside in zip(rest, inside, strict=True) if not is_inside]
@@ -111,10 +113,9 @@ def _draw_classes(
 
 
 def _counts(sizes: Sequence[int], fractions: Mapping[SplitName, float]) -> dict[SplitName, list[int]]:
-    """Say how many images of each class go to each held-out split.
+    """Return the number of images of each class for each held-out split.
 
-    Each count is the class's share rounded down or up (largest remainder), at least one where the class can
-    spare it; a class never gives its last image away from train.
+    The counts are rounded by the largest-remainder method and at least one, as far as one image remains for train.
     """
     counts = {name: _shares(sizes, fraction) for name, fraction in fractions.items()}
     for target, size in enumerate(sizes):
@@ -127,7 +128,7 @@ def _counts(sizes: Sequence[int], fractions: Mapping[SplitName, float]) -> dict[
 
 
 def _shares(sizes: Sequence[int], fraction: float) -> list[int]:
-    """Divide ``fraction`` of all images over the classes by the largest-remainder method."""
+    """Distribute ``fraction`` of all images over the classes by the largest-remainder method."""
     total = round(sum(sizes) * fraction)
     quotas = [size * total / sum(sizes) for size in sizes]
     shares = [int(quota) for quota in quotas]

@@ -1,4 +1,4 @@
-"""From an image to a tensor: timm's transforms, for evaluation and with augmentation."""
+"""Image transforms for evaluation and, with augmentation, for training; built from timm's."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _POLICIES = ("rand", "augmix", "original", "originalr", "v0", "v0r", "3a")
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:
-    """Return the transform of validation, test and prediction.
+    """Return the transform for validation, test and prediction.
 
     Args:
-        preprocessing: The model's input.
+        preprocessing: The input that the model expects.
 
     Returns:
-        A function from an image to a float32 tensor ``(channels, height, width)``, normalised.
+        A function that converts an image to a normalised float32 tensor ``(channels, height, width)``.
 
     Raises:
-        DataError: Images have 1 or 3 channels, and the model wants another number.
+        DataError: The model expects a number of channels other than 1 or 3.
     """
     return _compose(preprocessing, _evaluation_steps(preprocessing))
 
@@ -45,22 +45,22 @@ def training_transform(
     color_jitter: float | None,
     erase: float,
 ) -> Transform:
-    """Return the transform of training images, which draws from the global random generators.
+    """Return the transform for training, which uses the global random generators.
 
     Args:
-        preprocessing: The model's input.
-        scale: Smallest and largest share of the image's area in a random crop; None crops as evaluation does.
+        preprocessing: The input that the model expects.
+        scale: Smallest and largest fraction of the image's area in a random crop; None crops as in evaluation.
         hflip: Probability of a horizontal flip, 0 to 1.
         auto_augment: timm's policy string, such as ``rand-m9-mstd0.5-inc1``.
-        color_jitter: Strength of brightness, contrast and saturation changes.
+        color_jitter: Strength of brightness, contrast and saturation jitter.
         erase: Probability of random erasing, 0 to 1.
 
     Returns:
-        A function from an image to a float32 tensor ``(channels, height, width)``, normalised.
+        A function that converts an image to a normalised float32 tensor ``(channels, height, width)``.
 
     Raises:
-        DataError: Images have 1 or 3 channels, and the model wants another number.
-        RecipeError: timm does not read the policy string, or takes no colour jitter beside it.
+        DataError: The model expects a number of channels other than 1 or 3.
+        RecipeError: timm cannot parse the policy string, or ignores the colour jitter beside it.
     """
     try:
         _require_policy(auto_augment, color_jitter)
@@ -78,18 +78,18 @@ def training_transform(
         if auto_augment is None:
             raise
         raise RecipeError(
-            f"augment.auto_augment: timm reads no policy from {auto_augment!r} ({error}). It begins "
-            f"with one of {', '.join(_POLICIES)}; an example is 'rand-m9-mstd0.5-inc1'."
+            f"augment.auto_augment: timm cannot parse the policy {auto_augment!r} ({error}). It must start "
+            f"with one of {', '.join(_POLICIES)}, as in 'rand-m9-mstd0.5-inc1'."
         ) from error
     crop, *flip = crop_and_flip.transforms
-    # Without a random crop, training sees the same part of an image, at the same size, as evaluation.
+    # Without a random crop, training uses the same resized crop as evaluation.
     geometry = [crop] if scale is not None else _evaluation_steps(preprocessing)[:-2]
     return _compose(preprocessing, [*geometry, *flip, *map(_keep_a_bit, colours.transforms), *to_tensor.transforms])
 
 
 @dataclass(frozen=True)
 class _ImageTransform:
-    """A chain of steps after a conversion to grayscale or RGB; picklable, for worker processes."""
+    """Converts to grayscale or RGB and applies the steps; picklable, as worker processes need it."""
 
     mode: str
     steps: tuple[Callable[[Any], Any], ...]
@@ -105,14 +105,14 @@ class _ImageTransform:
 def _compose(preprocessing: Preprocessing, steps: list[Any]) -> Transform:
     if preprocessing.channels not in _MODES:
         raise DataError(
-            f"data: images are grayscale (1 channel) or RGB (3 channels), found a model with "
-            f"{preprocessing.channels} input channels. Set model.in_chans to 1 or 3."
+            f"model.in_chans: images are grayscale (1 channel) or RGB (3 channels), found a model with "
+            f"{preprocessing.channels} input channels. Use 1 or 3."
         )
     return _ImageTransform(_MODES[preprocessing.channels], tuple(steps))
 
 
 def _evaluation_steps(preprocessing: Preprocessing) -> list[Any]:
-    """Return timm's steps: geometry, then conversion to a tensor and normalisation."""
+    """Return timm's steps: resizing and cropping, then conversion to a tensor and normalisation."""
     transform = create_transform(
         is_training=False,
         crop_pct=preprocessing.crop_pct,
@@ -132,7 +132,7 @@ def _shared_arguments(preprocessing: Preprocessing) -> dict[str, Any]:
 
 
 def _require_policy(policy: str | None, color_jitter: float | None) -> None:
-    """Refuse what timm would leave out without a word."""
+    """Reject settings that timm would silently ignore."""
     if policy is None:
         return
     name, *settings = policy.split("-")
@@ -143,15 +143,15 @@ def _require_policy(policy: str | None, color_jitter: float | None) -> None:
             raise ValueError(f"the setting {setting!r} has no effect")
     if color_jitter and "3a" not in policy:
         raise RecipeError(
-            f"augment.color_jitter: timm leaves it out beside auto_augment {policy!r}, found {color_jitter}. "
-            "Choose one of the two."
+            f"augment.color_jitter: timm ignores it beside auto_augment {policy!r}, found {color_jitter}. "
+            "Remove one of the two."
         )
 
 
 def _keep_a_bit(step: Any) -> Any:
-    """Change the posterize operations of one of timm's policies so that an image keeps at least one bit.
+    """Limit the posterize operations of a timm policy to at least one bit per channel.
 
-    Strong ones ask for no bit at all: a black image before Pillow 13, an exception since.
+    At high magnitudes timm asks for zero bits: a black image before Pillow 13, an exception since.
     """
     operations = [*getattr(step, "ops", []), *itertools.chain.from_iterable(getattr(step, "policy", []))]
     for operation in operations:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from dsft.compat.torch_compile import is_compiler_error
-from dsft.errors import DataError, TrainingError, killed_reader
+from dsft.errors import DataError, TrainingError, worker_killed
 from dsft.training.optim.freezing import has_running_statistics
 
 
@@ -45,7 +45,7 @@ def explained_failures(module: nn.Module, images: Tensor, device: torch.device) 
             "one value per channel. Use batches of 2 or more, and a train split of at least 2 images."
         ) from error
     except RuntimeError as error:
-        if killed := killed_reader(error):
+        if killed := worker_killed(error):
             raise killed from error
         if is_compiler_error(error):
             raise TrainingError(
@@ -70,7 +70,7 @@ def explained_save(run: Path) -> Iterator[None]:
         yield
     # torch and safetensors wrap what the system says in errors of their own.
     except (OSError, RuntimeError, SafetensorError) as error:
-        if killed := killed_reader(error):
+        if killed := worker_killed(error):
             raise killed from error
         raise TrainingError(
             f"{str(run / 'checkpoints')!r}: the state cannot be saved: {error}. The checkpoint before is whole. Make "

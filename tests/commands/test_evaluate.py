@@ -128,7 +128,7 @@ def test_a_plain_folder_may_lack_classes(workshop: Workshop, here: Path) -> None
     done = dsft("evaluate", workshop.dense, "--data", "new", "--json")
     metrics = json.loads(done.stdout)["models"][0]["metrics"]
     assert [row["support"] for row in metrics["per_class"]] == [0, 3, 0]
-    assert "warning: data: the test split has no image of 'ant', 'cat'" in done.stderr
+    assert "warning: data: the test split has no images of 'ant', 'cat'" in done.stderr
 
 
 @pytest.mark.parametrize(("split", "count"), [("val", 9), ("test", 9), ("train", 18)])

@@ -103,7 +103,7 @@ class TestUnreadable:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothere.png"], "'nothere.png': an image, a folder or a pattern is needed"),
+        (["nothere.png"], "'nothere.png': must be an image, a folder or a pattern"),
         (["PICTURES", "--out", "predictions"], "a file ends in .csv or .jsonl"),
         (["PICTURES", "--out", "a.txt", "--format", "table"], "a file ends in .csv or .jsonl"),
         (["PICTURES", "--workers", "two"], "--workers: expected a whole number, or auto, found 'two'"),

@@ -232,7 +232,7 @@ def test_one_epoch_runs_at_a_time() -> None:
     first = made.epoch(0)
     next(first)
     next(made.epoch(1))
-    with pytest.raises(RuntimeError, match="another epoch of this loader has begun"):
+    with pytest.raises(RuntimeError, match="another epoch of this loader has started"):
         next(first)
 
 
@@ -273,7 +273,7 @@ def test_a_training_batch_that_skipping_leaves_with_one_image_is_dropped(tmp_pat
 
 def test_a_split_with_nothing_readable_is_an_error(tmp_path: Path) -> None:
     made = loader(damaged(tmp_path, 3, [0, 1, 2]), shuffle=False, bad_images=BadImages.SKIP)
-    with pytest.raises(DataError, match=r"no batch of the val split is left: 3 of 3 images.*'a/000\.png'"):
+    with pytest.raises(DataError, match=r"the val split has no readable batch: 3 of 3 images.*'a/000\.png'"):
         list(made.epoch(0))
 
 

@@ -42,7 +42,9 @@ def test_an_undivided_source_is_divided_three_ways() -> None:
     counts = Counter(splits.test.targets)
     assert max(counts.values()) - min(counts.values()) <= 2
     [note] = events
-    assert note == Note("data: 1,258 train, 180 val, 359 test images of 10 classes; val and test drawn from 'digits'")
+    assert note == Note(
+        "data: 1,797 images of 10 classes (1,258 train, 180 val, 359 test); val and test drawn from 'digits'"
+    )
 
 
 def test_only_val_is_drawn_where_there_is_a_test_split() -> None:
@@ -57,7 +59,7 @@ def test_with_val_and_no_test_nothing_is_drawn_and_asking_for_test_is_an_error()
     assert splits.test is None
     assert len(splits.get(TRAIN)) == 40
     assert splits.get(VAL) is splits.val
-    with pytest.raises(DataError, match=r"there is no test split: 't' comes with a val split.*splits=\[val\]"):
+    with pytest.raises(DataError, match=r"there is no test split: 't' has a val split.*splits=\[val\]"):
         splits.get(TEST)
 
 
@@ -66,7 +68,7 @@ def test_classes_of_other_splits_are_mapped_to_those_of_train_by_name() -> None:
     splits = split_up({TRAIN: listed("t", {"a": 9, "b": 9, "c": 9}), VAL: listed("v", {"a": 2, "c": 3})}, events.append)
     assert splits.val.source.targets == (0, 0, 1, 1, 1)
     assert splits.val.targets == (0, 0, 2, 2, 2)
-    assert Warn("data: the val split has no image of 'b'") in events
+    assert Warn("data: the val split has no images of 'b'") in events
 
 
 def test_classes_that_train_lacks_are_an_error_that_names_them() -> None:
@@ -75,7 +77,9 @@ def test_classes_that_train_lacks_are_an_error_that_names_them() -> None:
             TRAIN: listed("t", {"a": 9, "b": 9}),
             name: listed("held", {"a": 2, "x": 1, "y": 1}),
         }
-        with pytest.raises(DataError, match=f"the {name} split in 'held' has classes that train has not: 'x', 'y'"):
+        with pytest.raises(
+            DataError, match=f"the {name} split in 'held' has classes that train does not have: 'x', 'y'"
+        ):
             split_up(sources)
 
 
@@ -83,7 +87,7 @@ def test_a_model_s_class_table_serves_for_a_held_out_source_of_its_own() -> None
     events: list[Event] = []
     split = held_out_split(TEST, listed("t", {"b": 1, "a": 2}), ("z", "a", "b"), events.append)
     assert split.targets == (2, 1, 1)
-    assert events == [Warn("data: the test split has no image of 'z'")]
+    assert events == [Warn("data: the test split has no images of 'z'")]
     with pytest.raises(DataError, match="has no image"):
         held_out_split(TEST, listed("t", {}), ("a",))
 
@@ -91,15 +95,15 @@ def test_a_model_s_class_table_serves_for_a_held_out_source_of_its_own() -> None
 def test_a_single_class_and_a_class_without_images_are_errors() -> None:
     with pytest.raises(DataError, match=r"at least two classes.*found \['a'\] in 't'"):
         split_up({TRAIN: listed("t", {"a": 9})})
-    with pytest.raises(DataError, match="without an image to train on: 'b'"):
+    with pytest.raises(DataError, match="without training images: 'b'"):
         split_up({TRAIN: listed("t", {"a": 9, "b": 0})})
 
 
 def test_a_class_too_small_to_be_held_out_is_warned_of() -> None:
     events: list[Event] = []
     split_up({TRAIN: listed("t", {"a": 30, "b": 1})}, events.append)
-    assert Warn("data: the val split has no image of 'b'") in events
-    assert Warn("data: the test split has no image of 'b'") in events
+    assert Warn("data: the val split has no images of 'b'") in events
+    assert Warn("data: the test split has no images of 'b'") in events
 
 
 def test_the_seed_decides_the_draw_and_listing_again_repeats_it(tmp_path: Path) -> None:
@@ -178,7 +182,7 @@ def test_a_fold_is_drawn_where_there_is_no_val_split() -> None:
 
 def test_a_fold_beside_a_val_split_is_an_error() -> None:
     sources: dict[SplitName, ImageSource] = {TRAIN: listed("t", {"a": 5, "b": 5}), VAL: listed("v", {"a": 2, "b": 2})}
-    with pytest.raises(DataError, match=r"data\.val\.fold: 't' comes with a val split"):
+    with pytest.raises(DataError, match=r"data\.val\.fold: 't' has a val split"):
         make_splits(sources, val=Fold(0, 5), test=0.2, seed=0)
 
 
@@ -198,13 +202,13 @@ def label_sets(targets: Sequence[tuple[int, ...]], classes: Sequence[str]) -> Im
     return ImageArray("array", tuple(classes), pixels, tuple(targets))
 
 
-def test_label_sets_are_mapped_counted_and_told() -> None:
+def test_label_sets_are_mapped_counted_and_reported() -> None:
     source = label_sets([(0,), (0, 1), (), (1,)] * 10, ["cow", "ant"])
     events: list[Event] = []
     splits = make_splits({TRAIN: source}, val=0.2, test=0.2, seed=0, report=events.append)
     assert [len(split) for split in (splits.train, splits.val, splits.test) if split] == [24, 8, 8]
     assert [split.count_classes() for split in (splits.train, splits.val)] == [[12, 12], [4, 4]]
-    assert any(isinstance(event, Note) and event.message.endswith("; 10 of them have no label") for event in events)
+    assert any(isinstance(event, Note) and event.message.endswith("; 10 of them without labels") for event in events)
     turned = held_out_split(TEST, source, ("ant", "bee", "cow"))
     assert turned.targets[:4] == ((2,), (0, 2), (), (0,))
     assert [turned.name_labels(position) for position in range(4)] == ["cow", "ant;cow", "", "ant"]
@@ -215,7 +219,7 @@ def test_label_sets_are_mapped_counted_and_told() -> None:
 def test_a_label_that_no_training_image_is_left_of_is_an_error() -> None:
     # The two images of the rare label go to where images with the other one are wanted.
     source = label_sets([(0,), (0,)] + [(1,)] * 4, ["rare", "often"])
-    with pytest.raises(DataError, match=r"no image of 'rare' is left to train on .* choose another data\.seed"):
+    with pytest.raises(DataError, match=r"train has no images of 'rare'\. .* choose another data\.seed"):
         make_splits({TRAIN: source}, val=0.4, test=0.4, seed=0)
-    with pytest.raises(DataError, match="has no image with a label to train on"):
+    with pytest.raises(DataError, match="has no labelled images to train on"):
         make_splits({TRAIN: label_sets([(), ()], [])}, val=0.2, test=0.2, seed=0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from dsft.choices import SplitName
-from dsft.data.stratify import Fold, draw
+from dsft.data.stratify import Fold, split_stratified
 from dsft.errors import DataError
 
 TRAIN, VAL, TEST = SplitName.TRAIN, SplitName.VAL, SplitName.TEST
@@ -29,7 +29,7 @@ def labelled(sizes: Sequence[int]) -> tuple[list[int], list[str], list[str]]:
 
 def drawn_by_class(sizes: Sequence[int], fractions: Mapping[SplitName, float]) -> dict[SplitName, list[int]]:
     targets, keys, classes = labelled(sizes)
-    drawn = draw(targets, keys, classes, fractions, seed=0)
+    drawn = split_stratified(targets, keys, classes, fractions, seed=0)
     counts = {name: Counter(targets[index] for index in indices) for name, indices in drawn.items()}
     return {name: [count[target] for target in range(len(sizes))] for name, count in counts.items()}
 
@@ -63,7 +63,7 @@ def test_every_image_is_in_one_split_and_every_class_keeps_its_share(
     sizes: list[int], val: float, test: float, seed: int
 ) -> None:
     targets, keys, classes = labelled(sizes)
-    drawn = draw(targets, keys, classes, {VAL: val, TEST: test}, seed)
+    drawn = split_stratified(targets, keys, classes, {VAL: val, TEST: test}, seed)
     assert sorted(index for indices in drawn.values() for index in indices) == list(range(len(targets)))
     for name, fraction in ((VAL, val), (TEST, test)):
         counts = Counter(targets[index] for index in drawn[name])
@@ -86,24 +86,24 @@ def test_large_fractions_leave_an_image_to_train_on() -> None:
 def test_the_order_of_listing_does_not_matter_and_the_seed_does() -> None:
     targets, keys, classes = labelled([40, 60])
     order = np.random.default_rng(0).permutation(100).tolist()
-    listed = draw(targets, keys, classes, BOTH, seed=7)
-    shuffled = draw([targets[i] for i in order], [keys[i] for i in order], classes, BOTH, seed=7)
+    listed = split_stratified(targets, keys, classes, BOTH, seed=7)
+    shuffled = split_stratified([targets[i] for i in order], [keys[i] for i in order], classes, BOTH, seed=7)
     for name in (TRAIN, VAL, TEST):
         assert {keys[index] for index in listed[name]} == {keys[order[index]] for index in shuffled[name]}
         assert listed[name] == tuple(sorted(listed[name]))
-    assert draw(targets, keys, classes, BOTH, seed=8) != listed
+    assert split_stratified(targets, keys, classes, BOTH, seed=8) != listed
 
 
 def test_a_new_image_moves_at_most_a_few_others() -> None:
     targets, keys, classes = labelled([50, 50])
-    before = draw(targets, keys, classes, BOTH, seed=0)
-    after = draw([*targets, 1], [*keys, "new.png"], classes, BOTH, seed=0)
+    before = split_stratified(targets, keys, classes, BOTH, seed=0)
+    after = split_stratified([*targets, 1], [*keys, "new.png"], classes, BOTH, seed=0)
     moved = [set(before[name]) ^ (set(after[name]) - {100}) for name in before]
     assert len(set().union(*moved)) <= 4
 
 
 def test_too_few_images_are_an_error() -> None:
-    with pytest.raises(DataError, match="2 images of 2 classes are too few to draw a val split from"):
+    with pytest.raises(DataError, match="2 images of 2 classes are too few for a val split"):
         drawn_by_class([1, 1], {VAL: 0.5})
 
 
@@ -114,7 +114,7 @@ def test_folds_are_disjoint_stratified_and_cover_what_test_leaves(sizes: list[in
     parts = []
     for index in range(folds):
         try:
-            parts.append(draw(targets, keys, classes, {**tests, VAL: Fold(index, folds)}, seed=1))
+            parts.append(split_stratified(targets, keys, classes, {**tests, VAL: Fold(index, folds)}, seed=1))
         except DataError:
             return
     assert len({part.get(TEST, ()) for part in parts}) == 1
@@ -135,5 +135,5 @@ def test_folds_are_disjoint_stratified_and_cover_what_test_leaves(sizes: list[in
 
 def test_small_classes_spread_over_the_folds() -> None:
     targets, keys, classes = labelled([3] * 10)
-    lengths = [len(draw(targets, keys, classes, {VAL: Fold(index, 5)}, seed=0)[VAL]) for index in range(5)]
+    lengths = [len(split_stratified(targets, keys, classes, {VAL: Fold(index, 5)}, seed=0)[VAL]) for index in range(5)]
     assert lengths == [6] * 5

@@ -128,11 +128,11 @@ def test_the_strongest_posterizing_leaves_an_image(policy: str) -> None:
     ],
 )
 def test_a_policy_that_timm_would_misread_or_ignore_is_an_error(policy: str) -> None:
-    with pytest.raises(RecipeError, match=r"augment.auto_augment: timm reads no policy from .*rand-m9-mstd0.5-inc1"):
+    with pytest.raises(RecipeError, match=r"augment.auto_augment: timm cannot parse the policy .*rand-m9-mstd0.5-inc1"):
         training(model_input(), auto_augment=policy)
 
 
 def test_jitter_that_timm_would_leave_out_is_an_error() -> None:
-    with pytest.raises(RecipeError, match=r"augment.color_jitter: timm leaves it out beside .*found 0.4"):
+    with pytest.raises(RecipeError, match=r"augment.color_jitter: timm ignores it beside .*found 0.4"):
         training(model_input(), auto_augment="rand-m9", color_jitter=0.4)
     assert training(model_input(), auto_augment="3a", color_jitter=0.4)(IMAGE).shape == (3, 8, 8)

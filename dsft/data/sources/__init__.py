@@ -1,23 +1,26 @@
-"""Where images come from: each ``open_*`` function returns the parts that a data set itself has.
+"""Sources of images: each ``open_*`` function returns the splits that a data set defines, as image sources.
 
-They are image sources, keyed by split; a data set that is not divided is all
-``train``.
+An undivided data set is all ``train``. :mod:`dsft.data.sources.registry` lists the sources.
 """
 
 from dsft.data.sources.digits import open_digits
 from dsft.data.sources.folder import has_splits, is_hidden, open_folder
 from dsft.data.sources.hugging_face import open_hf
 from dsft.data.sources.images import ImageArray, ImageFiles, ImageSource
+from dsft.data.sources.registry import SOURCES, DataLocation, SourceEntry, open_source
 from dsft.data.sources.shards import open_wds
 from dsft.data.sources.table import open_csv
 from dsft.data.sources.torchvision import open_torchvision
-from dsft.data.sources.unlabelled import LooseImages, find_images
+from dsft.data.sources.unlabelled import UnlabelledImages, find_images
 
 __all__ = [
+    "SOURCES",
+    "DataLocation",
     "ImageArray",
     "ImageFiles",
     "ImageSource",
-    "LooseImages",
+    "SourceEntry",
+    "UnlabelledImages",
     "find_images",
     "has_splits",
     "is_hidden",
@@ -25,6 +28,7 @@ __all__ = [
     "open_digits",
     "open_folder",
     "open_hf",
+    "open_source",
     "open_torchvision",
     "open_wds",
 ]

@@ -1,4 +1,4 @@
-"""The embedded data set: scikit-learn's 1,797 real images of handwritten digits."""
+"""The digits of scikit-learn: 1,797 images that are installed with it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _GREY_LEVELS = 16
 
 
 def open_digits() -> Mapping[SplitName, ImageSource]:
-    """Return the digits, 8x8 pixels each, undivided; no download.
+    """Return the digits, 8x8 pixels each, in one part; nothing is downloaded.
 
-    They are the test part of Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits" (UCI, 1998).
+    They are the test set of Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits" (UCI, 1998).
     """
-    # scikit-learn takes a second to import, and only this source needs it.
+    # Importing scikit-learn takes a second.
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

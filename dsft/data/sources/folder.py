@@ -1,4 +1,4 @@
-"""Folders of images: one folder a class, in one tree or in a tree each for train, val and test."""
+"""Image folders: one folder per class, either directly or in separate trees for train, val and test."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path, PurePath
 
 from dsft.choices import SplitName
 from dsft.data.sources.images import ImageFiles, ImageSource
-from dsft.data.sources.naming import named_split
+from dsft.data.sources.naming import parse_split
 from dsft.errors import DataError
+from dsft.number_format import plural
 from dsft.progress import Note, Report, Warn, ignore
 from dsft.storage import at_home
 
@@ -19,61 +20,64 @@ IMAGE_EXTENSIONS = frozenset(
 
 
 def open_folder(root: Path, report: Report = ignore) -> Mapping[SplitName, ImageSource]:
-    """Return the splits that a folder of images has.
+    """Return the splits of an image folder.
 
-    Either ``root`` holds one folder a class, which is returned as ``train``, or it holds ``train`` (or
-    ``training``) and maybe ``val`` (``valid``, ``validation``) and ``test`` (``testing``), each with one
-    folder a class. Images may lie at any depth below their class; hidden files and folders do not count.
+    Either ``root`` contains one folder per class, which are returned as ``train``, or it contains ``train`` (or
+    ``training``) and optionally ``val`` (``valid``, ``validation``) and ``test`` (``testing``), each with one folder
+    per class. Images may be at any depth below the folder of their class; hidden files and folders are ignored.
 
     Args:
         root: The folder.
-        report: Is told which folder serves as which split, and what is left out.
+        report: Receives which folder is used for which split, and what is ignored.
 
     Raises:
-        DataError: It is missing, holds no class folder, an empty one, or no ``train`` beside its ``val``.
+        DataError: The folder does not exist, contains no class folder or an empty one, or has a held-out split and no
+            ``train``.
     """
     root = at_home(root)
     if not root.is_dir():
-        found = "a file" if root.exists() else f"nothing; the current folder is {str(Path.cwd())!r}"
-        raise DataError(f"data.root {str(root)!r}: a folder of images is needed, found {found}.")
+        found = "a file" if root.exists() else f"nothing; the working directory is {str(Path.cwd())!r}"
+        raise DataError(f"data.root {str(root)!r}: must be a folder of images, found {found}.")
     try:
         folders = _split_folders(root)
         if not folders:
             return {SplitName.TRAIN: _scan(root, report)}
         report(Note(f"data: {', '.join(f'{str(folder)!r} as {split}' for split, folder in folders.items())}"))
         if others := [folder.name for folder in _folders(root) if folder not in folders.values()]:
-            report(Warn(f"data: {', '.join(map(repr, others))} in {str(root)!r} is no split and is left out"))
+            report(
+                Warn(f"data: {', '.join(map(repr, others))} in {str(root)!r} is not the name of a split and is ignored")
+            )
         return {split: _scan(folder, report) for split, folder in folders.items()}
     except OSError as error:
         raise DataError(f"data.root {str(root)!r}: cannot be listed ({error}).") from error
 
 
 def has_splits(root: Path) -> bool:
-    """Say whether a folder of images has a folder for each split, so that others in it are left out."""
+    """Return whether an image folder contains folders for splits, so that all others in it are ignored."""
     return bool(_split_folders(root))
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return every image file below a folder, sorted by path; hidden files and folders do not count.
+    """Return all image files below a folder, sorted by path; hidden files and folders are ignored.
 
     Raises:
         DataError: The folder cannot be listed.
     """
     try:
-        # The key begins with the folder's own place, which stands for it here.
+        # A key starts with the prefix that stands for the folder.
         return [folder / key.partition("/")[2] for key in sorted(_images(folder, "", frozenset()))]
     except OSError as error:
         raise DataError(f"{str(folder)!r}: cannot be listed ({error}).") from error
 
 
 def _split_folders(root: Path) -> dict[SplitName, Path]:
-    """Find the folder of each split, in the order of the splits; nothing where ``root`` holds classes."""
+    """Find the folder of each split, in the order of the splits; empty if ``root`` contains classes."""
     folders: dict[SplitName, Path] = {}
     for split in SplitName:
-        matches = [entry for entry in _folders(root) if named_split(entry.name) is split and _is_split(entry)]
+        matches = [entry for entry in _folders(root) if parse_split(entry.name) is split and _is_split(entry)]
         if len(matches) > 1:
             found = " and ".join(repr(match.name) for match in matches)
-            raise DataError(f"data.root {str(root)!r}: one folder for {split} is needed, found {found}.")
+            raise DataError(f"data.root {str(root)!r}: there must be one folder for {split}, found {found}.")
         if matches:
             folders[split] = matches[0]
     if folders and SplitName.TRAIN not in folders:
@@ -81,40 +85,40 @@ def _split_folders(root: Path) -> dict[SplitName, Path]:
             return {}
         found = ", ".join(repr(folder.name) for folder in folders.values())
         raise DataError(
-            f"data.root {str(root)!r}: a folder 'train' is needed beside {found}. "
-            "Add it, or give a folder whose own folders are the classes."
+            f"data.root {str(root)!r}: there must be a folder 'train' beside {found}. "
+            "Add it, or give the folder that contains one folder per class."
         )
     return folders
 
 
 def _is_split(folder: Path) -> bool:
-    # A folder called "train" with images in it and no folders is a class: vehicles have trains.
+    # A folder named "train" that contains images and no folders is a class of vehicles.
     return any(_folders(folder)) or not any(is_image(entry.name) for entry in folder.iterdir())
 
 
 def _scan(root: Path, report: Report) -> ImageFiles:
-    """List one folder a class, sorted by class and by path so that no file system's order shows."""
+    """List the images, sorted by class and path, so that the order does not depend on the file system."""
     folders = _folders(root)
     if not folders:
         raise DataError(
-            f"data: {str(root)!r} holds no class folder. Images are found as CLASS/IMAGE below it, "
-            "one folder for each class."
+            f"data: {str(root)!r} contains no class folder. Images must be at CLASS/IMAGE below it, "
+            "with one folder per class."
         )
     images = [sorted(_images(folder, folder.name, frozenset())) for folder in folders]
     if empty := [folder.name for folder, keys in zip(folders, images, strict=True) if not keys]:
         raise DataError(
-            f"data: {str(root)!r} has class folders without an image: {', '.join(map(repr, empty))}. "
-            f"Fill or remove them. Images end in {', '.join(sorted(IMAGE_EXTENSIONS))}."
+            f"data: {str(root)!r} has class folders without images: {', '.join(map(repr, empty))}. Fill or remove "
+            f"them. Image files have the extensions {', '.join(sorted(IMAGE_EXTENSIONS))}."
         )
     if stray := sum(is_image(entry.name) for entry in root.iterdir() if entry.is_file()):
-        report(Warn(f"data: {stray} image(s) directly in {str(root)!r} belong to no class and are left out"))
+        report(Warn(f"data: {plural(stray, 'image')} directly in {str(root)!r} without a class are ignored"))
     targets = tuple(target for target, keys in enumerate(images) for _ in keys)
     classes = tuple(folder.name for folder in folders)
     return ImageFiles(root, classes, tuple(key for keys in images for key in keys), targets)
 
 
 def _images(folder: Path, prefix: str, ancestors: frozenset[str]) -> Iterator[str]:
-    """Yield the key of every image below ``folder``, following links but no loop of them."""
+    """Yield the keys of all images below ``folder``; symbolic links are followed, cycles are not."""
     real = os.path.realpath(folder)
     if real in ancestors:
         return
@@ -128,32 +132,32 @@ def _images(folder: Path, prefix: str, ancestors: frozenset[str]) -> Iterator[st
 
 
 def require_portable(key: str) -> str:
-    """Return a file's name, where every system and file format can write it.
+    """Return a file name unchanged if it can be written on every system and in every file format.
 
     Raises:
-        DataError: It has bytes that are no text.
+        DataError: The name is not valid UTF-8.
     """
     try:
         key.encode()
     except UnicodeEncodeError:
-        raise DataError(f"data: the file name {key!r} is no valid UTF-8. Rename the file.") from None
+        raise DataError(f"data: the file name {key!r} is not valid UTF-8. Rename the file.") from None
     return key
 
 
 def _folders(root: Path) -> Sequence[Path]:
     return sorted(
         (entry for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name)),
-        # By name, which sorts alike everywhere; Windows compares paths without regard to case.
+        # The order of names is the same on all systems; Windows compares paths case-insensitively.
         key=lambda folder: folder.name,
     )
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder does not count, by its name."""
-    # macOS archives carry a folder __MACOSX with a shadow of every image.
+    """Return whether a file or folder is ignored, by its name."""
+    # Archives made on macOS contain a folder __MACOSX with a shadow of every image.
     return name.startswith(".") or name == "__MACOSX"
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image by its name, and not hidden."""
+    """Return whether a file is a visible image, by its name."""
     return not is_hidden(name) and PurePath(name).suffix.lower() in IMAGE_EXTENSIONS

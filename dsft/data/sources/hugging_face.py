@@ -1,4 +1,4 @@
-"""Hugging Face data sets: saved on disk, or from the hub where that is asked for."""
+"""Hugging Face data sets, saved on disk or downloaded from the hub on request."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from PIL import Image
 from dsft.choices import SplitName
 from dsft.data.decoding import decode_image
 from dsft.data.sources.images import ImageSource
-from dsft.data.sources.naming import named_split, sorted_labels
+from dsft.data.sources.naming import parse_split, sorted_labels
 from dsft.errors import DataError
+from dsft.number_format import plural
 from dsft.progress import Note, Report, Warn, ignore
 from dsft.storage import at_home
 
 
 @dataclass(frozen=True, eq=False)
 class ImageTable:
-    """A split of a Hugging Face data set; a key is its name and the number of the row.
+    """A split of a Hugging Face data set; a key consists of the split's name and the number of the row.
 
     Attributes:
-        origin: What messages call it.
+        origin: Name of the source in messages.
         classes: The class names.
-        keys: Name of each image.
+        keys: Key of each image.
         targets: Class of each image.
-        rows: The ``datasets.Dataset``, whose images are not decoded.
-        column: The column with the images.
-        sizes: Bytes of each image's file.
+        rows: The ``datasets.Dataset``, with undecoded images.
+        column: The column of the images.
+        sizes: Size of each image file in bytes.
     """
 
     origin: str
@@ -43,7 +44,7 @@ class ImageTable:
     in_memory: ClassVar[bool] = False
 
     def identity(self, index: int) -> str:
-        """Return the size of the image's file in bytes."""
+        """Return the size of the image file in bytes."""
         return str(self.sizes[index])
 
     def read(self, index: int) -> Image.Image:
@@ -53,7 +54,7 @@ class ImageTable:
             return decode_image(value["bytes"], self.keys[index])
         if value.get("path") is None:
             raise DataError(
-                f"{self.keys[index]!r} of {self.origin}: the row has no image. Remove it, or leave such rows out with "
+                f"{self.keys[index]!r} of {self.origin}: the row has no image. Remove it, or skip such rows with "
                 "data.bad_images=skip or --bad-images skip."
             )
         return decode_image(Path(value["path"]), value["path"])
@@ -64,36 +65,41 @@ def open_hf(
 ) -> Mapping[SplitName, ImageSource]:
     """Return the splits of a Hugging Face data set.
 
-    The images are in the column with the feature ``Image``, the classes in that with ``ClassLabel``, or else in
-    ``label`` or ``labels``.
+    The images are in the column with the feature ``Image``. The classes are in the column with the feature
+    ``ClassLabel``, or else in ``label`` or ``labels``.
 
     Args:
-        name: Its name on the hub, such as ``user/birds``; None for a folder that ``save_to_disk`` wrote.
-        root: That folder; with a name, where downloads are kept (None: where ``datasets`` keeps them).
-        download: Let ``datasets`` fetch what is missing.
-        report: Is told which split serves as which.
+        name: Name on the hub, such as ``user/birds``; None for a folder written by ``save_to_disk``.
+        root: That folder or, with a name, the folder for downloads (None: the cache of ``datasets``).
+        download: Download missing files.
+        report: Receives the sizes of the splits, and warnings about ignored ones.
 
     Raises:
-        DataError: ``datasets`` is not installed, the data set is not there, or lacks a column or a train split.
+        DataError: ``datasets`` is not installed, the data set is missing, or it lacks a column or a train split.
     """
-    library = _library()
+    library = import_datasets()
     opened = _from_disk(library, root) if name is None else _from_hub(library, name, root, download)
     parts = opened if isinstance(opened, dict) else {"train": opened}
     origin = name or str(root)
     sources: dict[SplitName, ImageSource] = {}
     for own, rows in parts.items():
-        split = named_split(str(own))
+        split = parse_split(str(own))
         if split is None:
-            report(Warn(f"data: the split {own!r} of {origin!r} is none of train, val and test and is left out"))
+            report(Warn(f"data: the split {own!r} of {origin!r} is not train, val or test and is ignored"))
         else:
             sources[split] = _source(library, origin, split, rows)
     if SplitName.TRAIN not in sources:
-        raise DataError(f"data: {origin!r} has no split train, found {list(parts)}.")
+        raise DataError(f"data: {origin!r} must have a train split, found {list(parts)}.")
     report(Note(f"data: {', '.join(f'{len(rows.targets):,} {part}' for part, rows in sources.items())} rows"))
     return sources
 
 
-def _library() -> Any:
+def import_datasets() -> Any:
+    """Import the package ``datasets``.
+
+    Raises:
+        DataError: It is not installed.
+    """
     try:
         return importlib.import_module("datasets")
     except ImportError as error:
@@ -106,37 +112,37 @@ def _from_disk(library: Any, root: Path | None) -> Any:
         return library.load_from_disk(str(folder))
     except (OSError, ValueError) as error:
         raise DataError(
-            f"data.root {str(folder)!r}: a folder that save_to_disk of the package datasets wrote is needed ({error})."
+            f"data.root {str(folder)!r}: must be a folder written by save_to_disk of the package datasets ({error})."
         ) from error
 
 
 def _from_hub(library: Any, name: str, root: Path | None, download: bool) -> Any:
     if not download:
-        # The library would look on the hub for a newer version even of what it has.
+        # The library would query the hub for a newer version of a cached data set, too.
         raise DataError(
-            f"data.name {name!r}: reading the hub needs data.download=true. To work without network, save it once with "
-            "load_dataset(...).save_to_disk(FOLDER), and give data.root=FOLDER without data.name."
+            f"data.name {name!r}: a data set of the hub needs data.download=true. To work offline, save it once with "
+            "load_dataset(...).save_to_disk(FOLDER), and set data.root=FOLDER without data.name."
         )
     try:
         return library.load_dataset(name, cache_dir=str(at_home(root)) if root is not None else None)
-    except Exception as error:  # what its scripts, archives and the network raise
+    except Exception as error:  # the library, archives and the network raise errors of many types
         raise DataError(f"data.name {name!r}: cannot be loaded ({type(error).__name__}: {error}).") from error
 
 
 def _source(library: Any, origin: str, split: SplitName, rows: Any) -> ImageTable:
     image, label = _columns(library, origin, rows)
     values, feature = list(rows[label]), rows.features[label]
-    # -1 is how the library says it of a column of classes.
-    is_counted = isinstance(feature, library.ClassLabel)
-    if missing := sum(value is None or (is_counted and value < 0) for value in values):
-        raise DataError(f"data: {missing:,} of the {len(values):,} rows of {origin!r} ({split}) have no class.")
+    # The library encodes a missing class as -1.
+    has_names = isinstance(feature, library.ClassLabel)
+    if missing := sum(value is None or (has_names and value < 0) for value in values):
+        raise DataError(f"data: {missing:,} of {plural(len(values), 'row')} of {origin!r} ({split}) have no class.")
     several = next((value for value in values if isinstance(value, list | dict)), None)
     if several is not None:
         raise DataError(
-            f"data: {origin!r} ({split}): the column {label} must hold one class an image, found {several!r}. Images "
-            "with several labels are read from a table (data.source=csv)."
+            f"data: {origin!r} ({split}): the column {label} must contain one class per image, found {several!r}. Use "
+            "a CSV file for images with several labels (data.source=csv)."
         )
-    if is_counted:
+    if has_names:
         classes, targets = tuple(feature.names), tuple(map(int, values))
     else:
         texts = [str(value) for value in values]
@@ -154,14 +160,14 @@ def _columns(library: Any, origin: str, rows: Any) -> tuple[str, str]:
     labels = labels or [name for name in ("label", "labels") if name in rows.features]
     if len(images) != 1 or len(labels) != 1:
         raise DataError(
-            f"data: {origin!r} needs one column of images (datasets.Image) and one of classes (datasets.ClassLabel, or "
-            f"named label), found {images} and {labels} among {list(rows.features)}."
+            f"data: {origin!r} must have one column of images (datasets.Image) and one of classes "
+            f"(datasets.ClassLabel, or named label), found {images} and {labels} among {list(rows.features)}."
         )
     return images[0], labels[0]
 
 
 def _sizes(rows: Any, image: str) -> Sequence[int]:
-    """Return the bytes of each image without reading them: Arrow knows the lengths."""
+    """Return the size of each image in bytes without reading it; Arrow stores the lengths."""
     compute: Any = importlib.import_module("pyarrow.compute")
     column = rows.with_format("arrow")[:][image]
     lengths = compute.binary_length(compute.struct_field(column, "bytes")).to_pylist()
@@ -174,5 +180,5 @@ def _file_size(path: str | None) -> int:
         return -1
     try:
         return Path(path).stat().st_size
-    except OSError:  # an unreadable image, which the loader's policy deals with
+    except OSError:  # the loader handles unreadable images
         return -1

@@ -1,4 +1,4 @@
-"""What a source of labelled images is, and its two kinds: files on disk and an array in memory."""
+"""The interface of an image source, and its implementations for files on disk and an array in memory."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class ImageSource(Protocol):
     """A list of labelled images.
 
     Attributes:
-        origin: What messages call the source, such as its folder.
+        origin: Name of the source in messages, such as its folder.
         classes: Names of the classes; a target is an index into them.
-        keys: Name of each image, unique and the same on every system, with ``/`` between its parts.
-        targets: Class of each image, or all of its classes where it has any number of them.
-        in_memory: Reading an image costs no file access.
+        keys: Key of each image: unique, and the same on every system, with ``/`` as separator.
+        targets: Class of each image or, for multi-label data, its labels.
+        in_memory: Whether reading an image requires no file access.
     """
 
     @property
@@ -39,21 +39,21 @@ class ImageSource(Protocol):
     def in_memory(self) -> bool: ...  # noqa: D102
 
     def identity(self, index: int) -> str:
-        """Return a short text that changes when the content of an image does."""
+        """Return a short text that changes if the content of an image changes."""
         ...
 
     def read(self, index: int) -> Image.Image:
-        """Return an image with 8 bits a channel, in mode ``L`` or ``RGB``.
+        """Return an image with 8 bits per channel, in mode ``L`` or ``RGB``.
 
         Raises:
-            DataError: It cannot be read; the message names it.
+            DataError: The image cannot be read; the message contains its name.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image files below one folder; a key is a file's path relative to it."""
+    """Image files below a folder; a key is the path relative to the folder."""
 
     root: Path
     classes: tuple[str, ...]
@@ -67,10 +67,10 @@ class ImageFiles:
         return str(self.root)
 
     def identity(self, index: int) -> str:
-        """Return the size of the file in bytes: as much as can be asked of millions of files."""
+        """Return the size of the file in bytes; hashing millions of files would take too long."""
         try:
             return str((self.root / self.keys[index]).stat().st_size)
-        except OSError:  # a broken link is an unreadable image, which the loader's policy deals with
+        except OSError:  # such as a broken link; the loader handles unreadable images
             return "missing"
 
     def read(self, index: int) -> Image.Image:
@@ -90,7 +90,7 @@ class ImageArray:
 
     @property
     def keys(self) -> Sequence[str]:
-        """The images' numbers, with as many digits as sort them."""
+        """The indices of the images, zero-padded so that their order is alphabetical."""
         digits = len(str(len(self.targets)))
         return [f"{index:0{digits}d}" for index in range(len(self.targets))]
 

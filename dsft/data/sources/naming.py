@@ -1,4 +1,4 @@
-"""What data sets call their splits and classes."""
+"""Names of splits and classes in data sets."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _SYNONYMS = {
 }
 
 
-def named_split(name: str) -> SplitName | None:
-    """Return the split that a name means, in upper or lower case, or None."""
+def parse_split(name: str) -> SplitName | None:
+    """Return the split with this name or synonym, ignoring case, or None."""
     return next((split for split, synonyms in _SYNONYMS.items() if name.strip().casefold() in synonyms), None)
 
 
 def sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return each label once, sorted; whole numbers by their value, so that 10 comes after 9."""
+    """Return the distinct labels in order; if all are integers, in numerical order."""
     once = set(labels)
-    return tuple(sorted(once, key=int) if all(_is_whole(label) for label in once) else sorted(once))
+    return tuple(sorted(once, key=int) if all(_is_integer(label) for label in once) else sorted(once))
 
 
-def _is_whole(label: str) -> bool:
-    # int() would take "1_0" and " 7" as well, and other writings of a number that would not stay apart.
+def _is_integer(label: str) -> bool:
+    # int() also accepts "1_0" and " 7", which would be confused with "10" and "7".
     return label.isascii() and label.isdigit() and str(int(label)) == label

@@ -1,7 +1,7 @@
-"""webdataset shards: tar files in which the files of a sample lie beside each other under one name.
+"""webdataset shards: tar files in which the files of a sample share one name.
 
-The headers are read once, and from then on any image at its place in its shard: so shards are split, shuffled and
-resumed as every other source, which a stream of them could not be.
+The headers are read once; then any image can be read at its offset in its shard. Therefore shards can be split,
+shuffled and resumed like any other source, unlike a stream.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from dsft.choices import SplitName
 from dsft.data.decoding import decode_image
 from dsft.data.sources.folder import is_image
 from dsft.data.sources.images import ImageSource
-from dsft.data.sources.naming import named_split, sorted_labels
+from dsft.data.sources.naming import parse_split, sorted_labels
 from dsft.errors import DataError
+from dsft.number_format import plural
 from dsft.progress import Note, Report, ignore
 from dsft.storage import at_home
 
@@ -31,7 +32,7 @@ _JSON_KEYS = ("label", "cls", "class")
 
 @dataclass(frozen=True)
 class _Member:
-    """Where in which shard the bytes of an image are."""
+    """Location of an image file in a shard."""
 
     shard: Path
     start: int
@@ -40,7 +41,7 @@ class _Member:
 
 @dataclass(frozen=True)
 class ImageShards:
-    """Images inside of tar files; a key is the name of the shard and that of the image in it."""
+    """Images in tar files; a key consists of the shard's path and the name of the image in it."""
 
     root: Path
     classes: tuple[str, ...]
@@ -55,7 +56,7 @@ class ImageShards:
         return str(self.root)
 
     def identity(self, index: int) -> str:
-        """Return the size of the image's file in bytes."""
+        """Return the size of the image file in bytes."""
         return str(self.members[index].size)
 
     def read(self, index: int) -> Image.Image:
@@ -71,26 +72,27 @@ class ImageShards:
 
 
 def open_wds(root: Path, report: Report = ignore) -> Mapping[SplitName, ImageSource]:
-    """Return the splits that a folder of webdataset shards has.
+    """Return the splits of a folder of webdataset shards.
 
-    Shards in whose name, or else in whose folder's, one of the words is ``train``, ``val`` or ``test`` (or a synonym)
-    belong to that split; where none has one, all are ``train``. A sample is an image and a file ``.cls`` with its
-    class, or else ``.json`` with ``label``, ``cls`` or ``class``. Classes are sorted; where all are whole numbers, by
-    their value.
+    A shard belongs to the split whose name (``train``, ``val``, ``test`` or a synonym) is a word of its file name or,
+    failing that, of its folder's name. If no shard has such a name, all are ``train``. A sample consists of an image
+    and a file ``.cls`` with its class, or ``.json`` with the class as ``label``, ``cls`` or ``class``. Classes are in
+    alphabetical or, if all are integers, in numerical order.
 
     Args:
-        root: The folder, which holds uncompressed tar files at any depth.
-        report: Is told how many shards serve as which split.
+        root: A folder with uncompressed tar files at any depth.
+        report: Receives the number of shards of each split.
 
     Raises:
-        DataError: There is no shard, or one is damaged, or an image has no class.
+        DataError: There are no shards, a shard is damaged, or an image has no class.
     """
     root = at_home(root)
     shards = sorted(root.rglob("*.tar"))
     if not shards:
-        raise DataError(f"data.root {str(root)!r}: a folder with shards is needed (*.tar, not compressed), found none.")
+        raise DataError(f"data.root {str(root)!r}: must contain uncompressed shards (*.tar), found none.")
     parts = _by_split(root, shards)
-    report(Note(f"data: {', '.join(f'{len(files)} shards as {name}' for name, files in parts.items())}"))
+    counts = [f"{plural(len(files), 'shard')} as {name}" for name, files in parts.items()]
+    report(Note(f"data: {', '.join(counts)}"))
     return {name: _scan(root, files) for name, files in parts.items()}
 
 
@@ -103,18 +105,18 @@ def _by_split(root: Path, shards: Sequence[Path]) -> dict[SplitName, list[Path]]
     if not parts:
         return {SplitName.TRAIN: nameless}
     if nameless or SplitName.TRAIN not in parts:
-        found = f"{str(nameless[0])!r}, which names none" if nameless else f"only {', '.join(parts)}"
+        found = f"{str(nameless[0])!r} without one" if nameless else f"only {', '.join(parts)}"
         raise DataError(
-            f"data.root {str(root)!r}: where shards are named after splits each must be, and train among them; found "
-            f"{found}. Rename it, such as train-0000.tar."
+            f"data.root {str(root)!r}: if shards have the name of a split, all must have one, and some must be train; "
+            f"found {found}. Rename it, such as train-0000.tar."
         )
     return parts
 
 
 def _split_of(path: Path) -> SplitName | None:
-    # The file's own name first, then that of its folder.
+    # The name of the file takes precedence over that of its folder.
     words = (word for part in reversed(path.parts) for word in re.findall("[A-Za-z]+", part))
-    found = map(named_split, words)
+    found = map(parse_split, words)
     return next((split for split in found if split is not None), None)
 
 
@@ -132,7 +134,7 @@ def _scan(root: Path, shards: Sequence[Path]) -> ImageShards:
 
 
 def _samples(root: Path, shard: Path) -> Iterator[tuple[str, str, _Member]]:
-    """Yield key, label and place of every image of a shard, in its order."""
+    """Yield key, label and location of every image of a shard, in the order of the shard."""
     place = shard.relative_to(root).as_posix()
     images: dict[str, tuple[str, _Member]] = {}
     labels: dict[str, dict[str, tuple[str, bytes]]] = {}
@@ -140,21 +142,21 @@ def _samples(root: Path, shard: Path) -> Iterator[tuple[str, str, _Member]]:
         with tarfile.open(shard, "r:") as archive:
             for entry in archive:
                 path = PurePosixPath(entry.name)
-                # A sample's name ends with the first dot of its last part.
+                # The name of a sample extends to the first dot of the file name.
                 sample, _, ending = path.name.partition(".")
                 sample = str(path.parent / sample)
                 if entry.isfile() and is_image(path.name):
                     if sample in images:
-                        raise DataError(f"{str(shard)!r}: {sample!r} has two images; one is needed.")
+                        raise DataError(f"{str(shard)!r}: {sample!r} must have one image, found two.")
                     images[sample] = (f"{place}/{path}", _Member(shard, entry.offset_data, entry.size))
                 elif entry.isfile() and f".{ending}" in _LABELS and (file := archive.extractfile(entry)) is not None:
                     labels.setdefault(sample, {})[f".{ending}"] = (f"{place}/{path}", file.read())
     except (OSError, tarfile.TarError) as error:
-        raise DataError(f"{str(shard)!r} cannot be read as a tar file ({error}). Copy or write it anew.") from error
+        raise DataError(f"{str(shard)!r} cannot be read as a tar file ({error}). Copy or create it again.") from error
     for sample, (key, member) in images.items():
         if sample not in labels:
-            raise DataError(f"{str(shard)!r}: {sample!r} has an image and no class: {' or '.join(_LABELS)} is needed.")
-        # Where a class has its own file, the other describes the image.
+            raise DataError(f"{str(shard)!r}: {sample!r} has an image but no class. Add {' or '.join(_LABELS)}.")
+        # A .json beside a .cls is a description of the image.
         ending = next(ending for ending in _LABELS if ending in labels[sample])
         yield key, _label(*labels[sample][ending], ending), member
 
@@ -172,10 +174,10 @@ def _label(key: str, content: bytes, ending: str) -> str:
 def _json_label(content: bytes) -> str:
     values = json.loads(content)
     label = next((values[name] for name in _JSON_KEYS if name in values), None)
-    # A truth value is a number in Python.
+    # In Python, bool is a subclass of int.
     return str(label).strip() if isinstance(label, str | int) and not isinstance(label, bool) else ""
 
 
 def _no_label(key: str, content: bytes, ending: str) -> DataError:
-    rule = "a class in UTF-8" if ending == ".cls" else f"JSON with one class as {', '.join(_JSON_KEYS)}"
-    return DataError(f"{key!r}: must hold {rule}, found {content[:40]!r}.")
+    rule = "a class in UTF-8" if ending == ".cls" else f"JSON with one class as {' or '.join(_JSON_KEYS)}"
+    return DataError(f"{key!r}: must contain {rule}, found {content[:40]!r}.")

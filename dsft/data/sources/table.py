@@ -1,4 +1,4 @@
-"""A CSV file that lists images: a row each, with its path, its class or labels, and maybe its split."""
+"""CSV files that list images: one row per image, with its path, class or labels, and optionally its split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dsft.choices import SplitName
 from dsft.data.sources.images import ImageFiles, ImageSource
-from dsft.data.sources.naming import named_split, sorted_labels
+from dsft.data.sources.naming import parse_split, sorted_labels
 from dsft.errors import DataError, did_you_mean
 from dsft.progress import Report, Warn, ignore
 from dsft.storage import at_home
@@ -25,35 +25,36 @@ class _Row(NamedTuple):
 
 
 def open_csv(file: Path, report: Report = ignore, *, separator: str | None = None) -> Mapping[SplitName, ImageSource]:
-    """Return the splits that a CSV file lists.
+    """Return the splits of a CSV file.
 
-    The first line names the columns: ``path`` (relative to the file's folder, or absolute), ``label`` and, where the
-    data set is divided, ``split``. Other columns are passed over. The classes of every split are its labels; where
-    all are whole numbers, in their order.
+    The header names the columns: ``path`` (absolute, or relative to the folder of the file), ``label`` and optionally
+    ``split``. Other columns are ignored. The classes of a split are its distinct labels in alphabetical or, if all are
+    integers, in numerical order.
 
     Args:
         file: The CSV file, in UTF-8.
-        report: Is told of files that are missing.
-        separator: What stands between two labels in the column ``label``, which may then hold any number of them, none
-            included; None where it holds one class.
+        report: Receives a warning about missing image files.
+        separator: Separator between labels in the column ``label``, which then contains any number of labels per
+            image; None if it contains one class per image.
 
     Raises:
-        DataError: It cannot be read, lacks a column or a value, names an image or a label of an image twice, lists none
-            to train on, or a label for which there is none.
+        DataError: The file cannot be read, lacks a column or a value, lists an image or a label of an image twice, or
+            has no training images, or none with some label.
     """
     file = at_home(file)
     rows = _read(file, separator)
     _require_once(file, rows)
     parts = {name: [row for row in rows if row.split is name] for name in SplitName}
     if not parts[SplitName.TRAIN]:
-        found = sorted({str(row.split) for row in rows}) or "no row"
-        raise DataError(f"data.root {str(file)!r}: images of the split train are needed, found {found}.")
+        found = sorted({str(row.split) for row in rows}) or "no rows"
+        raise DataError(f"data.root {str(file)!r}: must list images of the split train, found {found}.")
     if separator is not None:
         _require_trained_labels(file, rows)
     sources = {name: _source(file, part, has_sets=separator is not None) for name, part in parts.items() if part}
     missing = [key for source in sources.values() for key in source.keys if not (file.parent / key).is_file()]
     if missing:
-        report(Warn(f"data: {len(missing):,} of the {len(rows):,} files of {str(file)!r} are missing: {missing[0]!r}"))
+        found = f"{len(missing):,} of the {len(rows):,} files in {str(file)!r} are missing"
+        report(Warn(f"data: {found}, such as {missing[0]!r}"))
     return sources
 
 
@@ -67,7 +68,7 @@ def _source(file: Path, rows: Sequence[_Row], *, has_sets: bool) -> ImageFiles:
 
 def _read(file: Path, separator: str | None) -> list[_Row]:
     try:
-        # utf-8-sig: spreadsheets begin a file with a byte order mark.
+        # utf-8-sig: spreadsheets write a byte order mark.
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, strict=True)
             _require_columns(file, reader.fieldnames or ())
@@ -80,50 +81,50 @@ def _require_columns(file: Path, names: Sequence[str]) -> None:
     for name in _NEEDED:
         if name not in names:
             raise DataError(
-                f"data.root {str(file)!r}: the first line must name the columns {', '.join(_KNOWN)} (split may be left "
-                f"out), separated by commas; {name} is missing, found {list(names)}.{did_you_mean(name, names)}"
+                f"data.root {str(file)!r}: the first line must name the columns {', '.join(_KNOWN)} (split is "
+                f"optional), separated by commas; {name} is missing, found {list(names)}.{did_you_mean(name, names)}"
             )
     if twice := [name for name in _KNOWN if list(names).count(name) > 1]:
-        raise DataError(f"data.root {str(file)!r}: the first line names a column once, found {twice[0]} again.")
-    # What is needed is asked for above; this one may be left out, and would be if it were misspelt.
+        raise DataError(f"data.root {str(file)!r}: the first line must name a column once, found {twice[0]} twice.")
+    # An optional column would be ignored silently if it is misspelt.
     if "split" not in names and (near := [name for name in names if name.strip().casefold() == "split"]):
-        raise DataError(f"data.root {str(file)!r}: a column of splits is called split, found {near[0]!r}. Rename it.")
+        raise DataError(f"data.root {str(file)!r}: the column of the splits must be named split, found {near[0]!r}.")
 
 
 def _rows(file: Path, reader: csv.DictReader[str], separator: str | None) -> Iterator[_Row]:
     for row in reader:
         line = reader.line_num
-        # What lies beyond the named columns; spreadsheets end lines with empty values.
+        # Values beyond the named columns; spreadsheets append empty ones.
         if any(row.get(None) or ()):
             raise DataError(
-                f"{file}:{line}: has more values than the first line names columns, found {row[None]} at its end. Put "
-                "a value with a comma in it into quotes."
+                f"{file}:{line}: has more values than there are columns, found {row[None]} at the end. Put a value "
+                "that contains a comma into quotes."
             )
         for name in _NEEDED:
-            # An image may have no label at all; a row that ends before the column is at fault all the same.
+            # An empty value means no labels, but the row must have the column.
             may_be_empty = name == "label" and separator is not None and row[name] is not None
             if not (row[name] or "").strip() and not may_be_empty:
                 raise DataError(f"{file}:{line}: the column {name} is empty. Fill it, or remove the row.")
-        split = named_split(row["split"] or "") if "split" in row else SplitName.TRAIN
+        split = parse_split(row["split"] or "") if "split" in row else SplitName.TRAIN
         if split is None:
             raise DataError(f"{file}:{line}: split must be train, val or test, found {row['split']!r}.")
-        # A table that was written on Windows is read everywhere.
+        # Accept tables written on Windows on all systems.
         path, labels = row["path"].replace("\\", "/"), (row["label"].strip(),)
         yield _Row(line, path, labels if separator is None else _labels(file, line, row["label"], separator), split)
 
 
 def _labels(file: Path, line: int, text: str, separator: str) -> tuple[str, ...]:
-    """Read the labels of one image."""
+    """Split the labels of an image."""
     if not text.strip():
         return ()
     labels = tuple(label.strip() for label in text.split(separator))
     if "" in labels:
         raise DataError(
-            f"{file}:{line}: between two {separator!r} a label is needed, found {text!r}. Leave the column empty "
-            "for an image without labels."
+            f"{file}:{line}: there must be a label between two separators {separator!r}, found {text!r}. Leave the "
+            "column empty for an image without labels."
         )
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise DataError(f"{file}:{line}: an image has a label once, found {', '.join(twice)} again in {text!r}.")
+        raise DataError(f"{file}:{line}: an image must not have a label twice, found {', '.join(twice)} in {text!r}.")
     return labels
 
 
@@ -134,7 +135,7 @@ def _require_trained_labels(file: Path, rows: Sequence[_Row]) -> None:
             if label not in known:
                 near = did_you_mean(label, sorted(known))
                 raise DataError(
-                    f"{file}:{row.line}: the label {label!r} of an image of {row.split} is that of no training image."
+                    f"{file}:{row.line}: the label {label!r} of an image of {row.split} has no training images."
                     f"{near} Rename or remove it, or add training images."
                 )
 
@@ -144,7 +145,7 @@ def _require_once(file: Path, rows: Iterable[_Row]) -> None:
     for row in rows:
         if row.path in lines:
             raise DataError(
-                f"{file}:{row.line}: an image has one class and is in one split, found {row.path!r} in line "
-                f"{lines[row.path]} as well. Remove one of the rows."
+                f"{file}:{row.line}: an image must be listed once, found {row.path!r} in line {lines[row.path]} too. "
+                "Remove one of the rows."
             )
         lines[row.path] = row.line

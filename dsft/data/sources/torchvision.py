@@ -1,4 +1,4 @@
-"""torchvision's data sets: one table of how their constructors and attributes differ."""
+"""torchvision's data sets: a table of their different constructor arguments and attributes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _Arguments = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class _Entry:
-    """How one data set is opened and read.
+    """How a data set is constructed and read.
 
     Attributes:
-        splits: The constructor's arguments for each official split.
-        images: The attribute with an array of all images, or with pairs of files and classes; None where the files
+        splits: The constructor arguments for each official split.
+        images: The attribute with an array of all images, or with pairs of files and classes; None if the files
             and classes are in private attributes, see :func:`dsft.compat.torchvision_datasets.list_files`.
-        targets: The attribute with the class of each image; None where ``images`` holds pairs.
-        classes: The class names, where the data set has no attribute ``classes``.
+        targets: The attribute with the class of each image; None if ``images`` contains pairs.
+        classes: The class names, if the data set has no attribute ``classes``.
     """
 
     splits: Mapping[SplitName, _Arguments]
@@ -63,7 +63,7 @@ TABLE: Mapping[str, _Entry] = {
     "Flowers102": _Entry(_by_name(val="val"), None),
     "Food101": _Entry(_by_name(), None),
     "GTSRB": _Entry(_by_name(), None, classes=tuple(str(number) for number in range(43))),
-    # Its authors hold out one part and call it val: it measures, so here it is test.
+    # Its authors name the only held-out part val; it is used for the final evaluation, so it is test here.
     "Imagenette": _Entry(_by_name(test="val"), None),
     "KMNIST": _Entry(_by_flag(), "data", "targets"),
     "MNIST": _Entry(_by_flag(), "data", "targets"),
@@ -82,32 +82,41 @@ def open_torchvision(
     """Return the official splits of a torchvision data set.
 
     Args:
-        name: Name of the data set, in upper or lower case.
-        root: The folder that torchvision keeps it in.
-        download: Let torchvision fetch what is missing there.
-        report: Is told before anything may be downloaded.
+        name: Name of the data set, ignoring case.
+        root: The folder in which torchvision stores the data set.
+        download: Let torchvision download missing files to the folder.
+        report: Receives a message before a download.
 
     Raises:
-        DataError: The name is unknown, the files are not there, or the download failed.
+        DataError: The name is unknown, the files are missing or damaged, or the download failed.
+    """
+    name = full_name(name)
+    if download:
+        report(Note(f"data: torchvision downloads missing files of {name} to {str(root)!r}"))
+    entry, root = TABLE[name], at_home(root)
+    return {split: _open(name, entry, split, root, download) for split in entry.splits}
+
+
+def full_name(name: str) -> str:
+    """Return the name of a data set as torchvision spells it.
+
+    Raises:
+        DataError: The name is unknown.
     """
     known = {candidate.casefold(): candidate for candidate in TABLE}
     if name.casefold() not in known:
-        near = did_you_mean(name.casefold(), known)
+        near = did_you_mean(name, known.values()) or did_you_mean(name.casefold(), known)
         raise DataError(
-            f"data.name: unknown torchvision data set {name!r}.{near} Known are {', '.join(TABLE)}. "
-            "Any other that is one folder a class is read with data.source=folder."
+            f"data.name: unknown torchvision data set {name!r}.{near} Supported are {', '.join(TABLE)}. "
+            "Use data.source=folder for any other that has one folder per class."
         )
-    name = known[name.casefold()]
-    if download:
-        report(Note(f"data: torchvision downloads what is missing of {name} to {str(root)!r}"))
-    entry, root = TABLE[name], at_home(root)
-    return {split: _open(name, entry, split, root, download) for split in entry.splits}
+    return known[name.casefold()]
 
 
 def _open(name: str, entry: _Entry, split: SplitName, root: Path, download: bool) -> ImageSource:
     try:
         opened = getattr(datasets, name)(root, download=download, **entry.splits[split])
-    except Exception as error:  # torchvision raises what its parsers, archives and the network raise
+    except Exception as error:  # parsers, archives and the network raise errors of many types
         raise DataError(_why_not(name, root, download, error)) from error
     classes = tuple(map(_class_name, entry.classes or opened.classes))
     if entry.images is None:
@@ -124,28 +133,28 @@ def _why_not(name: str, root: Path, download: bool, error: Exception) -> str:
     cause = f"{type(error).__name__}: {error}"
     if download:
         return (
-            f"data.name {name}: could not be downloaded to {str(root)!r} ({cause}). With no network, copy "
-            "the folder from a machine that has one and set data.download=false."
+            f"data.name {name}: could not be downloaded to {str(root)!r} ({cause}). Without network access, copy "
+            "the folder from another machine and set data.download=false."
         )
     return (
-        f"data.name {name}: its files are not in data.root {str(root)!r}, or damaged ({cause}). "
-        "Give the folder that holds them, or let torchvision fetch them with data.download=true."
+        f"data.name {name}: the files in data.root {str(root)!r} are missing or damaged ({cause}). "
+        "Set data.root to the folder that contains them, or download them with data.download=true."
     )
 
 
 def _class_name(name: str | Sequence[str]) -> str:
-    """Return a class's name, the first where a data set lists synonyms."""
+    """Return the name of a class, or the first of its synonyms."""
     return name if isinstance(name, str) else name[0]
 
 
 def _files(root: Path, classes: tuple[str, ...], paths: Sequence[str | Path], targets: Sequence[int]) -> ImageFiles:
-    # Some data sets list their files as the file system does, in no order.
+    # Some data sets list their files in the order of the file system, which is arbitrary.
     keys = [Path(os.path.relpath(path, root)).as_posix() for path in paths]
     pairs = sorted(zip(keys, targets, strict=True))
     return ImageFiles(root, classes, tuple(key for key, _ in pairs), tuple(target for _, target in pairs))
 
 
 def _channels_last(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return images ``(count, 3, height, width)`` as ``(count, height, width, 3)``, others as they are."""
+    """Convert images ``(count, 3, height, width)`` to ``(count, height, width, 3)``; others are unchanged."""
     is_channels_first = pixels.ndim == 4 and pixels.shape[1] == 3 and pixels.shape[3] != 3
     return pixels.transpose(0, 2, 3, 1) if is_channels_first else pixels

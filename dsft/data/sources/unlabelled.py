@@ -1,4 +1,4 @@
-"""Image files from here and there, without labels: what is predicted."""
+"""Unlabelled image files, for prediction and calibration."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from dsft.storage import at_home
 
 
 @dataclass(frozen=True)
-class LooseImages:
-    """Image files under the paths by which they were asked for; all are of one class, which means nothing."""
+class UnlabelledImages:
+    """Image files, each with its path as the key; all have one placeholder class."""
 
     keys: tuple[str, ...]
-    origin: ClassVar[str] = "the paths"
+    origin: ClassVar[str] = "the given paths"
     classes: ClassVar[tuple[str, ...]] = ("unknown",)
     in_memory: ClassVar[bool] = False
 
     @property
     def targets(self) -> Sequence[int]:
-        """The number of the class that means nothing."""
+        """The index of the placeholder class for each image."""
         return (0,) * len(self.keys)
 
     def identity(self, index: int) -> str:
@@ -43,36 +43,36 @@ class LooseImages:
         return read_image(Path(self.keys[index]))
 
 
-def find_images(paths: Iterable[str]) -> LooseImages:
-    """Find the image files that paths mean, each once and in their order.
+def find_images(paths: Iterable[str]) -> UnlabelledImages:
+    """Find image files, each once and in the order of the paths.
 
-    A folder means every image below it, by its file's ending. A pattern with ``*``, ``?`` or ``[`` means the images
-    and folders that it matches, ``**`` any number of folders: Windows' shells leave that to the program. A file means
-    itself, whatever its ending.
+    A path is a file (with any extension), a folder (all files below it with the extension of an image), or a pattern
+    with ``*``, ``?``, ``[`` or ``**`` that matches files and folders, since the shells of Windows do not expand
+    patterns.
 
     Raises:
-        DataError: A path is neither, a pattern matches nothing, or a folder has no image.
+        DataError: A path does not exist, a pattern matches nothing, or a folder contains no images.
     """
     found: dict[str, None] = {}
     for path in paths:
         found.update(dict.fromkeys(require_portable(str(file)) for file in _expanded(path)))
-    return LooseImages(tuple(found))
+    return UnlabelledImages(tuple(found))
 
 
 def _expanded(path: str) -> list[Path]:
-    # A name may begin with ~ as well.
+    # The name of a file may start with ~.
     place = Path(path) if Path(path).exists() else at_home(path)
     if place.is_dir():
-        return _required(list_images(place), f"folder {path!r}: holds no image.")
+        return _required(list_images(place), f"folder {path!r}: contains no images.")
     if place.exists():
         return [place]
     if glob.has_magic(path):
-        return _required(_matching(path), f"pattern {path!r}: matches no image.")
-    raise DataError(f"{path!r}: an image, a folder or a pattern is needed, and there is no such file.")
+        return _required(_matching(path), f"pattern {path!r}: matches no images.")
+    raise DataError(f"{path!r}: must be an image, a folder or a pattern, and there is no such file or folder.")
 
 
 def _matching(pattern: str) -> list[Path]:
-    # As text: a Path would lose the / at the end, with which a pattern means folders alone.
+    # As text, since Path drops a trailing /, with which a pattern matches folders only.
     found = glob.glob(os.path.expanduser(pattern), recursive=True)  # noqa: PTH111, PTH207
     files: list[Path] = []
     for path in map(Path, sorted(found)):
@@ -82,5 +82,5 @@ def _matching(pattern: str) -> list[Path]:
 
 def _required(files: list[Path], message: str) -> list[Path]:
     if not files:
-        raise DataError(f"{message} Images end in .jpg, .png and the like; a file named by itself may end in anything.")
+        raise DataError(f"{message} Images in folders need an extension such as .jpg or .png.")
     return files

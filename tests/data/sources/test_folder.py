@@ -82,7 +82,7 @@ def test_other_folders_beside_train_and_loose_images_are_left_out_with_a_warning
     warnings = [event.message for event in events if isinstance(event, Warn)]
     assert len(warnings) == 2
     assert warnings[0].startswith("data: 'unlabelled' in")
-    assert warnings[1].startswith("data: 1 image(s) directly in")
+    assert warnings[1].startswith("data: 1 image directly in")
 
 
 def test_a_class_may_be_called_like_a_split(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_class_may_be_called_like_a_split(tmp_path: Path) -> None:
 
 def test_empty_class_folders_are_an_error_that_names_them(tmp_path: Path) -> None:
     touch(tmp_path, ["a/1.png", "b/notes.txt", "c/.hidden.png"])
-    with pytest.raises(DataError, match=r"class folders without an image: 'b', 'c'\. Fill or remove them.*\.jpg"):
+    with pytest.raises(DataError, match=r"class folders without images: 'b', 'c'\. Fill or remove them.*\.jpg"):
         open_folder(tmp_path)
 
 
@@ -104,27 +104,27 @@ def test_an_empty_split_folder_is_an_error(tmp_path: Path, empty: str) -> None:
         write_images(tmp_path / name, {"a": 1, "b": 1})
     shutil.rmtree(tmp_path / empty)
     (tmp_path / empty).mkdir()
-    with pytest.raises(DataError, match=rf"{empty}' holds no class folder"):
+    with pytest.raises(DataError, match=rf"{empty}' contains no class folder"):
         open_folder(tmp_path)
 
 
 def test_a_folder_that_cannot_be_a_data_set_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.root '.*absent': a folder of images is needed, found nothing"):
+    with pytest.raises(DataError, match=r"data\.root '.*absent': must be a folder of images, found nothing"):
         open_folder(tmp_path / "absent")
     touch(tmp_path, ["file", "flat/1.png", "flat/2.png"])
     with pytest.raises(DataError, match="found a file"):
         open_folder(tmp_path / "file")
-    with pytest.raises(DataError, match=r"flat' holds no class folder.*CLASS/IMAGE"):
+    with pytest.raises(DataError, match=r"flat' contains no class folder.*CLASS/IMAGE"):
         open_folder(tmp_path / "flat")
 
 
 def test_val_without_train_and_two_names_for_one_split_are_errors(tmp_path: Path) -> None:
     write_images(tmp_path / "val", {"a": 1, "b": 1})
-    with pytest.raises(DataError, match="a folder 'train' is needed beside 'val'"):
+    with pytest.raises(DataError, match="there must be a folder 'train' beside 'val'"):
         open_folder(tmp_path)
     for name in ("train", "validation"):
         write_images(tmp_path / name, {"a": 1, "b": 1})
-    with pytest.raises(DataError, match="one folder for val is needed, found 'val' and 'validation'"):
+    with pytest.raises(DataError, match="there must be one folder for val, found 'val' and 'validation'"):
         open_folder(tmp_path)
 
 
@@ -134,5 +134,5 @@ def test_a_file_name_that_is_no_text_is_an_error(tmp_path: Path) -> None:
         (tmp_path / "a" / "\udcff.png").touch()
     except (OSError, UnicodeError):
         pytest.skip("this file system has only Unicode names")
-    with pytest.raises(DataError, match=r"'a/\\udcff\.png' is no valid UTF-8"):
+    with pytest.raises(DataError, match=r"'a/\\udcff\.png' is not valid UTF-8"):
         open_folder(tmp_path)

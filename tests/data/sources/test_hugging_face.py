@@ -65,7 +65,10 @@ def test_images_may_stay_in_their_files(tmp_path: Path) -> None:
     [
         (datasets.Dataset.from_dict({"label": [0]}), r"found \[\] and \['label'\]"),
         (rows(2, datasets.ClassLabel(names=["a", "b"])).remove_columns("label"), r"found \['picture'\] and \[\]"),
-        (datasets.DatasetDict({"test": rows(2, datasets.Value("int64"))}), r"has no split train, found \['test'\]"),
+        (
+            datasets.DatasetDict({"test": rows(2, datasets.Value("int64"))}),
+            r"must have a train split, found \['test'\]",
+        ),
     ],
 )
 def test_what_lacks_a_column_or_train_is_refused(tmp_path: Path, table: Any, message: str) -> None:
@@ -78,14 +81,14 @@ def test_rows_without_a_class_are_refused(tmp_path: Path) -> None:
     table = rows(2, datasets.ClassLabel(names=["a", "b"]))
     table = table.remove_columns("label").add_column("label", [-1, 0])
     table.cast_column("label", datasets.ClassLabel(names=["a", "b"])).save_to_disk(str(tmp_path / "saved"))
-    with pytest.raises(DataError, match=r"1 of the 2 rows of .* have no class"):
+    with pytest.raises(DataError, match=r"1 of 2 rows of .* have no class"):
         open_hf(None, tmp_path / "saved", download=False)
 
 
 def test_rows_with_several_classes_are_refused(tmp_path: Path) -> None:
     table = rows(2, datasets.Value("int64")).remove_columns("label").add_column("label", [[], [0, 1]])
     table.save_to_disk(str(tmp_path / "saved"))
-    with pytest.raises(DataError, match=r"label must hold one class an image, found \[\]"):
+    with pytest.raises(DataError, match=r"label must contain one class per image, found \[\]"):
         open_hf(None, tmp_path / "saved", download=False)
 
 
@@ -100,9 +103,9 @@ def test_a_row_without_an_image_is_an_image_that_cannot_be_read(tmp_path: Path) 
 
 
 def test_the_hub_is_not_asked_unless_that_is_wanted(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"reading the hub needs data\.download=true"):
+    with pytest.raises(DataError, match=r"a data set of the hub needs data\.download=true"):
         open_hf("user/birds", None, download=False)
-    with pytest.raises(DataError, match=r"a folder that save_to_disk .* wrote is needed"):
+    with pytest.raises(DataError, match=r"must be a folder written by save_to_disk"):
         open_hf(None, tmp_path / "nothere", download=False)
 
 
@@ -120,5 +123,5 @@ def test_rows_whose_class_is_null_are_refused(tmp_path: Path, kind: Any) -> None
     values = ["a", None] if kind == datasets.Value("string") else [0, None]
     table = rows(2, datasets.Value("int64")).remove_columns("label")
     table.add_column("label", values, feature=kind).save_to_disk(str(tmp_path / "saved"))
-    with pytest.raises(DataError, match=r"1 of the 2 rows .* have no class"):
+    with pytest.raises(DataError, match=r"1 of 2 rows .* have no class"):
         open_hf(None, tmp_path / "saved", download=False)

@@ -109,15 +109,18 @@ def test_a_damaged_image_is_told_when_it_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"x.png": b""}, r"'x' has an image and no class: \.cls or \.json is needed"),
-        ({"x.png": b"", "x.seg.png": b"", "x.cls": b"0"}, "'x' has two images"),
-        ({"x.png": b"", "x.json": b"{}"}, r"'a\.tar/x\.json': must hold JSON with one class as label, cls, class"),
-        ({"x.png": b"", "x.json": b'{"label": null}'}, "must hold JSON with one class as label, cls, class"),
-        ({"x.png": b"", "x.json": b'{"label": [1, 2]}'}, "must hold JSON with one class"),
-        ({"x.png": b"", "x.json": b'{"label": true}'}, "must hold JSON with one class"),
-        ({"x.png": b"", "x.json": b"[1]"}, "must hold JSON with one class"),
-        ({"x.png": b"", "x.cls": b"\xff"}, "must hold a class in UTF-8"),
-        ({"x.png": b"", "x.cls": b" "}, "must hold a class in UTF-8"),
+        ({"x.png": b""}, r"'x' has an image but no class\. Add \.cls or \.json"),
+        ({"x.png": b"", "x.seg.png": b"", "x.cls": b"0"}, "'x' must have one image, found two"),
+        (
+            {"x.png": b"", "x.json": b"{}"},
+            r"'a\.tar/x\.json': must contain JSON with one class as label or cls or class",
+        ),
+        ({"x.png": b"", "x.json": b'{"label": null}'}, "must contain JSON with one class as label or cls or class"),
+        ({"x.png": b"", "x.json": b'{"label": [1, 2]}'}, "must contain JSON with one class"),
+        ({"x.png": b"", "x.json": b'{"label": true}'}, "must contain JSON with one class"),
+        ({"x.png": b"", "x.json": b"[1]"}, "must contain JSON with one class"),
+        ({"x.png": b"", "x.cls": b"\xff"}, "must contain a class in UTF-8"),
+        ({"x.png": b"", "x.cls": b" "}, "must contain a class in UTF-8"),
     ],
 )
 def test_a_sample_is_an_image_and_a_class(tmp_path: Path, members: dict[str, bytes], message: str) -> None:
@@ -127,14 +130,14 @@ def test_a_sample_is_an_image_and_a_class(tmp_path: Path, members: dict[str, byt
 
 
 def test_shards_must_be_there_whole_and_named_alike(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="a folder with shards is needed"):
+    with pytest.raises(DataError, match="must contain uncompressed shards"):
         open_wds(tmp_path)
     (tmp_path / "val-0.tar").write_bytes(b"no archive" * 100)
-    with pytest.raises(DataError, match="and train among them; found only val"):
+    with pytest.raises(DataError, match="some must be train; found only val"):
         open_wds(tmp_path)
     (tmp_path / "val-0.tar").rename(tmp_path / "train-0.tar")
     with pytest.raises(DataError, match=r"train-0\.tar' cannot be read as a tar file"):
         open_wds(tmp_path)
     write_tar(tmp_path / "more.tar", {})
-    with pytest.raises(DataError, match=r"more\.tar', which names none"):
+    with pytest.raises(DataError, match=r"more\.tar' without one"):
         open_wds(tmp_path)

@@ -85,13 +85,13 @@ def test_missing_files_are_told(tmp_path: Path) -> None:
         ("path,label\na.png\n", r"images\.csv:2: the column label is empty"),
         ("path,label,split\na.png,x,dev\n", r"images\.csv:2: split must be train, val or test, found 'dev'"),
         ("path,label,split\na.png,x\n", r"images\.csv:2: split must be train, val or test, found None"),
-        ("path,label\na.png,x\nb.png,y\na.png,y\n", r"images\.csv:4: .* found 'a\.png' in line 2 as well"),
-        ("path,label,split\na.png,x,val\n", r"images of the split train are needed, found \['val'\]"),
-        ("path,label\n", "images of the split train are needed, found no row"),
-        ("path,label\na.png,x,y\n", r"images\.csv:2: has more values than .* found \['y'\] at its end"),
+        ("path,label\na.png,x\nb.png,y\na.png,y\n", r"images\.csv:4: .* found 'a\.png' in line 2 too"),
+        ("path,label,split\na.png,x,val\n", r"must list images of the split train, found \['val'\]"),
+        ("path,label\n", "must list images of the split train, found no rows"),
+        ("path,label\na.png,x,y\n", r"images\.csv:2: has more values than .* found \['y'\] at the end"),
         ("path,label\na.png, \n", r"images\.csv:2: the column label is empty"),
-        ("path,label,Split\na.png,x,test\n", "a column of splits is called split, found 'Split'"),
-        ("path,label,split,label\na.png,x,train,y\n", "names a column once, found label again"),
+        ("path,label,Split\na.png,x,test\n", "the column of the splits must be named split, found 'Split'"),
+        ("path,label,split,label\na.png,x,train,y\n", "must name a column once, found label twice"),
     ],
 )
 def test_a_wrong_table_says_where_and_what(tmp_path: Path, text: str, message: str) -> None:
@@ -122,8 +122,8 @@ def test_a_row_may_have_several_labels_or_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("a/001.png,x;;y,train", r":3: between two ';' a label is needed, found 'x;;y'"),
-        ("a/001.png,x;y;x,train", r":3: an image has a label once, found x again in 'x;y;x'"),
+        ("a/001.png,x;;y,train", r":3: there must be a label between two separators ';', found 'x;;y'"),
+        ("a/001.png,x;y;x,train", r":3: an image must not have a label twice, found x in 'x;y;x'"),
         ("a/001.png,xx;y,val", r":3: the label 'xx' of an image of val .* Did you mean x\?"),
         ("a/001.png", r":3: the column label is empty"),
         (",x,train", r":3: the column path is empty"),

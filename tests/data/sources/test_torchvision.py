@@ -228,7 +228,9 @@ def test_class_names_are_the_data_sets_own(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", TABLE)
 def test_a_data_set_that_is_not_there_is_an_error_that_says_how_to_get_it(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=rf"data\.name {name}: its files are not in .*data\.download=true") as caught:
+    with pytest.raises(
+        DataError, match=rf"data\.name {name}: the files in .* missing or damaged .*data\.download=true"
+    ) as caught:
         open_torchvision(name, tmp_path, download=False)
     # Any other cause would mean that the table's arguments are wrong.
     assert isinstance(caught.value.__cause__, (RuntimeError, FileNotFoundError))
@@ -237,7 +239,7 @@ def test_a_data_set_that_is_not_there_is_an_error_that_says_how_to_get_it(tmp_pa
 
 def test_an_unknown_name_is_an_error_with_the_nearest_and_case_does_not_matter(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"unknown torchvision data set 'CIFAR-10'\. Did you mean cifar10.*source=folder"
+        DataError, match=r"unknown torchvision data set 'CIFAR-10'\. Did you mean CIFAR10.*source=folder"
     ):
         open_torchvision("CIFAR-10", tmp_path, download=False)
     mnist(tmp_path)
@@ -251,4 +253,4 @@ def test_a_download_without_a_network_is_one_clear_error(tmp_path: Path, monkeyp
     events: list[Event] = []
     with pytest.raises(DataError, match=r"data\.name EuroSAT: could not be downloaded.*data\.download=false"):
         open_torchvision("EuroSAT", tmp_path, download=True, report=events.append)
-    assert events == [Note(f"data: torchvision downloads what is missing of EuroSAT to {str(tmp_path)!r}")]
+    assert events == [Note(f"data: torchvision downloads missing files of EuroSAT to {str(tmp_path)!r}")]

@@ -43,7 +43,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_itself() -> None:
 def test_a_name_may_begin_with_a_tilde(here: Path) -> None:
     Image.new("RGB", (8, 8)).save(here / "~nobody.png")
     assert keys("~nobody.png", "*.png") == ["~nobody.png"]
-    with pytest.raises(DataError, match=r"'~nosuchuser/x\.png': an image"):
+    with pytest.raises(DataError, match=r"'~nosuchuser/x\.png': must be an image"):
         find_images(["~nosuchuser/x.png"])
 
 
@@ -51,9 +51,9 @@ def test_a_name_may_begin_with_a_tilde(here: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nothere.png", r"'nothere.png': an image, a folder or a pattern is needed"),
+        ("nothere.png", r"'nothere.png': must be an image, a folder or a pattern"),
         ("*.gif", r"pattern '\*.gif': matches no image"),
-        ("empty", "folder 'empty': holds no image"),
+        ("empty", "folder 'empty': contains no images"),
     ],
 )
 def test_what_means_no_image_is_said(path: str, message: str) -> None:

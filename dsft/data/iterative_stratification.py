@@ -1,4 +1,4 @@
-"""Draw held-out images that may have several labels, so that every split has each label in the same proportion."""
+"""Iterative stratification: split multi-label images so that all parts have the labels in the same proportions."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from dsft.data.labels import Target, classes_of, count_classes
 
 
-def deal(
+def stratify_iteratively(
     indices: Sequence[int], targets: Sequence[Target], num_classes: int, shares: Sequence[float]
 ) -> list[list[int]]:
     """Divide images into parts by iterative stratification.
 
     Sechidis, Tsoumakas and Vlahavas 2011 (On the Stratification of Multi-label Data, algorithm 1): the label with the
-    fewest images left is dealt out first, each of its images to the part that wants the label most, of equal ones to
-    the part that wants most images, and then to the first. Images without a label come last.
+    fewest remaining images is distributed first. Each of its images goes to the part with the largest demand for the
+    label; ties are resolved by the demand for images, then by the order of the parts. Images without labels come last.
 
     Args:
-        indices: The images, in the order in which they are dealt out.
+        indices: The images, in the order in which they are distributed.
         targets: Labels of every image, by its index.
         num_classes: Number of classes.
-        shares: Of each part; together 1.
+        shares: Fraction of the images for each part; the sum is 1.
 
     Returns:
         Indices of the images of each part.
@@ -32,8 +32,8 @@ def deal(
     remaining = list(indices)
     while remaining:
         rarest = min((number for number in range(num_classes) if left[number]), key=left.__getitem__, default=None)
-        dealt = [index for index in remaining if rarest is None or rarest in classes_of(targets[index])]
-        for index in dealt:
+        chosen = [index for index in remaining if rarest is None or rarest in classes_of(targets[index])]
+        for index in chosen:
             lacks = [0.0 if rarest is None else labels[rarest] for labels in wanted_labels]
             part = max(range(len(shares)), key=lambda part: (lacks[part], wanted[part], -part))
             parts[part].append(index)
@@ -41,6 +41,6 @@ def deal(
             for number in classes_of(targets[index]):
                 wanted_labels[part][number] -= 1
                 left[number] -= 1
-        gone = set(dealt)
-        remaining = [index for index in remaining if index not in gone]
+        used = set(chosen)
+        remaining = [index for index in remaining if index not in used]
     return parts

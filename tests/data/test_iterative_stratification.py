@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsft.choices import SplitName
-from dsft.data.stratify import Fold, draw
-from dsft.data.stratify_labels import deal
+from dsft.data.iterative_stratification import stratify_iteratively
+from dsft.data.stratify import Fold, split_stratified
 
 TRAIN, VAL, TEST = SplitName.TRAIN, SplitName.VAL, SplitName.TEST
 RATES = (0.02, 0.05, 0.1, 0.3, 0.6)
@@ -32,7 +32,7 @@ def misses(targets: Sequence[tuple[int, ...]], parts: Sequence[Sequence[int]], s
 
 def test_every_label_is_divided_as_the_images_are() -> None:
     targets, keys, classes = labelled(2000)
-    drawn = draw(targets, keys, classes, {VAL: 0.1, TEST: 0.2}, seed=0)
+    drawn = split_stratified(targets, keys, classes, {VAL: 0.1, TEST: 0.2}, seed=0)
     parts = [drawn[name] for name in (TRAIN, VAL, TEST)]
     assert [len(part) for part in parts] == pytest.approx([1400, 200, 400], abs=2)
     found = misses(targets, parts, [0.7, 0.1, 0.2])
@@ -44,7 +44,7 @@ def test_every_label_is_divided_as_the_images_are() -> None:
 
 def test_folds_are_disjoint_and_cover_what_test_leaves() -> None:
     targets, keys, classes = labelled(300)
-    draws = [draw(targets, keys, classes, {VAL: Fold(index, 4), TEST: 0.2}, seed=3) for index in range(4)]
+    draws = [split_stratified(targets, keys, classes, {VAL: Fold(index, 4), TEST: 0.2}, seed=3) for index in range(4)]
     assert len({one[TEST] for one in draws}) == 1
     folds = [set(one[VAL]) for one in draws]
     assert sum(map(len, folds)) == len(set.union(*folds)) == 300 - len(draws[0][TEST])
@@ -55,20 +55,22 @@ def test_folds_are_disjoint_and_cover_what_test_leaves() -> None:
 def test_the_rarest_label_is_dealt_first_by_hand() -> None:
     # b has one image, which a has too; the part of 0.75 wants it most, then a's four go where a is lacking.
     targets = [(0, 1), (0,), (0,), (0,), (), (), (), ()]
-    assert deal(range(8), targets, 2, [0.75, 0.25]) == [[0, 1, 2, 4, 5, 6], [3, 7]]
+    assert stratify_iteratively(range(8), targets, 2, [0.75, 0.25]) == [[0, 1, 2, 4, 5, 6], [3, 7]]
 
 
 @given(st.integers(10, 60), st.integers(0, 5), st.floats(0.1, 0.4), st.floats(0.1, 0.4))
 def test_every_image_is_in_one_part(count: int, seed: int, val: float, test: float) -> None:
     targets, keys, classes = labelled(count, seed)
-    parts = draw(targets, keys, classes, {VAL: val, TEST: test}, seed)
+    parts = split_stratified(targets, keys, classes, {VAL: val, TEST: test}, seed)
     assert sorted(index for part in parts.values() for index in part) == list(range(count))
-    assert draw(targets, keys, classes, {VAL: val, TEST: test}, seed) == parts
+    assert split_stratified(targets, keys, classes, {VAL: val, TEST: test}, seed) == parts
 
 
 def test_the_order_in_which_images_are_listed_does_not_matter() -> None:
     targets, keys, classes = labelled(200)
-    drawn = draw(targets, keys, classes, {VAL: 0.2, TEST: 0.2}, seed=1)
+    drawn = split_stratified(targets, keys, classes, {VAL: 0.2, TEST: 0.2}, seed=1)
     order = list(reversed(range(200)))
-    turned = draw([targets[i] for i in order], [keys[i] for i in order], classes, {VAL: 0.2, TEST: 0.2}, seed=1)
+    turned = split_stratified(
+        [targets[i] for i in order], [keys[i] for i in order], classes, {VAL: 0.2, TEST: 0.2}, seed=1
+    )
     assert {keys[i] for i in drawn[VAL]} == {keys[order[i]] for i in turned[VAL]}

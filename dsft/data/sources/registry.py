@@ -1,0 +1,84 @@
+"""The registry of data sources.
+
+A new source is a file in this package and one entry here, with its word in :class:`dsft.choices.DataSource` and the
+keys of the recipe that it takes in :mod:`dsft.recipe.data_sources`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsft.choices import DataSource, SplitName
+from dsft.data.sources import digits, folder, hugging_face, shards, table, torchvision
+from dsft.data.sources.images import ImageSource
+from dsft.progress import Report, ignore
+
+
+@dataclass(frozen=True)
+class DataLocation:
+    """A data set, in the terms of the recipe's section ``data``.
+
+    Attributes:
+        source: The kind of source.
+        root: Its folder or file, if the source takes one.
+        name: Name of the data set, if the source takes one.
+        download: Download missing files.
+        label_separator: Separator between the labels of an image; None if an image has one class.
+    """
+
+    source: DataSource
+    root: Path | None = None
+    name: str | None = None
+    download: bool = False
+    label_separator: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The root of a source that cannot do without."""
+        return self.root or Path()
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """An entry of the registry.
+
+    Attributes:
+        open: Returns the splits that a data set defines; undivided data sets are ``train``.
+        require_name: Raises a ``DataError`` if the source has no data set of a given name.
+        require_package: Raises a ``DataError`` if a package that the source needs is not installed.
+    """
+
+    open: Callable[[DataLocation, Report], Mapping[SplitName, ImageSource]]
+    require_name: Callable[[str], object] | None = None
+    require_package: Callable[[], object] | None = None
+
+
+SOURCES: Mapping[DataSource, SourceEntry] = {
+    DataSource.DIGITS: SourceEntry(lambda _, __: digits.open_digits()),
+    DataSource.FOLDER: SourceEntry(lambda at, report: folder.open_folder(at.path, report)),
+    DataSource.CSV: SourceEntry(lambda at, report: table.open_csv(at.path, report, separator=at.label_separator)),
+    DataSource.TORCHVISION: SourceEntry(
+        lambda at, report: torchvision.open_torchvision(at.name or "", at.path, download=at.download, report=report),
+        require_name=torchvision.full_name,
+    ),
+    DataSource.HF: SourceEntry(
+        lambda at, report: hugging_face.open_hf(at.name, at.root, download=at.download, report=report),
+        require_package=hugging_face.import_datasets,
+    ),
+    DataSource.WDS: SourceEntry(lambda at, report: shards.open_wds(at.path, report)),
+}
+
+
+def open_source(location: DataLocation, report: Report = ignore) -> Mapping[SplitName, ImageSource]:
+    """Return the splits that a data set defines; an undivided data set is all ``train``.
+
+    Args:
+        location: The data set.
+        report: Receives messages and warnings of the source.
+
+    Raises:
+        DataError: The data set is missing, damaged or incomplete.
+    """
+    return SOURCES[location.source].open(location, report)
