@@ -11,7 +11,7 @@ from dsft.console.inspection import inspection_table
 from dsft.console.log import write_log
 from dsft.console.messages import print_error, print_json, print_result, print_text
 from dsft.console.predictions import predictions_table
-from dsft.console.progress import show_progress
+from dsft.console.progress import progress_for_python, show_progress
 from dsft.console.range_test import range_test_sentences
 from dsft.console.results import (
     ModelRow,
@@ -53,6 +53,7 @@ __all__ = [
     "print_result",
     "print_text",
     "problem_tables",
+    "progress_for_python",
     "range_test_sentences",
     "show_progress",
     "size_table",

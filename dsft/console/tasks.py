@@ -1,12 +1,20 @@
-"""The tasks that run now: how far, how fast, how long still."""
+"""The tasks that are running: how far they are, how fast, and how long they will still take."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from dsft.console.wording import duration, figure, figures
 from dsft.progress import Advanced, Event, Finished, Started
+
+
+class Word(NamedTuple):
+    """A part of a task's line; where there is no room for all, those of the lowest importance are left out."""
+
+    text: str
+    importance: int
 
 
 @dataclass(frozen=True)
@@ -14,13 +22,14 @@ class Task:
     """One task at one moment.
 
     Attributes:
-        name: What it is called.
-        total: Units in all.
+        name: Its name.
+        total: Number of units.
         unit: What is counted, a plural noun.
         start: When it began, in seconds of some clock.
-        done: Units that are finished.
+        done: Units that are processed.
         values: Its current figures, by name.
-        before: Units that an earlier process had finished, which say nothing of the rate.
+        before: Units that an earlier process had processed; they do not count for the rate.
+        epochs: Number of epochs that the units are divided into; None if it has no epochs.
     """
 
     name: str
@@ -30,23 +39,40 @@ class Task:
     done: int = 0
     values: Mapping[str, float] = field(default_factory=dict)
     before: int = 0
+    epochs: int | None = None
 
-    def words(self, now: float) -> list[str]:
-        """Return its figures in words, the most important first: count, rate, time left, values.
+    @property
+    def label(self) -> str:
+        """The name, or which epoch is running."""
+        if not self.epochs or not self.total:
+            return self.name
+        # After its last step an epoch is validated before the next one begins.
+        epoch = max(1, -(-self.done * self.epochs // self.total))
+        return f"epoch {min(epoch, self.epochs):>{len(str(self.epochs))}}/{self.epochs}"
+
+    def words(self, now: float) -> list[Word]:
+        """Return its figures: count, rate, time left, values.
 
         Args:
             now: The time on the clock of ``start``.
         """
-        count = f"{self.done}/{self.total}"
+        # The first value, such as the loss, is more important than the rate, and the others are less.
+        values = [Word(text, -2 * number) for number, text in enumerate(figures(self.values))]
+        count = f"{self.done:>{len(str(self.total))}}/{self.total}"
         if self.done == self.before or now <= self.start:
-            return [f"{count} {self.unit}", *figures(self.values)]
+            return [Word(f"{count} {self.unit}", 3), *values]
         rate = (self.done - self.before) / (now - self.start)
         left = duration(max(self.total - self.done, 0) / rate)
-        return [count, f"{figure(rate, digits=3)} {self.unit}/s", f"{left} left", *figures(self.values)]
+        return [
+            Word(count, 3),
+            Word(f"{figure(rate, digits=3)} {self.unit}/s", -1),
+            Word(f"{left} left", 2),
+            *values,
+        ]
 
 
-def follow(tasks: dict[str, Task], event: Event, now: float) -> None:
-    """Bring the running tasks, by name and the oldest first, up to date with an event.
+def follow(tasks: dict[str, Task], event: Event, now: float) -> Task | None:
+    """Update the running tasks, by name and the oldest first, and return the task that has ended, if one has.
 
     Args:
         tasks: Changed in place.
@@ -54,11 +80,12 @@ def follow(tasks: dict[str, Task], event: Event, now: float) -> None:
         now: When it happened, in seconds.
     """
     match event:
-        case Started(name, total, unit, done):
-            tasks[name] = Task(name, total, unit, start=now, done=done, before=done)
+        case Started(name, total, unit, done, epochs):
+            tasks[name] = Task(name, total, unit, start=now, done=done, before=done, epochs=epochs)
         case Advanced(name, done, values) if name in tasks:
             tasks[name] = replace(tasks[name], done=done, values=values)
         case Finished(name):
-            tasks.pop(name, None)
+            return tasks.pop(name, None)
         case _:
             pass
+    return None

@@ -91,7 +91,8 @@ def figures(run: Path) -> list[dict[str, Any]]:
 def log_lines(run: Path) -> list[str]:
     """Return the log without times and rates, and without what says that it was stopped, saved and resumed."""
     lines = [line.split("  ", 1)[1] for line in (run / "train.log").read_text("utf-8").splitlines()]
-    timeless = [re.sub(r"(seconds|images_per_second|data_share)=\S+", "", line) for line in lines]
+    # Those of an epoch are its time, its images a second, and its share of waiting for data.
+    timeless = [re.sub(r"\d+:\d\d +\d+ +\d+|, \d+:\d\d$", "", line).rstrip() for line in lines]
     added = (
         "checkpoint after step",
         "resumed after step",

@@ -137,8 +137,8 @@ def test_the_first_process_alone_speaks(bench: Bench, together: Path) -> None:
     for words in ("data: 33 train", "model timm/test_vit", "epoch 1/2", "macro mean", "run folder: "):
         assert said.count(words) == 1, said
     assert "rank" not in said.lower()
-    # Data, model, two epochs, and the checkpoints before and after them.
-    assert len((together / "train.log").read_text("utf-8").splitlines()) == 6
+    # Data, model, the header and two rows of the epochs, and the checkpoints before and after them.
+    assert len((together / "train.log").read_text("utf-8").splitlines()) == 7
 
 
 @pytest.fixture(scope="module")

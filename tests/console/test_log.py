@@ -32,13 +32,17 @@ def test_what_came_before_the_folder_is_written_first(tmp_path: Path) -> None:
         report(EpochDone(1, 3, {"epoch": 1, "val/top1": 97.25}, best=True))
         report(Finished("train"))
         # A reader sees every line at once.
-        assert len(lines(tmp_path)) == 3
+        assert len(lines(tmp_path)) == 4
+        report(Started("refitting layers", 2, "layers"))
+        report(Finished("refitting layers", "refitted 2 layers"))
     written = lines(tmp_path)
     assert all(re.match(STAMP, line) for line in written)
     assert [re.sub(f"^{STAMP}", "", line) for line in written] == [
         "data: größer",
         "warning: the teacher is weak",
-        "epoch 1/3 best  val/top1=97.25",
+        "epoch      top-1 %",
+        "epoch 1/3    97.25  best",
+        "refitted 2 layers",
     ]
 
 
@@ -54,11 +58,11 @@ def test_what_ended_a_run_is_the_last_line(tmp_path: Path) -> None:
     assert re.fullmatch(f"{STAMP}ended by TrainingError: the loss is nan", lines(tmp_path)[-1])
 
 
-def test_an_unforeseen_error_leaves_its_traceback(tmp_path: Path) -> None:
+def test_an_unexpected_error_leaves_its_traceback(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         fail_in(tmp_path, ZeroDivisionError("division by zero"))
     written = lines(tmp_path)
-    assert re.fullmatch(f"{STAMP}ended by an unforeseen error", written[0])
+    assert re.fullmatch(f"{STAMP}ended by an unexpected error", written[0])
     assert written[1].startswith("Traceback")
     assert "ZeroDivisionError: division by zero" in written
 
@@ -85,6 +89,20 @@ def test_a_run_that_goes_on_cuts_its_log_at_the_checkpoint(tmp_path: Path) -> No
         report(Note("resumed"))
     said = ["data: 10 images", "checkpoint after step 4", "kept", "checkpoint after step 14", "resumed"]
     assert [re.sub(f"^{STAMP}", "", line) for line in lines(tmp_path)] == said
+
+
+def test_a_resumed_log_has_the_header_of_the_epochs_once(tmp_path: Path) -> None:
+    for epoch, resumed_step in ((1, None), (2, 10)):
+        with write_log() as report:
+            report(FolderOpened(tmp_path, resumed_step))
+            report(EpochDone(epoch, 2, {"epoch": epoch, "val/top1": 97.25}, best=False))
+            report(CheckpointSaved(10 * epoch))
+    written = [line.split("  ", 1)[1] for line in lines(tmp_path)]
+    assert [line for line in written if line.startswith("epoch")] == [
+        "epoch      top-1 %",
+        "epoch 1/2    97.25",
+        "epoch 2/2    97.25",
+    ]
 
 
 def test_a_checkpoint_that_the_log_does_not_know_cuts_nothing_but_half_a_line(tmp_path: Path) -> None:

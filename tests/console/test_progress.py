@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -7,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
 
 from dsft.choices import ProgressMode
-from dsft.console import show_progress
-from dsft.progress import ignore
+from dsft.console import progress_for_python, show_progress
+from dsft.progress import Advanced, Event, Finished, Note, Started, ignore
 
 pytest.importorskip("pty", reason="needs a pseudo terminal")
 from tests.console.terminal import environment, run_on_terminal
@@ -23,14 +25,15 @@ from dsft.progress import *
 with show_progress(ProgressMode({mode!r})) as report:
     report(Note("loaded [bold]model[/bold] and its weights, a note that is longer than one line of 80 columns"))
     report(Warn("the teacher is weak"))
-    report(Started("train", 20, "steps"))
+    report(Started("training", 200, "steps", epochs=10))
     for step in range(1, 21):
-        report(Advanced("train", step, {{"loss": 2.5 / step, "lr": 1.2345e-05}}))
+        report(Advanced("training", step, {{"loss": 2.5 / step, "lr": 1.2345e-05}}))
         time.sleep(0.02)
     warnings.warn("a library warns")
     report(EpochDone(1, 10, {{"epoch": 1, "train_loss": 0.5, "val/top1": 97.25, "seconds": 61.5}}, True))
     print("a result meanwhile")
-    report(Finished("train"))
+    report(EpochDone(2, 10, {{"epoch": 2, "train_loss": 0.25, "val/top1": 98.5, "seconds": 61.5}}, False))
+    report(Finished("training", "trained 10 epochs"))
 print("the result")
 """
 _CURSOR = re.compile(r"\x1b\[(\d*[ABCDGHJK]|\?25[lh])")
@@ -44,9 +47,18 @@ def _lines(screen: str) -> list[str]:
 def test_a_terminal_has_live_progress_with_rate_time_left_and_loss() -> None:
     screen = run_on_terminal(_RUN.format(mode="auto"))
     assert _CURSOR.search(screen)
-    drawn = [line for line in _lines(screen) if line.startswith("train")]
-    assert any(re.search(r"━.*\d+/20  [\d.]+ steps/s  0:0\d left  loss=[\d.]+  lr=1\.2", line) for line in drawn)
-    assert "epoch  1/10 best  train_loss=0.5  val/top1=97.25  seconds=61.5" in _lines(screen)
+    drawn = [line for line in _lines(screen) if line.startswith("epoch  1/10  ")]
+    assert any(re.search(r"━  [ \d]+/200  [\d.]+ steps/s  0:0\d left  loss [\d.]+$", line) for line in drawn)
+    # The bar keeps its place and its width.
+    bars = [bar for line in drawn if (bar := re.search("[━╸╺]+", line))]
+    assert {bar.span() for bar in bars} == {(20, 32)}
+    table = ["epoch  train loss  top-1 %    time", " 1/10      0.5000    97.25    1:02  best"]
+    lines = [line.rstrip() for line in _lines(screen)]
+    assert [line for line in lines if line in (*table, " 2/10      0.2500    98.50    1:02")] == [
+        *table,
+        " 2/10      0.2500    98.50    1:02",
+    ]
+    assert "trained 10 epochs" in lines
     assert "warning: the teacher is weak" in _lines(screen)
     assert "a result meanwhile" in _lines(screen)
     assert "[bold]model[/bold]" in screen
@@ -61,7 +73,9 @@ def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
 
 
 def test_the_terminal_is_left_as_it_was_even_by_a_task_that_never_ended() -> None:
-    screen = run_on_terminal(_RUN.format(mode="auto").replace('report(Finished("train"))', "pass"))
+    screen = run_on_terminal(
+        _RUN.format(mode="auto").replace('report(Finished("training", "trained 10 epochs"))', "pass")
+    )
     assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l")
     assert screen.rindex("\x1b[2K") > screen.rindex("steps/s")
 
@@ -98,7 +112,8 @@ def test_a_log_file_has_whole_lines_without_control_codes(mode: str, env: dict[s
     assert (
         "loaded [bold]model[/bold] and its weights, a note that is longer than one line of 80 columns\n" in done.stderr
     )
-    assert "epoch  1/10 best  train_loss=0.5  val/top1=97.25  seconds=61.5\n" in done.stderr
+    assert "epoch  1/10      0.5000    97.25    1:02  best\n" in done.stderr
+    assert "trained 10 epochs\n" in done.stderr
 
 
 def test_plain_lines_can_be_asked_for_on_a_terminal() -> None:
@@ -122,3 +137,36 @@ def test_a_process_without_standard_error_runs() -> None:
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=True, env=environment({})
     )
     assert done.stdout == b"a result meanwhile\nthe result\n"
+
+
+def _events() -> list[Event]:
+    return [
+        Note("loaded"),
+        Started("refitting layers", 2, "layers"),
+        Advanced("refitting layers", 1),
+        Finished("refitting layers", "refitted 2 layers"),
+    ]
+
+
+def test_from_python_a_terminal_is_drawn_on_and_left_as_it_was() -> None:
+    file = io.StringIO()
+    report = progress_for_python(Console(file=file, force_terminal=True, force_jupyter=False, width=80))
+    for event in _events():
+        report(event)
+    assert _CURSOR.search(file.getvalue())
+    # The report has no end of its own: the cursor is back once no task runs.
+    assert file.getvalue().rindex("\x1b[?25h") > file.getvalue().rindex("\x1b[?25l")
+    assert {"loaded", "refitted 2 layers"} <= set(_lines(file.getvalue()))
+
+
+def test_from_python_anything_else_has_plain_lines() -> None:
+    file = io.StringIO()
+    report = progress_for_python(Console(file=file, force_jupyter=False, force_terminal=False))
+    for event in _events():
+        report(event)
+    assert file.getvalue() == "loaded\nrefitted 2 layers\n"
+
+
+def test_from_python_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    progress_for_python()(Note("loaded"))
+    assert capsys.readouterr() == ("", "loaded\n")

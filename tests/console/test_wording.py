@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dsft.console.wording import duration, figure, sentence
-from dsft.progress import EpochDone, Note, Warn
+from dsft.console.wording import duration, figure, figures
 
 
 @pytest.mark.parametrize(
@@ -24,14 +23,5 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-@pytest.mark.parametrize(
-    ("event", "text"),
-    [
-        (Note("loaded"), "loaded"),
-        (Warn("weak"), "warning: weak"),
-        (EpochDone(3, 10, {"epoch": 3, "step": 9, "val/top1": 97.2222}, True), "epoch  3/10 best  val/top1=97.22"),
-        (EpochDone(10, 10, {"val/top1": 97.0}, False), "epoch 10/10       val/top1=97"),
-    ],
-)
-def test_sentences(event: Note | Warn | EpochDone, text: str) -> None:
-    assert sentence(event) == text
+def test_values_that_change_keep_their_length() -> None:
+    assert figures({"loss": 2.37, "lr": 0.0011}) == ["loss 2.370", "lr 0.001100"]
