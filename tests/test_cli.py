@@ -71,6 +71,22 @@ def test_help_lists_the_main_jobs_first() -> None:
     assert re.findall(r"^\W? ?([a-z-]+)  ", shown, re.MULTILINE) == list(ORDER)
 
 
+@pytest.mark.parametrize("command", [[], ["train"], ["data", "check"]])
+def test_help_shows_no_type_for_flags(command: list[str]) -> None:
+    shown = dsft(*command, "--help").stdout
+    assert "--help" in shown
+    assert "bool" not in shown.lower()
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    for words, expected in (("dsft tr", "train"), ("dsft train --ov", "--overwrite")):
+        asked = {"_DSFT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        script = Path(sys.executable).with_name("dsft")
+        environment = {**os.environ, **asked, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([script], capture_output=True, text=True, env=environment, check=False)
+        assert done.stdout.strip() == expected, done.stderr
+
+
 def test_the_version_is_the_packages() -> None:
     done = dsft("--version")
     assert (done.exit_code, done.stdout.strip()) == (0, importlib.metadata.version("dsft"))

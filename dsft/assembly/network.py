@@ -23,6 +23,7 @@ from dsft.preprocessing import Preprocessing
 from dsft.progress import Note, Report
 from dsft.recipe import shipped_recipes
 from dsft.recipe.sections import ModelSection
+from dsft.run_files import is_unfinished, resume_command
 from dsft.storage import at_home
 from dsft.tasks import CLASSIFICATION, Task, task_named
 
@@ -160,8 +161,14 @@ def find_model_folder(folder: Path) -> Path:
             return fetch_model_folder(reference)
         raise CheckpointError(f"model folder {str(folder)!r}: there is no such folder.{_how_to_make(folder)}")
     inner = folder / "model"
-    is_run = not (folder / MANIFEST_FILE).is_file() and (inner / MANIFEST_FILE).is_file()
-    return inner if is_run else folder
+    if (folder / MANIFEST_FILE).is_file():
+        return folder
+    if not (inner / MANIFEST_FILE).is_file() and is_unfinished(folder):
+        raise CheckpointError(
+            f"model folder {str(folder)!r}: the run in it was interrupted before it saved its model. Continue it with "
+            f"{resume_command(folder)!r}."
+        )
+    return inner if (inner / MANIFEST_FILE).is_file() else folder
 
 
 def _skeleton_of(folder: Path, builder: Builder | None) -> LoadedModel | None:

@@ -1,4 +1,4 @@
-"""The application that the commands register with."""
+"""The Typer application in which every command is registered."""
 
 from __future__ import annotations
 
@@ -15,24 +15,41 @@ ORDER = (
     *("predict", "export", "benchmark"),
     *("data", "models", "recipes", "env"),
 )
-"""The commands as --help lists them: the main jobs, what helps to decide, what uses the result, what looks around."""
+"""The commands in the order of --help: main jobs, decision aids, uses of the result, information."""
 
-SHARED = ("train", "finetune")
-"""The commands that several processes do together."""
+DISTRIBUTED = ("train", "finetune")
+"""The commands that several processes can run together."""
 
 
-class _InOrder(TyperGroup):
-    """Lists its commands in an order of its own; those that it does not know come last."""
+class _MainGroup(TyperGroup):
+    """Lists the commands in the order of ``ORDER``, and flags without the type ``<bool>``."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         known = super().list_commands(ctx)
         return sorted(known, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_flag_types(super().get_params(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        for each in (command, *getattr(command, "commands", {}).values()):
+            if each is not None:
+                _without_flag_types(each.get_params(ctx))
+        return command
+
+
+def _without_flag_types(parameters: list[Any]) -> list[Any]:
+    """Have help show nothing where an option takes no value; recent versions of Typer show ``<bool>``."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    return parameters
+
 
 app = typer.Typer(
-    cls=_InOrder,
+    cls=_MainGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Fine-tune pretrained CNNs as depthwise-separable networks that keep their weights.",
@@ -49,18 +66,18 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-# Eager, so that it works where no command follows.
+# Eager, so that it works without a command.
 Version = Annotated[
-    bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and leave.")
+    bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
 ]
 
 
 @app.callback()
 def _main(
     context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")] = False,
     version: Version = False,  # noqa: ARG001 (its callback does it)
 ) -> None:
     set_debug(debug)
-    if context.invoked_subcommand not in SHARED:
+    if context.invoked_subcommand not in DISTRIBUTED:
         require_one_process(context.invoked_subcommand or "")

@@ -25,11 +25,12 @@ from dsft.errors import CheckpointError, DataError, OutputError, RecipeError
 from dsft.evaluation import Evaluation
 from dsft.recipe import CHANGEABLE, Recipe, dump_recipe, forbidden_changes, load_recipe
 from dsft.report import report_evaluation
+from dsft.run_files import RECIPE_FILE, RUN_FILE, is_unfinished, resume_command
 from dsft.storage import require_overwritable, write_json, write_text
 from dsft.tasks import Metrics, Task
 from dsft.training import Checkpoint, find_checkpoint
 
-RECIPE_FILE, RUN_FILE, PLAN_FILE, COSTS_FILE = "recipe.yaml", "run.json", "plan.json", "conversion.json"
+PLAN_FILE, COSTS_FILE = "plan.json", "conversion.json"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class RunFolder:
             OutputError: The folder is not empty, and ``overwrite`` is off, or it is no earlier run, or it holds
                 what the recipe reads.
         """
+        if is_unfinished(self.path) and not overwrite:
+            raise OutputError(
+                f"output folder {str(self.path)!r}: holds a run that was interrupted. Continue it with "
+                f"{resume_command(self.path)!r}, replace it with --overwrite, or choose another output.dir."
+            )
         require_overwritable(self.path, "run", (RECIPE_FILE, RUN_FILE), overwrite=overwrite)
         teacher = recipe.distill.teacher if recipe.distill is not None else None
         require_apart(self.path, (recipe.model.path, recipe.model.checkpoint, teacher, recipe.data.root))

@@ -12,12 +12,14 @@ CHANGEABLE = (
     "train.device",
     "train.compile",
     "train.grad_checkpointing",
+    "data.bad_images",
     "data.workers",
     "output.dir",
     "output.save_every",
     "log",
 )
-"""Keys, and prefixes of keys, that affect how a run is executed but not its result."""
+"""Keys, and prefixes of keys, that affect how a run is executed but not its result; and ``data.bad_images``, so that a
+run that a damaged image has stopped can be resumed without it."""
 
 # The learning rate at a step does not depend on the number of epochs.
 _OPEN_ENDED = ("constant", "step", "multistep")

@@ -21,6 +21,7 @@ from dsft.recipe.schema import recipe_schema, with_defaults
 from dsft.recipe.sections import Recipe
 from dsft.recipe.shipped import shipped_path, shipped_recipes
 from dsft.recipe.yaml12 import Dumper
+from dsft.run_files import RECIPE_FILE
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def load_recipe(reference: str, overrides: Sequence[str] = (), rules: Sequence[R
     from the defaults.
 
     Args:
-        reference: A path, or the name of a recipe that ships with dsft.
+        reference: A path, or the name of a recipe that ships with dsft, or the folder of a run, which stands for the
+            recipe of that run with this folder as ``output.dir``.
         overrides: ``section.key=value`` or ``~section.key``, with values in YAML 1.2.
         rules: Further checks, applied if the recipe itself is valid.
 
@@ -52,10 +54,16 @@ def load_recipe(reference: str, overrides: Sequence[str] = (), rules: Sequence[R
             the files.
     """
     problems: list[Problem] = []
-    chain = _read_chain(_find(reference, Path()), problems)
+    path = _find(reference, Path())
+    chain = _read_chain(path, problems)
     document = chain[-1].document
     for layer in reversed(chain[:-1]):
         document = merge(document, layer.document)
+    if path == Path(reference, RECIPE_FILE):
+        # The run may have been moved since its recipe was written.
+        document = apply_overrides(
+            document, [f"output.dir={json.dumps(escape(reference), ensure_ascii=False)}"], problems
+        )
     document = apply_overrides(document, overrides, problems)
     document = interpolate(with_defaults(document, recipe_schema()), problems)
     recipe: Recipe | None = None
@@ -130,8 +138,12 @@ def _find(reference: str, folder: Path) -> Path:
     names = [recipe.name for recipe in shipped_recipes()]
     if reference in names:
         return shipped_path(reference)
+    if is_folder and (path / RECIPE_FILE).is_file():
+        return path / RECIPE_FILE
     if is_folder:
-        raise RecipeError(f"a recipe is a YAML file, found the folder {reference!r}.")
+        raise RecipeError(
+            f"a recipe is a YAML file or the folder of a run, found the folder {reference!r} without {RECIPE_FILE}."
+        )
     stems = {name: name for name in names}
     stems |= {file.stem: str(Path(reference).with_name(file.name)) for file in path.parent.glob("*.y*ml")}
     near = [stems[stem] for stem in nearest(path.stem, stems)]

@@ -228,6 +228,20 @@ def test_what_cannot_be_gone_on_with_is_said(
     assert list(here.iterdir()) == []
 
 
+def test_a_run_folder_stands_for_its_recipe(trial: Trial, stopped: Path, here: Path) -> None:
+    shutil.copytree(stopped, here / "moved")
+    done = dsft("finetune", "moved")
+    assert done.exit_code == 2
+    assert "'moved': holds a run that was interrupted. Continue it with 'dsft finetune moved --resume'" in done.stderr
+    done = dsft("evaluate", "moved")
+    assert done.exit_code == 2
+    assert "was interrupted before it saved its model. Continue it with 'dsft finetune moved --resume'" in done.stderr
+    # What the error of a damaged image advises can be followed.
+    done = dsft("finetune", "moved", "--resume", "data.bad_images=skip")
+    assert done.exit_code == 0, done.stderr
+    assert_same_run(here / "moved", trial.folder / "unbroken")
+
+
 def test_a_finished_run_is_not_resumed(trial: Trial) -> None:
     done = dsft("finetune", trial.recipe, f"output.dir={(trial.folder / 'unbroken').as_posix()}", "--resume")
     assert done.exit_code == 2

@@ -289,8 +289,9 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(workplace: Path) -> No
 
 def test_a_folder_is_no_recipe() -> None:
     Path("runs").mkdir()
-    assert complaint("runs") == "a recipe is a YAML file, found the folder 'runs'."
-    assert complaint("") == "a recipe is a YAML file, found the folder ''."
+    rule = "a recipe is a YAML file or the folder of a run, found the folder"
+    assert complaint("runs") == f"{rule} 'runs' without recipe.yaml."
+    assert complaint("") == f"{rule} '' without recipe.yaml."
 
 
 def test_a_name_that_no_file_can_have_is_no_recipe() -> None:
@@ -316,3 +317,16 @@ def test_an_environment_variable_that_is_not_text_is_refused(monkeypatch: pytest
     monkeypatch.setattr("os.environ", {"DSFT_BYTES": "\udcff"})
     found = complaint_about(SMALL + "output: {dir: '${env:DSFT_BYTES}'}\n")
     assert found == "a.yaml:1  a key or an environment variable in it is not Unicode text."
+
+
+def test_the_folder_of_a_run_stands_for_its_recipe(here: Path) -> None:
+    run = here / "runs" / "$one"
+    run.mkdir(parents=True)
+    recipe = load_recipe("quickstart", ["optim.lr=0.5", "output.dir=elsewhere"])
+    (run / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+    found = load_recipe("runs/$one", ["schedule.epochs=3"])
+    assert (found.optim.lr, found.schedule.epochs, found.output.dir) == (0.5, 3, "runs/$one")
+    assert load_recipe("runs/$one", ["output.dir=other"]).output.dir == "other"
+    (run / "recipe.yaml").unlink()
+    with pytest.raises(RecipeError, match=r"found the folder 'runs/\$one' without recipe\.yaml"):
+        load_recipe("runs/$one")

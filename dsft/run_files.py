@@ -1,0 +1,36 @@
+"""Files of a run folder that are read by more than the run itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RECIPE_FILE, RUN_FILE = "recipe.yaml", "run.json"
+"""The resolved recipe, and the record of a run: versions, seeds, device, fingerprints of the data."""
+
+_VERBS = ("train", "finetune")
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Return whether a folder holds a run, finished or not."""
+    return all((folder / name).is_file() for name in (RECIPE_FILE, RUN_FILE))
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read the record of a run."""
+    record: dict[str, Any] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    return record
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Return whether a folder holds a run that has not reached its end."""
+    return is_run_folder(folder) and not read_record(folder).get("finished", True)
+
+
+def resume_command(folder: Path) -> str:
+    """Return the command that continues the run in a folder."""
+    record = read_record(folder)
+    # Records of the first edition name the verb only in the command line.
+    found = next((word for word in record.get("command", ()) if word in _VERBS), "finetune")
+    return f"dsft {record.get('verb', found)} {folder} --resume"
