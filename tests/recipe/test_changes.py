@@ -22,14 +22,22 @@ def test_a_change_has_its_key_and_both_values() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["train.device=cpu", "data.workers=3", "output.dir=other", "output.save_every=1it", "log.progress=off"]
+    "change",
+    [
+        "train.device=cpu",
+        "data.workers=3",
+        "data.bad_images=skip",
+        "output.dir=other",
+        "output.save_every=1it",
+        "log.progress=off",
+    ],
 )
 def test_how_a_run_is_done_may_change(change: str) -> None:
     assert list_changes(recipe(), recipe(change))
     assert forbidden_changes(recipe(), recipe(change)) == []
 
 
-@pytest.mark.parametrize("change", ["data.batch_size=3", "train.seed=1", "name=other", "data.bad_images=skip"])
+@pytest.mark.parametrize("change", ["data.batch_size=3", "train.seed=1", "name=other", "data.sampler=balanced"])
 def test_what_comes_of_it_may_not(change: str) -> None:
     assert len(forbidden_changes(recipe(), recipe(change, "data.workers=3"))) == 1
 
