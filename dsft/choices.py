@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 BETWEEN_LABELS = ";"
 """Written between the labels of an image that has several."""
@@ -97,25 +98,20 @@ class Sampler(StrEnum):
     BALANCED = "balanced"
 
 
-class Method(StrEnum):
-    """How the weights of a separable layer are derived from the dense ones."""
+AUTO: Final = "auto"
+"""Leaves a choice to dsft. It is allowed in settings; plans hold what was chosen in its place."""
 
-    AUTO = "auto"
+
+class Method(StrEnum):
+    """How the weights of a converted layer are derived from the dense kernel."""
+
     FRESH = "fresh"
     SVD = "svd"
     REFIT = "refit"
 
 
-class Order(StrEnum):
-    """Which of the two convolutions of a separable layer comes first."""
-
-    AUTO = "auto"
-    DW_PW = "dw_pw"
-    PW_DW = "pw_dw"
-
-
 class Structure(StrEnum):
-    """What a convolution may become."""
+    """What a convolution may be replaced by."""
 
     DW_PW = "dw_pw"
     PW_DW = "pw_dw"
@@ -138,9 +134,8 @@ class Runtime(StrEnum):
 
 
 class Form(StrEnum):
-    """How an input channel reaches several depthwise kernels (order ``dw_pw``)."""
+    """How an input channel is fed to several depthwise kernels (structure ``dw_pw``)."""
 
-    AUTO = "auto"
     MULTIPLIER = "multiplier"
     CONCATENATE = "concatenate"
     GATHER = "gather"
@@ -155,27 +150,57 @@ class Decision(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a plan decides as it does; the list is closed."""
+    """Why a plan converts a convolution or keeps it dense; files hold the codes, people read the messages."""
 
-    BUDGET = "chosen by the budget"
-    RANK = "the rank was asked for"
-    EXCLUDED = "left out by include or exclude"
-    NOT_CHEAPER = "would not become cheaper"
-    NOT_FASTER = "would not become faster"
-    NO_STRUCTURE = "no structure that is allowed fits"
-    NOT_RUN = "not run by the example input"
-    ONE_POSITION = "kernel of one position"
-    DEPTHWISE = "depthwise already"
-    NO_SEPARABLE_LAYER = "no separable layer for its kind"
-    SUBCLASS = "a convolution class or forward pass of its own"
-    PARAMETRIZED = "weight is computed from other parameters"
-    NOT_PLAIN = "weight is no plain tensor of real numbers"
-    EMPTY = "no channels"
-    SHARED_WEIGHT = "weight is shared with another module"
-    HELD = "held by a plain attribute as well"
-    READ_OUTSIDE = "weight is read outside the layer"
-    HOOKED = "has hooks"
-    NEW_CLASSIFIER = "a new classifier, for other classes"
+    BUDGET = "budget"
+    RANK = "rank"
+    WITHIN_BUDGET = "within_budget"
+    EXCLUDED = "excluded"
+    NOT_CHEAPER = "not_cheaper"
+    NOT_FASTER = "not_faster"
+    NO_ALLOWED_STRUCTURE = "no_allowed_structure"
+    NOT_RUN = "not_run"
+    POINTWISE = "pointwise"
+    DEPTHWISE = "depthwise"
+    UNSUPPORTED_CONVOLUTION = "unsupported_convolution"
+    CUSTOM_CLASS = "custom_class"
+    COMPUTED_WEIGHT = "computed_weight"
+    UNSUPPORTED_WEIGHT = "unsupported_weight"
+    EMPTY = "empty"
+    SHARED_WEIGHT = "shared_weight"
+    OUTSIDE_MODULE_TREE = "outside_module_tree"
+    WEIGHT_READ_OUTSIDE = "weight_read_outside"
+    HAS_HOOKS = "has_hooks"
+    NEW_CLASSIFIER = "new_classifier"
+
+    @property
+    def message(self) -> str:
+        """The reason in words, for tables and messages."""
+        return _REASON_MESSAGES[self]
+
+
+_REASON_MESSAGES = {
+    Reason.BUDGET: "converted to meet the budget",
+    Reason.RANK: "converted to the given rank",
+    Reason.WITHIN_BUDGET: "kept: the budget is met without it",
+    Reason.EXCLUDED: "not selected by include and exclude",
+    Reason.NOT_CHEAPER: "would not become cheaper",
+    Reason.NOT_FASTER: "would not become faster",
+    Reason.NO_ALLOWED_STRUCTURE: "no allowed structure fits",
+    Reason.NOT_RUN: "not run on the example input",
+    Reason.POINTWISE: "1x1 kernel",
+    Reason.DEPTHWISE: "already depthwise",
+    Reason.UNSUPPORTED_CONVOLUTION: "no separable layer for this type",
+    Reason.CUSTOM_CLASS: "custom class or forward pass",
+    Reason.COMPUTED_WEIGHT: "weight is computed from other parameters",
+    Reason.UNSUPPORTED_WEIGHT: "weight is not a plain floating-point tensor",
+    Reason.EMPTY: "no channels",
+    Reason.SHARED_WEIGHT: "weight is shared with another module",
+    Reason.OUTSIDE_MODULE_TREE: "referenced outside the module tree",
+    Reason.WEIGHT_READ_OUTSIDE: "weight is read outside the layer",
+    Reason.HAS_HOOKS: "has hooks",
+    Reason.NEW_CLASSIFIER: "replaced by a new classifier",
+}
 
 
 class Amp(StrEnum):

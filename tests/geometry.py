@@ -6,7 +6,17 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from dsft.separable import FactoredConv
+from dsft.choices import Form
+from dsft.separable import DepthwiseSeparableConv, FactoredConv
+
+
+def in_form(layer: DepthwiseSeparableConv, form: Form) -> DepthwiseSeparableConv:
+    """Return a layer of the same function in another form."""
+    twin = layer.like(layer, layer.kernels, layer.order, form, norm_between=layer.norm_between)
+    twin.load_state_dict(layer.state_dict())
+    twin.set_factors(*layer.factors())
+    return twin
+
 
 MODES = ["zeros", "reflect", "replicate", "circular"]
 SIZES = {1: (17,), 2: (14, 13), 3: (8, 7, 9)}

@@ -196,7 +196,7 @@ class TestConversionTargets:
                 "--budget: expected macs=SHARE, params=SHARE, latency=SHARE or max_drop=POINTS, such as",
             ),
             (["--budget", "0.5"], "--budget: expected macs=SHARE"),
-            (["--budget", "max_drop=-1"], "points, a number of at least 0, are needed, found -1.0"),
+            (["--budget", "max_drop=-1"], "a number of at least 0 is needed, found -1.0"),
             (
                 ["--budget", "macs=0.5", "--by", "macs"],
                 "--by: goes with --budget max_drop=POINTS, found --budget",

@@ -194,11 +194,11 @@ def _check_plan(module: nn.Module, plan: ConversionPlan | None) -> None:
             "conversion.model."
         )
     for name, layer in planned.items():
-        asked, built = ((each.order, each.kernels, each.form) for each in (layer, found[name]))
+        asked, built = ((each.structure, each.kernels, each.form) for each in (layer, found[name]))
         if asked != built:
             raise CheckpointError(
-                f"layer {name!r}: order, kernels or form differ between the plan and the model. Pass the plan of its "
-                "conversion, updated if the layer was changed afterwards."
+                f"layer {name!r}: structure, kernels or form differ between the plan and the model. Pass the plan of "
+                "its conversion, updated if the layer was changed afterwards."
             )
 
 

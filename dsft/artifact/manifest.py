@@ -226,8 +226,12 @@ def _unknown_fields(values: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"plan.layers.{field}" for field in _extra_fields(layers[0], LayerPlan))
 
 
+_PLAN_FIELDS: dict[type[Any], set[str]] = {ConversionPlan: {"version"}, LayerPlan: {"order"}}
+"""Fields of stored plans besides the attributes: the version, and what version 1 had in place of ``structure``."""
+
+
 def _extra_fields(values: object, kind: type[Any]) -> list[str]:
-    known = {field.name for field in dataclasses.fields(kind)}
+    known = {field.name for field in dataclasses.fields(kind)} | _PLAN_FIELDS.get(kind, set())
     return [name for name in values if name not in known] if isinstance(values, Mapping) else []
 
 

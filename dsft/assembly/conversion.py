@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dsft.assembly.network import Network
-from dsft.choices import Method
-from dsft.conversion import Budget, ConversionPlan, MaxDrop, Request, apply_plan
+from dsft.choices import AUTO, Method
+from dsft.conversion import ConversionPlan, Request, apply_plan
 from dsft.conversion.convert import Prepared, prepare, realise
 from dsft.conversion.factorization import Weighting
 from dsft.conversion.planning.accuracy_search import Trial, meet_max_drop
@@ -34,16 +34,13 @@ def read_request(section: ConvertSection, seed: int, *, is_trained: bool) -> Req
             calibration images where the section asks for some.
     """
     method = section.method
-    if method is Method.AUTO:
+    if method == AUTO:
         kept = Method.REFIT if section.calibration.images else Method.SVD
         method = kept if is_trained else Method.FRESH
-    budget = section.budget.model_dump(exclude_none=True) if section.budget is not None else None
     return Request(
-        budget=Budget.read(budget),
-        max_drop=MaxDrop.read(budget),
+        budget=section.budget.model_dump(exclude_none=True) if section.budget is not None else None,
         rank=section.rank,
         method=method,
-        order=section.order,
         structures=section.structures,
         form=section.form,
         include=section.include,

@@ -236,7 +236,7 @@ def _convert(
             "ask for macs."
         )
     calibration: Sequence[Tensor] = ()
-    if request.derivation is Method.REFIT:
+    if request.method is Method.REFIT:
         images = section.calibration.images
         calibration = draw_calibration(splits.train, recipe.data, network.preprocessing, compute, images, request.seed)
     score = main_scorer(splits.val, recipe.data, compute)

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dsft.choices import Cost, Form, Method, Order, Runtime, SplitName, Structure
+from dsft.choices import AUTO, Cost, Form, Method, Runtime, SplitName
 from dsft.cli.app import app
 from dsft.cli.options import (
     Device,
     DryRun,
     Exclude,
-    HowDerived,
     ImageSize,
     Include,
     Json,
+    MethodName,
     ModelOfFile,
+    OrderName,
     Overwrite,
     Progress,
-    Structures,
-    WhichFirst,
+    StructureNames,
 )
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
@@ -44,10 +44,12 @@ def convert(
     data: Annotated[str | None, typer.Option(help="Recipe or folder whose val split max_drop is scored on.")] = None,
     runtime: Annotated[Runtime, typer.Option(help="What a budget's measurements run in.")] = Runtime.EAGER,
     rank: Annotated[str | None, typer.Option(help="Depthwise kernels of each channel, or 'full'.")] = None,
-    method: HowDerived = Method.AUTO,
-    order: WhichFirst = Order.AUTO,
-    structures: Structures = "dw_pw,pw_dw",
-    form: Annotated[Form, typer.Option(help="How channels are repeated; auto is measured.")] = Form.AUTO,
+    method: MethodName = AUTO,
+    order: OrderName = None,
+    structures: StructureNames = None,
+    form: Annotated[
+        str, typer.Option(metavar="|".join([AUTO, *Form]), help="How channels are repeated; auto is measured.")
+    ] = AUTO,
     calibrate: Annotated[str | None, typer.Option(help="Recipe or folder of images to fit weights to.")] = None,
     calibration_images: Annotated[int, typer.Option(min=1, help="How many of them.")] = 512,
     include: Include = None,
@@ -67,17 +69,15 @@ def convert(
         raise RecipeError("--out: a folder for the converted model is needed, or --dry-run to plan only.")
     with shown_progress(progress, None) as report:
         from dsft.commands import convert as command
-        from dsft.conversion import Budget, MaxDrop, Request
-        from dsft.conversion.request import read_words
+        from dsft.conversion import Request
+        from dsft.conversion.request import read_setting, read_structures
 
         request = Request(
-            budget=Budget.read(_budget(budget, by, runtime)),
-            max_drop=MaxDrop.read(_budget(budget, by, runtime)),
+            budget=_budget(budget, by, runtime),
             rank=_rank(rank),
-            method=method,
-            order=order,
-            structures=read_words("--structures", structures.split(","), Structure),
-            form=form,
+            method=read_setting("--method", method, Method),
+            structures=read_structures(structures, order),
+            form=read_setting("--form", form, Form),
             include=include or ["*"],
             exclude=exclude or [],
             only_faster=only_faster,

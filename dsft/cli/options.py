@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dsft.choices import Method, Order, ProgressMode
+from dsft.choices import AUTO, Method, ProgressMode, Structure
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe.")]
 Overrides = Annotated[
@@ -38,8 +38,25 @@ Progress = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 
-HowDerived = Annotated[Method, typer.Option("--method", help="How the weights are derived.")]
-WhichFirst = Annotated[Order, typer.Option("--order", help="Which convolution comes first; auto is by layer.")]
-Structures = Annotated[str, typer.Option("--structures", help="What layers may become, of dw_pw,pw_dw,low_rank.")]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        metavar="|".join([AUTO, *Method]),
+        help="How the weights are derived.",
+        autocompletion=lambda: [AUTO, *Method],
+    ),
+]
+StructureNames = Annotated[
+    str | None,
+    typer.Option(
+        "--structures",
+        metavar="NAMES",
+        help=f"What layers may be replaced by, some of {','.join(Structure)}; by default the first two.",
+    ),
+]
+OrderName = Annotated[
+    str | None, typer.Option("--order", metavar="dw_pw|pw_dw", help="Allow only this one of dw_pw and pw_dw.")
+]
 Include = Annotated[list[str] | None, typer.Option("--include", help="Pattern of layers to convert; repeatable.")]
 Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="Pattern of layers to keep; repeatable.")]

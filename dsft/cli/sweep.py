@@ -7,21 +7,21 @@ from typing import Annotated
 
 import typer
 
-from dsft.choices import Cost, Method, Order, Structure
+from dsft.choices import AUTO, Cost, Method
 from dsft.cli.app import app
 from dsft.cli.options import (
     Device,
     Exclude,
-    HowDerived,
     ImageSize,
     Include,
     Json,
+    MethodName,
     ModelOfFile,
+    OrderName,
     Overwrite,
     Progress,
     SourceArgument,
-    Structures,
-    WhichFirst,
+    StructureNames,
 )
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
@@ -36,9 +36,9 @@ def sweep(
     data: Annotated[str | None, typer.Option(help="A recipe or a folder; else the data that the model names.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Change of the recipe, key=value.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for sweep.json and sweep.png.")] = None,
-    method: HowDerived = Method.AUTO,
-    order: WhichFirst = Order.AUTO,
-    structures: Structures = "dw_pw,pw_dw",
+    method: MethodName = AUTO,
+    order: OrderName = None,
+    structures: StructureNames = None,
     include: Include = None,
     exclude: Exclude = None,
     model: ModelOfFile = None,
@@ -54,14 +54,13 @@ def sweep(
     with shown_progress(progress, None) as report:
         from dsft.commands import sweep as command
         from dsft.conversion import Budget, Request
-        from dsft.conversion.request import read_words
+        from dsft.conversion.request import read_setting, read_structures
 
         requests = [
             Request(
                 budget=Budget(by, share),
-                method=method,
-                order=order,
-                structures=read_words("--structures", structures.split(","), Structure),
+                method=read_setting("--method", method, Method),
+                structures=read_structures(structures, order),
                 include=include or ["*"],
                 exclude=exclude or [],
                 seed=seed,

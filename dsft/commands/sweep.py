@@ -20,7 +20,7 @@ from dsft.assembly.conversion import (
     require_fitting_images,
 )
 from dsft.assembly.scoring import ScoringData, open_scoring_data, under_class_table
-from dsft.choices import Amp, Method, SplitName
+from dsft.choices import AUTO, Amp, Method, SplitName
 from dsft.commands.outputs import require_apart, require_outside
 from dsft.conversion import Budget, Request
 from dsft.conversion.convert import choose_method
@@ -156,7 +156,7 @@ def _calibration(
     requests: Sequence[Request], scoring: ScoringData, network: Network, compute: Compute
 ) -> tuple[Tensor, ...]:
     """Draw training images where a method fits weights; a folder without splits has none beside those that score."""
-    if scoring.is_plain or not any(request.method in (Method.AUTO, Method.REFIT) for request in requests):
+    if scoring.is_plain or not any(request.method in (AUTO, Method.REFIT) for request in requests):
         return ()
     train = scoring.split(SplitName.TRAIN, network, ignore)
     count, seed = CALIBRATION_IMAGES, requests[0].seed
@@ -164,7 +164,7 @@ def _calibration(
 
 
 def _budgets(requests: Sequence[Request]) -> list[tuple[Request, Budget]]:
-    return [(request, request.budget) for request in requests if request.budget is not None]
+    return [(request, request.cost_budget) for request in requests if request.cost_budget is not None]
 
 
 def _measure(

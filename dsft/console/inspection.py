@@ -63,7 +63,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 def _prospect(layer: InspectedLayer) -> str:
     """Say why a layer cannot be converted, or nothing where it can."""
     if layer.kernels is not None:
-        return f"converted: {layer.order or 'low_rank'}, {layer.kernels} kernels"
+        return f"converted: {layer.structure}, {layer.kernels} kernels"
     if layer.convertible:
-        return "" if layer.rank1_saving else Reason.NOT_CHEAPER
-    return layer.reason or "no convolution"
+        return "" if layer.rank1_saving else Reason.NOT_CHEAPER.message
+    return layer.reason.message if layer.reason is not None else "no convolution"

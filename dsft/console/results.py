@@ -37,7 +37,7 @@ def plan_table(plan: ConversionPlan) -> Table:
             count(layer.macs_before),
             count(layer.macs_after),
             "-" if layer.relative_error is None else f"{layer.relative_error:.3f}",
-            layer.reason,
+            layer.reason.message,
         ]
         for layer in plan.layers
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from dsft.choices import Order
+from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.discovery.dense_kernel import is_trained, kind_of, low_rank_class_of, separable_class_of
 from dsft.conversion.factorization import AnyFactors
@@ -50,11 +50,11 @@ def _new_layer(
     dense = _convolution(model, planned)
     layer: DepthwiseSeparableConv | LowRankConv
     try:
-        if planned.order is None:
+        if planned.replacement is Structure.LOW_RANK:
             layer = low_rank_class_of(dense).like(dense, planned.kernels)
         else:
             build = separable_class_of(dense).like
-            layer = build(dense, planned.kernels, planned.order, planned.form, norm_between=norm_between)
+            layer = build(dense, planned.kernels, planned.replacement, planned.form, norm_between=norm_between)
     except ValueError as error:
         raise ConversionError(f"layer {planned.name!r}: {error}. The plan was made for another network.") from error
     if factors is not None:
@@ -85,10 +85,10 @@ def _convolution(model: nn.Module, planned: LayerPlan) -> Convolution:
             f"{tuple(module.weight.shape)}. The plan was made for another network."
         )
     what, count = {
-        Order.DW_PW: ("input channels", module.in_channels),
-        Order.PW_DW: ("output channels", module.out_channels),
-        None: ("groups", module.groups),
-    }[planned.order]
+        Structure.DW_PW: ("input channels", module.in_channels),
+        Structure.PW_DW: ("output channels", module.out_channels),
+        Structure.LOW_RANK: ("groups", module.groups),
+    }[planned.replacement]
     if count != len(planned.kernels):
         raise ConversionError(
             f"layer {planned.name!r}: the plan needs {len(planned.kernels)} {what}, found {count}. The plan was made "

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
 
-from dsft.choices import Form, Method, Order, Structure
+from dsft.choices import AUTO, Form, Method, Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.apply import apply_plan
 from dsft.conversion.discovery.dense_kernel import dense_kernel
@@ -25,7 +24,7 @@ from dsft.conversion.reconstruction.calibration_data import Calibration, read_ca
 from dsft.conversion.reconstruction.fisher import SampledLoss, favour_late, measure_weightings
 from dsft.conversion.reconstruction.layerwise import refit
 from dsft.conversion.report import ConversionReport, report_costs
-from dsft.conversion.request import SEPARABLE, Budget, MaxDrop, Rank, Request, read_word, read_words
+from dsft.conversion.request import SEPARABLE, AnyBudget, Rank, Request, read_setting, read_words
 from dsft.devices import Compute, layout_of
 from dsft.errors import ConversionError
 from dsft.losses import sampled_cross_entropy
@@ -55,13 +54,12 @@ def convert(
     example_input: ExampleInput,
     *,
     calibration: Calibration | None = None,
-    budget: Mapping[str, Any] | None = None,
+    budget: AnyBudget | None = None,
     score: Callable[[nn.Module], float] | None = None,
     rank: Rank | None = None,
-    method: str = Method.AUTO,
-    order: str = Order.AUTO,
+    method: str = AUTO,
     structures: Sequence[str] = SEPARABLE,
-    form: str = Form.AUTO,
+    form: str = AUTO,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
     norm_between: bool = False,
@@ -91,10 +89,9 @@ def convert(
         method: ``refit`` keeps the weights and fits them to what the network does with the calibration data, ``svd``
             keeps them without data, ``fresh`` draws new ones; ``auto`` is ``refit`` where there is calibration data,
             else ``svd``.
-        order: ``dw_pw`` or ``pw_dw``; ``auto`` chooses for each layer under a budget, and is ``dw_pw`` with
-            ``rank``.
-        structures: What a convolution may become: ``dw_pw`` and ``pw_dw``, and where ``low_rank`` is among them, one of
-            a single position becomes two such with fewer maps between.
+        structures: What a convolution may be replaced by: ``dw_pw`` and ``pw_dw``, and for 1x1 kernels ``low_rank``.
+            Under a budget each layer gets the one with the smallest error at its cost; with ``rank`` it gets the first
+            one that fits.
         form: How an input channel reaches several kernels: ``multiplier``, ``concatenate``, ``gather`` or
             ``passes``, wherever a layer can take it; ``auto`` takes for each layer what measures fastest.
             Times of layers are kept in a cache folder, ``$DSFT_CACHE``.
@@ -110,13 +107,11 @@ def convert(
         ModelError: The runtime is not installed, or cannot run the network.
     """
     request = Request(
-        budget=Budget.read(budget),
-        max_drop=MaxDrop.read(budget),
+        budget=budget,
         rank=rank,
-        method=choose_method(method, has_calibration=calibration is not None),
-        order=read_word("order", order, Order),
+        method=read_setting("method", method, Method),
         structures=read_words("structures", structures, Structure),
-        form=read_word("form", form, Form),
+        form=read_setting("form", form, Form),
         include=include,
         exclude=exclude,
         norm_between=norm_between,
@@ -193,7 +188,7 @@ def prepare(
     Raises:
         ConversionError: The plan cannot be made, or the calibration data does not go with the method.
     """
-    _check_calibration(request.derivation, batches)
+    _check_calibration(request.choose_method(has_calibration=bool(batches)), batches)
     weightings = {} if known is None else known
 
     def weigh(sites: Sequence[Site]) -> Mapping[str, Weighting]:
@@ -250,8 +245,10 @@ def choose_method(method: str, *, has_calibration: bool) -> Method:
     Raises:
         ConversionError: There is no such method.
     """
-    chosen = read_word("method", method, Method)
-    return Method.REFIT if chosen is Method.AUTO and has_calibration else chosen
+    chosen = read_setting("method", method, Method)
+    if chosen != AUTO:
+        return Method(chosen)
+    return Method.REFIT if has_calibration else Method.SVD
 
 
 def _check_calibration(method: Method, batches: Sequence[ExampleInput]) -> None:
@@ -291,11 +288,12 @@ def derive_factors(
             dense = model.get_submodule(layer.name)
             assert isinstance(dense, Convolution)  # noqa: S101 (the plan was made from this network)
             kernel, weighting = dense_kernel(dense), (weightings or {}).get(layer.name)
-            if layer.order is None:
+            if layer.structure is Structure.LOW_RANK:
                 derive_low_rank = LOW_RANK_DERIVATIONS[plan.method]
                 factors[layer.name] = derive_low_rank(kernel, dense.groups, layer.kernels[0], generator, weighting)
             else:
-                factors[layer.name] = derive(kernel, dense.groups, layer.kernels, generator, layer.order, weighting)
+                structure = layer.replacement
+                factors[layer.name] = derive(kernel, dense.groups, layer.kernels, generator, structure, weighting)
             advance(done)
     return factors
 

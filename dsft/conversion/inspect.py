@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dsft.choices import Order, Reason
+from dsft.choices import Reason, Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.compat.torch_pytree import tree_leaves
 from dsft.conversion.discovery.sites import Site, find_sites
@@ -43,7 +43,8 @@ class InspectedLayer:
         reason: Why not; None where it is convertible, and for what is no convolution.
         kernels: Depthwise kernels of a layer that is separable already, or kernels between of one of low rank; None
             for any other.
-        order: Which convolution of a separable layer comes first.
+        structure: Of a converted layer; None for any other.
+        order: The same where it is ``dw_pw`` or ``pw_dw``.
         rank1_macs: Multiply-accumulates with one depthwise kernel for each channel, in the cheaper order; None where
             it is not convertible.
     """
@@ -60,7 +61,8 @@ class InspectedLayer:
     convertible: bool
     reason: Reason | None
     kernels: int | None
-    order: Order | None
+    structure: Structure | None
+    order: Structure | None
     rank1_macs: int | None
 
     @property
@@ -184,7 +186,8 @@ def _inspected(name: str, layer: nn.Module, seen: _Seen, sites: Mapping[str, Sit
         convertible=rank1 is not None,
         reason=site.obstacle if site is not None else None,
         kernels=sum(layer.kernels) if isinstance(layer, DepthwiseSeparableConv | LowRankConv) else None,
-        order=layer.order if isinstance(layer, CONVERTED) else None,
+        structure=layer.structure if isinstance(layer, CONVERTED) else None,
+        order=layer.order if isinstance(layer, DepthwiseSeparableConv) else None,
         rank1_macs=rank1,
     )
 
@@ -195,5 +198,5 @@ def _own_parameters(layer: nn.Module) -> int:
 
 
 def _rank1_macs(site: Site) -> int:
-    orders = (Order.DW_PW, Order.PW_DW)
+    orders = (Structure.DW_PW, Structure.PW_DW)
     return min(site.channels_of(order) * site.macs_of_kernel(order) for order in orders)

@@ -1,4 +1,4 @@
-"""What a conversion does with each convolution: a frozen value that prints, goes to JSON and is replayed."""
+"""What a conversion does with each convolution: a frozen value that prints, goes to JSON and can be replayed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from dsft.choices import Decision, Form, Method, Order, Reason, Structure
-
-RENAMED_REASONS = {
-    "not a 2d convolution": Reason.NO_SEPARABLE_LAYER,
-    "a convolution class of its own": Reason.SUBCLASS,
-}
-"""Words of plans that were written before other than plain 2d convolutions could be converted."""
+from dsft.choices import Decision, Form, Method, Reason, Structure
+from dsft.conversion.plan_migration import PLAN_VERSION, migrate_plan
 
 
 @dataclass(frozen=True)
@@ -22,21 +17,22 @@ class LayerPlan:
 
     Attributes:
         name: Its dotted name in the network.
-        aliases: All names under which the same module stands, ``name`` included.
-        weight_shape: Shape of its weight, by which a network is recognised when the plan is replayed; empty
-            where it is not known, as in plans that were written before it was kept.
-        decision: Converted or kept.
+        aliases: All names of the module, ``name`` included.
+        weight_shape: Shape of its weight, checked when the plan is replayed; empty where it is not known, as in plans
+            of early versions.
+        decision: Whether it is converted or kept.
         reason: Why.
-        order: Which convolution comes first, or None where it is kept or of low rank.
-        kernels: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``); of low rank the
-            kernels of the first convolution in each group; empty where it is kept.
+        structure: What replaces it; None where it is kept.
+        kernels: Depthwise kernels per input channel (``dw_pw``) or output channel (``pw_dw``), or the rank of each
+            group (``low_rank``); empty where it is kept.
         macs_before: Multiply-accumulates for one image.
         macs_after: The same after the conversion.
-        relative_error: Frobenius norm of the change of the kernel over that of the kernel; None where the
-            layer is kept or starts from random weights.
-        form: How an input channel reaches several kernels; None where none does. The order in which the layer
-            keeps its weights follows from it, so it is changed before the plan is applied, or by ``in_form``.
-        adds_bias: The separable layer has a bias that the convolution has not, since it is fitted to means too.
+        relative_error: Frobenius norm of the change of the kernel, relative to the kernel. After a fit to calibration
+            data it is the relative error of the layer's output there. None where the layer is kept or has random
+            weights.
+        form: How an input channel is fed to several kernels; None where no channel is repeated. It determines the
+            order in which the layer stores its weights.
+        adds_bias: The new layer has a bias that the convolution has not, for a fit to calibration data.
     """
 
     name: str
@@ -44,7 +40,7 @@ class LayerPlan:
     weight_shape: tuple[int, ...]
     decision: Decision
     reason: Reason
-    order: Order | None
+    structure: Structure | None
     kernels: tuple[int, ...]
     macs_before: int
     macs_after: int
@@ -58,26 +54,40 @@ class LayerPlan:
         return self.decision is Decision.CONVERTED
 
     @property
-    def structure(self) -> Structure | None:
-        """What it becomes, or None where it is kept."""
-        if not self.is_converted:
-            return None
-        return Structure.LOW_RANK if self.order is None else Structure(self.order)
+    def replacement(self) -> Structure:
+        """The structure of a converted layer.
+
+        Raises:
+            ValueError: The layer is kept.
+        """
+        if self.structure is None:
+            raise ValueError(f"layer {self.name!r}: has no structure, since it is kept")
+        return self.structure
+
+    @property
+    def order(self) -> Structure | None:
+        """``dw_pw`` or ``pw_dw`` where the layer is one of these, else None."""
+        return self.structure if self.structure in (Structure.DW_PW, Structure.PW_DW) else None
 
     def kept(self, reason: Reason) -> Self:
-        """Return the same for a dense convolution in its place, of another shape."""
+        """Return the plan of a dense convolution under the same name, of another shape."""
         return replace(
             self,
             weight_shape=(),
             decision=Decision.KEPT,
             reason=reason,
-            order=None,
+            structure=None,
             kernels=(),
             macs_after=self.macs_before,
             relative_error=None,
             form=None,
             adds_bias=False,
         )
+
+    def __str__(self) -> str:
+        what = f"{self.structure}, {sum(self.kernels)} kernels" if self.is_converted else "dense"
+        form = f", {self.form}" if self.form is not None else ""
+        return f"{self.name}: {what}{form} ({self.reason.message})"
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,7 @@ class ConversionPlan:
         macs_before: Multiply-accumulates of the whole network for one image.
         macs_after: The same after the conversion.
         norm_between: Whether a norm and an activation stand between the two convolutions of each layer.
-        params_before: Parameters of the whole network; 0 in plans that were written before it was kept.
+        params_before: Parameters of the whole network; 0 in plans of early versions.
         params_after: The same after the conversion.
     """
 
@@ -109,7 +119,7 @@ class ConversionPlan:
 
     @property
     def macs_ratio(self) -> float:
-        """Share of the multiply-accumulates that is left, 0 to 1 for a network that became cheaper."""
+        """Share of the multiply-accumulates that is left."""
         return self.macs_after / self.macs_before if self.macs_before else 1.0
 
     @property
@@ -119,15 +129,17 @@ class ConversionPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
-        return asdict(self)
+        return {"version": PLAN_VERSION, **asdict(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild the plan that :meth:`to_dict` returned.
+        """Rebuild the plan that :meth:`to_dict` of this or an earlier version returned.
 
         Raises:
-            KeyError, TypeError, ValueError: ``values`` is not such a plan.
+            CheckpointError: It was written by a newer version of dsft.
+            KeyError, TypeError, ValueError: ``values`` is not a plan.
         """
+        values = migrate_plan(values)
         layers = tuple(_layer_from_dict(layer) for layer in values["layers"])
         return cls(**{**values, "method": Method(values["method"]), "layers": layers})
 
@@ -138,33 +150,32 @@ class ConversionPlan:
         ]
         if self.params_before:
             lines.append(f"parameters {self.params_before:,} -> {self.params_after:,} ({self.params_ratio:.3f})")
-        for layer in self.layers:
-            kernels = f"{layer.structure}, {sum(layer.kernels)} kernels" if layer.is_converted else "dense"
-            form = f", {layer.form}" if layer.form is not None else ""
-            lines.append(f"  {layer.name}: {kernels}{form} ({layer.reason})")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {layer}" for layer in self.layers)])
 
 
 def _layer_from_dict(values: Mapping[str, Any]) -> LayerPlan:
-    words: dict[str, Any] = {
+    read: dict[str, Any] = {
         "aliases": tuple(values["aliases"]),
-        "weight_shape": tuple(values.get("weight_shape", ())),
+        "weight_shape": tuple(values["weight_shape"]),
         "decision": Decision(values["decision"]),
-        "reason": Reason(RENAMED_REASONS.get(values["reason"], values["reason"])),
-        "order": Order(values["order"]) if values["order"] is not None else None,
+        "reason": Reason(values["reason"]),
+        "structure": Structure(values["structure"]) if values["structure"] is not None else None,
         "kernels": tuple(values["kernels"]),
-        "form": Form(values["form"]) if values.get("form") is not None else None,
+        "form": Form(values["form"]) if values["form"] is not None else None,
     }
-    _check_sizes(words)
-    return LayerPlan(**{**values, **words})
+    if (read["structure"] is not None) != (read["decision"] is Decision.CONVERTED):
+        raise ValueError(f"structure: goes with converted layers alone, found {values['structure']!r}")
+    _check_sizes(read)
+    return LayerPlan(**{**values, **read})
 
 
-def _check_sizes(words: Mapping[str, Any]) -> None:
-    """Refuse numbers that no plan has, before a layer of their size is built."""
-    shape, kernels = words["weight_shape"], words["kernels"]
-    if not all(isinstance(alias, str) for alias in words["aliases"]):
-        raise TypeError(f"aliases: names are needed, found {words['aliases']!r}")
-    # More would be linearly dependent: than a kernel has positions, or than a matrix has rows or columns.
-    most = math.inf if not shape else max(shape[:2]) if words["order"] is None else math.prod(shape[2:])
+def _check_sizes(layer: Mapping[str, Any]) -> None:
+    """Reject sizes that no plan has, before a layer of that size is built."""
+    shape, kernels = layer["weight_shape"], layer["kernels"]
+    if not all(isinstance(alias, str) for alias in layer["aliases"]):
+        raise TypeError(f"aliases: names are needed, found {layer['aliases']!r}")
+    # Further kernels would be linearly dependent: a kernel has so many positions, a matrix so many rows or columns.
+    is_matrix = layer["structure"] is Structure.LOW_RANK
+    most = math.inf if not shape else max(shape[:2]) if is_matrix else math.prod(shape[2:])
     if odd := [count for count in kernels if not isinstance(count, int) or not 0 <= count <= most]:
         raise ValueError(f"kernels: numbers from 0 to {most} are needed, found {odd[0]!r}")

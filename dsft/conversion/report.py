@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsft.choices import Decision, Order, Reason, Runtime, Structure
+from dsft.choices import Decision, Reason, Runtime, Structure
 from dsft.conversion.discovery.sites import Site, find_sites
 from dsft.conversion.plan import ConversionPlan, LayerPlan
 from dsft.conversion.planning.accuracy_search import Trial
@@ -41,8 +41,9 @@ class LayerReport:
     decision: Decision
     reason: Reason
     structure: Structure | None
-    order: Order | None
+    order: Structure | None
     kernels: int | None
+    width: int | None
     macs_before: int
     macs_after: int
     relative_error: float | None
@@ -139,6 +140,7 @@ def _report_layer(layer: LayerPlan, times: tuple[float, ...] | None) -> LayerRep
         structure=layer.structure,
         order=layer.order,
         kernels=sum(layer.kernels) if layer.is_converted else None,
+        width=None,
         macs_before=layer.macs_before,
         macs_after=layer.macs_after,
         relative_error=layer.relative_error,

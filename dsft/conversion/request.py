@@ -1,4 +1,4 @@
-"""What a conversion is asked for, checked when it is asked."""
+"""The settings of a conversion, checked when they are given."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
-from dsft.choices import Cost, Form, Method, Order, Runtime, Structure
+from dsft.choices import AUTO, Cost, Form, Method, Runtime, Structure
+from dsft.conversion_rules import find_budget_conflict, find_conflict
 from dsft.errors import ConversionError, did_you_mean
 
 SEPARABLE = (Structure.DW_PW, Structure.PW_DW)
-"""What a convolution may become where nothing else is allowed."""
+"""The structures that are allowed by default."""
 
 Rank = int | Literal["full"]
+Auto = Literal["auto"]
 Word = TypeVar("Word", bound=StrEnum)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What the converted network may cost.
+    """The largest cost of the converted network.
 
-    Attributes:
-        by: The cost that is counted.
-        share: Share of the original network's cost that may be left, above 0 and up to 1.
-        runtime: What runs whatever is measured, the forms of layers with a cost that is counted.
+    Args:
+        by: The cost that is limited.
+        share: The share of the original network's cost that may be left, above 0 and up to 1.
+        runtime: Runtime for latency measurements, those of the layers' forms included.
 
     Raises:
-        ConversionError: The share is none.
+        ConversionError: ``share`` is out of range, or a name is unknown.
     """
 
     by: Cost
@@ -36,42 +38,23 @@ class Budget:
     runtime: Runtime = Runtime.EAGER
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
+        object.__setattr__(self, "by", read_word("budget by", self.by, Cost))
+        object.__setattr__(self, "runtime", read_word("budget runtime", self.runtime, Runtime))
+        if not _is_number(self.share) or not 0 < self.share <= 1:
             raise ConversionError(f"budget {self.by}: a share above 0 and up to 1 is needed, found {self.share!r}.")
-
-    @classmethod
-    def read(cls, budget: Mapping[str, Any] | None) -> Self | None:
-        """Read a budget as Python and recipes write it, ``{"latency": 0.5, "runtime": "eager"}``; None is none.
-
-        Raises:
-            ConversionError: It has another form.
-        """
-        if budget is None or (isinstance(budget, Mapping) and "max_drop" in budget):
-            return None
-        costs = [str(cost) for cost in Cost]
-        rest = dict(budget) if isinstance(budget, Mapping) else {}
-        runtime = read_word("budget runtime", str(rest.pop("runtime", Runtime.EAGER)), Runtime)
-        if len(rest) == 1:
-            ((by, share),) = rest.items()
-            if by in costs and isinstance(share, int | float) and not isinstance(share, bool):
-                return cls(Cost(by), share, runtime)
-        raise ConversionError(
-            f"budget: one key, {' or '.join(costs)}, with a number is needed, as {{'macs': 0.5}}, and runtime beside "
-            f"it if need be, found {budget!r}."
-        )
 
 
 @dataclass(frozen=True)
 class MaxDrop:
-    """How much of a score may be lost, and the cost that is made as small as that allows.
+    """The largest loss of score; the cost is made as small as it allows.
 
-    Attributes:
-        points: Points of the score, at least 0.
-        by: The cost that is made smallest.
-        runtime: What runs whatever is measured.
+    Args:
+        points: Points of the score that may be lost, at least 0.
+        by: The cost that is minimized.
+        runtime: Runtime for latency measurements.
 
     Raises:
-        ConversionError: The points are no such number.
+        ConversionError: ``points`` is out of range, or a name is unknown.
     """
 
     points: float
@@ -79,62 +62,72 @@ class MaxDrop:
     runtime: Runtime = Runtime.EAGER
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.points, int | float) and not isinstance(self.points, bool)
-        if not is_number or not 0 <= self.points < math.inf:
-            raise ConversionError(
-                f"budget max_drop: points, a number of at least 0, are needed, found {self.points!r}."
-            )
         object.__setattr__(self, "by", read_word("budget by", self.by, Cost))
+        object.__setattr__(self, "runtime", read_word("budget runtime", self.runtime, Runtime))
+        if not _is_number(self.points) or not 0 <= self.points < math.inf:
+            raise ConversionError(f"budget max_drop: a number of at least 0 is needed, found {self.points!r}.")
 
-    @classmethod
-    def read(cls, budget: Mapping[str, Any] | None) -> Self | None:
-        """Read ``{"max_drop": 1.0, "by": "macs"}``, as Python and recipes write it; None where it is no such budget.
 
-        Raises:
-            ConversionError: It has another form.
-        """
-        if not isinstance(budget, Mapping) or "max_drop" not in budget:
-            return None
-        if unknown := [key for key in budget if key not in ("max_drop", "by", "runtime")]:
-            raise ConversionError(f"budget: max_drop goes with by alone, found {unknown[0]!r} as well.")
-        runtime = read_word("budget runtime", str(budget.get("runtime", Runtime.EAGER)), Runtime)
-        return cls(budget["max_drop"], budget.get("by", Cost.MACS), runtime)
+AnyBudget = Budget | MaxDrop | Mapping[str, Any]
+"""A budget as an object, or as recipes write it: ``{"macs": 0.5}`` or ``{"max_drop": 1.0, "by": "params"}``."""
+
+
+def read_budget(budget: AnyBudget | None) -> Budget | MaxDrop | None:
+    """Read a budget in any of its notations; None stays None.
+
+    Raises:
+        ConversionError: It is of another form.
+    """
+    if budget is None or isinstance(budget, Budget | MaxDrop):
+        return budget
+    if not isinstance(budget, Mapping):
+        raise ConversionError(
+            f"budget: a mapping such as {{'macs': 0.5}} or a dsft.Budget is needed, found {budget!r}."
+        )
+    values = dict(budget)
+    known = (*map(str, Cost), "max_drop", "by", "runtime")
+    if unknown := [key for key in values if key not in known]:
+        raise ConversionError(
+            f"budget: unknown key {unknown[0]!r}, expected some of {', '.join(known)}."
+            f"{did_you_mean(str(unknown[0]), known)}"
+        )
+    if conflict := find_budget_conflict(values.keys()):
+        raise ConversionError(f"budget: {conflict}. Found {budget!r}.")
+    if "max_drop" in values:
+        return MaxDrop(values.pop("max_drop"), **values)
+    runtime = values.pop("runtime", Runtime.EAGER)
+    ((by, share),) = values.items()
+    return Budget(Cost(by), share, runtime)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a conversion is asked for.
+    """The settings of a conversion. Exactly one of ``budget`` and ``rank`` is given; names may be plain text.
 
-    Words may be given as plain text. Exactly one of ``budget`` and ``rank`` is given.
-
-    Attributes:
-        budget: What the network may cost afterwards.
-        max_drop: How much of its score it may lose, in place of a budget.
-        rank: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), alike in every
-            layer, or ``full``: as many as make the layer exact, whatever they cost.
-        method: How the weights are derived; ``auto`` keeps them.
-        order: Which convolution comes first; ``auto`` is for each layer the one that loses less at its price under
-            a budget, and the first of the structures where the rank is given.
-        structures: What a convolution may become: ``dw_pw`` and ``pw_dw`` where its kernel has several positions,
-            ``low_rank`` where it has one.
-        form: How an input channel reaches several kernels, wherever a layer can take it; ``auto`` is by layer.
+    Args:
+        budget: The largest cost of the converted network, or the largest loss of score.
+        rank: Kernels per input channel (``dw_pw``), per output channel (``pw_dw``) or per group (``low_rank``), the
+            same in every layer; ``"full"`` for as many as make every layer exact, whatever they cost.
+        method: How the weights are derived; ``"auto"`` is ``refit`` where there is calibration data, else ``svd``.
+        structures: What a convolution may be replaced by. Under a budget each layer gets the one with the smallest
+            error at its cost; with ``rank`` it gets the first one that fits.
+        form: How an input channel is fed to several kernels, wherever a layer supports it; ``"auto"`` chooses for each
+            layer.
         include: Patterns of the layers that may be converted.
         exclude: Patterns of the layers that stay dense.
-        norm_between: Put a norm and an activation between the two convolutions; with the method ``fresh`` only.
-        only_faster: Keep dense what measures no faster.
-        seed: Seed of whatever weights are drawn.
+        norm_between: Put a norm and an activation between the two convolutions; requires the method ``fresh``.
+        only_faster: Keep layers dense that do not measure faster.
+        seed: Seed of the random weights and of the labels drawn for the Fisher information.
 
     Raises:
-        ConversionError: The request is contradictory, or a word is unknown.
+        ConversionError: The settings contradict each other, or a name is unknown.
     """
 
-    budget: Budget | None = None
-    max_drop: MaxDrop | None = None
+    budget: AnyBudget | None = None
     rank: Rank | None = None
-    method: Method = Method.AUTO
-    order: Order = Order.AUTO
+    method: Method | Auto = AUTO
     structures: Sequence[Structure] = SEPARABLE
-    form: Form = Form.AUTO
+    form: Form | Auto = AUTO
     include: Sequence[str] = ("*",)
     exclude: Sequence[str] = ()
     norm_between: bool = False
@@ -142,81 +135,103 @@ class Request:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.budget is not None and self.max_drop is not None:
-            raise ConversionError("budget: max_drop stands in place of a share, found both. Leave one of the two out.")
-        _check_target(self.budget or self.max_drop, self.rank)
-        for name, words in (("method", Method), ("order", Order), ("form", Form)):
-            object.__setattr__(self, name, read_word(name, getattr(self, name), words))
+        object.__setattr__(self, "budget", read_budget(self.budget))
+        _require_rank(self.rank)
+        object.__setattr__(self, "method", read_setting("method", self.method, Method))
+        object.__setattr__(self, "form", read_setting("form", self.form, Form))
         for name in ("include", "exclude"):
             _require_list(name, "patterns", getattr(self, name))
         structures = read_words("structures", self.structures, Structure)
         object.__setattr__(self, "structures", tuple(dict.fromkeys(structures)))
-        self._check_structures()
-        if self.norm_between and self.derivation is not Method.FRESH:
-            raise ConversionError(
-                f"norm_between: goes with method fresh only, found {str(self.derivation)!r}: weights that are kept "
-                f"would mean something else behind a norm and an activation. Set method=fresh, or leave norm_between "
-                f"out."
-            )
-
-    def _check_structures(self) -> None:
-        found = [str(structure) for structure in self.structures]
-        if not found:
-            raise ConversionError(f"structures: at least one of {', '.join(Structure)} is needed, found none.")
-        if self.order is not Order.AUTO and str(self.order) not in found:
-            raise ConversionError(
-                f"order: {self.order} is asked for, and is none of the structures, found {found}. Add it there, or "
-                f"leave order out."
-            )
-        if self.norm_between and Structure.LOW_RANK in self.structures:
-            raise ConversionError("norm_between: goes with dw_pw and pw_dw, found low_rank among the structures.")
+        conflict = find_conflict(
+            has_budget=self.budget is not None,
+            has_rank=self.rank is not None,
+            method=self.method,
+            structures=self.structures,
+            norm_between=self.norm_between,
+        )
+        if conflict is not None:
+            raise ConversionError(f"{conflict}.")
 
     def at(self, budget: Budget) -> Request:
-        """Return the request with a budget in place of what it may lose."""
-        return replace(self, budget=budget, max_drop=None)
+        """Return the same request with another budget."""
+        return replace(self, budget=budget)
 
     @property
-    def orders(self) -> tuple[Order, ...]:
-        """Which convolution may come first in a separable layer, the preferred order first."""
-        if self.order is not Order.AUTO:
-            return (self.order,)
-        orders = tuple(Order(each) for each in self.structures if each is not Structure.LOW_RANK)
-        return orders if self.rank is None else orders[:1]
+    def cost_budget(self) -> Budget | None:
+        """The budget where it limits a cost."""
+        return self.budget if isinstance(self.budget, Budget) else None
+
+    @property
+    def max_drop(self) -> MaxDrop | None:
+        """The budget where it limits the loss of score."""
+        return self.budget if isinstance(self.budget, MaxDrop) else None
 
     @property
     def runtime(self) -> Runtime:
-        """What runs whatever is measured."""
-        target = self.budget or self.max_drop
-        return target.runtime if target is not None else Runtime.EAGER
+        """Runtime for latency measurements."""
+        return self.budget.runtime if isinstance(self.budget, Budget | MaxDrop) else Runtime.EAGER
 
-    @property
-    def derivation(self) -> Method:
-        """The method that ``auto`` stands for, or the one that was named."""
-        return Method.SVD if self.method is Method.AUTO else self.method
+    def choose_method(self, *, has_calibration: bool) -> Method:
+        """Return the method, or the one that ``auto`` stands for."""
+        if self.method != AUTO:
+            return Method(self.method)
+        return Method.REFIT if has_calibration else Method.SVD
 
 
-def read_word(argument: str, value: str, words: type[Word]) -> Word:
-    """Return the member of a closed list that a text names.
+def read_setting(argument: str, value: str, words: type[Word]) -> Word | Auto:
+    """Return the named member of a closed list, or ``auto``.
 
     Raises:
-        ConversionError: It names none.
+        ConversionError: ``value`` is neither.
     """
-    known = [str(word) for word in words]
-    if value not in known:
-        raise ConversionError(
-            f"{argument}: one of {', '.join(known)} is needed, found {value!r}.{did_you_mean(value, known)}"
-        )
-    return words(value)
+    return AUTO if value == AUTO else read_word(argument, value, words, AUTO)
+
+
+def read_word(argument: str, value: str, words: type[Word], *others: str) -> Word:
+    """Return the named member of a closed list.
+
+    Raises:
+        ConversionError: There is no such member; ``others`` are listed with the members.
+    """
+    known = [*others, *map(str, words)]
+    if value in list(words):
+        return words(value)
+    raise ConversionError(
+        f"{argument}: one of {', '.join(known)} is needed, found {str(value)!r}.{did_you_mean(str(value), known)}"
+    )
 
 
 def read_words(argument: str, values: Sequence[str], words: type[Word]) -> list[Word]:
-    """Return the members of a closed list that texts name.
+    """Return the named members of a closed list.
 
     Raises:
-        ConversionError: One names none, or it is no list.
+        ConversionError: One does not exist, or ``values`` is not a list.
     """
-    _require_list(argument, "words", values)
+    _require_list(argument, "names", values)
     return [read_word(argument, value, words) for value in values]
+
+
+def read_structures(names: str | None, order: str | None) -> tuple[Structure, ...]:
+    """Read the structures that a command line allows.
+
+    Args:
+        names: Comma-separated names; None for the default ones.
+        order: ``dw_pw`` or ``pw_dw``, to allow only this one of the two; None for no restriction.
+
+    Raises:
+        ConversionError: A name is unknown, or ``order`` is not among ``names``.
+    """
+    listed = SEPARABLE if names is None else read_words("--structures", names.split(","), Structure)
+    if order is None:
+        return tuple(listed)
+    if order not in SEPARABLE:
+        raise ConversionError(f"--order: one of {', '.join(SEPARABLE)} is needed, found {order!r}.")
+    if order not in listed:
+        raise ConversionError(
+            f"--order: {order} is not among --structures {','.join(listed)}. Add it, or remove --order."
+        )
+    return tuple(structure for structure in listed if structure == order or structure not in SEPARABLE)
 
 
 def _require_list(argument: str, what: str, values: Sequence[str]) -> None:
@@ -224,10 +239,11 @@ def _require_list(argument: str, what: str, values: Sequence[str]) -> None:
         raise ConversionError(f"{argument}: a list of {what} is needed, such as [{values!r}], found {values!r}.")
 
 
-def _check_target(budget: Budget | MaxDrop | None, rank: Rank | None) -> None:
-    if (budget is None) == (rank is None):
-        found = "neither" if budget is None else "both"
-        raise ConversionError(f"exactly one of budget and rank is needed, found {found}.")
-    is_number = isinstance(rank, int) and not isinstance(rank, bool)
-    if rank is not None and rank != "full" and not (is_number and int(rank) >= 1):
+def _require_rank(rank: Rank | None) -> None:
+    is_count = isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1
+    if rank is not None and rank != "full" and not is_count:
         raise ConversionError(f"rank: a whole number of at least 1, or 'full', is needed, found {rank!r}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -11,8 +11,19 @@ from pydantic import ValidationError
 
 from dsft.errors import did_you_mean, nearest
 from dsft.recipe.document import COMMAND, KeyPath, Node, Place, Problem, descend, shorten, to_plain
-from dsft.recipe.schema import all_keys, describe, keys_of, recipe_schema, resolved, schema_at
+from dsft.recipe.schema import all_keys, describe, keys_of, recipe_schema, resolved, schema_at, words_of
 from dsft.recipe.yaml12 import plain_scalar
+
+RENAMED_KEYS: dict[KeyPath, str] = {
+    (
+        "convert",
+        "order",
+    ): (
+        "was replaced by convert.structures. Write structures: [dw_pw] or [pw_dw] to allow one of the two orders, "
+        "[dw_pw, pw_dw] to choose for each layer."
+    ),
+}
+"""What to write in place of keys of earlier versions."""
 
 
 def explain(error: ValidationError, document: Node) -> list[Problem]:
@@ -35,7 +46,7 @@ def _explain(detail: dict[str, Any], document: Node) -> Problem:
     if detail["type"] == "json_invalid":
         return Problem(place, (), "a key or an environment variable in it is not Unicode text.")
     if detail["type"] == "extra_forbidden":
-        return Problem(place, path, f"unknown key.{_valid_keys(path)}")
+        return Problem(place, path, RENAMED_KEYS.get(path) or f"unknown key.{_valid_keys(path)}")
     if detail["type"] == "missing" and isinstance(found.value, dict):
         missing = (*path, str(detail["loc"][-1]))
         return Problem(place, missing, f"missing, expected {describe(schema_at(missing) or {})}.")
@@ -55,7 +66,7 @@ def _wrong_value(path: KeyPath, found: Any) -> str:
     numeric = resolved(schema).get("type") in ("integer", "number")
     if numeric and isinstance(read, int | float) and not isinstance(read, bool):
         return f"{message} Write it without quotes."
-    return message + did_you_mean(found, resolved(schema).get("enum", []))
+    return message + did_you_mean(found, words_of(schema))
 
 
 def _valid_keys(path: KeyPath) -> str:
@@ -82,7 +93,8 @@ def _broken_rule(rule: str, section: KeyPath, found: Node) -> Problem:
     *_, entry = descend(found, path)
     if entry is found or schema_at((*section, *path)) is None:
         return Problem(_latest(found), section, f"{rule}.")
-    seen = "" if entry.value is None else f", found {_shown(to_plain(entry))}"
+    has_found = entry.value is None or "found" in rest
+    seen = "" if has_found else f", found {_shown(to_plain(entry))}"
     return Problem(entry.place, (*section, *path), f"{rest}{seen}.")
 
 

@@ -16,6 +16,7 @@ from dsft.errors import InputError, RecipeError, nearest
 from dsft.recipe.document import Node, Place, Problem, descend, merge, read_yaml, to_plain
 from dsft.recipe.explain import explain
 from dsft.recipe.interpolation import escape, interpolate
+from dsft.recipe.migration import migrate_stored
 from dsft.recipe.overrides import apply_overrides
 from dsft.recipe.schema import recipe_schema, with_defaults
 from dsft.recipe.sections import Recipe
@@ -105,7 +106,7 @@ def _read_chain(path: Path, problems: list[Problem]) -> list[_Layer]:
     while next_path is not None:
         visited.append(next_path.resolve())
         file = _short(next_path)
-        entries = _read_sections(next_path, file, problems)
+        entries = migrate_stored(_read_sections(next_path, file, problems), next_path)
         layers.append(_Layer(file, Node({k: v for k, v in entries.items() if k != "extends"}, Place(file, 1))))
         next_path = _extended(entries.get("extends"), next_path.parent, visited)
     return layers

@@ -67,6 +67,8 @@ def with_defaults(node: Node, schema: Schema) -> Node:
 
 def describe(schema: Schema) -> str:
     """Describe the valid values, such as ``an integer >= 1, or auto``."""
+    if len(words := words_of(schema)) > 1:
+        return _one_of(words)
     if "anyOf" in schema:
         return ", or ".join(describe(choice) for choice in schema["anyOf"])
     schema = resolved(schema)
@@ -86,6 +88,14 @@ def describe(schema: Schema) -> str:
     if kind == "string" and "examples" in schema:
         return f"text such as {' or '.join(schema['examples'])}"
     return {"boolean": "true or false", "string": "text", "null": "null"}[kind]
+
+
+def words_of(schema: Schema) -> list[str]:
+    """Return the allowed words of a value that must be one of some words; empty for any other value."""
+    choices = [resolved(choice) for choice in resolved(schema).get("anyOf", [schema])]
+    words = [choice.get("enum", [choice.get("const")]) for choice in choices]
+    flat = [word for part in words for word in part]
+    return flat if all(isinstance(word, str) for word in flat) else []
 
 
 def _entry(key: str, schema: Schema) -> Schema | None:

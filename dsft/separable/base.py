@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from dsft.choices import Form, Order
+from dsft.choices import Form, Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.errors import ConversionError
 from dsft.separable.composed import ComposedKernel
@@ -32,30 +32,31 @@ class DepthwiseSeparableConv(FactoredConv):
     :math:`W_{m,c} = \sum_r p_{m,r,c} d_{m,r}` (Guo et al. 2018, "Network Decoupling", eq. 4 and 5; with unequal
     numbers of kernels Dbouk & Shanbhag 2021, "Generalized Depthwise-Separable Convolutions", eq. 2).
 
+    The positional arguments are those of torch's convolution, in its order.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
         kernel_size: Size of the depthwise kernels.
-        kernels: Depthwise kernels of each input channel (``dw_pw``; 0 drops the channel) or of each output
-            channel (``pw_dw``; at least 1). Their total is the same in each group.
-        order: Which convolution comes first.
-        form: How an input channel reaches several kernels; None for what needs no measurement. The order in
-            which the weights are kept follows from it.
         stride: Stride of the depthwise convolution.
         padding: Padding of the depthwise convolution, as torch's convolutions take it.
-        output_padding: Of a transposed convolution: additional size of one side of the output.
         dilation: Dilation of the depthwise convolution.
-        groups: Blocks of input channels that are connected to blocks of output channels.
-        bias: Whether the last operation adds a bias.
+        groups: Number of blocked connections from input channels to output channels.
+        bias: Whether to add a learnable bias to the output.
         padding_mode: How the depthwise convolution pads, as torch's convolutions take it.
-        norm_between: Put a batch normalisation and a ReLU between the two convolutions, as MobileNet does
-            (Howard et al. 2017). Then the layer stands for no dense kernel.
-        device: Where the parameters are.
-        dtype: Number format of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
+        kernels: Depthwise kernels per input channel (``dw_pw``; 0 drops the channel) or per output channel
+            (``pw_dw``; at least 1): one number for all channels, or one for each, with equal totals in all groups.
+        order: Which convolution comes first, ``dw_pw`` or ``pw_dw``.
+        form: How an input channel is fed to several kernels; None for the default that needs no measurement. It
+            determines the order in which the weights are stored.
+        output_padding: Additional size of one side of the output of a transposed convolution.
+        norm_between: Put a batch normalization and a ReLU between the two convolutions, as MobileNet does
+            (Howard et al. 2017). Then the layer has no equivalent dense kernel.
 
     Raises:
-        ValueError: ``kernels`` has not one number for each channel, or unequal totals in the groups, or the layer
-            cannot take the ``form``.
+        ValueError: ``kernels`` does not fit the channels and groups, or the layer does not support the ``form``.
     """
 
     channels: Tensor
@@ -66,20 +67,20 @@ class DepthwiseSeparableConv(FactoredConv):
         in_channels: int,
         out_channels: int,
         kernel_size: int | tuple[int, ...],
-        kernels: Sequence[int],
-        *,
-        order: Order = Order.DW_PW,
-        form: Form | None = None,
         stride: int | tuple[int, ...] = 1,
         padding: str | int | tuple[int, ...] = 0,
-        output_padding: int | tuple[int, ...] = 0,
         dilation: int | tuple[int, ...] = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: PaddingMode = "zeros",
-        norm_between: bool = False,
-        device: torch.device | None = None,
+        device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        kernels: int | Sequence[int] = 1,
+        order: Structure | str = Structure.DW_PW,
+        form: Form | None = None,
+        output_padding: int | tuple[int, ...] = 0,
+        norm_between: bool = False,
     ) -> None:
         super().__init__(
             in_channels,
@@ -92,11 +93,13 @@ class DepthwiseSeparableConv(FactoredConv):
             groups=groups,
             padding_mode=padding_mode,
         )
-        self.kernels, self.order, self.norm_between = tuple(kernels), order, norm_between
-        is_first = order is Order.DW_PW
-        channels = kernel_channels(kernels, in_channels if is_first else out_channels, groups, 0 if is_first else 1)
+        self.order, self.norm_between = _read_order(order), norm_between
+        is_first = self.order is Structure.DW_PW
+        count = in_channels if is_first else out_channels
+        self.kernels = (kernels,) * count if isinstance(kernels, int) else tuple(kernels)
+        channels = kernel_channels(self.kernels, count, groups, 0 if is_first else 1)
         self.form = self._choose_form(form)
-        self._storage = storage_order(self.kernels, groups, order, self.form)
+        self._storage = storage_order(self.kernels, groups, self.order, self.form)
         # Follows from `kernels`, so it moves with the module and stays out of the state dict.
         stored = [channels[place] for place in self._storage]
         self.register_buffer("channels", torch.tensor(stored, device=device), persistent=False)
@@ -114,7 +117,7 @@ class DepthwiseSeparableConv(FactoredConv):
 
     def _build(self, channels: Sequence[int], bias: bool, **options: Any) -> None:
         """Build the two convolutions, what stands between, and the sum that ``pw_dw`` ends with."""
-        total, is_first = len(channels), self.order is Order.DW_PW
+        total, is_first = len(channels), self.order is Structure.DW_PW
         is_summed = not is_first and set(self.kernels) != {1}
         shifts = {"output_padding": self.output_padding} if self.transposed else {}
         inputs = self.in_channels if self.form is Form.MULTIPLIER else total
@@ -148,7 +151,7 @@ class DepthwiseSeparableConv(FactoredConv):
     def _convolve(self, images: Tensor, **wanted: Any) -> Tensor:
         """Run the layer; ``wanted`` is what the depthwise convolution takes beside its input."""
         output: Tensor
-        if self.order is Order.PW_DW:
+        if self.order is Structure.PW_DW:
             output = self.sum(self.depthwise(self.between(self.pointwise(images)), **wanted))
         elif self.form is Form.PASSES:
             bounds = pass_bounds(self.kernels, self.groups)
@@ -170,9 +173,14 @@ class DepthwiseSeparableConv(FactoredConv):
         return torch.cat(pieces, axis)
 
     @property
+    def structure(self) -> Structure:
+        """``dw_pw`` or ``pw_dw``: the same as ``order``."""
+        return self.order
+
+    @property
     def last(self) -> Convolution | KernelSum:
         """The module that the output leaves, and whose bias is the layer's."""
-        if self.order is Order.DW_PW:
+        if self.order is Structure.DW_PW:
             return self.pointwise
         return self.sum if isinstance(self.sum, KernelSum) else self.depthwise
 
@@ -191,7 +199,7 @@ class DepthwiseSeparableConv(FactoredConv):
                 "a BatchNorm and a ReLU stand between the two convolutions of this layer, so it is no dense "
                 "convolution and has no composed weight. Only layers without norm_between can be merged."
             )
-        is_first = self.order is Order.DW_PW
+        is_first = self.order is Structure.DW_PW
         points = swap_channels(self.pointwise.weight, self.groups) if is_first else self.pointwise.weight
         products = points.flatten(1).unsqueeze(2) * self.depthwise.weight.reshape(len(points), 1, -1)
         slices = products.new_zeros(len(self.kernels), *products.shape[1:]).index_add(0, self.channels, products)
@@ -219,7 +227,7 @@ class DepthwiseSeparableConv(FactoredConv):
         return depthwise[places], self._reorder(pointwise, places)
 
     def _reorder(self, pointwise: Tensor, places: Sequence[int]) -> Tensor:
-        if self.order is Order.PW_DW:
+        if self.order is Structure.PW_DW:
             return pointwise[places]
         return swap_channels(swap_channels(pointwise, self.groups)[places], self.groups)
 
@@ -228,7 +236,7 @@ class DepthwiseSeparableConv(FactoredConv):
         cls,
         dense: Convolution | DepthwiseSeparableConv,
         kernels: Sequence[int],
-        order: Order,
+        order: Structure,
         form: Form | None = None,
         *,
         norm_between: bool = False,
@@ -245,19 +253,6 @@ class DepthwiseSeparableConv(FactoredConv):
         )
         return layer.train(dense.training)
 
-    def in_form(self, form: Form) -> Self:
-        """Return a layer of the same function in another form.
-
-        Raises:
-            ValueError: The layer cannot take it.
-        """
-        twin = self.like(self, self.kernels, self.order, form, norm_between=self.norm_between)
-        twin.load_state_dict(self.state_dict())
-        twin.set_factors(*self.factors())
-        for name, parameter in self.named_parameters():
-            twin.get_parameter(name).requires_grad_(parameter.requires_grad)
-        return twin
-
     def extra_repr(self) -> str:
         """Describe the layer as ``print(model)`` shows it."""
         form = f", form={self.form}" if self.form is not None else ""
@@ -265,3 +260,10 @@ class DepthwiseSeparableConv(FactoredConv):
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
             f"order={self.order}, kernels={len(self.channels)}{form}"
         )
+
+
+def _read_order(order: Structure | str) -> Structure:
+    known = (Structure.DW_PW, Structure.PW_DW)
+    if order not in known:
+        raise ValueError(f"order: expected {' or '.join(known)}, found {str(order)!r}")
+    return Structure(order)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.separable.composed import COMPOSED_WEIGHT
 
@@ -39,13 +40,22 @@ class FactoredConv(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride = self._sizes(kernel_size), self._sizes(stride)
-        self.dilation, self.output_padding = self._sizes(dilation), self._sizes(output_padding)
-        self.padding = padding if isinstance(padding, str) else self._sizes(padding)
+        self.kernel_size, self.stride = self._sizes("kernel_size", kernel_size), self._sizes("stride", stride)
+        self.dilation = self._sizes("dilation", dilation)
+        self.output_padding = self._sizes("output_padding", output_padding)
+        self.padding = padding if isinstance(padding, str) else self._sizes("padding", padding)
         self.padding_mode = padding_mode
 
-    def _sizes(self, size: int | tuple[int, ...]) -> tuple[int, ...]:
-        return (size,) * self.dimensions if isinstance(size, int) else tuple(size)
+    def _sizes(self, name: str, size: int | tuple[int, ...]) -> tuple[int, ...]:
+        sizes = (size,) * self.dimensions if isinstance(size, int) else tuple(size)
+        if len(sizes) != self.dimensions:
+            raise ValueError(f"{name}: expected one number, or {self.dimensions}, found {sizes!r}")
+        return sizes
+
+    @property
+    def structure(self) -> Structure:
+        """The structure that replaces the dense convolution."""
+        raise NotImplementedError
 
     @property
     def last(self) -> nn.Module:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dsft.choices import Form, Order
+from dsft.choices import Form, Structure
 from dsft.separable.kernel_order import kernel_channels, kernel_ranks
 
 
 def allowed_forms(
-    kernels: Sequence[int], groups: int, order: Order, *, transposed: bool = False, norm_between: bool = False
+    kernels: Sequence[int], groups: int, order: Structure, *, transposed: bool = False, norm_between: bool = False
 ) -> tuple[Form, ...]:
     """Return the forms that a layer can take; the first is the one that it takes where none is asked for.
 
@@ -27,7 +27,7 @@ def allowed_forms(
     Returns:
         Nothing where no channel is repeated or left out: with one kernel for each channel, and for ``pw_dw``.
     """
-    if order is Order.PW_DW or set(kernels) == {1}:
+    if order is Structure.PW_DW or set(kernels) == {1}:
         return ()
     is_equal = len(set(kernels)) == 1
     is_in_passes = not transposed and not norm_between and len({_rank_counts(b) for b in _blocks(kernels, groups)}) == 1
@@ -40,7 +40,7 @@ def allowed_forms(
     return tuple(form for form, is_allowed in holds.items() if is_allowed)
 
 
-def storage_order(kernels: Sequence[int], groups: int, order: Order, form: Form | None) -> list[int]:
+def storage_order(kernels: Sequence[int], groups: int, order: Structure, form: Form | None) -> list[int]:
     """Return in which order a layer keeps its kernels, as places in the order of :func:`kernel_channels`.
 
     ``multiplier`` needs all kernels of a channel side by side, as a depthwise convolution with several outputs
@@ -53,7 +53,7 @@ def storage_order(kernels: Sequence[int], groups: int, order: Order, form: Form 
     places = list(range(len(channels)))
     if form is Form.MULTIPLIER:
         return sorted(places, key=lambda place: (channels[place], ranks[place]))
-    if order is Order.PW_DW:
+    if order is Structure.PW_DW:
         return sorted(
             places,
             key=lambda place: (channels[place] // width, ranks[place], -kernels[channels[place]], channels[place]),

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.separable.composed import ComposedKernel
 from dsft.separable.factored import FactoredConv, PaddingMode, geometry_of, home_of
@@ -22,26 +23,26 @@ class LowRankConv(FactoredConv):
     groups, rank)`` (Jaderberg et al. 2014, "Speeding up Convolutional Neural Networks with Low Rank Expansions",
     for kernels of one position). The first has the stride and the padding, so that the second is paid for the output.
 
+    The positional arguments are those of torch's convolution, in its order.
+
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernels: The rank of each group, the same in all: kernels that the first convolution has there.
-        kernel_size: One position, as a dense convolution states it.
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
+        kernel_size: 1 along every axis.
         stride: Stride of the first convolution.
         padding: Padding of the first convolution, as torch's convolutions take it.
-        dilation: Stated, and without effect on one position.
-        groups: Blocks of input channels that are connected to blocks of output channels.
-        bias: Whether the second convolution adds a bias.
+        dilation: Stored, and without effect on a 1x1 kernel.
+        groups: Number of blocked connections from input channels to output channels.
+        bias: Whether the second convolution adds a learnable bias.
         padding_mode: How the first convolution pads, as torch's convolutions take it.
-        device: Where the parameters are.
-        dtype: Number format of the parameters.
+        device: Device of the parameters.
+        dtype: Data type of the parameters.
+        kernels: The rank of each group, the same in all: kernels that the first convolution has there.
 
     Raises:
-        ValueError: ``kernels`` is not one rank of at least 1 for all groups, or the kernel has several positions.
+        ValueError: ``kernels`` is not one rank of at least 1 for all groups, or the kernel is not 1x1.
     """
 
-    order: ClassVar[None] = None
-    """Neither convolution is depthwise, so that neither order applies."""
     form: ClassVar[None] = None
     """No channel is repeated."""
 
@@ -49,8 +50,6 @@ class LowRankConv(FactoredConv):
         self,
         in_channels: int,
         out_channels: int,
-        kernels: Sequence[int],
-        *,
         kernel_size: int | tuple[int, ...] = 1,
         stride: int | tuple[int, ...] = 1,
         padding: str | int | tuple[int, ...] = 0,
@@ -58,8 +57,10 @@ class LowRankConv(FactoredConv):
         groups: int = 1,
         bias: bool = True,
         padding_mode: PaddingMode = "zeros",
-        device: torch.device | None = None,
+        device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        kernels: int | Sequence[int],
     ) -> None:
         super().__init__(
             in_channels,
@@ -73,10 +74,11 @@ class LowRankConv(FactoredConv):
             padding_mode=padding_mode,
         )
         if set(self.kernel_size) != {1}:
-            raise ValueError(f"kernel_size: one position is needed, found {self.kernel_size}")
+            raise ValueError(f"kernel_size: expected 1, found {self.kernel_size}")
+        kernels = (kernels,) * groups if isinstance(kernels, int) else tuple(kernels)
         if len(kernels) != groups or len(set(kernels)) != 1 or kernels[0] < 1:
             raise ValueError(f"kernels: one rank, at least 1, is needed for {groups} groups, found {list(kernels)!r}")
-        self.kernels = tuple(kernels)
+        self.kernels = kernels
         build, total = POINTWISE[self.dimensions], sum(kernels)
         self.first: Convolution = build(
             in_channels,
@@ -96,6 +98,11 @@ class LowRankConv(FactoredConv):
         """Convolve ``(batch, in_channels, *size)`` or an unbatched ``(in_channels, *size)``."""
         output: Tensor = self.second(self.first(input))
         return output
+
+    @property
+    def structure(self) -> Structure:
+        """``low_rank``."""
+        return Structure.LOW_RANK
 
     @property
     def last(self) -> Convolution:

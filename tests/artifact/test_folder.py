@@ -257,4 +257,4 @@ def test_folders_written_before_layers_had_forms_and_orders_load() -> None:
     assert not plan.norm_between
     assert [layer.form for layer in plan.layers] == [None] * 4
     assert [layer.kernels for layer in plan.converted] == [(2, 2), (3, 1, 2, 2), (2,) * 6]
-    assert plan.layers[-1].reason is Reason.NO_SEPARABLE_LAYER
+    assert plan.layers[-1].reason is Reason.UNSUPPORTED_CONVOLUTION

@@ -12,6 +12,7 @@ import dsft
 from dsft.artifact import read_manifest
 from dsft.choices import Form
 from dsft.errors import CheckpointError, ConversionError, OutputError
+from tests.geometry import in_form
 from tests.zoo import Residual, redraw
 
 
@@ -92,13 +93,13 @@ def test_a_network_that_its_plan_does_not_fit_is_refused(tmp_path: Path) -> None
     ):
         dsft.save(model, tmp_path / "out", plan=conversion.plan)
     other = dsft.convert(model, images, rank=2)
-    with pytest.raises(CheckpointError, match=r"layer 'stem': order, kernels or form differ between the plan"):
+    with pytest.raises(CheckpointError, match=r"layer 'stem': structure, kernels or form differ between the plan"):
         dsft.save(other.model, tmp_path / "out", plan=conversion.plan)
     # The same tensors in another order: loaded by the plan they would answer otherwise.
     layer: Any = other.model.get_submodule("conv1")
     form = next(form for form in (Form.MULTIPLIER, Form.PASSES) if form is not layer.form)
-    other.model.set_submodule("conv1", layer.in_form(form))
-    with pytest.raises(CheckpointError, match=r"layer 'conv1': order, kernels or form differ"):
+    other.model.set_submodule("conv1", in_form(layer, form))
+    with pytest.raises(CheckpointError, match=r"layer 'conv1': structure, kernels or form differ"):
         dsft.save(other.model, tmp_path / "out", plan=other.plan)
     assert not (tmp_path / "out").exists()
 

@@ -11,7 +11,7 @@ from dsft.assembly.conversion import (
     read_request,
     require_fitting_images,
 )
-from dsft.choices import Cost, Decision, Form, Method, Order, Structure
+from dsft.choices import Cost, Decision, Form, Method, Structure
 from dsft.conversion import Budget, MaxDrop, Request
 from dsft.devices import Compute
 from dsft.errors import ConversionError, ModelError
@@ -26,7 +26,6 @@ CPU = Compute(torch.device("cpu"))
 def test_a_section_becomes_a_request() -> None:
     section = ConvertSection(
         method=Method.FRESH,
-        order=Order.PW_DW,
         form=Form.GATHER,
         budget=BudgetSection(macs=0.5),
         include=["a*"],
@@ -37,7 +36,6 @@ def test_a_section_becomes_a_request() -> None:
     assert read_request(section, 3, is_trained=True) == Request(
         budget=Budget(Cost.MACS, 0.5),
         method=Method.FRESH,
-        order=Order.PW_DW,
         form=Form.GATHER,
         include=["a*"],
         exclude=["b*"],
@@ -51,15 +49,15 @@ def test_a_budget_of_a_section_counts_what_it_says() -> None:
     section = ConvertSection(budget=BudgetSection(params=0.4))
     assert read_request(section, 0, is_trained=True).budget == Budget(Cost.PARAMS, 0.4)
     lost = read_request(ConvertSection(budget=BudgetSection(max_drop=1.0, by=Cost.PARAMS)), 0, is_trained=True)
-    assert (lost.budget, lost.max_drop) == (None, MaxDrop(1.0, Cost.PARAMS))
+    assert lost.budget == MaxDrop(1.0, Cost.PARAMS)
 
 
 def test_auto_draws_weights_where_there_are_none_to_keep() -> None:
     section = ConvertSection(rank="full")
-    assert read_request(section, 0, is_trained=True).derivation is Method.REFIT
-    assert read_request(section, 0, is_trained=False).derivation is Method.FRESH
+    assert read_request(section, 0, is_trained=True).method is Method.REFIT
+    assert read_request(section, 0, is_trained=False).method is Method.FRESH
     without = ConvertSection(rank="full", calibration=CalibrationSection(images=0))
-    assert read_request(without, 0, is_trained=True).derivation is Method.SVD
+    assert read_request(without, 0, is_trained=True).method is Method.SVD
 
 
 def test_images_that_do_not_fit_the_network_are_refused(workshop: Workshop) -> None:

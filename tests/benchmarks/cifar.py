@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import dsft
-from dsft.choices import Form, Order
+from dsft.choices import Form, Structure
 from dsft.conversion import ConversionPlan, apply_plan, plan_conversion
 from dsft.conversion.convert import derive_factors
 from dsft.conversion.discovery.sites import find_sites
@@ -93,7 +93,7 @@ def greedy(model: nn.Module, _: Tensor, share: float) -> nn.Module:
     """
     sites = [site for site in find_sites(model, EXAMPLE) if site.obstacle is None and site.name != "conv1"]
     orders = collect_bids(
-        sites, [Order.DW_PW], is_trained=True, norm_between=False, weightings={}, report=lambda _: None
+        sites, [Structure.DW_PW], is_trained=True, norm_between=False, weightings={}, report=lambda _: None
     )
     bids = {bid.site.name: bid for (bid,) in orders}
     template = plan_conversion(model, EXAMPLE, dsft.Request(rank=1, exclude=["conv1"]))

@@ -40,8 +40,8 @@ METRICS = [
     *("macro_precision", "macro_recall", "macro_f1", "ece", "nll", "brier", "calibrated", "per_class"),
 ]
 LAYER = [
-    *("name", "decision", "reason", "structure", "order", "kernels", "macs_before", "macs_after", "relative_error"),
-    *("latency_ms_before", "latency_ms_after"),
+    *("name", "decision", "reason", "structure", "order", "kernels", "width", "macs_before", "macs_after"),
+    *("relative_error", "latency_ms_before", "latency_ms_after"),
 ]
 
 

@@ -18,7 +18,7 @@ def test_each_layer_is_a_row_with_its_prospect() -> None:
     saved = macs - 8 * 16 * (9 + 16)
     assert rows["conv2"][:3] == ["conv 3x3 /2", "16x4x4", "1.17 k"]
     assert rows["conv2"][-1] == f"{saved / 1e3:.3g} k"
-    assert rows["skip"][-2:] == ["-", "kernel of one position"]
+    assert rows["skip"][-2:] == ["-", "1x1 kernel"]
     assert rows["head"][0] == "Linear"
     assert rows["network"][-1].startswith("x 0.")
 

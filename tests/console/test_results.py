@@ -52,11 +52,12 @@ def test_a_plan_lists_every_convolution_with_its_reason(plan: ConversionPlan) ->
     assert shown[0] == "2 of 4 convolutions converted by svd"
     rows = {cells(line)[0]: cells(line) for line in shown[3:] if line}
     # 8 channels of 16x16; conv2 has stride 2.
-    assert rows["stem"] == ["stem", "-", "55.3 k", "55.3 k", "-", "left out by include or exclude"]
+    assert rows["stem"] == ["stem", "-", "55.3 k", "55.3 k", "-", "not selected by include and exclude"]
     conv1 = plan.converted[0]
     assert conv1.relative_error is not None
     after = 256 * 8 * (9 + 8)
-    expected = ["conv1", "8", "147 k", f"{after / 1000:.3g} k", f"{conv1.relative_error:.3f}", "the rank was asked for"]
+    why = "converted to the given rank"
+    expected = ["conv1", "8", "147 k", f"{after / 1000:.3g} k", f"{conv1.relative_error:.3f}", why]
     assert rows["conv1"] == expected
     assert rows["skip"][1:3] == ["-", "8.19 k"]
     assert rows["network"][-1] == f"x {plan.macs_ratio:.3f}"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dsft.choices import Method, Order, Structure
+from dsft.choices import Method, Structure
 from dsft.conversion import ConversionPlan, Request, apply_plan, plan_conversion
 from dsft.conversion.convert import derive_factors
 from dsft.errors import ConversionError
@@ -26,12 +26,12 @@ def test_the_error_never_rises_with_the_rank_and_full_rank_is_the_dense_convolut
     geometry = data.draw(
         geometries(kind).filter(lambda g: max(g["kernel_size"]) > 1 and g["in_channels"] > g["groups"])
     )
-    order = data.draw(st.sampled_from([Order.DW_PW, Order.PW_DW]))
+    order = data.draw(st.sampled_from([Structure.DW_PW, Structure.PW_DW]))
     dense: Any = kind.dense_class(**geometry, dtype=torch.float64)
     images = torch.randn(2, dense.in_channels, *SIZES[kind.dimensions], dtype=torch.float64)
     errors = []
     for rank in (1, 2, 3, 5, "full"):
-        plan = plan_conversion(dense, images, Request(rank=rank, method=Method.SVD, order=order))
+        plan = plan_conversion(dense, images, Request(rank=rank, method=Method.SVD, structures=[order]))
         layer: Any = apply_plan(dense, plan, derive_factors(dense, plan))
         assert type(layer) is kind
         error = float((layer.weight - dense.weight).detach().norm() / dense.weight.detach().norm())
@@ -71,7 +71,8 @@ def test_low_rank_too_has_errors_that_never_rise_and_is_dense_at_full_rank(data:
         ({"kernels": [1, -1, 1]}, "kernels: numbers from 0 to 9 are needed, found -1"),
         ({"kernels": [1, None, 1]}, "kernels: numbers from 0 to 9 are needed, found None"),
         ({"aliases": [None]}, "aliases: names are needed"),
-        ({"order": "pwdw"}, "'pwdw' is not a valid Order"),
+        ({"structure": "pwdw"}, "'pwdw' is not a valid Structure"),
+        ({"structure": None}, "structure: goes with converted layers alone, found None"),
     ],
 )
 def test_numbers_that_no_plan_has_are_refused(change: dict[str, Any], message: str) -> None:

@@ -113,16 +113,16 @@ def test_networks_with_two_inputs() -> None:
 @pytest.mark.parametrize("order", ["dw_pw", "pw_dw"])
 def test_every_kind_of_convolution_is_exact_at_full_rank(order: str) -> None:
     model, images = redraw(ManyKinds()).eval(), torch.randn(2, 1, 2, 10, 12)
-    conversion = convert(model, images, rank="full", order=order)
+    conversion = convert(model, images, rank="full", structures=[order])
     assert [layer.name for layer in conversion.plan.converted] == ["line", "mix", "down", "up", "fit"]
-    assert {layer.order for layer in conversion.plan.converted} == {order}
+    assert {layer.structure for layer in conversion.plan.converted} == {order}
     assert relative(run_example(conversion.model, images), run_example(model, images)) < 1e-5
     assert conversion.report.converted.macs == conversion.plan.macs_after
 
 
 @pytest.mark.parametrize("order", ["dw_pw", "pw_dw"])
 def test_a_norm_and_an_activation_stand_between_in_fresh_layers(order: str) -> None:
-    conversion: Any = convert(Residual(), IMAGES, rank=2, method="fresh", order=order, norm_between=True)
+    conversion: Any = convert(Residual(), IMAGES, rank=2, method="fresh", structures=[order], norm_between=True)
     layer = conversion.model.conv1
     assert [type(module) for module in layer.between] == [nn.BatchNorm2d, nn.ReLU]
     assert conversion.plan.norm_between
@@ -169,7 +169,7 @@ def test_a_loss_that_is_allowed_gives_the_smallest_cost_that_keeps_it() -> None:
     with pytest.raises(ConversionError, match=r"found a score with budget .'macs': 0.5."):
         convert(model, IMAGES, budget={"macs": 0.5}, score=score)
     with pytest.raises(ConversionError, match="budget max_drop: no plan alone can meet it"):
-        plan_conversion(model, IMAGES, Request(max_drop=MaxDrop(1)))
+        plan_conversion(model, IMAGES, Request(budget=MaxDrop(1)))
 
 
 def test_report_names_are_those_that_scripts_rely_on() -> None:
@@ -182,8 +182,8 @@ def test_report_names_are_those_that_scripts_rely_on() -> None:
     assert set(values["measured_on"]) == {"device", "threads", "batch", "dtype", "layout", "runtime"}
     for layer, planned in zip(values["layers"], conversion.plan.layers, strict=True):
         assert list(layer) == [
-            *("name", "decision", "reason", "structure", "order", "kernels", "macs_before", "macs_after"),
-            *("relative_error", "latency_ms_before", "latency_ms_after"),
+            *("name", "decision", "reason", "structure", "order", "kernels", "width", "macs_before"),
+            *("macs_after", "relative_error", "latency_ms_before", "latency_ms_after"),
         ]
         assert (layer["latency_ms_after"] is not None) == planned.is_converted
     started = [event.task for event in events if isinstance(event, Started)]
@@ -191,7 +191,8 @@ def test_report_names_are_those_that_scripts_rely_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", [{"rank": 1}, {"rank": "full"}, {"budget": {"macs": 0.6}}, {"budget": {"macs": 0.6}, "order": "pw_dw"}]
+    "target",
+    [{"rank": 1}, {"rank": "full"}, {"budget": {"macs": 0.6}}, {"budget": {"macs": 0.6}, "structures": ["pw_dw"]}],
 )
 def test_dead_layers_stay_dead_without_nan(target: dict[str, Any]) -> None:
     model = redraw(Residual()).eval()
@@ -217,12 +218,12 @@ def test_what_is_converted_in_inference_mode_can_be_trained() -> None:
     ("arguments", "message"),
     [
         ({"method": "sdv"}, "method: one of auto, fresh, svd, refit is needed, found 'sdv'. Did you mean svd"),
-        ({"order": "pw"}, "order: one of auto, dw_pw, pw_dw is needed, found 'pw'"),
+        ({"structures": ["pw"]}, "structures: one of dw_pw, pw_dw, low_rank is needed, found 'pw'"),
         ({"form": "gater"}, "form: one of .* found 'gater'. Did you mean gather"),
-        ({"norm_between": True}, "norm_between: goes with method fresh only, found 'svd'"),
-        ({"budget": {"mac": 0.5}}, "one key, macs"),
-        ({"budget": 0.5}, "as .'macs': 0.5., .* found 0.5"),
-        ({"budget": {"macs": "0.5"}}, "with a number is needed"),
+        ({"norm_between": True}, "norm_between: requires method fresh, found method 'auto'"),
+        ({"budget": {"mac": 0.5}}, "unknown key 'mac', .* Did you mean macs"),
+        ({"budget": 0.5}, "such as .'macs': 0.5. or a dsft.Budget is needed, found 0.5"),
+        ({"budget": {"macs": "0.5"}}, "a share above 0 and up to 1 is needed, found '0.5'"),
         ({"budget": {"macs": 0.5}, "rank": 1}, "found both"),
     ],
 )

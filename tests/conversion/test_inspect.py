@@ -7,8 +7,9 @@ import timm
 import torch
 from torch import nn
 
-from dsft.choices import Order, Reason, Structure
+from dsft.choices import Reason, Structure
 from dsft.conversion import Inspection, Request, apply_plan, inspect_layers, plan_conversion
+from dsft.conversion.request import SEPARABLE
 from dsft.measure import count_macs, count_parameters
 from tests.zoo import Residual, Shared
 
@@ -27,14 +28,14 @@ def test_layers_have_the_shapes_and_costs_of_the_papers_formula() -> None:
     assert (conv2["input_shape"], conv2["output_shape"]) == ((8, 8, 8), (16, 4, 4))
     assert (conv2["macs"], conv2["params"]) == (16 * 9 * 8 * 16, 9 * 8 * 16 + 16)
     assert (layers["head"]["kind"], layers["head"]["macs"], layers["head"]["reason"]) == ("Linear", 16 * 5, None)
-    assert layers["skip"]["reason"] is Reason.ONE_POSITION
+    assert layers["skip"]["reason"] is Reason.POINTWISE
     assert inspection.macs == count_macs(Residual(), IMAGES) == sum(layer.macs for layer in inspection.layers)
     assert sum(layer["share"] for layer in layers.values()) == pytest.approx(1)  # type: ignore[misc]
 
 
 def test_rank_1_is_what_the_planner_makes_of_it() -> None:
     model = Residual()
-    plans = [plan_conversion(model, IMAGES, Request(rank=1, order=order)) for order in (Order.DW_PW, Order.PW_DW)]
+    plans = [plan_conversion(model, IMAGES, Request(rank=1, structures=[each])) for each in SEPARABLE]
     layers = by_name(inspect_layers(model, IMAGES))
     for name in ("stem", "conv1", "conv2"):
         costs = [next(layer.macs_after for layer in plan.layers if layer.name == name) for plan in plans]
@@ -65,7 +66,8 @@ def test_a_low_rank_layer_is_shown_whole_too() -> None:
     apply_plan(model, plan)
     layers = by_name(inspect_layers(model, IMAGES))
     assert list(layers) == ["stem", "conv1", "conv2", "skip", "head"]
-    assert (layers["skip"]["kind"], layers["skip"]["kernels"], layers["skip"]["order"]) == ("LowRankConv2d", 2, None)
+    assert (layers["skip"]["kind"], layers["skip"]["kernels"]) == ("LowRankConv2d", 2)
+    assert (layers["skip"]["structure"], layers["skip"]["order"]) == (Structure.LOW_RANK, None)
     assert layers["skip"]["macs"] == plan.converted[0].macs_after
 
 

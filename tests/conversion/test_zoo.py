@@ -88,7 +88,7 @@ def test_the_contract_holds_with_low_rank_too(name: str, tmp_path: Path) -> None
     model, example, side = build_smallest(architecture)
     checked = check_contract(model, example, lambda: architecture.build(side), tmp_path / "model", tuple(Structure))
     assert checked.converted
-    assert Reason.ONE_POSITION not in checked.kept
+    assert Reason.POINTWISE not in checked.kept
 
 
 class Blind(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dsft.choices import Form, Order
+from dsft.choices import Form, Structure
 from dsft.runtimes import fold_norms, graph_of, trace
 from dsft.separable import DepthwiseSeparableConv2d, DepthwiseSeparableConvTranspose2d
 from tests.zoo import redraw
@@ -32,13 +32,15 @@ FOLDED: dict[str, Callable[[], nn.Module]] = {
     "convolution": lambda: nn.Conv2d(4, 6, 3, bias=False),
     "convolution with a bias": lambda: nn.Conv2d(4, 6, 3, padding="same", groups=2),
     "transposed": lambda: nn.ConvTranspose2d(4, 6, 3, groups=2),
-    "dw_pw": lambda: DepthwiseSeparableConv2d(4, 6, 3, (2, 1, 3, 2)),
-    "dw_pw in passes": lambda: DepthwiseSeparableConv2d(4, 6, 3, (2, 1, 3, 2), form=Form.PASSES),
-    "dw_pw in groups": lambda: DepthwiseSeparableConv2d(4, 6, 3, (2, 1, 2, 1), groups=2, bias=False),
-    "pw_dw": lambda: DepthwiseSeparableConv2d(4, 6, 3, (1,) * 6, order=Order.PW_DW),
-    "pw_dw with sums": lambda: DepthwiseSeparableConv2d(4, 6, 3, UNEQUAL, order=Order.PW_DW),
-    "pw_dw with sums, no bias": lambda: DepthwiseSeparableConv2d(4, 6, 3, UNEQUAL, order=Order.PW_DW, bias=False),
-    "pw_dw transposed": lambda: DepthwiseSeparableConvTranspose2d(4, 6, 3, UNEQUAL, order=Order.PW_DW),
+    "dw_pw": lambda: DepthwiseSeparableConv2d(4, 6, 3, kernels=(2, 1, 3, 2)),
+    "dw_pw in passes": lambda: DepthwiseSeparableConv2d(4, 6, 3, kernels=(2, 1, 3, 2), form=Form.PASSES),
+    "dw_pw in groups": lambda: DepthwiseSeparableConv2d(4, 6, 3, kernels=(2, 1, 2, 1), groups=2, bias=False),
+    "pw_dw": lambda: DepthwiseSeparableConv2d(4, 6, 3, kernels=(1,) * 6, order=Structure.PW_DW),
+    "pw_dw with sums": lambda: DepthwiseSeparableConv2d(4, 6, 3, kernels=UNEQUAL, order=Structure.PW_DW),
+    "pw_dw with sums, no bias": lambda: DepthwiseSeparableConv2d(
+        4, 6, 3, kernels=UNEQUAL, order=Structure.PW_DW, bias=False
+    ),
+    "pw_dw transposed": lambda: DepthwiseSeparableConvTranspose2d(4, 6, 3, kernels=UNEQUAL, order=Structure.PW_DW),
 }
 
 
@@ -106,7 +108,7 @@ class SeenOutside(nn.Module):
 def test_a_norm_is_kept_where_something_else_sees_the_convolution() -> None:
     assert norms_left(SeenOutside(lambda normed, features: normed + features)) == 1
     assert norms_left(SeenOutside(lambda normed, features: normed * features.mean())) == 1
-    summed = DepthwiseSeparableConv2d(4, 6, 3, UNEQUAL, order=Order.PW_DW, padding=1)
+    summed = DepthwiseSeparableConv2d(4, 6, 3, kernels=UNEQUAL, order=Structure.PW_DW, padding=1)
     assert norms_left(SeenOutside(lambda normed, features: normed + features.relu(), summed)) == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dsft.choices import Form, Order
+from dsft.choices import Form, Structure
 from dsft.devices import Compute
 from dsft.errors import ModelError
 from dsft.runtimes.onnx_sessions import open_sessions, require_onnxruntime
@@ -31,9 +31,9 @@ def _is_installed() -> None:
 def test_each_module_computes_in_a_session_of_its_own_what_it_computes_in_torch(tmp_path: Path) -> None:
     dense = nn.Conv2d(4, 6, 3, padding=1)
     separable = [
-        DepthwiseSeparableConv2d.like(dense, (2, 1, 0, 3), Order.DW_PW, Form.GATHER),
-        DepthwiseSeparableConv2d.like(dense, (2,) * 4, Order.DW_PW, Form.CONCATENATE),
-        DepthwiseSeparableConv2d.like(dense, (1, 2, 1, 3, 1, 1), Order.PW_DW),
+        DepthwiseSeparableConv2d.like(dense, (2, 1, 0, 3), Structure.DW_PW, Form.GATHER),
+        DepthwiseSeparableConv2d.like(dense, (2,) * 4, Structure.DW_PW, Form.CONCATENATE),
+        DepthwiseSeparableConv2d.like(dense, (1, 2, 1, 3, 1, 1), Structure.PW_DW),
     ]
     shared = nn.Sequential(dense, nn.ReLU())
     layers = [dense, *separable, shared, TwoHeads()]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dsft.choices import Form, Order
+from dsft.choices import Form, Structure
 from dsft.separable.forms import pass_bounds, storage_order, whole_slices
 from dsft.separable.kernel_order import kernel_channels, kernel_ranks, swap_channels
 
@@ -31,10 +31,10 @@ def test_swapped_channels_are_those_of_a_transposed_convolution() -> None:
 
 def test_storage_follows_from_order_and_form() -> None:
     # Canonical: channels 0, 1, 0, 1.
-    assert storage_order([2, 2], 1, Order.DW_PW, Form.MULTIPLIER) == [0, 2, 1, 3]
-    assert storage_order([2, 2], 1, Order.DW_PW, Form.CONCATENATE) == [0, 1, 2, 3]
+    assert storage_order([2, 2], 1, Structure.DW_PW, Form.MULTIPLIER) == [0, 2, 1, 3]
+    assert storage_order([2, 2], 1, Structure.DW_PW, Form.CONCATENATE) == [0, 1, 2, 3]
     # Canonical: channels 0, 1, 2, 1; the output with two kernels comes first.
-    assert storage_order([1, 2, 1], 1, Order.PW_DW, None) == [1, 0, 2, 3]
+    assert storage_order([1, 2, 1], 1, Structure.PW_DW, None) == [1, 0, 2, 3]
 
 
 def test_slices_and_passes() -> None:

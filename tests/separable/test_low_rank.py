@@ -40,7 +40,7 @@ def test_equals_the_dense_convolution_of_its_composed_kernel(layer: LowRankConv)
 
 
 def test_weight_is_the_product_written_out() -> None:
-    layer = LowRankConv2d(4, 6, [2, 2], groups=2, bias=False)
+    layer = LowRankConv2d(4, 6, kernels=[2, 2], groups=2, bias=False)
     first, second = layer.factors()
     expected = torch.zeros(6, 2, 1, 1)
     for output in range(6):
@@ -67,16 +67,16 @@ def test_reads_like_a_convolution_and_keeps_its_format() -> None:
 @pytest.mark.parametrize("kernels", [[1], [1, 2], [0, 0], [1, 1, 1]])
 def test_ranks_that_do_not_fit_are_refused(kernels: list[int]) -> None:
     with pytest.raises(ValueError, match=r"kernels: .* needed for 2 groups, found"):
-        LowRankConv2d(4, 4, kernels, groups=2)
+        LowRankConv2d(4, 4, kernels=kernels, groups=2)
 
 
 def test_a_kernel_of_several_positions_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"one position is needed, found \(1, 3\)"):
-        LowRankConv2d(4, 4, [1], kernel_size=(1, 3))
+    with pytest.raises(ValueError, match=r"kernel_size: expected 1, found \(1, 3\)"):
+        LowRankConv2d(4, 4, kernels=[1], kernel_size=(1, 3))
 
 
 def test_writing_into_the_composed_weight_is_an_error() -> None:
-    layer: Any = LowRankConv2d(3, 4, [2])
+    layer: Any = LowRankConv2d(3, 4, kernels=[2])
     with pytest.raises(AttributeError, match=r"or of first\.weight and second\.weight where it is of low rank"):
         layer.weight = nn.Parameter(torch.zeros(4, 3, 1, 1))
     with pytest.raises(RuntimeError, match="cannot be assigned or changed in place"):
@@ -84,7 +84,7 @@ def test_writing_into_the_composed_weight_is_an_error() -> None:
 
 
 def test_state_dict_holds_weights_only_and_copies_are_whole() -> None:
-    layer = LowRankConv2d(3, 4, [2])
+    layer = LowRankConv2d(3, 4, kernels=[2])
     assert list(layer.state_dict()) == ["first.weight", "second.weight", "second.bias"]
     images = torch.randn(1, 3, 8, 8)
     assert torch.equal(copy.deepcopy(layer)(images), layer(images))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 
-from dsft.choices import Form, Order
+from dsft.choices import Form, Structure
 from dsft.separable.same_padding import DepthwiseSeparableConv2dSame, SameConv2d
 
 
@@ -12,12 +12,14 @@ from dsft.separable.same_padding import DepthwiseSeparableConv2dSame, SameConv2d
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 1)])
 @pytest.mark.parametrize("dilation", [(1, 1), (2, 3)])
 @pytest.mark.parametrize("size", [(8, 8), (9, 7), (1, 5)])
-@pytest.mark.parametrize("order", [Order.DW_PW, Order.PW_DW])
+@pytest.mark.parametrize("order", [Structure.DW_PW, Structure.PW_DW])
 def test_pads_as_timm_does(
-    kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int], size: tuple[int, int], order: Order
+    kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int], size: tuple[int, int], order: Structure
 ) -> None:
-    kernels = (1, 2) * 2 if order is Order.DW_PW else (1, 2, 2) * 2
-    layer = DepthwiseSeparableConv2dSame(4, 6, kernel, kernels, order=order, stride=stride, dilation=dilation, groups=2)
+    kernels = (1, 2) * 2 if order is Structure.DW_PW else (1, 2, 2) * 2
+    layer = DepthwiseSeparableConv2dSame(
+        4, 6, kernel, kernels=kernels, order=order, stride=stride, dilation=dilation, groups=2
+    )
     dense = Conv2dSame(4, 6, kernel, stride, dilation=dilation, groups=2)
     merged = layer.merge()
     assert type(merged) is SameConv2d
@@ -30,6 +32,6 @@ def test_pads_as_timm_does(
 
 @pytest.mark.parametrize("form", [Form.MULTIPLIER, Form.CONCATENATE, Form.GATHER, Form.PASSES])
 def test_pads_alike_in_every_form(form: Form) -> None:
-    layer = DepthwiseSeparableConv2dSame(4, 6, 3, (2,) * 4, form=form, stride=2)
+    layer = DepthwiseSeparableConv2dSame(4, 6, 3, kernels=(2,) * 4, form=form, stride=2)
     images = torch.randn(2, 4, 8, 7)
     torch.testing.assert_close(layer(images), layer.merge()(images))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from dsft.choices import Order, Reason, Structure
+from dsft.choices import Reason, Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.compat.torch_modules import hooks_of
 from dsft.compat.torch_pytree import tree_leaves
@@ -65,7 +65,7 @@ class Site:
         """Parameters that the kernel is, or is computed from; the bias is not among them."""
         return sum(value.numel() for name, value in self.module.named_parameters() if name != "bias")
 
-    def macs_of_kernel(self, order: Order) -> int:
+    def macs_of_kernel(self, order: Structure) -> int:
         """Return the multiply-accumulates that one depthwise kernel costs, its share of the sums included.
 
         The depthwise convolution is paid where the dense one is. The pointwise one is paid for each position of
@@ -73,20 +73,20 @@ class Site:
         convolution, and far less for a transposed one.
         """
         module, groups = self.module, self.module.groups
-        if order is Order.DW_PW:
+        if order is Structure.DW_PW:
             pointwise = self.output_positions * (module.out_channels // groups)
         else:
             pointwise = self.input_positions * (module.in_channels // groups)
         return self.positions * math.prod(module.kernel_size) + pointwise
 
-    def params_of_kernel(self, order: Order) -> int:
+    def params_of_kernel(self, order: Structure) -> int:
         """Return the parameters that one depthwise kernel has, its weights in the sums included."""
-        ends = self.module.out_channels if order is Order.DW_PW else self.module.in_channels
+        ends = self.module.out_channels if order is Structure.DW_PW else self.module.in_channels
         return math.prod(self.module.kernel_size) + ends // self.module.groups
 
-    def channels_of(self, order: Order) -> int:
+    def channels_of(self, order: Structure) -> int:
         """Return how many channels have depthwise kernels of their own."""
-        return self.module.in_channels if order is Order.DW_PW else self.module.out_channels
+        return self.module.in_channels if order is Structure.DW_PW else self.module.out_channels
 
     @property
     def dense_kernel(self) -> Tensor:
@@ -138,17 +138,17 @@ def _structural_obstacle(
     is_point, has_low_rank = math.prod(module.kernel_size) == 1, Structure.LOW_RANK in structures
     known = LOW_RANK_CLASSES if is_point and has_low_rank else SEPARABLE_CLASSES
     checks = {
-        Reason.PARAMETRIZED: is_computed and not is_weight_normed(module),
-        Reason.NOT_PLAIN: not all(map(_is_plain, module.parameters())),
-        Reason.NO_SEPARABLE_LAYER: not isinstance(module, tuple(known)),
-        Reason.SUBCLASS: kind_of(module) is None or has_more(module),
+        Reason.COMPUTED_WEIGHT: is_computed and not is_weight_normed(module),
+        Reason.UNSUPPORTED_WEIGHT: not all(map(_is_plain, module.parameters())),
+        Reason.UNSUPPORTED_CONVOLUTION: not isinstance(module, tuple(known)),
+        Reason.CUSTOM_CLASS: kind_of(module) is None or has_more(module),
         Reason.EMPTY: not all(parameter.numel() for parameter in module.parameters()),
-        Reason.ONE_POSITION: is_point and not has_low_rank,
-        Reason.NO_STRUCTURE: not is_point and not set(SEPARABLE) & set(structures),
+        Reason.POINTWISE: is_point and not has_low_rank,
+        Reason.NO_ALLOWED_STRUCTURE: not is_point and not set(SEPARABLE) & set(structures),
         Reason.DEPTHWISE: module.groups == module.in_channels,
         Reason.SHARED_WEIGHT: any(owners[id(parameter)] > 1 for parameter in kernel),
-        Reason.HELD: id(module) in held,
-        Reason.HOOKED: _has_hooks(module),
+        Reason.OUTSIDE_MODULE_TREE: id(module) in held,
+        Reason.HAS_HOOKS: _has_hooks(module),
     }
     return next((reason for reason, holds in checks.items() if holds), None)
 
@@ -160,7 +160,7 @@ def _is_plain(parameter: nn.Parameter) -> bool:
 
 def _observed_obstacle(module: Convolution, observed: Observed) -> Reason | None:
     if module in observed.read_outside:
-        return Reason.READ_OUTSIDE
+        return Reason.WEIGHT_READ_OUTSIDE
     return None if observed.calls[module] else Reason.NOT_RUN
 
 

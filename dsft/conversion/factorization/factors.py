@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor
 
-from dsft.choices import Order
+from dsft.choices import Structure
 from dsft.conversion.factorization.weighting import Weighting
 
 
@@ -25,7 +25,7 @@ class Factors:
     pointwise: Tensor
 
 
-Derivation = Callable[[Tensor, int, Sequence[int], Generator, Order, Weighting | None], Factors]
+Derivation = Callable[[Tensor, int, Sequence[int], Generator, Structure, Weighting | None], Factors]
 """Derive factors from a dense weight ``(out_channels, in_channels / groups, *kernel_size)``, the number of groups,
 the depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), a generator for whatever is
 random, the order, and what a change of the weight costs. The weight of a transposed convolution is given with its

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from dsft.choices import Order
+from dsft.choices import Structure
 from dsft.conversion.factorization.factors import Factors
 from dsft.conversion.factorization.weighting import Weighting
 from dsft.separable import kernel_channels
@@ -19,7 +19,7 @@ def fresh_factors(
     groups: int,
     kernels: Sequence[int],
     generator: Generator,
-    order: Order = Order.DW_PW,
+    order: Structure = Structure.DW_PW,
     weighting: Weighting | None = None,  # noqa: ARG001 (no weight is kept whose change could cost anything)
 ) -> Factors:
     """Draw both factors so that the layer keeps the variance that a ReLU needs.
@@ -42,7 +42,7 @@ def fresh_factors(
     total, kernel_size = sum(kernels), weight.shape[2:]
     ones, positions = (1,) * len(kernel_size), math.prod(kernel_size)
     depthwise = torch.randn(total, 1, *kernel_size, generator=generator) / math.sqrt(positions)
-    if order is Order.DW_PW:
+    if order is Structure.DW_PW:
         fan_in = total // groups
         pointwise = torch.randn(weight.shape[0], fan_in, *ones, generator=generator) * math.sqrt(2 / fan_in)
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dsft.choices import Order
+from dsft.choices import Structure
 from dsft.conversion.factorization.weighting import Weighting
 from dsft.errors import ConversionError
 from dsft.separable import swap_channels
@@ -32,7 +32,7 @@ class Spectrum:
     duals: Tensor
 
 
-def channel_slices(weight: Tensor, groups: int, order: Order = Order.DW_PW) -> Tensor:
+def channel_slices(weight: Tensor, groups: int, order: Structure = Structure.DW_PW) -> Tensor:
     """Cut a dense kernel into one matrix for each input channel (``dw_pw``) or output channel (``pw_dw``).
 
     Args:
@@ -45,11 +45,11 @@ def channel_slices(weight: Tensor, groups: int, order: Order = Order.DW_PW) -> T
         in_channels / groups, kernel positions)``, float64 on the CPU.
     """
     flat = weight.detach().to("cpu", torch.float64).flatten(2)
-    return swap_channels(flat, groups) if order is Order.DW_PW else flat
+    return swap_channels(flat, groups) if order is Structure.DW_PW else flat
 
 
 def channel_spectrum(
-    weight: Tensor, groups: int, order: Order = Order.DW_PW, weighting: Weighting | None = None
+    weight: Tensor, groups: int, order: Structure = Structure.DW_PW, weighting: Weighting | None = None
 ) -> Spectrum:
     r"""Decompose each slice :math:`W_c = U \Sigma V^T` (Guo et al. 2018, "Network Decoupling", §3).
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from dsft.choices import Order
+from dsft.choices import Structure
 from dsft.conversion.factorization.factors import Factors
 from dsft.conversion.factorization.spectrum import channel_slices, channel_spectrum
 from dsft.conversion.factorization.weighting import Weighting
@@ -19,7 +19,7 @@ def svd_factors(
     groups: int,
     kernels: Sequence[int],
     generator: Generator,  # noqa: ARG001 (nothing here is random)
-    order: Order = Order.DW_PW,
+    order: Structure = Structure.DW_PW,
     weighting: Weighting | None = None,
 ) -> Factors:
     r"""Keep the strongest singular directions of each channel's slice.
@@ -45,7 +45,7 @@ def svd_factors(
     # W_c v is exact whatever the accuracy of the singular values, so full rank gives W back. All products of a
     # channel are made at once: a copy of its slice for each kernel would take `rank` times the memory.
     points = (slices @ spectrum.duals.transpose(1, 2))[channels, :, ranks]
-    pointwise = swap_channels(points, groups) if order is Order.DW_PW else points
+    pointwise = swap_channels(points, groups) if order is Structure.DW_PW else points
     kernel_size = weight.shape[2:]
     return Factors(
         depthwise.reshape(-1, 1, *kernel_size).to(weight),

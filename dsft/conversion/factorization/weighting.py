@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dsft.choices import Order
+from dsft.choices import Structure
 
 FLOOR = 1e-6
 """Smallest eigenvalue of a moment, as a share of its mean: an input channel that is always zero has no moment, and
@@ -37,7 +37,7 @@ class Weighting:
     channels: Tensor
     outputs: Tensor
 
-    def roots(self, order: Order) -> tuple[Tensor, Tensor, Tensor]:
+    def roots(self, order: Structure) -> tuple[Tensor, Tensor, Tensor]:
         r"""Return the matrices that turn the slices of a kernel into ones whose squared norm is the loss's rise.
 
         Args:
@@ -47,7 +47,7 @@ class Weighting:
             The root of the moment of the positions, its inverse, both ``(channels, positions, positions)``, and the
             moment of the rows of each group's slices, ``(groups, rows, rows)``.
         """
-        if order is Order.DW_PW:
+        if order is Structure.DW_PW:
             return *roots_of(self.taps), _floored(self.outputs)
         # The moment of whole patches is taken for that of the channels times that of the positions.
         spread = self.taps.diagonal(dim1=1, dim2=2).mean()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from dsft.choices import Order
+from dsft.choices import Structure
 from dsft.conversion.discovery.sites import Site
 from dsft.conversion.factorization import Weighting, channel_spectrum, matrix_energies
 from dsft.conversion.request import Rank
@@ -32,8 +32,8 @@ class Bid(Protocol):
         """The layer."""
 
     @property
-    def order(self) -> Order | None:
-        """Which convolution comes first; None where neither is depthwise."""
+    def structure(self) -> Structure:
+        """What replaces it."""
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -75,7 +75,7 @@ class SeparableBid:
 
     Attributes:
         site: The layer.
-        order: Which convolution comes first.
+        structure: ``dw_pw`` or ``pw_dw``.
         energies: Squared singular values of each channel that has kernels of its own, descending,
             ``(channels, ranks)``.
         bought: For each group the places in its flattened energies, in the order in which its kernels are bought:
@@ -87,7 +87,7 @@ class SeparableBid:
     """
 
     site: Site
-    order: Order
+    structure: Structure
     energies: Tensor
     bought: Tensor
     step: int
@@ -98,7 +98,7 @@ class SeparableBid:
     def steps(self) -> NDArray[np.int64]:
         """The numbers of steps that the groups can buy, ascending, ``(options,)``."""
         groups = len(self.bought)
-        least = 1 if self.order is Order.DW_PW else len(self.energies) // groups // self.step
+        least = 1 if self.structure is Structure.DW_PW else len(self.energies) // groups // self.step
         return np.arange(least, self.bought.shape[1] // self.step + 1)
 
     @property
@@ -115,12 +115,12 @@ class SeparableBid:
     @property
     def kernel_macs(self) -> int:
         """Multiply-accumulates of one kernel for one image, its share of the sums included."""
-        return self.site.macs_of_kernel(self.order)
+        return self.site.macs_of_kernel(self.structure)
 
     @property
     def kernel_params(self) -> int:
         """Parameters of one kernel, its weights in the sums and its scale and shift included."""
-        return self.site.params_of_kernel(self.order) + (2 if self.norm_between else 0)
+        return self.site.params_of_kernel(self.structure) + (2 if self.norm_between else 0)
 
     @property
     def added_params(self) -> int:
@@ -173,7 +173,7 @@ class LowRankBid:
     site: Site
     energies: Tensor
     is_weighted: bool = False
-    order: None = None
+    structure: Structure = Structure.LOW_RANK
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -222,7 +222,7 @@ class LowRankBid:
 
 def collect_bids(
     sites: Sequence[Site],
-    orders: Sequence[Order],
+    orders: Sequence[Structure],
     *,
     is_trained: bool,
     norm_between: bool,
@@ -260,7 +260,7 @@ def collect_bids(
 
 
 def _bids(
-    site: Site, orders: Sequence[Order], weighting: Weighting | None, *, is_trained: bool, norm_between: bool
+    site: Site, orders: Sequence[Structure], weighting: Weighting | None, *, is_trained: bool, norm_between: bool
 ) -> tuple[Bid, ...]:
     if site.is_point:
         energies = matrix_energies(site.dense_kernel, site.module.groups, weighting)
@@ -271,7 +271,7 @@ def _bids(
 
 
 def _separable_bid(
-    site: Site, order: Order, weighting: Weighting | None, *, is_trained: bool, norm_between: bool
+    site: Site, order: Structure, weighting: Weighting | None, *, is_trained: bool, norm_between: bool
 ) -> SeparableBid:
     groups = site.module.groups
     energies = channel_spectrum(site.dense_kernel, groups, order, weighting).energies
@@ -279,7 +279,7 @@ def _separable_bid(
     if not is_trained:
         energies, step = energies.mean(0, keepdim=True).expand_as(energies), len(energies) // groups
     priorities = energies.clone()
-    if order is Order.PW_DW:
+    if order is Structure.PW_DW:
         priorities[:, 0] += 1 + 2 * energies.max()
     # Stable, so that of equal values the lower place comes first and a channel's kernels stay a prefix.
     bought = priorities.reshape(groups, -1).argsort(dim=1, descending=True, stable=True)

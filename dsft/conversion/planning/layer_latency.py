@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dsft.choices import Form, Order, Runtime, Structure
+from dsft.choices import Form, Runtime, Structure
 from dsft.conversion.apply import apply_plan
 from dsft.conversion.discovery.dense_kernel import low_rank_class_of, separable_class_of
 from dsft.conversion.discovery.preconditions import copied
@@ -50,14 +50,14 @@ Floats = NDArray[np.float64]
 class Candidate:
     """What may stand in the place of a convolution."""
 
-    order: Order | None
+    structure: Structure
     kernels: tuple[int, ...]
     form: Form | None
 
     def __str__(self) -> str:
         # Which channels have how many kernels makes no difference to the time, so layers share what was measured.
         counts = ",".join(f"{number}*{kernels}" for kernels, number in sorted(Counter(self.kernels).items()))
-        return f"{self.order or Structure.LOW_RANK} {counts} {self.form}"
+        return f"{self.structure} {counts} {self.form}"
 
 
 class Clock:
@@ -82,7 +82,7 @@ class Clock:
 
         The first form is taken unless another is clearly faster, so that equals do not change from run to run.
         """
-        _, times = self.compare(site, [Candidate(Order.DW_PW, kernels, form) for form in forms])
+        _, times = self.compare(site, [Candidate(Structure.DW_PW, kernels, form) for form in forms])
         best = int(np.argmin(times))
         return forms[best] if times[best] < FORM_MARGIN * times[0] else forms[0]
 
@@ -153,10 +153,10 @@ class Clock:
         return after / before
 
     def _build(self, site: Site, candidate: Candidate) -> nn.Module:
-        if candidate.order is None:
+        if candidate.structure is Structure.LOW_RANK:
             return low_rank_class_of(site.module).like(site.module, candidate.kernels)
         return separable_class_of(site.module).like(
-            site.module, candidate.kernels, candidate.order, candidate.form, norm_between=self._norm_between
+            site.module, candidate.kernels, candidate.structure, candidate.form, norm_between=self._norm_between
         )
 
     def _grid(self, bid: Bid) -> list[int]:
@@ -172,15 +172,15 @@ class Clock:
 
     def _candidates(self, bid: Bid, size: int) -> list[Candidate]:
         if not isinstance(bid, SeparableBid):
-            return [Candidate(None, bid.kernels_at(size // bid.step_kernels), None)]
+            return [Candidate(Structure.LOW_RANK, bid.kernels_at(size // bid.step_kernels), None)]
         module = bid.site.module
         kernels = _typical_kernels(bid, size)
         forms = allowed_forms(
-            kernels, module.groups, bid.order, transposed=module.transposed, norm_between=self._norm_between
+            kernels, module.groups, bid.structure, transposed=module.transposed, norm_between=self._norm_between
         )
         # Of equal numbers a gather copies what concatenation copies, in smaller pieces.
         forms = tuple(form for form in forms if form is not Form.GATHER or Form.CONCATENATE not in forms)
-        return [Candidate(bid.order, kernels, form) for form in forms or (None,)]
+        return [Candidate(bid.structure, kernels, form) for form in forms or (None,)]
 
 
 def _typical_kernels(bid: SeparableBid, size: int) -> tuple[int, ...]:
@@ -189,7 +189,7 @@ def _typical_kernels(bid: SeparableBid, size: int) -> tuple[int, ...]:
     groups = len(bid.bought)
     width, total = channels // groups, size // groups
     block = [total // width + (place < total % width) for place in range(width)]
-    least = int(bid.order is Order.PW_DW)
+    least = int(bid.structure is Structure.PW_DW)
     if bid.step < width:
         for rich, poor in zip(range(0, width - 1, 4), range(1, width, 4), strict=False):
             if block[poor] > least and block[rich] < ranks:

@@ -10,7 +10,7 @@ from functools import partial
 
 from torch import nn
 
-from dsft.choices import Cost, Decision, Form, Method, Reason, Structure
+from dsft.choices import AUTO, Cost, Decision, Form, Method, Reason, Structure
 from dsft.conversion.discovery.preconditions import require_ready, unwrapped
 from dsft.conversion.discovery.sites import Site, find_sites
 from dsft.conversion.factorization import Weighting
@@ -74,9 +74,9 @@ def plan_conversion(
             weight that is not finite, or a network that is scripted, lazy or compiled in parts.
         ValueError: Times are needed and there is no clock.
     """
+    budget = request.cost_budget
     if request.max_drop is not None:
         raise ConversionError("budget max_drop: no plan alone can meet it, since converted networks must be scored.")
-    budget = request.budget
     is_timed = budget is not None and budget.by is Cost.LATENCY
     if clock is None and (is_timed or request.only_faster):
         raise ValueError("clock: needed for a budget of latency and for only_faster")
@@ -90,7 +90,7 @@ def plan_conversion(
         raise ConversionError(_nothing_eligible(sites, obstacles))
     bids = collect_bids(
         eligible,
-        request.orders,
+        _orders(request),
         is_trained=is_trained,
         norm_between=request.norm_between,
         weightings=weigh(eligible) if weigh is not None else {},
@@ -103,7 +103,8 @@ def plan_conversion(
         clock.measure(bids)
     if clock is not None and is_timed:
         costs[Cost.LATENCY] = latency_model(model, example_input, bids, clock)
-    planner = _Planner(request, dict(zip(sites, obstacles, strict=True)), bids, costs, clock)
+    method = request.choose_method(has_calibration=weigh is not None)
+    planner = _Planner(request, method, dict(zip(sites, obstacles, strict=True)), bids, costs, clock)
     barred: frozenset[str] = frozenset()
     while True:
         if clock is not None and budget is not None and is_timed:
@@ -111,7 +112,7 @@ def plan_conversion(
                 partial(planner.plan, barred),
                 partial(clock.share_left, model, example_input),
                 budget.share,
-                planner.least_share(barred),
+                planner.least_share(budget.by, barred),
                 report,
             )
         else:
@@ -128,6 +129,7 @@ class _Planner:
 
     Attributes:
         request: What is asked for.
+        method: How the weights are derived.
         sites: Its convolutions, each with why it cannot be converted.
         bids: What those become that can be.
         costs: What can be counted.
@@ -135,6 +137,7 @@ class _Planner:
     """
 
     request: Request
+    method: Method
     sites: Mapping[Site, Reason | None]
     bids: Sequence[tuple[Bid, ...]]
     costs: Mapping[Cost, CostModel]
@@ -147,7 +150,7 @@ class _Planner:
             barred: Names of layers that stay dense because they would not become faster.
             share: Share of the cost that may be left, where it is not the one that is asked for.
         """
-        budget = self.request.budget
+        budget = self.request.cost_budget
         if budget is None:
             outcomes = self._alike(self.request.rank or "full", barred)
         else:
@@ -159,7 +162,7 @@ class _Planner:
         )
         macs, params = (int(self.costs[cost].total) for cost in (Cost.MACS, Cost.PARAMS))
         return ConversionPlan(
-            method=self.request.derivation,
+            method=self.method,
             layers=layers,
             macs_before=macs,
             macs_after=macs - sum(layer.macs_before - layer.macs_after for layer in layers),
@@ -168,23 +171,21 @@ class _Planner:
             params_after=params - sum(outcome.saved_params for outcome in outcomes),
         )
 
-    def least_share(self, barred: Collection[str]) -> float:
-        """Return the smallest share of the budget's cost that can be left."""
-        assert self.request.budget is not None  # noqa: S101 (asked for budgets alone)
-        costs = self.costs[self.request.budget.by]
-        layers = self._options(costs, barred)
+    def least_share(self, by: Cost, barred: Collection[str]) -> float:
+        """Return the smallest share of a cost that can be left."""
+        costs, layers = self.costs[by], self._options(self.costs[by], barred)
         return 1 - sum(options.dense_cost - options.least_cost for options in layers) / costs.total
 
     def slower_layers(self, plan: ConversionPlan) -> frozenset[str]:
         """Return the names of converted layers that measure no faster, where time counts."""
-        by = self.request.budget.by if self.request.budget is not None else None
-        if self.clock is None or not (self.request.only_faster or by is Cost.LATENCY):
+        budget = self.request.cost_budget
+        if self.clock is None or not (self.request.only_faster or (budget is not None and budget.by is Cost.LATENCY)):
             return frozenset()
         sites = {site.name: site for site in self.sites}
         return frozenset(
             layer.name
             for layer in plan.converted
-            if not self.clock.is_faster(sites[layer.name], Candidate(layer.order, layer.kernels, layer.form))
+            if not self.clock.is_faster(sites[layer.name], Candidate(layer.replacement, layer.kernels, layer.form))
         )
 
     def _alike(self, rank: Rank, barred: Collection[str]) -> list[_Outcome]:
@@ -198,7 +199,7 @@ class _Planner:
     def _within(self, by: Cost, share: float, barred: Collection[str]) -> list[_Outcome]:
         costs, layers = self.costs[by], self._options(self.costs[by], barred)
         fixed = costs.total - sum(options.dense_cost for options in layers)
-        least = self.least_share(barred)
+        least = self.least_share(by, barred)
         if share < least:
             # Rounded up, so that the fraction which the message names can be met.
             smallest = math.ceil(least * 1e4) / 1e4
@@ -212,7 +213,9 @@ class _Planner:
         outcomes = []
         for bids, options, choice in zip(self.bids, layers, spread_ranks(layers, limit), strict=True):
             bid = bids[choice.offer]
-            outcomes.append(_Outcome(bid, bid.kernels_at(choice.steps), self._reason(costs, bids, options)))
+            kernels = bid.kernels_at(choice.steps)
+            reason = Reason.BUDGET if kernels else self._reason_to_keep(costs, bids, options)
+            outcomes.append(_Outcome(bid, kernels, reason))
         return outcomes
 
     def _options(self, costs: CostModel, barred: Collection[str]) -> list[Options]:
@@ -224,9 +227,9 @@ class _Planner:
             for bids in self.bids
         ]
 
-    def _reason(self, costs: CostModel, bids: Sequence[Bid], options: Options) -> Reason:
+    def _reason_to_keep(self, costs: CostModel, bids: Sequence[Bid], options: Options) -> Reason:
         if options.least_cost < options.dense_cost:
-            return Reason.BUDGET
+            return Reason.WITHIN_BUDGET
         is_cheaper = costs.options(bids).least_cost < options.dense_cost
         return Reason.NOT_FASTER if is_cheaper else Reason.NOT_CHEAPER
 
@@ -241,34 +244,39 @@ class _Planner:
             weight_shape=tuple(site.module.weight.shape),
             decision=Decision.CONVERTED,
             reason=outcome.reason,
-            order=bid.order,
+            structure=bid.structure,
             kernels=kernels,
             macs_before=site.macs,
             macs_after=sum(kernels) * bid.kernel_macs,
-            relative_error=None if self.request.derivation is Method.FRESH else bid.relative_error(kernels),
+            relative_error=None if self.method is Method.FRESH else bid.relative_error(kernels),
             form=self._choose_form(outcome),
             adds_bias=bid.added_params > 0,
         )
 
     def _choose_form(self, outcome: _Outcome) -> Form | None:
         bid, kernels, module = outcome.bid, outcome.kernels, outcome.bid.site.module
-        if bid.order is None:
+        if bid.structure is Structure.LOW_RANK:
             return None
         forms = allowed_forms(
-            kernels, module.groups, bid.order, transposed=module.transposed, norm_between=self.request.norm_between
+            kernels, module.groups, bid.structure, transposed=module.transposed, norm_between=self.request.norm_between
         )
         if self.request.form in forms:
-            return self.request.form
-        if len(forms) > 1 and self.request.form is Form.AUTO and self.clock is not None:
+            return Form(self.request.form)
+        if len(forms) > 1 and self.request.form == AUTO and self.clock is not None:
             return self.clock.choose_form(bid.site, kernels, forms)
         # By rule: concatenation where all channels have equal numbers of kernels, else a gather.
         return forms[0] if forms else None
 
 
+def _orders(request: Request) -> Sequence[Structure]:
+    orders = [structure for structure in request.structures if structure is not Structure.LOW_RANK]
+    return orders if request.rank is None else orders[:1]
+
+
 def _way_out(sites: Sequence[Site], request: Request) -> str:
     """Say what besides asking for more would help where a budget cannot be met."""
-    if any(site.obstacle is Reason.ONE_POSITION and _pattern_obstacle(site, request) is None for site in sites):
-        structures = ", ".join([*request.structures, Structure.LOW_RANK])
+    if any(site.obstacle is Reason.POINTWISE and _pattern_obstacle(site, request) is None for site in sites):
+        structures = ", ".join([*map(str, request.structures), Structure.LOW_RANK])
         return f"exclude fewer layers, or allow structures=[{structures}]"
     return "or exclude fewer layers"
 
@@ -299,5 +307,5 @@ def _check_patterns(patterns: Sequence[str], sites: Sequence[Site]) -> None:
 
 def _nothing_eligible(sites: Sequence[Site], obstacles: Sequence[Reason | None]) -> str:
     counts = {reason: obstacles.count(reason) for reason in Reason if reason in obstacles}
-    found = ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "no convolution at all"
+    found = ", ".join(f"{count}: {reason.message}" for reason, count in counts.items()) or "no convolution at all"
     return f"there is nothing to convert: of {len(sites)} convolutions none can be converted ({found})."

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dsft.choices import Order
+from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.factorization import Sample, Target, Weighting
 from dsft.conversion.plan import ConversionPlan, LayerPlan
@@ -150,9 +150,9 @@ def _seen_by(layer: LayerPlan, dense: Convolution) -> int:
     """Return how many numbers a layer's fit looks at, at each position."""
     positions = math.prod(layer.weight_shape[2:])
     kernels = sum(layer.kernels)
-    if layer.order is None:
+    if layer.structure is Structure.LOW_RANK:
         return kernels
-    return positions * dense.in_channels + (kernels if layer.order is Order.DW_PW else positions * kernels)
+    return positions * dense.in_channels + (kernels if layer.structure is Structure.DW_PW else positions * kernels)
 
 
 def _dense(original: nn.Module, name: str) -> Convolution:

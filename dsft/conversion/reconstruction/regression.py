@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dsft.choices import Order
+from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.discovery.dense_kernel import dense_kernel
 from dsft.conversion.factorization import Target, Weighting, regress
@@ -47,7 +47,11 @@ def regression_of(layer: DepthwiseSeparableConv | LowRankConv, dense: Convolutio
     """
     if isinstance(layer, LowRankConv):
         return _LowRank(layer)
-    return _DepthwiseFirst(layer, dense, weighting) if layer.order is Order.DW_PW else _PointwiseFirst(layer, dense)
+    return (
+        _DepthwiseFirst(layer, dense, weighting)
+        if layer.structure is Structure.DW_PW
+        else _PointwiseFirst(layer, dense)
+    )
 
 
 class _DepthwiseFirst:

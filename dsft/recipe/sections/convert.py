@@ -1,4 +1,4 @@
-"""``convert``: which convolutions become separable ones, and what the network may cost."""
+"""``convert``: which convolutions are replaced by separable ones, and what the network may cost."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dsft.choices import Cost, Form, Method, Order, Runtime, Structure
+from dsft.choices import AUTO, Cost, Form, Method, Runtime, Structure
+from dsft.conversion_rules import BUDGET_KEYS, find_budget_conflict, find_conflict
 from dsft.recipe.sections.base import Fraction, Section
 
 
 class BudgetSection(Section):
-    """What the converted network may cost, as a share of the whole original network, or lose; one of these."""
+    """The largest cost of the converted network, as a fraction of the original's, or the largest loss of score.
+
+    Exactly one of `macs`, `params`, `latency` and `max_drop` is given.
+    """
 
     macs: Fraction | None = None
     """Multiply-accumulate operations of one forward pass, 0 to 1."""
@@ -20,79 +24,70 @@ class BudgetSection(Section):
     latency: Fraction | None = None
     """Time of one forward pass, 0 to 1, measured with one thread on the device that trains."""
     max_drop: Annotated[float, Field(ge=0)] | None = None
-    """Points of top-1 (with several labels an image, of mAP) on val that may be lost, in percent: budgets are tried
-    until the smallest that loses no more is found."""
+    """Points of the main score on val that may be lost: of top-1, or of mAP with several labels an image, in percent.
+    Budgets are tried until the smallest is found that loses no more."""
     by: Cost | None = None
-    """With `max_drop`: the cost that is made smallest; left out, `macs`."""
+    """The cost that `max_drop` minimizes; `macs` by default."""
     runtime: Runtime = Runtime.EAGER
-    """What runs whatever is measured: torch itself (`eager`), or ONNX Runtime."""
+    """Runtime for latency measurements: torch itself (`eager`), or ONNX Runtime."""
 
     @model_validator(mode="after")
-    def _one_cost(self) -> Self:
-        costs = [name for name in type(self).model_fields if name not in ("by", "runtime")]
-        given = [cost for cost in costs if getattr(self, cost) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none"
-            raise ValueError(f"exactly one of {', '.join(costs)} is needed, found {found}")
-        if self.by is not None and self.max_drop is None:
-            raise ValueError("by: goes with max_drop, whose cost it names")
+    def _one_limit(self) -> Self:
+        given = [key for key in (*BUDGET_KEYS, "by") if getattr(self, key) is not None]
+        if conflict := find_budget_conflict(given):
+            raise ValueError(conflict)
         return self
 
 
 class CalibrationSection(Section):
-    """Images of the training split, without labels, that the kept weights are fitted to."""
+    """Images of the train split, without labels, that the method `refit` fits the weights to."""
 
     images: Annotated[int, Field(ge=0)] = 512
-    """How many; they are held in memory. 0 keeps the weights without looking at any data."""
+    """Number of images; they are held in memory. With 0, `auto` is the method `svd`."""
 
 
 class ConvertSection(Section):
-    """Swap convolutions for depthwise-separable ones; without this section the network stays dense."""
+    """Replace convolutions by depthwise-separable ones; without this section the network stays dense."""
 
-    method: Method = Method.AUTO
-    """How the new weights are derived: `refit` (fitted layer by layer to what the original network does with the
-    calibration images), `svd` (truncated singular value decomposition, without data), `fresh` (random), `auto`
-    (`refit` where there are weights to keep)."""
-    order: Order = Order.AUTO
-    """Which convolution comes first; `auto` chooses for each layer under a budget, and is `dw_pw` with `rank`."""
+    method: Literal["auto"] | Method = AUTO
+    """How the new weights are derived: `refit` (fitted layer by layer to the outputs of the original network on the
+    calibration images), `svd` (truncated singular value decomposition, without data), `fresh` (random), or `auto`
+    (`refit` where the network has trained weights, else `fresh`)."""
     structures: Annotated[list[Structure], Field(min_length=1)] = [Structure.DW_PW, Structure.PW_DW]
-    """What a convolution may become; with `low_rank` among them one of a single position becomes two such with fewer
-    channels between."""
-    form: Form = Form.AUTO
-    """How an input channel reaches several depthwise kernels; `auto` takes for each layer what measures fastest,
-    another form is taken wherever the layer can take it."""
+    """What a convolution may be replaced by: a depthwise and a pointwise convolution (`dw_pw`), the same in the other
+    order (`pw_dw`), and for 1x1 kernels two 1x1 convolutions with fewer channels in between (`low_rank`). Under a
+    budget each layer gets the one with the smallest error at its cost; with `rank` it gets the first one that fits."""
+    form: Literal["auto"] | Form = AUTO
+    """How an input channel is fed to several depthwise kernels. `auto` takes the form that measures fastest for each
+    layer; any other is used wherever a layer supports it."""
     budget: BudgetSection | None = None
-    """What the network may cost afterwards; ranks are spread over its layers to fit. This or `rank`."""
+    """The largest cost, or loss of score, of the converted network. Either this or `rank`."""
     rank: Annotated[int, Field(ge=1)] | Literal["full"] | None = None
-    """Depthwise kernels per input channel (`dw_pw`) or output channel (`pw_dw`), alike in every layer; `full` is
-    exact. This or `budget`."""
+    """Kernels per input channel (`dw_pw`), per output channel (`pw_dw`) or per group (`low_rank`), the same in every
+    layer; `full` for as many as make the layers exact. Either this or `budget`."""
     include: list[str] = ["*"]
     """Patterns of the layers that may be converted, such as `layer4.*`."""
     exclude: list[str] = []
     """Patterns of the layers that stay dense."""
     calibration: CalibrationSection = CalibrationSection()
-    """The images that `refit` looks at."""
+    """The images for the method `refit`."""
     norm_between: bool = False
-    """Put a batch normalisation and a ReLU between the two convolutions, for training from scratch; with the method
-    `fresh` only."""
+    """Put a batch normalization and a ReLU between the two convolutions, for training from scratch; requires the method
+    `fresh`."""
     only_faster: bool = False
-    """Keep dense what measures no faster."""
+    """Keep layers dense that do not measure faster."""
 
     @model_validator(mode="after")
-    def _one_target(self) -> Self:
-        if (self.budget is None) == (self.rank is None):
-            found = (
-                "neither. Add budget: {macs: 0.5} or rank: 2"
-                if self.budget is None
-                else "both. Take one out; on the command line ~convert.budget or ~convert.rank does it"
-            )
-            raise ValueError(f"exactly one of budget and rank is needed, found {found}")
+    def _agree(self) -> Self:
+        conflict = find_conflict(
+            has_budget=self.budget is not None,
+            has_rank=self.rank is not None,
+            method=self.method,
+            structures=self.structures,
+            norm_between=self.norm_between,
+        )
+        if conflict is not None:
+            raise ValueError(conflict)
         if self.method is Method.REFIT and not self.calibration.images:
-            raise ValueError("calibration: method refit fits the weights to images, found images: 0; use method svd")
-        if self.norm_between and self.method is not Method.FRESH:
-            raise ValueError("norm_between: goes with method fresh only, which keeps no weights")
-        if self.norm_between and Structure.LOW_RANK in self.structures:
-            raise ValueError("norm_between: goes with dw_pw and pw_dw, and not with low_rank among the structures")
-        if self.order is not Order.AUTO and str(self.order) not in map(str, self.structures):
-            raise ValueError(f"order: {self.order} is none of the structures; add it there, or leave order out")
+            raise ValueError("calibration: method refit requires calibration images, found images: 0; use method svd")
         return self

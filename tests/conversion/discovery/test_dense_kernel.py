@@ -67,12 +67,12 @@ def normed_and_more() -> nn.Module:
 
 
 KEPT: dict[str, tuple[Callable[[], nn.Module], Reason]] = {
-    "spectral_norm": (lambda: parametrizations.spectral_norm(nn.Conv2d(4, 6, 3)), Reason.PARAMETRIZED),
-    "older spectral_norm": (lambda: nn.utils.spectral_norm(nn.Conv2d(4, 6, 3)), Reason.PARAMETRIZED),
-    "weight_norm and more": (normed_and_more, Reason.PARAMETRIZED),
-    "pruned": (pruned, Reason.PARAMETRIZED),
-    "_conv_forward of its own": (lambda: Doubling(4, 6, 3), Reason.SUBCLASS),
-    "patched forward": (patched, Reason.SUBCLASS),
+    "spectral_norm": (lambda: parametrizations.spectral_norm(nn.Conv2d(4, 6, 3)), Reason.COMPUTED_WEIGHT),
+    "older spectral_norm": (lambda: nn.utils.spectral_norm(nn.Conv2d(4, 6, 3)), Reason.COMPUTED_WEIGHT),
+    "weight_norm and more": (normed_and_more, Reason.COMPUTED_WEIGHT),
+    "pruned": (pruned, Reason.COMPUTED_WEIGHT),
+    "_conv_forward of its own": (lambda: Doubling(4, 6, 3), Reason.CUSTOM_CLASS),
+    "patched forward": (patched, Reason.CUSTOM_CLASS),
 }
 
 

@@ -73,7 +73,7 @@ class ByKeyword(nn.Module):
 @pytest.mark.parametrize("read", ["weight", "penalty", "view"])
 def test_kernels_that_are_read_beside_a_run_are_kept(read: str) -> None:
     (site,) = find_sites(RunAndRead(read), IMAGES)
-    assert site.obstacle is Reason.READ_OUTSIDE
+    assert site.obstacle is Reason.WEIGHT_READ_OUTSIDE
 
 
 def test_reading_shapes_and_formats_is_harmless() -> None:
@@ -85,12 +85,12 @@ def test_reading_shapes_and_formats_is_harmless() -> None:
 
 def test_a_pass_that_no_call_announces_is_kept() -> None:
     (site,) = find_sites(Unbound(), IMAGES)
-    assert site.obstacle is Reason.READ_OUTSIDE
+    assert site.obstacle is Reason.WEIGHT_READ_OUTSIDE
 
 
 def test_convolutions_in_lists_are_kept_and_in_closures_found_out() -> None:
     (site,) = find_sites(Held(closure=False), IMAGES)
-    assert site.obstacle is Reason.HELD
+    assert site.obstacle is Reason.OUTSIDE_MODULE_TREE
     with pytest.raises(ConversionError, match="layer 'conv': the network still runs the old convolution"):
         convert(Held(closure=True), IMAGES, rank=1)
 

@@ -50,7 +50,7 @@ HOOKS = (
 def test_layers_with_hooks_of_any_kind_are_kept(kind: str) -> None:
     hooked = nn.Conv2d(4, 4, 3)
     getattr(hooked, f"register_{kind}")(lambda *_: None)
-    assert obstacles(nn.Sequential(hooked)) == {"0": Reason.HOOKED}
+    assert obstacles(nn.Sequential(hooked)) == {"0": Reason.HAS_HOOKS}
 
 
 def test_layers_that_hold_more_than_their_pass_uses_are_kept() -> None:
@@ -59,24 +59,24 @@ def test_layers_that_hold_more_than_their_pass_uses_are_kept() -> None:
     counted.register_buffer("calls", torch.zeros(1))
     branched.add_module("branch", nn.Linear(2, 2))
     for conv in (scaled, counted, branched):
-        assert obstacles(nn.Sequential(conv)) == {"0": Reason.SUBCLASS}
+        assert obstacles(nn.Sequential(conv)) == {"0": Reason.CUSTOM_CLASS}
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_layers_of_complex_numbers_and_without_channels_are_kept() -> None:
     numbers = torch.complex64
-    assert obstacles(nn.Conv2d(4, 4, 3, dtype=numbers), IMAGES.to(numbers)) == {"": Reason.NOT_PLAIN}
+    assert obstacles(nn.Conv2d(4, 4, 3, dtype=numbers), IMAGES.to(numbers)) == {"": Reason.UNSUPPORTED_WEIGHT}
     assert obstacles(nn.Conv2d(0, 4, 3), IMAGES[:, :0]) == {"": Reason.EMPTY}
 
 
 def test_every_obstacle_is_named() -> None:
     cases: dict[Reason | None, nn.Module] = {
         None: nn.Conv2d(4, 4, 3, groups=2),
-        Reason.ONE_POSITION: nn.Conv2d(4, 4, 1),
+        Reason.POINTWISE: nn.Conv2d(4, 4, 1),
         Reason.DEPTHWISE: nn.Conv2d(4, 8, 3, groups=4),
-        Reason.NO_SEPARABLE_LAYER: nn.ConvTranspose1d(4, 4, 3),
-        Reason.SUBCLASS: OwnConv(4, 4, 3),
-        Reason.PARAMETRIZED: parametrizations.spectral_norm(nn.Conv2d(4, 4, 3)),
+        Reason.UNSUPPORTED_CONVOLUTION: nn.ConvTranspose1d(4, 4, 3),
+        Reason.CUSTOM_CLASS: OwnConv(4, 4, 3),
+        Reason.COMPUTED_WEIGHT: parametrizations.spectral_norm(nn.Conv2d(4, 4, 3)),
     }
     for expected, module in cases.items():
         images = IMAGES[..., 0] if isinstance(module, nn.ConvTranspose1d) else IMAGES
@@ -114,7 +114,7 @@ def test_what_the_pass_leaves_out_is_kept() -> None:
 
 def test_shared_parameters_and_weights_read_from_outside_are_kept() -> None:
     assert set(obstacles(TiedWeights()).values()) == {Reason.SHARED_WEIGHT}
-    assert obstacles(ReadFromOutside()) == {"read": Reason.READ_OUTSIDE, "run": None}
+    assert obstacles(ReadFromOutside()) == {"read": Reason.WEIGHT_READ_OUTSIDE, "run": None}
 
 
 def test_the_root_can_be_the_convolution_and_no_hook_stays() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dsft.choices import Order
+from dsft.choices import Structure
 from dsft.conversion.factorization import fresh_factors
 from dsft.separable import DepthwiseSeparableConv2d
 
@@ -20,9 +20,9 @@ def test_keeps_the_variance_that_a_relu_needs() -> None:
 
 @pytest.mark.parametrize("kernels", [[1] * 64, [3] * 64, [1, 5] * 32])
 def test_pw_dw_keeps_it_too_whatever_the_number_of_kernels(kernels: list[int]) -> None:
-    layer = DepthwiseSeparableConv2d(128, 64, 3, kernels, order=Order.PW_DW, bias=False)
+    layer = DepthwiseSeparableConv2d(128, 64, 3, kernels=kernels, order=Structure.PW_DW, bias=False)
     weight = torch.empty(64, 128, 3, 3)
-    factors = fresh_factors(weight, 1, kernels, torch.Generator().manual_seed(0), Order.PW_DW)
+    factors = fresh_factors(weight, 1, kernels, torch.Generator().manual_seed(0), Structure.PW_DW)
     layer.set_factors(factors.depthwise, factors.pointwise)
     outputs = layer(torch.randn(8, 128, 16, 16)).detach()
     for few in (0, 1):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dsft.choices import Order
+from dsft.choices import Structure
 from dsft.conversion.factorization import Factors, channel_spectrum, svd_factors
 from dsft.errors import ConversionError
 from dsft.separable import DepthwiseSeparableConv1d, DepthwiseSeparableConv2d, DepthwiseSeparableConv3d
@@ -15,13 +15,15 @@ from dsft.separable import DepthwiseSeparableConv1d, DepthwiseSeparableConv2d, D
 GENERATOR = torch.Generator()
 
 
-def recompose(factors: Factors, kernels: list[int], weight: Tensor, groups: int, order: Order = Order.DW_PW) -> Tensor:
+def recompose(
+    factors: Factors, kernels: list[int], weight: Tensor, groups: int, order: Structure = Structure.DW_PW
+) -> Tensor:
     kind = {3: DepthwiseSeparableConv1d, 4: DepthwiseSeparableConv2d, 5: DepthwiseSeparableConv3d}[weight.dim()]
     layer = kind(
         weight.shape[1] * groups,
         weight.shape[0],
         tuple(weight.shape[2:]),
-        kernels,
+        kernels=kernels,
         order=order,
         groups=groups,
         bias=False,
@@ -37,17 +39,17 @@ def recompose(factors: Factors, kernels: list[int], weight: Tensor, groups: int,
     inputs=st.integers(1, 4),
     outputs=st.integers(1, 12),
     kernel=st.lists(st.integers(1, 4), min_size=1, max_size=3),
-    order=st.sampled_from([Order.DW_PW, Order.PW_DW]),
+    order=st.sampled_from([Structure.DW_PW, Structure.PW_DW]),
     seed=st.integers(0, 2**16),
 )
 def test_full_rank_is_exact_and_the_error_is_that_of_numpys_svd(
-    groups: int, inputs: int, outputs: int, kernel: list[int], order: Order, seed: int
+    groups: int, inputs: int, outputs: int, kernel: list[int], order: Structure, seed: int
 ) -> None:
     weight = torch.randn(
         groups * outputs, inputs, *kernel, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
     matrices = weight.numpy().reshape(groups, outputs, inputs, -1)
-    if order is Order.DW_PW:
+    if order is Structure.DW_PW:
         matrices = matrices.transpose(0, 2, 1, 3)
     values = np.linalg.svd(matrices, compute_uv=False)
     errors = []

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dsft.choices import Order
+from dsft.choices import Structure
 from dsft.conversion.factorization import Weighting, channel_spectrum, svd_factors
 from dsft.separable import kernel_channels
 
@@ -37,7 +37,7 @@ def rise(change: Tensor, costs: Weighting) -> float:
 
 
 def recomposed(kernels: list[int]) -> Tensor:
-    factors = svd_factors(weight(), GROUPS, kernels, torch.Generator(), Order.DW_PW, weighting())
+    factors = svd_factors(weight(), GROUPS, kernels, torch.Generator(), Structure.DW_PW, weighting())
     change = torch.zeros_like(weight())
     per_group = len(factors.depthwise) // GROUPS
     for place, channel in enumerate(kernel_channels(kernels, len(kernels), GROUPS)):
@@ -50,28 +50,28 @@ def recomposed(kernels: list[int]) -> Tensor:
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_what_is_dropped_is_what_the_loss_rises_by(rank: int) -> None:
-    energies = channel_spectrum(weight(), GROUPS, Order.DW_PW, weighting()).energies
+    energies = channel_spectrum(weight(), GROUPS, Structure.DW_PW, weighting()).energies
     left = recomposed([rank] * GROUPS * INPUTS) - weight()
     assert rise(left, weighting()) == pytest.approx(float(energies[:, rank:].sum()), rel=1e-3)
 
 
 def test_the_weighted_decomposition_beats_the_plain_one_where_it_counts() -> None:
-    plain = channel_spectrum(weight(), GROUPS, Order.DW_PW)
+    plain = channel_spectrum(weight(), GROUPS, Structure.DW_PW)
     slices = weight().flatten(2).reshape(GROUPS, OUTPUTS, INPUTS, 9).transpose(1, 2).flatten(0, 1)
     kept = slices @ plain.directions[:, :1].transpose(1, 2) @ plain.directions[:, :1]
     change = kept.reshape(GROUPS, INPUTS, OUTPUTS, 9).transpose(1, 2).reshape(weight().shape) - weight()
     assert rise(recomposed([1] * GROUPS * INPUTS) - weight(), weighting()) < 0.9 * rise(change, weighting())
 
 
-@pytest.mark.parametrize("order", [Order.DW_PW, Order.PW_DW])
-def test_full_rank_is_exact_and_dead_channels_stay_finite(order: Order) -> None:
+@pytest.mark.parametrize("order", [Structure.DW_PW, Structure.PW_DW])
+def test_full_rank_is_exact_and_dead_channels_stay_finite(order: Structure) -> None:
     costs = weighting()
     costs.taps[1] = 0
     spectrum = channel_spectrum(weight(), GROUPS, order, costs)
     assert all(bool(part.isfinite().all()) for part in (spectrum.energies, spectrum.directions, spectrum.duals))
     flat = weight().flatten(2)
     slices = flat
-    if order is Order.DW_PW:
+    if order is Structure.DW_PW:
         slices = flat.reshape(GROUPS, OUTPUTS, INPUTS, 9).transpose(1, 2).flatten(0, 1)
     back = slices @ spectrum.duals.transpose(1, 2) @ spectrum.directions
     torch.testing.assert_close(back, slices, atol=1e-6, rtol=1e-6)
@@ -81,7 +81,7 @@ def test_energies_of_pw_dw_grow_with_what_an_output_costs() -> None:
     costs = weighting()
     dearer = Weighting(costs.taps, costs.channels, costs.outputs.clone())
     dearer.outputs[0, 0, 0] *= 100
-    before = channel_spectrum(weight(), GROUPS, Order.PW_DW, costs).energies
-    after = channel_spectrum(weight(), GROUPS, Order.PW_DW, dearer).energies
+    before = channel_spectrum(weight(), GROUPS, Structure.PW_DW, costs).energies
+    after = channel_spectrum(weight(), GROUPS, Structure.PW_DW, dearer).energies
     assert float(after[0].sum()) == pytest.approx(100 * float(before[0].sum()), rel=1e-3)
     torch.testing.assert_close(after[1:], before[1:], rtol=1e-3, atol=1e-6)

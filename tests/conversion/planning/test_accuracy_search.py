@@ -15,16 +15,16 @@ SMALLEST = 0.2
 
 def convert(request: Request) -> float:
     """Stand for a conversion: what comes out is the share that was asked for."""
-    assert request.budget is not None
+    assert request.cost_budget is not None
     assert request.max_drop is None
-    if request.budget.share < SMALLEST:
+    if request.cost_budget.share < SMALLEST:
         raise BudgetError("cannot be met", SMALLEST)
-    return request.budget.share
+    return request.cost_budget.share
 
 
 def search(points: float, score: Callable[[float], float]) -> tuple[float, tuple[Trial, ...]]:
     drop = MaxDrop(points, Cost.PARAMS)
-    return meet_max_drop(Request(max_drop=drop), drop, convert, score, score(1.0), ignore)
+    return meet_max_drop(Request(budget=drop), drop, convert, score, score(1.0), ignore)
 
 
 @pytest.mark.parametrize("points", [0.0, 0.5, 3.0, 20.0, 60.0, 100.0])
@@ -56,7 +56,7 @@ def test_a_score_that_rises_is_no_loss() -> None:
 def test_each_candidate_is_shown_with_its_score() -> None:
     events: list[Event] = []
     drop = MaxDrop(10)
-    _, trials = meet_max_drop(Request(max_drop=drop), drop, convert, lambda share: 100 * share, 100.0, events.append)
+    _, trials = meet_max_drop(Request(budget=drop), drop, convert, lambda share: 100 * share, 100.0, events.append)
     notes = [event.message for event in events if isinstance(event, Note)]
     assert len(notes) == len(trials)
     assert notes[0] == "budget macs=0.2: score 20.00, 80.00 points lost (too much)"
@@ -68,15 +68,15 @@ def test_what_cannot_be_met_the_second_time_is_passed_over() -> None:
     events: list[Event] = []
 
     def measured(request: Request) -> float:
-        assert request.budget is not None
-        if request.budget.share < SMALLEST:
+        assert request.cost_budget is not None
+        if request.cost_budget.share < SMALLEST:
             raise BudgetError("cannot be met", SMALLEST)
-        if request.budget.share < SMALLEST + 0.003:
+        if request.cost_budget.share < SMALLEST + 0.003:
             raise BudgetError("cannot be met", SMALLEST + 0.01)
-        return request.budget.share
+        return request.cost_budget.share
 
     drop = MaxDrop(1.0, Cost.LATENCY)
-    found, trials = meet_max_drop(Request(max_drop=drop), drop, measured, lambda _: 70.0, 70.0, events.append)
+    found, trials = meet_max_drop(Request(budget=drop), drop, measured, lambda _: 70.0, 70.0, events.append)
     assert SMALLEST < found <= SMALLEST + 2 * RESOLUTION
     assert found == trials[-1].share
     notes = [event.message for event in events if isinstance(event, Note)]
@@ -89,7 +89,7 @@ def test_a_network_that_becomes_no_cheaper_says_so() -> None:
 
     drop = MaxDrop(1.0, Cost.LATENCY)
     with pytest.raises(ConversionError, match=r"max_drop=1: cannot be met: nothing .* costs less latency than it does"):
-        meet_max_drop(Request(max_drop=drop), drop, slower, lambda _: 70.0, 70.0, ignore)
+        meet_max_drop(Request(budget=drop), drop, slower, lambda _: 70.0, 70.0, ignore)
 
 
 def test_none_that_keeps_the_score_is_an_error_that_names_the_nearest() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dsft.choices import Cost, Form, Order, Reason, Runtime, Structure
+from dsft.choices import Cost, Form, Reason, Runtime, Structure
 from dsft.conversion import Budget, Request, convert, plan_conversion
 from dsft.conversion.discovery.sites import Site, find_sites
 from dsft.conversion.planning import layer_latency as clock_module
@@ -24,7 +24,7 @@ from tests.zoo import Residual, redraw
 
 IMAGES = torch.randn(2, 3, 16, 16)
 CPU = Compute(torch.device("cpu"))
-EQUAL = allowed_forms([2] * 4, 1, Order.DW_PW)
+EQUAL = allowed_forms([2] * 4, 1, Structure.DW_PW)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def site_of(conv: nn.Module, images: torch.Tensor) -> Site:
     return site
 
 
-def bids_of(site: Site, orders: Sequence[Order] = (Order.DW_PW, Order.PW_DW)) -> tuple[Bid, ...]:
+def bids_of(site: Site, orders: Sequence[Structure] = (Structure.DW_PW, Structure.PW_DW)) -> tuple[Bid, ...]:
     (bids,) = collect_bids([site], orders, is_trained=True, norm_between=False, weightings={}, report=lambda _: None)
     return bids
 
@@ -78,7 +78,7 @@ def test_a_small_advantage_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 def test_measuring_runs_for_every_kind_and_moves_no_random_numbers(kind: Any, channels_last: bool) -> None:
     images = torch.zeros(1, 4, *(6,) * (2 if kind is nn.ConvTranspose2d else int(kind.__name__[4])))
     site = site_of(kind(4, 4, 3), images)
-    forms = allowed_forms([2] * 4, 1, Order.DW_PW, transposed=kind is nn.ConvTranspose2d)
+    forms = allowed_forms([2] * 4, 1, Structure.DW_PW, transposed=kind is nn.ConvTranspose2d)
     before = torch.get_rng_state()
     weight = site.module.weight
     clock = Clock(Compute(torch.device("cpu"), channels_last=channels_last))
@@ -92,20 +92,20 @@ def test_measuring_runs_for_every_kind_and_moves_no_random_numbers(kind: Any, ch
 
 
 def test_a_network_of_a_known_kind_is_converted_without_any_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = convert(redraw(Residual()), IMAGES, budget={"macs": 0.6}, order="dw_pw").plan
+    first = convert(redraw(Residual()), IMAGES, budget={"macs": 0.6}, structures=["dw_pw"]).plan
 
     def refuse(*_: Any) -> Any:
         raise AssertionError("measured again")
 
     monkeypatch.setattr(table_module, "compare_latency", refuse)
-    assert convert(redraw(Residual()), IMAGES, budget={"macs": 0.6}, order="dw_pw").plan == first
+    assert convert(redraw(Residual()), IMAGES, budget={"macs": 0.6}, structures=["dw_pw"]).plan == first
 
 
 def test_a_form_that_is_asked_for_is_taken_wherever_it_can_be() -> None:
     model = redraw(Residual())
     plan = convert(model, IMAGES, rank=2, form="multiplier").plan
     assert {layer.form for layer in plan.converted} == {Form.MULTIPLIER}
-    unequal = convert(model, IMAGES, budget={"macs": 0.6}, order="dw_pw", form="multiplier").plan
+    unequal = convert(model, IMAGES, budget={"macs": 0.6}, structures=["dw_pw"], form="multiplier").plan
     taken = {layer.form for layer in unequal.converted if len(set(layer.kernels)) > 1}
     assert taken == {Form.GATHER}
 
@@ -127,15 +127,15 @@ def test_all_forms_give_the_same_network_and_survive_json(form: Form) -> None:
 
 def test_interpolated_times_are_near_those_that_are_measured() -> None:
     site = site_of(nn.Conv2d(32, 48, 3, padding=1), torch.zeros(1, 32, 28, 28))
-    (bid,) = bids_of(site, [Order.DW_PW])
+    (bid,) = bids_of(site, [Structure.DW_PW])
     assert isinstance(bid, SeparableBid)
     whole = bid.in_whole_ranks()
     clock = Clock(CPU)
     steps = np.array([1, 2, 3])
     estimated = clock.time_bid(whole, steps)
     assert estimated[0] < estimated[1] < estimated[2]
-    candidates = [Candidate(Order.DW_PW, (int(rank),) * 32, form) for rank in steps for form in EQUAL[:1]]
-    candidates[0] = Candidate(Order.DW_PW, (1,) * 32, None)
+    candidates = [Candidate(Structure.DW_PW, (int(rank),) * 32, form) for rank in steps for form in EQUAL[:1]]
+    candidates[0] = Candidate(Structure.DW_PW, (1,) * 32, None)
     _, measured = clock.compare(site, candidates)
     assert (estimated <= measured * 1.001).all()
     assert np.isinf(clock.time_bid(whole, whole.steps)[-1])
@@ -154,7 +154,7 @@ def test_a_layer_that_runs_for_several_sizes_takes_the_sum(monkeypatch: pytest.M
         table_module, "compare_latency", lambda layers, inputs, *_: (float(inputs[0].shape[-1]),) * len(layers)
     )
     dense, (other,) = Clock(CPU).compare(
-        site_of(Twice(), torch.zeros(1, 4, 8, 8)), [Candidate(Order.DW_PW, (1,) * 4, None)]
+        site_of(Twice(), torch.zeros(1, 4, 8, 8)), [Candidate(Structure.DW_PW, (1,) * 4, None)]
     )
     assert (dense, other) == (12.0, 12.0)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,9 +10,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from dsft.choices import Cost, Decision, Method, Order, Reason, Structure
+from dsft.choices import Cost, Decision, Method, Reason, Structure
 from dsft.conversion import Budget, ConversionPlan, Request, apply_plan, plan_conversion
 from dsft.conversion.convert import derive_factors
+from dsft.conversion.request import SEPARABLE
 from dsft.errors import ConversionError
 from dsft.measure import count_macs, count_parameters
 from tests.zoo import ManyKinds, Residual, redraw
@@ -86,54 +88,54 @@ def test_the_smallest_budget_of_the_message_can_be_met() -> None:
         plan_conversion(model, IMAGES, within(smallest - 2e-4))
 
 
-@pytest.mark.parametrize("order", [Order.AUTO, Order.DW_PW, Order.PW_DW])
+@pytest.mark.parametrize("structures", [SEPARABLE, [Structure.DW_PW], [Structure.PW_DW]])
 @pytest.mark.parametrize("share", [0.5, 0.8])
-def test_every_kind_meets_the_budget_in_every_order(share: float, order: Order) -> None:
+def test_every_kind_meets_the_budget_in_every_order(share: float, structures: Sequence[Structure]) -> None:
     model, images = redraw(ManyKinds()), torch.randn(1, 1, 2, 10, 12)
-    plan = plan_conversion(model, images, within(share, order=order))
+    plan = plan_conversion(model, images, within(share, structures=structures))
     converted = apply_plan(model, plan, derive_factors(model, plan))
     assert plan.macs_after == count_macs(converted, images) <= share * plan.macs_before
-    assert order is Order.AUTO or {layer.order for layer in plan.converted} == {order}
+    assert {layer.structure for layer in plan.converted} <= set(structures)
 
 
 def test_the_order_is_that_which_loses_less_at_its_price() -> None:
     images = torch.randn(1, 32, 12, 12)
 
-    def chosen(conv: nn.Module) -> Order | None:
-        return plan_conversion(conv, images, within(0.4)).layers[0].order
+    def chosen(conv: nn.Module) -> Structure | None:
+        return plan_conversion(conv, images, within(0.4)).layers[0].structure
 
     # With a stride pw_dw pays its pointwise convolution at the larger side; a transposed one is the other way round.
-    assert chosen(redraw(nn.Conv2d(32, 32, 3, stride=2, padding=1))) is Order.DW_PW
-    assert chosen(redraw(nn.ConvTranspose2d(32, 32, 3, stride=2))) is Order.PW_DW
+    assert chosen(redraw(nn.Conv2d(32, 32, 3, stride=2, padding=1))) is Structure.DW_PW
+    assert chosen(redraw(nn.ConvTranspose2d(32, 32, 3, stride=2))) is Structure.PW_DW
     # At equal cost the structure of the weights decides.
-    for order in (Order.DW_PW, Order.PW_DW):
+    for order in (Structure.DW_PW, Structure.PW_DW):
         conv = nn.Conv2d(32, 32, 3, padding=1)
         with torch.no_grad():
             conv.weight.copy_(rank_one_kernel(order))
         assert chosen(conv) is order
 
 
-def rank_one_kernel(order: Order) -> Tensor:
+def rank_one_kernel(order: Structure) -> Tensor:
     """Return a kernel that one depthwise kernel for each input or output channel makes exact."""
     kernels, points = torch.randn(32, 9), torch.randn(32, 32, 1)
-    products = points * (kernels if order is Order.DW_PW else kernels.unsqueeze(1))
+    products = points * (kernels if order is Structure.DW_PW else kernels.unsqueeze(1))
     return products.reshape(32, 32, 3, 3)
 
 
 def test_the_reason_tells_a_choice_from_what_cannot_be_cheaper() -> None:
     conv = nn.Conv2d(32, 32, 3, padding=1)
     (kept,) = plan_conversion(conv, torch.randn(1, 32, 8, 8), within(1.0)).layers
-    assert (kept.decision, kept.reason) == (Decision.KEPT, Reason.BUDGET)
+    assert (kept.decision, kept.reason) == (Decision.KEPT, Reason.WITHIN_BUDGET)
     # Each of 8 outputs needs a kernel, and its pointwise convolution is paid at all 64 positions.
     wide = nn.Sequential(conv, nn.Conv2d(32, 2, 1), nn.Conv2d(2, 8, (2, 1), stride=2))
-    layers = plan_conversion(wide, torch.randn(1, 32, 8, 8), within(0.9, order=Order.PW_DW)).layers
+    layers = plan_conversion(wide, torch.randn(1, 32, 8, 8), within(0.9, structures=[Structure.PW_DW])).layers
     assert (layers[-1].decision, layers[-1].reason) == (Decision.KEPT, Reason.NOT_CHEAPER)
 
 
 def test_low_rank_goes_where_it_is_allowed_and_meets_budgets_that_need_it() -> None:
     model, images = redraw(timm.create_model("test_resnet", num_classes=5)), torch.randn(1, 3, 32, 32)
     separable = plan_conversion(model, images, Request(rank=1))
-    points = {layer.name for layer in separable.layers if layer.reason is Reason.ONE_POSITION}
+    points = {layer.name for layer in separable.layers if layer.reason is Reason.POINTWISE}
     for cost in (Cost.MACS, Cost.PARAMS):
         with pytest.raises(ConversionError, match=r"or allow structures=\[dw_pw, pw_dw, low_rank\]\.") as caught:
             plan_conversion(model, images, Request(budget=Budget(cost, 0.01)))
@@ -157,7 +159,7 @@ def test_only_the_structures_that_are_allowed_are_taken() -> None:
     plan = plan_conversion(model, IMAGES, Request(rank=2, structures=[Structure.LOW_RANK]))
     assert {layer.name: layer.structure for layer in plan.converted} == {"skip": Structure.LOW_RANK}
     assert plan.converted[0].kernels == (2,)
-    assert {layer.reason for layer in plan.layers if not layer.is_converted} == {Reason.NO_STRUCTURE}
+    assert {layer.reason for layer in plan.layers if not layer.is_converted} == {Reason.NO_ALLOWED_STRUCTURE}
     plan = plan_conversion(model, IMAGES, Request(rank=2, structures=[Structure.PW_DW]))
     assert {layer.structure for layer in plan.converted} == {Structure.PW_DW}
     fresh = plan_conversion(model, IMAGES, Request(rank=2, structures=tuple(Structure), method=Method.FRESH))
@@ -176,11 +178,11 @@ def test_a_low_rank_layer_of_no_use_stays_dense() -> None:
 def test_more_orders_never_lose_more() -> None:
     model = redraw(Residual(16))
 
-    def lost(order: Order) -> float:
-        plan = plan_conversion(model, IMAGES, within(0.5, order=order))
+    def lost(*structures: Structure) -> float:
+        plan = plan_conversion(model, IMAGES, within(0.5, structures=structures))
         return sum((layer.relative_error or 0) ** 2 for layer in plan.layers)
 
-    assert lost(Order.AUTO) <= min(lost(Order.DW_PW), lost(Order.PW_DW)) + 0.05
+    assert lost(*SEPARABLE) <= min(lost(Structure.DW_PW), lost(Structure.PW_DW)) + 0.05
 
 
 def test_relative_errors_are_those_of_the_layers_that_come_out() -> None:
@@ -206,12 +208,12 @@ def test_unequal_ranks_beat_equal_ones_of_the_same_cost() -> None:
     assert total(spread) < total(uniform)
 
 
-@pytest.mark.parametrize("order", [Order.AUTO, Order.DW_PW, Order.PW_DW])
-def test_untrained_weights_buy_whole_ranks_alike_for_all_channels(order: Order) -> None:
-    plan = plan_conversion(redraw(Residual(16)), IMAGES, within(0.5, order=order), is_trained=False)
+@pytest.mark.parametrize("structures", [SEPARABLE, [Structure.DW_PW], [Structure.PW_DW]])
+def test_untrained_weights_buy_whole_ranks_alike_for_all_channels(structures: Sequence[Structure]) -> None:
+    plan = plan_conversion(redraw(Residual(16)), IMAGES, within(0.5, structures=structures), is_trained=False)
     assert plan.macs_ratio <= 0.5
     assert all(len(set(layer.kernels)) == 1 for layer in plan.converted)
-    noisy = plan_conversion(redraw(Residual(16)), IMAGES, within(0.5, order=order))
+    noisy = plan_conversion(redraw(Residual(16)), IMAGES, within(0.5, structures=structures))
     assert any(len(set(layer.kernels)) > 1 for layer in noisy.converted)
 
 
@@ -233,7 +235,7 @@ def test_patterns_choose_layers() -> None:
     decisions = {layer.name: (layer.decision, layer.reason) for layer in plan.layers}
     assert decisions["conv1"] == (Decision.CONVERTED, Reason.RANK)
     assert decisions["conv2"] == decisions["stem"] == (Decision.KEPT, Reason.EXCLUDED)
-    assert decisions["skip"] == (Decision.KEPT, Reason.ONE_POSITION)
+    assert decisions["skip"] == (Decision.KEPT, Reason.POINTWISE)
 
 
 def test_planning_changes_nothing() -> None:
@@ -257,7 +259,7 @@ def test_a_plan_survives_json() -> None:
         ({"rank": 1, "include": ["conv3"]}, "'conv3' matches none .* Did you mean conv2 or conv1"),
         (
             {"rank": 1, "include": ["skip"]},
-            "nothing to convert: of 4 convolutions none .*1 kernel of one position",
+            "nothing to convert: of 4 convolutions none .*1: 1x1 kernel",
         ),
     ],
 )

@@ -75,7 +75,7 @@ def test_depthwise_kernels_decay_by_choice() -> None:
 
 @pytest.mark.parametrize("order", ["dw_pw", "pw_dw"])
 def test_those_of_converted_layers_are_depthwise(order: str) -> None:
-    net = dsft.convert(make_net().eval(), torch.zeros(1, 2, 5, 5), rank=2, order=order).model
+    net = dsft.convert(make_net().eval(), torch.zeros(1, 2, 5, 5), rank=2, structures=[order]).model
     for choice in (True, False):
         groups = parameter_groups(net, OptimizerSettings(weight_decay=0.1, depthwise_decay=choice), {})
         decay = by_name(net, groups, "weight_decay")
