@@ -1,9 +1,10 @@
-"""Folding batch normalisations into the convolutions before them, where nothing else sees what is between."""
+"""Fold batch normalisations into the convolutions before them, where no other node uses the values in between."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -25,13 +26,13 @@ _CONVOLUTIONS = {
     aten.conv3d.padding,
     *_TRANSPOSED,
 }
-# Where each operator has its dimension, which must be that of the channels.
+# Position of the argument that names the dimension, which must be that of the channels.
 _BY_CHANNEL = {aten.cat.default: 1, aten.index_select.default: 1, aten.narrow.default: 1, aten.slice.Tensor: 1}
 
 
 @dataclass(frozen=True)
 class _Norm:
-    """A batch normalisation in evaluation mode: ``y = scale * x + shift`` channel by channel, in float64."""
+    """A batch normalisation in evaluation mode: ``y = scale * x + shift`` for each channel, in float64."""
 
     node: Node
     scale: Tensor
@@ -40,13 +41,13 @@ class _Norm:
 
 @dataclass(frozen=True)
 class _Region:
-    """What lies between a norm and the convolutions before it: sums, slices, gathers and concatenations of channels.
+    """The nodes between a norm and the convolutions before it: sums, slices, gathers and concatenations of channels.
 
     Attributes:
-        nodes: In the order in which they run.
-        convolutions: Whose outputs go in.
-        targets: For each output channel of each convolution the channel of the norm that it is added to.
-        offset: What the norm is given where all convolutions give zero, ``(channels,)``, float64.
+        nodes: The nodes, in execution order.
+        convolutions: The convolutions whose outputs they use.
+        targets: For each output channel of each convolution, the channel of the norm that it is added to.
+        offset: Input of the norm where all convolutions return zero, ``(channels,)``, float64.
     """
 
     nodes: tuple[Node, ...]
@@ -56,24 +57,24 @@ class _Region:
 
 
 def fold_norms(graph: GraphModule) -> int:
-    """Fold every batch normalisation of a traced network that can be, in place.
+    """Fold the batch normalisations of a traced network into the convolutions before them, in place, where possible.
 
-    Between the convolution and the norm may stand what a separable layer ends with: sums over the kernels of each
-    output, whose maps are slices, gathers or passes of their own. The sole consumer is proven on the graph: every
-    value in between is used in between and nowhere else.
+    Sums over the kernels of each output channel, slices and gathers may stand between a convolution and a norm, since
+    separable layers end with them. A norm is folded only if every value in between has no other user in the graph.
 
     Args:
         graph: A traced network in evaluation mode, its weights as attributes.
 
     Returns:
-        How many norms are gone.
+        Number of folded norms.
     """
+    constants = _Constants(graph)
     count = 0
     for node in list(graph.graph.nodes):
-        norm = _norm_of(graph, node)
-        region = _region_before(graph, norm) if norm is not None else None
+        norm = _norm_of(constants, node)
+        region = _region_before(constants, norm) if norm is not None else None
         if norm is not None and region is not None:
-            _fold(graph, norm, region, count)
+            _fold(constants, norm, region, count)
             count += 1
     _drop_unused(graph)
     graph.graph.lint()
@@ -81,11 +82,53 @@ def fold_norms(graph: GraphModule) -> int:
     return count
 
 
-def _norm_of(graph: GraphModule, node: Node) -> _Norm | None:
+class _Constants:
+    """The values of a graph that depend on weights alone.
+
+    They are computed in one pass in execution order. Asking for the inputs of each node recursively would visit a node
+    once for every path that leads to it, whose number doubles with each residual block.
+
+    Args:
+        graph: A traced network.
+    """
+
+    def __init__(self, graph: GraphModule) -> None:
+        self.graph = graph
+        self._values: dict[Node, Tensor | None] = {}
+        for node in graph.graph.nodes:
+            self._values[node] = self._compute(node)
+
+    def get(self, node: Any) -> Tensor | None:
+        """Return the value of a node, or None if it depends on the input, or is no node."""
+        return self._values[node] if isinstance(node, Node) else None
+
+    def add_attribute(self, name: str, value: Tensor, before: Node) -> Node:
+        """Store a tensor in the graph, and return the node that reads it."""
+        self.graph.register_buffer(name, value)
+        with self.graph.graph.inserting_before(before):
+            node = self.graph.graph.get_attr(name)
+        self._values[node] = value
+        return node
+
+    def _compute(self, node: Node) -> Tensor | None:
+        value: Any = None
+        if node.op == "get_attr":
+            value = attrgetter(str(node.target))(self.graph)
+        elif _is_pure(node) and node.all_input_nodes:
+            inputs = {each: self._values[each] for each in node.all_input_nodes}
+            if all(each is not None for each in inputs.values()):
+                with torch.no_grad():
+                    value = node.target(  # type: ignore[operator]
+                        *map_arg(node.args, inputs.__getitem__), **map_arg(node.kwargs, inputs.__getitem__)
+                    )
+        return value if isinstance(value, Tensor) else None
+
+
+def _norm_of(constants: _Constants, node: Node) -> _Norm | None:
     if node.target is not aten.batch_norm.default:
         return None
     _, weight, bias, mean, variance, is_training, _, epsilon, *_ = node.args
-    values = [_constant(graph, each) for each in (weight, bias, mean, variance)]
+    values = [constants.get(each) for each in (weight, bias, mean, variance)]
     gain, beta, centre, spread = (None if value is None else value.detach().double() for value in values)
     if is_training or centre is None or spread is None:
         return None
@@ -93,15 +136,15 @@ def _norm_of(graph: GraphModule, node: Node) -> _Norm | None:
     return _Norm(node, scale, (0.0 if beta is None else beta) - centre * scale)
 
 
-def _region_before(graph: GraphModule, norm: _Norm) -> _Region | None:
-    """Return what may be folded through, or None where something else sees it or it is no sum of channels."""
+def _region_before(constants: _Constants, norm: _Norm) -> _Region | None:
+    """Return the nodes to fold through, or None where they have other users or are no sums of channels."""
     start: Any = norm.node.args[0]
     between, convolutions, pending = set[Node](), set[Node](), [start]
     while pending:
         node = pending.pop()
-        if node in between or node in convolutions or _constant(graph, node) is not None:
+        if node in between or node in convolutions or constants.get(node) is not None:
             continue
-        if node.target in _CONVOLUTIONS and _constant(graph, node.args[1]) is not None:
+        if node.target in _CONVOLUTIONS and constants.get(node.args[1]) is not None:
             convolutions.add(node)
         elif _keeps_channels_apart(node):
             between.add(node)
@@ -111,8 +154,8 @@ def _region_before(graph: GraphModule, norm: _Norm) -> _Region | None:
     inside = {*between, norm.node}
     if not convolutions or any(user not in inside for node in {*between, *convolutions} for user in node.users):
         return None
-    order = [node for node in graph.graph.nodes if node in between]
-    return _solve(graph, start, order, [node for node in graph.graph.nodes if node in convolutions])
+    order = [node for node in constants.graph.graph.nodes if node in between]
+    return _solve(constants, start, order, [node for node in constants.graph.graph.nodes if node in convolutions])
 
 
 def _keeps_channels_apart(node: Node) -> bool:
@@ -126,15 +169,15 @@ def _keeps_channels_apart(node: Node) -> bool:
     return axis in (1, 1 - rank) and all(isinstance(each, int | Node) for each in rest)
 
 
-def _solve(graph: GraphModule, end: Node, nodes: Sequence[Node], convolutions: Sequence[Node]) -> _Region | None:
-    """Find where each convolution's channels go, by running the region on one channel at a time."""
+def _solve(constants: _Constants, end: Node, nodes: Sequence[Node], convolutions: Sequence[Node]) -> _Region | None:
+    """Find the channel that each channel of each convolution is added to, by running the region on one at a time."""
     widths = [node.meta["val"].shape[1] for node in convolutions]
     tail = (1,) * (end.meta["val"].dim() - 2)
 
     def run(inputs: Sequence[Tensor]) -> Tensor:
         values = {node: value.reshape(*value.shape, *tail) for node, value in zip(convolutions, inputs, strict=True)}
         for node in nodes:
-            values[node] = node.target(*map_arg(node.args, lambda each: _value(graph, values, each)))  # type: ignore[operator]
+            values[node] = node.target(*map_arg(node.args, lambda each: _value(constants, values, each)))  # type: ignore[operator]
         return values[end]
 
     offset = run([torch.zeros(1, width, dtype=torch.float64) for width in widths])
@@ -153,70 +196,49 @@ def _solve(graph: GraphModule, end: Node, nodes: Sequence[Node], convolutions: S
     return _Region(tuple(nodes), tuple(convolutions), tuple(targets), offset.flatten())
 
 
-def _value(graph: GraphModule, values: Mapping[Node, Tensor], node: Node) -> Any:
+def _value(constants: _Constants, values: Mapping[Node, Tensor], node: Node) -> Any:
     if node in values:
         return values[node]
-    constant = _constant(graph, node)
-    assert constant is not None  # noqa: S101 (the walk that found the region checked it)
-    return constant.detach().double() if constant.is_floating_point() else constant
+    constant = constants.get(node)
+    # The search for the region has checked that a node outside of it is a constant.
+    return constant.detach().double() if constant is not None and constant.is_floating_point() else constant
 
 
-def _fold(graph: GraphModule, norm: _Norm, region: _Region, number: int) -> None:
-    biases = [_constant(graph, node.args[2]) if len(node.args) > 2 else None for node in region.convolutions]
+def _fold(constants: _Constants, norm: _Norm, region: _Region, number: int) -> None:
+    biases = [constants.get(node.args[2]) if len(node.args) > 2 else None for node in region.convolutions]
     shift = norm.shift + norm.scale * region.offset
     for bias, targets in zip(biases, region.targets, strict=True):
         if bias is not None:
             shift = shift.index_add(0, targets, norm.scale[targets] * bias.detach().double())
-    # Of the maps that are added to a channel, the first one brings its bias.
+    # Of the feature maps that are added to one channel, the first one carries its bias.
     missing = torch.ones(len(shift), dtype=torch.bool)
     for place, (node, targets) in enumerate(zip(region.convolutions, region.targets, strict=True)):
         carried = torch.zeros(len(targets), dtype=torch.float64)
         for row, target in enumerate(targets.tolist()):
             if missing[target]:
                 carried[row], missing[target] = shift[target], False
-        _set_weights(graph, node, norm.scale[targets], carried, f"folded_{number}_{place}")
+        _set_weights(constants, node, norm.scale[targets], carried, f"folded_{number}_{place}")
     for node in region.nodes:
-        parts = [each for each in node.args if isinstance(each, Node) and _constant(graph, each) is None]
+        parts = [each for each in node.args if isinstance(each, Node) and constants.get(each) is None]
         if node.target is aten.add.Tensor and len(parts) == 1:
-            node.replace_all_uses_with(parts[0])  # its constant is in the bias now
+            node.replace_all_uses_with(parts[0])  # its constant is part of the bias now
     norm.node.replace_all_uses_with(norm.node.args[0])  # type: ignore[arg-type]
 
 
-def _set_weights(graph: GraphModule, node: Node, scale: Tensor, bias: Tensor, name: str) -> None:
-    weight = _constant(graph, node.args[1])
-    assert weight is not None  # noqa: S101 (a convolution of a region has one)
+def _set_weights(constants: _Constants, node: Node, scale: Tensor, bias: Tensor, name: str) -> None:
+    weight = constants.get(node.args[1])
+    if weight is None:
+        raise ValueError(f"node {node.name}: a convolution of a region needs a constant weight")
     groups = node.args[6] if len(node.args) > 6 else 1
     if node.target in _TRANSPOSED:
-        # Its kernel is kept as (in_channels, out_channels / groups, *kernel_size).
+        # Its kernel has the shape (in_channels, out_channels / groups, *kernel_size).
         wide = weight.detach().double().reshape(groups, -1, *weight.shape[1:])  # type: ignore[arg-type]
         scaled = (wide * scale.reshape(groups, 1, -1, *(1,) * (weight.dim() - 2))).reshape(weight.shape)  # type: ignore[arg-type]
     else:
         scaled = weight.detach().double() * scale.reshape(-1, *(1,) * (weight.dim() - 1))
-    attributes = []
-    for suffix, value in (("weight", scaled), ("bias", bias)):
-        graph.register_buffer(f"{name}_{suffix}", value.to(weight.dtype))
-        with graph.graph.inserting_before(node):
-            attributes.append(graph.graph.get_attr(f"{name}_{suffix}"))
+    values = {f"{name}_weight": scaled.to(weight.dtype), f"{name}_bias": bias.to(weight.dtype)}
+    attributes = [constants.add_attribute(key, value, node) for key, value in values.items()]
     node.args = (node.args[0], *attributes, *node.args[3:])
-
-
-def _constant(graph: GraphModule, node: Any) -> Tensor | None:
-    """Return what a node computes from weights alone, or None."""
-    if not isinstance(node, Node):
-        return None
-    if node.op == "get_attr":
-        value: Any = graph
-        for part in str(node.target).split("."):
-            value = getattr(value, part)
-        return value if isinstance(value, Tensor) else None
-    if not _is_pure(node) or not node.all_input_nodes:
-        return None
-    inputs = {each: _constant(graph, each) for each in node.all_input_nodes}
-    if any(value is None for value in inputs.values()):
-        return None
-    with torch.no_grad():
-        value = node.target(*map_arg(node.args, inputs.__getitem__), **map_arg(node.kwargs, inputs.__getitem__))  # type: ignore[operator]
-    return value if isinstance(value, Tensor) else None
 
 
 def _is_pure(node: Node) -> bool:
