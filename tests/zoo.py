@@ -120,3 +120,23 @@ class ManyKinds(nn.Module):
         height, width = (2 * side + 2 for side in features.shape[-2:])
         features = self.fit(features, output_size=[height, width])
         return self.line(features.flatten(2))  # type: ignore[no-any-return]
+
+
+class RewrittenSkips(nn.Module):
+    """Skip connections that a ReLU in place rewrites after they were taken, as in the text detector CRAFT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.slice2 = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8))
+        self.slice3 = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(8, 8, 3, padding=1))
+        self.conv4 = nn.Conv2d(8, 8, 3, padding=1)
+        self.end = nn.Conv2d(16, 5, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        first = self.norm1(self.conv1(images))
+        second = self.slice2(first)
+        third = self.slice3(second)
+        fourth = self.conv4(third + second)
+        rectified = functional.relu(fourth, inplace=True)
+        return self.end(torch.cat([rectified + fourth, first], 1))  # type: ignore[no-any-return]

@@ -14,15 +14,15 @@ from dsft.conversion.apply import apply_plan
 from dsft.conversion.discovery.dense_kernel import dense_kernel
 from dsft.conversion.discovery.preconditions import copied, require_ready, unwrapped
 from dsft.conversion.discovery.sites import Site
-from dsft.conversion.factorization import DERIVATIONS, LOW_RANK_DERIVATIONS, AnyFactors, Weighting
+from dsft.conversion.factorization import METHODS, AnyFactors, Weighting
 from dsft.conversion.plan import ConversionPlan
 from dsft.conversion.planning.accuracy_search import Trial, meet_max_drop
 from dsft.conversion.planning.layer_latency import Clock
 from dsft.conversion.planning.planner import plan_conversion
-from dsft.conversion.reconstruction.bn_recalibration import renew_norms, set_aside
+from dsft.conversion.reconstruction.bn_recalibration import hold_out, recalibrate_batchnorm
 from dsft.conversion.reconstruction.calibration_data import Calibration, read_calibration
-from dsft.conversion.reconstruction.fisher import SampledLoss, favour_late, measure_weightings
-from dsft.conversion.reconstruction.layerwise import refit
+from dsft.conversion.reconstruction.fisher import SampledLoss, collect_fisher, emphasize_late_layers
+from dsft.conversion.reconstruction.layerwise import reconstruct_layers
 from dsft.conversion.report import ConversionReport, report_costs
 from dsft.conversion.request import SEPARABLE, AnyBudget, Rank, Request, read_setting, read_words
 from dsft.devices import Compute, layout_of
@@ -193,8 +193,8 @@ def prepare(
 
     def weigh(sites: Sequence[Site]) -> Mapping[str, Weighting]:
         if not weightings:
-            measured = measure_weightings(model, sites, batches, request.seed, report, sampled_loss)
-            weightings.update(favour_late(measured))
+            measured = collect_fisher(model, sites, batches, request.seed, report, sampled_loss)
+            weightings.update(emphasize_late_layers(measured))
         return weightings
 
     plan = plan_conversion(
@@ -232,9 +232,9 @@ def realise(
     _check_all_run(converted, plan, example_input)
     if plan.method is not Method.REFIT:
         return converted, plan
-    fitted, judges = set_aside(batches)
-    errors = refit(model, converted, plan, fitted, prepared.weightings, report)
-    renew_norms(model, converted, fitted, judges, report)
+    fitted, held_out = hold_out(batches)
+    errors = reconstruct_layers(model, converted, plan, fitted, prepared.weightings, report)
+    recalibrate_batchnorm(model, converted, fitted, held_out, report)
     layers = [replace(layer, relative_error=errors.get(layer.name, layer.relative_error)) for layer in plan.layers]
     return converted, replace(plan, layers=tuple(layers))
 
@@ -279,7 +279,7 @@ def derive_factors(
         weightings: What a change of each kernel costs, as the plan was made with, by name.
         report: Receives the progress over the layers.
     """
-    derive = DERIVATIONS[plan.method]
+    method = METHODS[plan.method]
     generator = torch.Generator().manual_seed(seed)
     factors: dict[str, AnyFactors] = {}
     summary = f"factorized {plural(len(plan.converted), 'layer')} by {plan.method}"
@@ -289,11 +289,12 @@ def derive_factors(
             assert isinstance(dense, Convolution)  # noqa: S101 (the plan was made from this network)
             kernel, weighting = dense_kernel(dense), (weightings or {}).get(layer.name)
             if layer.structure is Structure.LOW_RANK:
-                derive_low_rank = LOW_RANK_DERIVATIONS[plan.method]
-                factors[layer.name] = derive_low_rank(kernel, dense.groups, layer.kernels[0], generator, weighting)
+                factors[layer.name] = method.low_rank(kernel, dense.groups, layer.kernels[0], generator, weighting)
             else:
                 structure = layer.replacement
-                factors[layer.name] = derive(kernel, dense.groups, layer.kernels, generator, structure, weighting)
+                factors[layer.name] = method.separable(
+                    kernel, dense.groups, layer.kernels, generator, structure, weighting
+                )
             advance(done)
     return factors
 

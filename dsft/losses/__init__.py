@@ -1,4 +1,4 @@
-"""Pure loss functions: what a network is trained to make small, from logits alone."""
+"""Pure loss functions of logits and feature maps."""
 
 from dsft.losses.distillation import binary_distillation_loss, distillation_loss
 from dsft.losses.features import feature_loss

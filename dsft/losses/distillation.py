@@ -1,4 +1,4 @@
-"""The loss against a teacher."""
+"""Losses against the logits of a teacher."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch.nn import functional
 
 
 def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Return how far the student's softened distribution is from the teacher's.
+    """Return the KL divergence of the student's softened class distribution from the teacher's.
 
-    ``T^2 * KL(softmax(teacher / T) || softmax(student / T))``, the mean over the batch: Hinton et al. 2015
-    (Distilling the Knowledge in a Neural Network, section 2), with their factor ``T^2`` that keeps the size
-    of the gradient alike for every temperature.
+    ``T^2 * KL(softmax(teacher / T) || softmax(student / T))``, averaged over the batch (Hinton et al. 2015, "Distilling
+    the Knowledge in a Neural Network", §2). The factor ``T^2`` keeps the size of the gradient independent of the
+    temperature.
 
     Args:
         student_logits: Scores ``(batch, classes)``; half precision is computed in float32.
         teacher_logits: Scores ``(batch, classes)`` for the same images; no gradient flows into them.
-        temperature: ``T``, above 0; larger is softer.
+        temperature: ``T``, above 0; larger values give softer distributions.
 
     Returns:
         A scalar, in nats.
@@ -29,15 +29,15 @@ def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperatur
 
 
 def binary_distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Return how far the student's softened decisions are from the teacher's, where every class is one of its own.
+    """Return the KL divergence of the student's softened label probabilities from the teacher's, for multi-label tasks.
 
-    ``T^2 * KL(Bernoulli(sigmoid(teacher / T)) || Bernoulli(sigmoid(student / T)))``, the mean over batch and classes:
-    :func:`distillation_loss` with two outcomes, yes and no, for every class.
+    ``T^2 * KL(Bernoulli(sigmoid(teacher / T)) || Bernoulli(sigmoid(student / T)))``, averaged over batch and classes:
+    :func:`distillation_loss` with a binary distribution for each class.
 
     Args:
         student_logits: Scores ``(batch, classes)``; half precision is computed in float32.
         teacher_logits: Scores ``(batch, classes)`` for the same images; no gradient flows into them.
-        temperature: ``T``, above 0; larger is softer.
+        temperature: ``T``, above 0; larger values give softer distributions.
 
     Returns:
         A scalar, in nats.

@@ -1,4 +1,4 @@
-"""The loss against a teacher's feature maps."""
+"""The loss against the feature maps of a teacher."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor
 
 
 def feature_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-    """Return how far a network's feature maps are from another's, relative to the size of the latter.
+    """Return the relative squared error of the student's feature maps.
 
-    The mean over maps and images of ``||student - teacher||^2 / ||teacher||^2``: a hint (Romero et al. 2015, FitNets,
-    equation 3) at every layer, with weights that let large maps and small ones count alike. It is 0 for equal maps,
-    and 1 for maps of zeros. As a mean over images, that of a batch is that of its parts.
+    The mean over maps and images of ``||student - teacher||^2 / ||teacher||^2``: a hint loss (Romero et al. 2015,
+    "FitNets", eq. 3) at every layer, normalised so that maps of different sizes count equally. It is 0 for equal maps
+    and 1 for maps of zeros. The loss of a batch is the mean of the losses of its images.
 
     Args:
         student: Feature maps, each ``(batch, channels, ...)``; half precision is computed in float32.
-        teacher: Maps of the same shapes for the same images; no gradient flows into them. One of zeros, which no
-            other is near to or far from, counts as met.
+        teacher: Maps of the same shapes for the same images; no gradient flows into them. A map of zeros has no
+            relative error and counts as 0.
 
     Returns:
-        A scalar, without a unit.
+        A dimensionless scalar.
     """
     errors = [_relative_error(ours, theirs.detach()) for ours, theirs in zip(student, teacher, strict=True)]
     return torch.stack(errors).mean()

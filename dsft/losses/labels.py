@@ -1,4 +1,4 @@
-"""The loss against labels."""
+"""Losses against labels."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ def soft_cross_entropy(
 ) -> Tensor:
     """Return the mean cross entropy of logits against hard or soft labels.
 
-    Label smoothing as in Szegedy et al. 2016 (Rethinking the Inception Architecture, equation 7): the
-    label keeps ``1 - smoothing``, the rest is spread evenly over all classes.
+    With label smoothing (Szegedy et al. 2016, "Rethinking the Inception Architecture", eq. 7) the label keeps a
+    probability of ``1 - smoothing``, and the rest is distributed evenly over all classes.
 
-    With class weights an image's loss is ``-sum_c w_c t_c log p_c`` and the mean is over the images. torch would
-    divide by the weights of the labels where these are numbers; then parts of a batch would not add up to the whole.
+    With class weights the loss of an image is ``-sum_c w_c t_c log p_c``, averaged over the images. For class numbers
+    torch would divide by the sum of the weights of the labels instead; the loss of a batch would then not be the mean
+    of the losses of its parts.
 
     Args:
         logits: Scores ``(batch, classes)``; half precision is computed in float32.
         targets: Class numbers ``(batch,)`` of an integer type, or probabilities ``(batch, classes)``.
-        smoothing: Share of each label that is spread, 0 to 1.
+        smoothing: Probability that is distributed over all classes, 0 to 1.
         weights: Weight of each class ``(classes,)``, or None for 1.
 
     Returns:
@@ -39,19 +40,19 @@ def soft_cross_entropy(
 def binary_cross_entropy(
     logits: Tensor, targets: Tensor, *, smoothing: float = 0.0, weights: Tensor | None = None
 ) -> Tensor:
-    """Return the mean cross entropy of independent decisions, one for each class.
+    """Return the mean binary cross entropy over images and classes, for multi-label tasks.
 
-    With ``p = sigmoid(logit)`` a decision costs ``-(w_c t log p + (1 - t) log(1 - p))``. Smoothing moves a target
-    towards the two outcomes alike, from ``t`` to ``(1 - smoothing) t + smoothing / 2``.
+    With ``p = sigmoid(logit)`` the loss of a label is ``-(w_c t log p + (1 - t) log(1 - p))``. Smoothing changes a
+    target ``t`` to ``(1 - smoothing) t + smoothing / 2``.
 
     Args:
         logits: Scores ``(batch, classes)``; half precision is computed in float32.
-        targets: Whether each class is there, or the share of it, 0 to 1, ``(batch, classes)``.
+        targets: Labels 0 or 1, or probabilities, ``(batch, classes)``.
         smoothing: 0 to 1.
-        weights: Weight of the positive outcome of each class ``(classes,)``, or None for 1.
+        weights: Weight of the positive label of each class ``(classes,)``, or None for 1.
 
     Returns:
-        A scalar, in nats: the mean over images and classes.
+        A scalar, in nats.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     targets = (1 - smoothing) * targets.to(logits.dtype) + smoothing / 2

@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates."""
+"""Count parameters and multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dsft.measure.example import ExampleInput, batch_size_of, run_example
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Return the number of parameters, each shared one counted once."""
+    """Return the number of parameters; shared parameters count once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def count_macs(module: nn.Module, example_input: ExampleInput) -> int:
-    """Return the multiply-accumulates of one forward pass for one image.
+    """Return the multiply-accumulates of one forward pass per image.
 
-    Convolutions, matrix products and attention are counted, as torch's own counter does (two of its
-    floating-point operations are one multiply-accumulate); element-wise operations are not.
+    Convolutions, matrix products and attention are counted, by ``torch.utils.flop_counter`` (two floating-point
+    operations are one multiply-accumulate); element-wise operations are not.
 
     Args:
         module: Any module; its modes are restored.
@@ -35,8 +35,8 @@ def count_macs(module: nn.Module, example_input: ExampleInput) -> int:
 
 @contextmanager
 def counting_macs(module: nn.Module) -> Iterator[FlopCounterMode]:
-    """Count the floating-point operations of what runs of a module inside the block."""
-    # The counter does not know every fused attention: neither that of evaluation mode nor that of CPUs.
+    """Count the floating-point operations of a module inside the block."""
+    # The counter does not support the fused attention of evaluation mode, nor that of CPUs.
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -48,7 +48,7 @@ def counting_macs(module: nn.Module) -> Iterator[FlopCounterMode]:
 
 @contextmanager
 def _frozen(module: nn.Module) -> Iterator[None]:
-    """Freeze every parameter: the counter hooks module inputs that require a gradient, and fails on their views."""
+    """Freeze all parameters: the counter hooks module inputs that require a gradient, and fails on their views."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     module.requires_grad_(False)
     try:

@@ -1,27 +1,31 @@
-"""An example input: what a module is run with to learn its shapes and its cost."""
+"""Run a module on an example input."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from dsft.errors import ModelError
 
-ExampleInput = Any
-"""A tensor, a tuple of positional arguments, a list that is one argument, or a dict of keyword arguments."""
+ExampleInput: TypeAlias = Tensor | Sequence["ExampleArgument"] | Mapping[str, "ExampleArgument"]
+"""What a module is called with: a tensor or a list as the only argument, a tuple of positional arguments, or a dict of
+keyword arguments."""
+
+ExampleArgument: TypeAlias = ExampleInput | float | str | None
+"""One argument of a module, or a part of it."""
 
 
 def run_example(module: nn.Module, example_input: ExampleInput) -> Any:
-    """Run ``module`` once in evaluation mode without gradients, and restore its modes.
+    """Run a module once in evaluation mode without gradients, and restore its modes.
 
     Args:
         module: Any module.
-        example_input: A tensor, or a list of tensors as detection models take it, is the only argument; a
-            tuple holds positional arguments, a dict keyword arguments.
+        example_input: A tensor, or a list of tensors as detection models take it, is the only argument; a tuple holds
+            positional arguments, a dict keyword arguments.
 
     Returns:
         What the module returns.
@@ -31,7 +35,7 @@ def run_example(module: nn.Module, example_input: ExampleInput) -> Any:
 
 
 def call(module: nn.Module, example_input: ExampleInput) -> Any:
-    """Call ``module`` as it is with an example input."""
+    """Call a module in its current mode with an example input."""
     if isinstance(example_input, tuple):
         return module(*example_input)
     if isinstance(example_input, Mapping):
@@ -41,7 +45,7 @@ def call(module: nn.Module, example_input: ExampleInput) -> Any:
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put every submodule into evaluation mode, and each back into its own mode at the end."""
+    """Put every submodule into evaluation mode, and restore the mode of each at the end."""
     modes = [(submodule, submodule.training) for submodule in module.modules()]
     module.eval()
     try:
@@ -52,23 +56,25 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 
 def batch_size_of(example_input: ExampleInput) -> int:
-    """Return the number of images in an example input: a list's length, or the first tensor's first size.
+    """Return the number of images in an example input: the length of a list, or the first size of the first tensor.
 
     Raises:
-        ModelError: There is no tensor in it, or no image.
+        ModelError: It holds no tensor with a batch dimension, or no image.
     """
     size = _size_of(example_input)
     if size is None:
-        raise ModelError(f"example_input: a tensor is needed in it, found {type(example_input).__name__}.")
+        raise ModelError(f"example_input: expected a tensor in it, found {type(example_input).__name__}.")
     if not size:
-        raise ModelError("example_input: at least one image is needed, found 0.")
+        raise ModelError("example_input: expected at least one image, found 0.")
     return size
 
 
-def _size_of(example_input: ExampleInput) -> int | None:
+def _size_of(example_input: ExampleArgument) -> int | None:
     if isinstance(example_input, list):
         return len(example_input)
     if isinstance(example_input, Tensor):
         return int(example_input.shape[0]) if example_input.dim() else None
+    if not isinstance(example_input, tuple | Mapping):
+        return None
     parts = example_input.values() if isinstance(example_input, Mapping) else example_input
     return next((_size_of(part) for part in parts if isinstance(part, Tensor | list)), None)

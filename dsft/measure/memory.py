@@ -1,4 +1,4 @@
-"""The memory that a forward pass needs."""
+"""Measure the memory of a forward pass."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dsft.measure.example import ExampleInput, run_example
 
 
 def peak_memory(module: nn.Module, example_input: ExampleInput) -> int:
-    """Return the most bytes of tensors that are alive at once in a forward pass: weights, input and activations.
+    """Return the peak size in bytes of all live tensors in a forward pass: weights, input and activations.
 
-    Counted operator by operator, so the number is the same on every machine and at every run; what an operator needs
-    for itself meanwhile, and what an allocator keeps in store, is not in it.
+    It is counted operator by operator, so it is the same on every machine and in every run. The workspace of operators
+    and the cache of the allocator are not included.
 
     Args:
         module: Any module; its modes are restored.

@@ -1,6 +1,6 @@
-"""Pure metric functions: what a network's logits are worth, given the true classes.
+"""Pure metric functions of logits and labels, independent of models and data sets.
 
-Everything is computed in float64 on the tensors' own device. Nothing here knows a model or a data set.
+Everything is computed in float64 on the device of the tensors.
 """
 
 from dsft.metrics.accuracy import topk_accuracy
@@ -14,15 +14,15 @@ from dsft.metrics.calibration import (
     reliability,
 )
 from dsft.metrics.confusion import ClassScores, class_scores, confusion_matrix
-from dsft.metrics.decisions import (
-    answer_probabilities,
+from dsft.metrics.multilabel import (
     binary_brier_score,
-    binary_log_likelihood,
-    decision_reliability,
-    decision_scores,
+    binary_negative_log_likelihood,
     exact_matches,
     fit_binary_temperature,
+    label_set_probabilities,
     micro_f1,
+    multilabel_reliability,
+    multilabel_scores,
 )
 from dsft.metrics.ranking import average_precision, map_difference_interval, map_interval, mean_average_precision
 from dsft.metrics.significance import Interval, difference_interval, disagreements, mcnemar_p, top1_interval
@@ -32,26 +32,26 @@ __all__ = [
     "ClassScores",
     "Interval",
     "Reliability",
-    "answer_probabilities",
     "average_precision",
     "binary_brier_score",
-    "binary_log_likelihood",
+    "binary_negative_log_likelihood",
     "brier_score",
     "class_scores",
     "confusion_matrix",
-    "decision_reliability",
-    "decision_scores",
     "difference_interval",
     "disagreements",
     "exact_matches",
     "expected_calibration_error",
     "fit_binary_temperature",
     "fit_temperature",
+    "label_set_probabilities",
     "map_difference_interval",
     "map_interval",
     "mcnemar_p",
     "mean_average_precision",
     "micro_f1",
+    "multilabel_reliability",
+    "multilabel_scores",
     "negative_log_likelihood",
     "reliability",
     "top1_interval",

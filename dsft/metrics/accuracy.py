@@ -1,4 +1,4 @@
-"""How often the true class is among the best guesses."""
+"""Top-k accuracy."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 def topk_accuracy(logits: Tensor, targets: Tensor, k: int) -> float:
     """Return the percentage of images whose class is among the ``k`` highest logits.
 
-    Equal logits rank by class number, so that ``k=1`` agrees with ``argmax`` and a network whose logits
-    are all alike gets no credit for it. With ``k`` at or above the number of classes it is 100.
+    Ties are broken by class number, so that ``k=1`` agrees with ``argmax`` and constant logits do not count as correct.
+    With ``k`` at or above the number of classes the result is 100.
 
     Args:
         logits: Scores ``(images, classes)``.
         targets: Class numbers ``(images,)``.
-        k: How many guesses count, at least 1.
+        k: Number of highest logits, at least 1.
 
     Returns:
-        0 to 100.
+        A percentage, 0 to 100.
     """
     own = logits.gather(1, targets[:, None])
     numbers = torch.arange(logits.shape[1], device=logits.device)

@@ -1,4 +1,4 @@
-"""Whether a network's probabilities mean what they say."""
+"""Calibration of predicted probabilities: reliability, proper scores and temperature scaling."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor
 from torch.nn import functional
 
 BINS = 15
-"""Intervals of confidence, as in Guo et al. 2017."""
+"""Number of confidence bins, as in Guo et al. 2017."""
 
 TEMPERATURES = (0.05, 20.0)
-"""Least and greatest temperature that is fitted."""
+"""Bounds of a fitted temperature."""
 
 _BISECTIONS = 60
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often a network is right when it is so sure, by intervals ``((m - 1) / bins, m / bins]`` of confidence.
+    """Accuracy by confidence, in bins ``((m - 1) / bins, m / bins]``.
 
     Attributes:
-        counts: Images whose highest probability is in each interval.
-        confidence: Mean highest probability of each interval's images, a fraction; 0 where there is none.
-        accuracy: Share of them that is right, a fraction; 0 where there is none.
+        counts: Number of predictions in each bin.
+        confidence: Mean confidence in each bin, a fraction; 0 in an empty bin.
+        accuracy: Fraction of correct predictions in each bin; 0 in an empty bin.
     """
 
     counts: tuple[int, ...]
@@ -35,13 +35,13 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Expected calibration error (Guo et al. 2017, equation 3): the mean gap, weighted by images, a fraction."""
+        """Expected calibration error, a fraction: the mean gap of confidence and accuracy (Guo et al. 2017, eq. 3)."""
         rows = zip(self.counts, self.confidence, self.accuracy, strict=True)
         return sum(count * abs(right - sure) for count, sure, right in rows) / sum(self.counts)
 
 
 def negative_log_likelihood(logits: Tensor, targets: Tensor) -> float:
-    """Return the mean of ``-log p(true class)``: the cross entropy without smoothing, in nats.
+    """Return the mean of ``-log p(true class)``, in nats: the cross entropy without label smoothing.
 
     Args:
         logits: Scores ``(images, classes)``.
@@ -51,10 +51,10 @@ def negative_log_likelihood(logits: Tensor, targets: Tensor) -> float:
 
 
 def brier_score(logits: Tensor, targets: Tensor) -> float:
-    """Return the mean squared distance between the probabilities and the truth, summed over the classes.
+    """Return the mean squared error of the probabilities, summed over the classes.
 
-    Brier 1950 (Verification of Forecasts Expressed in Terms of Probability, equation 2): 0 is perfect, 2 is sure and
-    wrong every time.
+    It is between 0 and 2, the score of predictions that are always wrong with probability 1 (Brier 1950, "Verification
+    of Forecasts Expressed in Terms of Probability", eq. 2).
 
     Args:
         logits: Scores ``(images, classes)``.
@@ -67,24 +67,24 @@ def brier_score(logits: Tensor, targets: Tensor) -> float:
 
 
 def reliability(logits: Tensor, targets: Tensor, bins: int = BINS) -> Reliability:
-    """Sort images by how sure the network is, and count how often it is right.
+    """Return the accuracy by the highest predicted probability.
 
     Args:
         logits: Scores ``(images, classes)``.
         targets: Class numbers ``(images,)``.
-        bins: Number of intervals of equal width.
+        bins: Number of bins of equal width.
     """
     confidence = logits.double().softmax(dim=1).amax(dim=1)
-    return sort_into_bins(confidence, logits.argmax(dim=1) == targets, bins)
+    return bin_by_confidence(confidence, logits.argmax(dim=1) == targets, bins)
 
 
-def sort_into_bins(confidence: Tensor, right: Tensor, bins: int = BINS) -> Reliability:
-    """Sort answers into intervals of confidence of equal width.
+def bin_by_confidence(confidence: Tensor, right: Tensor, bins: int = BINS) -> Reliability:
+    """Bin predictions by confidence.
 
     Args:
-        confidence: Probability of each answer ``(answers,)``, float64.
-        right: Whether each is right ``(answers,)``, bool.
-        bins: Number of intervals.
+        confidence: Confidence of each prediction ``(predictions,)``, float64.
+        right: Whether each is correct ``(predictions,)``, bool.
+        bins: Number of bins of equal width.
     """
     interval = (confidence * bins).ceil().long().clamp(1, bins) - 1
     counts = torch.bincount(interval, minlength=bins)
@@ -95,25 +95,26 @@ def sort_into_bins(confidence: Tensor, right: Tensor, bins: int = BINS) -> Relia
 
 
 def expected_calibration_error(logits: Tensor, targets: Tensor, bins: int = BINS) -> float:
-    """Return how far confidence and accuracy lie apart on average, a fraction; see :class:`Reliability`.
+    """Return the expected calibration error, a fraction; see :class:`Reliability`.
 
     Args:
         logits: Scores ``(images, classes)``.
         targets: Class numbers ``(images,)``.
-        bins: Number of intervals.
+        bins: Number of bins of equal width.
     """
     return reliability(logits, targets, bins).error
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """Return the temperature by which logits are divided for the least negative log-likelihood.
+    """Return the temperature that minimises the negative log-likelihood of ``logits / temperature``.
 
-    Guo et al. 2017, section 4.2. The likelihood is convex in ``1 / temperature``, and its slope, the mean of
-    ``E_p[logit] - logit of the truth``, rises with it: its root is found by bisection. Where every image is right (or
-    every answer is worse than a guess) there is no root, and the nearer of :data:`TEMPERATURES` is returned.
+    Temperature scaling (Guo et al. 2017, "On Calibration of Modern Neural Networks", §4.2). The negative log-likelihood
+    is convex in ``1 / temperature``. Its derivative, the mean of ``E_p[logit] - logit of the true class``, is
+    increasing, and its root is found by bisection. If all images are classified correctly, or predictions are worse
+    than chance, there is no root, and the nearer of :data:`TEMPERATURES` is returned.
 
     Args:
-        logits: Scores ``(images, classes)``, of images that neither trained the network nor measure it.
+        logits: Scores ``(images, classes)``, of images used neither for training nor for evaluation.
         targets: Class numbers ``(images,)``.
     """
     logits = logits.double()
@@ -126,12 +127,12 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
 
 def bisect_temperature(slope: Callable[[float], Tensor]) -> float:
-    """Return the temperature at whose inverse a rising slope of the likelihood is 0, or the nearer bound.
+    """Return the temperature at which the derivative of a convex loss is 0, or the nearer bound.
 
     Args:
-        slope: From ``1 / temperature`` to a scalar.
+        slope: The derivative as an increasing function of ``1 / temperature``; a scalar.
     """
-    # log(1 / temperature): the bounds of the inverse are those of the temperature, the other way round.
+    # In log(1 / temperature), whose bounds are those of the temperature in reverse order.
     low, high = (-math.log(temperature) for temperature in reversed(TEMPERATURES))
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""Which classes are taken for which, and the scores that follow from it."""
+"""The confusion matrix, and precision, recall and F1 by class."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class ClassScores:
     """Scores of every class, each a float64 tensor ``(classes,)`` of fractions.
 
     Attributes:
-        precision: Right among the images that were given this class; 0 where there is none.
-        recall: Right among the images of this class; 0 where there is none.
-        f1: Harmonic mean of the two; 0 where both are 0.
-        support: Images of this class, int64.
-        present: Whether the class occurs among the truths or the predictions, bool.
+        precision: Fraction of correct predictions of this class; 0 if it is never predicted.
+        recall: Fraction of this class's images that are predicted correctly; 0 if there are none.
+        f1: Harmonic mean of the two; 0 if both are 0.
+        support: Number of images of this class, int64.
+        present: Whether the class occurs among the labels or the predictions, bool.
     """
 
     precision: Tensor
@@ -29,7 +29,7 @@ class ClassScores:
 
     @classmethod
     def of_counts(cls, right: Tensor, support: Tensor, predicted: Tensor) -> Self:
-        """Score classes by their images: those given the class rightly, those of it, and those given it."""
+        """Compute scores from the number of true positives, of labels and of predictions of each class."""
         right = right.double()
         return cls(
             precision=_share(right, predicted),
@@ -40,16 +40,15 @@ class ClassScores:
         )
 
     def macro(self, scores: Tensor) -> float:
-        """Return the mean of one of the scores over the classes that are present.
+        """Return the mean of one of the scores over the present classes; 0 without any.
 
-        As scikit-learn does by default, a class that is neither among the truths nor among the
-        predictions does not count: it can be neither right nor wrong. Without any it is 0.
+        A class that occurs neither among the labels nor among the predictions does not count, as in scikit-learn.
         """
         return scores[self.present].mean().item() if self.present.any() else 0.0
 
 
 def confusion_matrix(targets: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
-    """Count the images of every true class by the class that they were given.
+    """Count images by true and predicted class.
 
     Args:
         targets: True class numbers ``(images,)``.
@@ -57,7 +56,7 @@ def confusion_matrix(targets: Tensor, predictions: Tensor, num_classes: int) -> 
         num_classes: Number of classes.
 
     Returns:
-        Counts ``(num_classes, num_classes)``, int64: rows are truths, columns predictions.
+        Counts ``(num_classes, num_classes)``, int64: rows are true classes, columns predicted ones.
     """
     pairs = targets * num_classes + predictions
     return torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
@@ -67,11 +66,11 @@ def class_scores(confusion: Tensor) -> ClassScores:
     """Return precision, recall, F1 and support of every class.
 
     Args:
-        confusion: Counts ``(classes, classes)``: rows are truths, columns predictions.
+        confusion: Counts ``(classes, classes)``: rows are true classes, columns predicted ones.
     """
     return ClassScores.of_counts(confusion.diagonal(), confusion.sum(dim=1), confusion.sum(dim=0))
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
-    # Where the whole is 0 so is the part: dividing by 1 gives the 0 that is wanted.
+    # If the whole is 0 so is the part, and dividing by 1 gives 0.
     return part / whole.clamp(min=1)

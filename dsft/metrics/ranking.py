@@ -1,4 +1,4 @@
-"""How well scores rank the images of a class before the others: average precision, and its confidence interval."""
+"""Average precision by class, its mean, and bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch import Tensor
 from dsft.metrics.significance import SEED, Interval, percentile_interval
 
 _RESAMPLES = (200, 1_000)
-"""Fewest and most resamples of the images."""
+"""Minimum and maximum number of bootstrap resamples."""
 
 _WORK = 200_000_000
-"""Images times classes times resamples, which is a second or two; where it would be more there are fewer resamples."""
+"""Maximum of images times classes times resamples, a second or two; larger data gets fewer resamples."""
 
 _AT_ONCE = 2_000_000  # images times resamples in memory
 
 
 def average_precision(scores: Tensor, targets: Tensor) -> Tensor:
-    """Return the average precision of every class, a fraction; NaN for one that no image has.
+    """Return the average precision of every class, a fraction; NaN for a class without images.
 
-    The sum over the thresholds of precision times the gain in recall, without interpolation, as in scikit-learn:
-    images with equal scores stand or fall together.
+    The sum over thresholds of precision times the increase of recall, without interpolation, as in scikit-learn; images
+    with equal scores share a threshold.
 
     Args:
         scores: ``(images, classes)``; only their order within a class matters.
-        targets: Whether each image has each class ``(images, classes)``, 0 or 1.
+        targets: Labels ``(images, classes)``, 0 or 1.
 
     Returns:
         ``(classes,)``, float64.
@@ -40,15 +40,15 @@ def average_precision(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def mean_average_precision(scores: Tensor, targets: Tensor) -> float:
-    """Return the mean of the average precisions over the classes that an image has; 0 where there is none."""
+    """Return the mean of the average precisions over the classes that have images; 0 without any."""
     return float(average_precision(scores, targets).nanmean().nan_to_num(0.0))
 
 
 def map_interval(scores: Tensor, targets: Tensor) -> Interval:
-    """Return the bootstrap's 95 % confidence interval of the mean average precision, as fractions.
+    """Return the 95 % bootstrap confidence interval of the mean average precision, as fractions.
 
-    The percentile method over images (Efron and Tibshirani 1993, chapter 13). A class that a resample has no image of
-    does not count in it.
+    The percentile method over images (Efron & Tibshirani 1993, "An Introduction to the Bootstrap", ch. 13). A class
+    without images in a resample does not count there.
 
     Args:
         scores: ``(images, classes)``.
@@ -58,17 +58,17 @@ def map_interval(scores: Tensor, targets: Tensor) -> Interval:
 
 
 def map_difference_interval(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Interval:
-    """Return the paired bootstrap's 95 % confidence interval of ``second - first`` in mean average precision.
+    """Return the 95 % paired bootstrap confidence interval of ``second - first`` in mean average precision.
 
     Args:
         first: Scores and targets of one network, each ``(images, classes)``.
-        second: Those of another for the same images; its classes may be in another order.
+        second: Those of another for the same images; the classes may be in another order.
     """
     return percentile_interval(_resampled(*second) - _resampled(*first))
 
 
 def _resampled(scores: Tensor, targets: Tensor) -> NDArray[np.float64]:
-    """Return the mean average precision of many resamples; the same images are drawn whatever the scores."""
+    """Return the mean average precision of each resample; the resamples do not depend on the scores."""
     images, classes = scores.shape
     fewest, most = _RESAMPLES
     resamples = min(max(_WORK // (images * classes), fewest), most)
@@ -88,12 +88,12 @@ def _resampled(scores: Tensor, targets: Tensor) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class _Ranking:
-    """The images of one class in the order of their scores; called with how often each image counts.
+    """The images sorted by their score for one class, from which average precision is computed for any image weights.
 
     Attributes:
-        order: Numbers of the images, the highest score first.
-        starts: Where in that order a run of equal scores begins.
-        members: Numbers of the images that have the class, in that order.
+        order: Image indices, the highest score first.
+        starts: Positions in that order where a run of equal scores starts.
+        members: Indices of the images that have the class, in that order.
         runs: The run of each of them.
     """
 
@@ -108,7 +108,7 @@ class _Ranking:
             return np.full(len(times), np.nan)
         is_first = np.diff(self.runs, prepend=-1) > 0
         found = np.add.reduceat(times[:, self.members], np.flatnonzero(is_first), axis=1)
-        # Everything up to the end of each run that has a member of the class.
+        # All images up to the end of each run that contains an image of the class.
         ends = np.append(self.starts[1:], len(self.order))[self.runs[is_first]]
         ahead = np.add.reduceat(times[:, self.order], np.append(0, ends[:-1]), axis=1)
         if ends[-1] < len(self.order):

@@ -1,4 +1,4 @@
-"""How much of a score, or of a difference between two, is the luck of the draw of images."""
+"""Confidence intervals of scores and of paired differences, and McNemar's test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Interval = tuple[float, float]
-"""Low and high end of a 95 % confidence interval."""
+"""Lower and upper bound of a 95 % confidence interval."""
 
 RESAMPLES = 10_000
 SEED = 0
@@ -17,45 +17,45 @@ _LEVEL = (2.5, 97.5)  # percentiles
 
 
 def top1_interval(right: Tensor) -> Interval:
-    """Return the bootstrap's 95 % confidence interval of top-1, in percent.
+    """Return the 95 % bootstrap confidence interval of top-1, in percent.
 
-    The percentile method (Efron and Tibshirani 1993, chapter 13). Where all images are right, or none, every resample
-    is like the sample, and the interval is that one point: it says nothing then.
+    The percentile method (Efron & Tibshirani 1993, "An Introduction to the Bootstrap", ch. 13). If all or no images are
+    correct, the interval degenerates to a point and carries no information.
 
     Args:
-        right: Whether each image was given its class ``(images,)``, bool.
+        right: Whether each image is classified correctly ``(images,)``, bool.
     """
     count = int(right.sum())
     return _interval([count, len(right) - count], values=[100.0, 0.0])
 
 
 def difference_interval(first: Tensor, second: Tensor) -> Interval:
-    """Return the paired bootstrap's 95 % confidence interval of ``second - first`` in top-1, in points.
+    """Return the 95 % paired bootstrap confidence interval of ``second - first`` in top-1, in percentage points.
 
-    Both networks answered the same images, and a resample draws images, not answers. Where they disagree about a few
-    images only, the interval is too narrow; :func:`mcnemar_p` is exact then too.
+    A resample draws images, with the predictions of both networks. If the networks disagree about few images, the
+    interval is too narrow; :func:`mcnemar_p` is exact in any case.
 
     Args:
-        first: Whether the first network was right about each image ``(images,)``, bool.
-        second: The same of the second network, in the same order.
+        first: Whether the first network classifies each image correctly ``(images,)``, bool.
+        second: The same for the second network, in the same order.
     """
     only_first, only_second = disagreements(first, second)
     return _interval([only_second, only_first, len(first) - only_first - only_second], values=[100.0, -100.0, 0.0])
 
 
 def mcnemar_p(first: Tensor, second: Tensor) -> float:
-    """Return the p-value of McNemar's exact test: could two networks that are equally good differ so much?
+    """Return the p-value of the exact McNemar test that two networks have the same accuracy.
 
-    Of the images about which exactly one is right, as many should be the one's as the other's: a two-sided binomial
-    test with probability 1/2 (McNemar 1947, in its exact form).
+    A two-sided binomial test, with probability 1/2, of the images that exactly one network classifies correctly
+    (McNemar 1947, in its exact form).
 
     Args:
-        first: Whether the first network was right about each image ``(images,)``, bool.
-        second: The same of the second network, in the same order.
+        first: Whether the first network classifies each image correctly ``(images,)``, bool.
+        second: The same for the second network, in the same order.
     """
     counts = disagreements(first, second)
     total = sum(counts)
-    # Binomial coefficients in whole numbers, each from the one before: nothing is rounded until the division.
+    # Binomial coefficients as integers, each from the one before, so that nothing is rounded before the division.
     term = tail = 1
     for number in range(min(counts)):
         term = term * (total - number) // (number + 1)
@@ -64,14 +64,14 @@ def mcnemar_p(first: Tensor, second: Tensor) -> float:
 
 
 def disagreements(first: Tensor, second: Tensor) -> tuple[int, int]:
-    """Count the images about which only the first network is right, and only the second."""
+    """Count the images that only the first network classifies correctly, and those that only the second does."""
     return int((first & ~second).sum()), int((second & ~first).sum())
 
 
 def _interval(counts: Sequence[int], values: Sequence[float]) -> Interval:
-    """Resample images that take few different values, and return the interval of their mean.
+    """Return the bootstrap confidence interval of the mean of a discrete variable.
 
-    To draw images with replacement and count each value is to draw from a multinomial distribution.
+    Drawing images with replacement and counting each value is equivalent to drawing from a multinomial distribution.
     """
     total = sum(counts)
     draws = np.random.default_rng(SEED).multinomial(total, np.array(counts) / total, size=RESAMPLES)
@@ -79,6 +79,6 @@ def _interval(counts: Sequence[int], values: Sequence[float]) -> Interval:
 
 
 def percentile_interval(resampled: NDArray[np.float64]) -> Interval:
-    """Return the middle 95 % of the values of resamples."""
+    """Return the interval of the central 95 % of the resampled values."""
     low, high = np.percentile(resampled, _LEVEL)
     return float(low), float(high)

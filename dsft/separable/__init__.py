@@ -1,4 +1,4 @@
-"""The depthwise-separable and low-rank layers: modules that stand where a standard convolution stood."""
+"""Depthwise-separable and low-rank layers, which replace a dense convolution."""
 
 from dsft.separable.base import DepthwiseSeparableConv
 from dsft.separable.factored import FactoredConv

@@ -1,4 +1,4 @@
-"""What the depthwise-separable layers of all dimensions have in common."""
+"""The base class of the depthwise-separable layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dsft.choices import Form, Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.errors import ConversionError
 from dsft.separable.composed import ComposedKernel
-from dsft.separable.factored import FactoredConv, PaddingMode, geometry_of, home_of
+from dsft.separable.factored import FactoredConv, PaddingMode, factory_kwargs, geometry_of
 from dsft.separable.forms import allowed_forms, pass_bounds, storage_order, whole_slices
 from dsft.separable.kernel_order import kernel_channels, swap_channels
 from dsft.separable.kernel_sum import KernelSum
@@ -23,16 +23,16 @@ _NORM: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn
 
 
 class DepthwiseSeparableConv(FactoredConv):
-    r"""A depthwise and a pointwise convolution in place of a dense one; the base of the layers.
+    r"""A depthwise and a pointwise convolution that replace a dense one; the base class of the layers.
 
     Order ``dw_pw``: input channel :math:`c` is filtered by ``kernels[c]`` depthwise kernels :math:`d_{c,r}`; the
     pointwise convolution sums their outputs with weights :math:`p_{m,c,r}`, so that the dense kernel is
-    :math:`W_{m,c} = \sum_r p_{m,c,r} d_{c,r}`. Order ``pw_dw``: the pointwise convolution makes ``kernels[m]`` maps
-    for output channel :math:`m`, each is filtered by a kernel of its own and they are summed:
+    :math:`W_{m,c} = \sum_r p_{m,c,r} d_{c,r}`. Order ``pw_dw``: the pointwise convolution computes ``kernels[m]`` maps
+    for output channel :math:`m`; each is filtered by its own kernel, and they are summed:
     :math:`W_{m,c} = \sum_r p_{m,r,c} d_{m,r}` (Guo et al. 2018, "Network Decoupling", eq. 4 and 5; with unequal
     numbers of kernels Dbouk & Shanbhag 2021, "Generalized Depthwise-Separable Convolutions", eq. 2).
 
-    The positional arguments are those of torch's convolution, in its order.
+    The positional arguments are those of the torch convolution, in the same order.
 
     Args:
         in_channels: Number of input channels.
@@ -43,7 +43,7 @@ class DepthwiseSeparableConv(FactoredConv):
         dilation: Dilation of the depthwise convolution.
         groups: Number of blocked connections from input channels to output channels.
         bias: Whether to add a learnable bias to the output.
-        padding_mode: How the depthwise convolution pads, as torch's convolutions take it.
+        padding_mode: Padding mode of the depthwise convolution, as torch's convolutions take it.
         device: Device of the parameters.
         dtype: Data type of the parameters.
         kernels: Depthwise kernels per input channel (``dw_pw``; 0 drops the channel) or per output channel
@@ -52,8 +52,8 @@ class DepthwiseSeparableConv(FactoredConv):
         form: How an input channel is fed to several kernels; None for the default that needs no measurement. It
             determines the order in which the weights are stored.
         output_padding: Additional size of one side of the output of a transposed convolution.
-        norm_between: Put a batch normalization and a ReLU between the two convolutions, as MobileNet does
-            (Howard et al. 2017). Then the layer has no equivalent dense kernel.
+        norm_between: Insert a batch normalization and a ReLU between the two convolutions, as in MobileNet
+            (Howard et al. 2017). The layer is then not equivalent to any dense convolution.
 
     Raises:
         ValueError: ``kernels`` does not fit the channels and groups, or the layer does not support the ``form``.
@@ -100,7 +100,7 @@ class DepthwiseSeparableConv(FactoredConv):
         channels = kernel_channels(self.kernels, count, groups, 0 if is_first else 1)
         self.form = self._choose_form(form)
         self._storage = storage_order(self.kernels, groups, self.order, self.form)
-        # Follows from `kernels`, so it moves with the module and stays out of the state dict.
+        # A buffer, so that it moves with the module; it follows from `kernels`, so it is not in the state dict.
         stored = [channels[place] for place in self._storage]
         self.register_buffer("channels", torch.tensor(stored, device=device), persistent=False)
         self._build(stored, bias, device=device, dtype=dtype)
@@ -112,11 +112,11 @@ class DepthwiseSeparableConv(FactoredConv):
         if form is None:
             return forms[0] if forms else None
         if form not in forms:
-            raise ValueError(f"form: one of {[str(each) for each in forms]} is possible here, found {str(form)!r}")
+            raise ValueError(f"form: expected one of {[str(each) for each in forms]}, found {str(form)!r}")
         return form
 
     def _build(self, channels: Sequence[int], bias: bool, **options: Any) -> None:
-        """Build the two convolutions, what stands between, and the sum that ``pw_dw`` ends with."""
+        """Build the two convolutions, the modules between them, and the final sum of ``pw_dw``."""
         total, is_first = len(channels), self.order is Structure.DW_PW
         is_summed = not is_first and set(self.kernels) != {1}
         shifts = {"output_padding": self.output_padding} if self.transposed else {}
@@ -149,7 +149,7 @@ class DepthwiseSeparableConv(FactoredConv):
         return self._convolve(input)
 
     def _convolve(self, images: Tensor, **wanted: Any) -> Tensor:
-        """Run the layer; ``wanted`` is what the depthwise convolution takes beside its input."""
+        """Run the layer; ``wanted`` are further arguments of the depthwise convolution."""
         output: Tensor
         if self.order is Structure.PW_DW:
             output = self.sum(self.depthwise(self.between(self.pointwise(images)), **wanted))
@@ -167,7 +167,7 @@ class DepthwiseSeparableConv(FactoredConv):
             return images
         if self.form is Form.GATHER:
             return images.index_select(axis, self.channels)
-        # Concatenation copies whole blocks, where a gather in channels_last copies single numbers.
+        # Concatenation copies whole blocks, whereas a gather in channels_last copies single numbers.
         slices = whole_slices(self.kernels, self.groups)
         pieces = [images if width == self.in_channels else images.narrow(axis, start, width) for start, width in slices]
         return torch.cat(pieces, axis)
@@ -179,38 +179,35 @@ class DepthwiseSeparableConv(FactoredConv):
 
     @property
     def last(self) -> Convolution | KernelSum:
-        """The module that the output leaves, and whose bias is the layer's."""
+        """The module that computes the output and holds the bias."""
         if self.order is Structure.DW_PW:
             return self.pointwise
         return self.sum if isinstance(self.sum, KernelSum) else self.depthwise
 
     @property
     def weight(self) -> Tensor:
-        """The composed dense kernel, in the shape that the dense convolution keeps it.
-
-        It is computed anew at each reading, and can be differentiated. Assigning it, or changing it in place,
-        would change nothing of the layer and raises an error instead.
+        """The composed dense kernel, in the shape of the dense convolution's weight; see :class:`FactoredConv`.
 
         Raises:
-            ConversionError: A norm and an activation stand between the two convolutions.
+            ConversionError: The layer has a batch norm and an activation between the two convolutions.
         """
         if self.norm_between:
             raise ConversionError(
-                "a BatchNorm and a ReLU stand between the two convolutions of this layer, so it is no dense "
-                "convolution and has no composed weight. Only layers without norm_between can be merged."
+                "this layer has a BatchNorm and a ReLU between its two convolutions, so it is not equivalent to a "
+                "dense convolution and has no composed weight. Only layers without norm_between can be merged."
             )
         is_first = self.order is Structure.DW_PW
         points = swap_channels(self.pointwise.weight, self.groups) if is_first else self.pointwise.weight
         products = points.flatten(1).unsqueeze(2) * self.depthwise.weight.reshape(len(points), 1, -1)
         slices = products.new_zeros(len(self.kernels), *products.shape[1:]).index_add(0, self.channels, products)
         kernel = slices.reshape(*slices.shape[:2], *self.kernel_size)
-        # Slices of input channels are what a transposed convolution keeps, those of output channels the others.
+        # The first dimension of a transposed convolution's weight is the input channel, of any other's the output.
         kernel = kernel if is_first == self.transposed else swap_channels(kernel, self.groups)
         return kernel.contiguous().as_subclass(ComposedKernel)
 
     @torch.no_grad()
     def set_factors(self, depthwise: Tensor, pointwise: Tensor) -> None:
-        """Copy both factors into the layer, whatever its form.
+        """Copy both factors into the layer, in the storage order of its form.
 
         Args:
             depthwise: ``(kernels, 1, *kernel_size)``, in the order of ``kernel_channels``.
@@ -241,7 +238,7 @@ class DepthwiseSeparableConv(FactoredConv):
         *,
         norm_between: bool = False,
     ) -> Self:
-        """Build a layer of a convolution's geometry, device, dtype and mode, with random weights."""
+        """Build a layer with the geometry, device, dtype and mode of a convolution, and random weights."""
         layer = cls(
             **geometry_of(dense),
             kernels=kernels,
@@ -249,12 +246,12 @@ class DepthwiseSeparableConv(FactoredConv):
             form=form,
             norm_between=norm_between,
             bias=dense.bias is not None,
-            **home_of(dense),
+            **factory_kwargs(dense),
         )
         return layer.train(dense.training)
 
     def extra_repr(self) -> str:
-        """Describe the layer as ``print(model)`` shows it."""
+        """Return the description that ``print(model)`` shows."""
         form = f", form={self.form}" if self.form is not None else ""
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "

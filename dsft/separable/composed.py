@@ -1,4 +1,4 @@
-"""The dense kernel that two factors stand for: to be read, never to be written."""
+"""The dense kernel composed of two factors, which is read-only."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dsft.compat.torch_storage import storage_id
 
 COMPOSED_WEIGHT = (
     "the weight of a converted layer is composed of depthwise.weight and pointwise.weight, or of first.weight and "
-    "second.weight where it is of low rank: it cannot be assigned or changed in place. Change those two, or set the "
+    "second.weight in a low-rank layer, so it cannot be assigned or changed in place. Change those two, or set the "
     "dense weight before the conversion."
 )
 
 
 class ComposedKernel(Tensor):
-    """A kernel computed from two factors: readable and differentiable, but closed to in-place changes."""
+    """A kernel computed from two factors: readable and differentiable, but protected from changes in place."""
 
     @classmethod
     def __torch_function__(
@@ -28,7 +28,7 @@ class ComposedKernel(Tensor):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Refuse what writes into the kernel, and guard its views alike; anything else is a plain tensor.
+        """Reject operations that write into the kernel; views are protected alike, other results are plain tensors.
 
         Raises:
             RuntimeError: The function changes the kernel in place.
@@ -37,9 +37,9 @@ class ComposedKernel(Tensor):
         name = getattr(func, "__name__", "")
         target = args[0] if args else kwargs.get("tensor")
         if isinstance(kwargs.get("out"), cls) or (_WRITES.fullmatch(name) and isinstance(target, cls)):
-            # Not a TypeError: torch's operators take one for "try the other operand".
+            # Not a TypeError, on which torch's operators try the other operand.
             raise RuntimeError(COMPOSED_WEIGHT)
-        # As a function of plain tensors: that of this class would wrap results that are no views as well.
+        # That of the plain tensor class: the inherited one would wrap results that are not views as well.
         result = Tensor.__torch_function__(func, (), args, kwargs)  # type: ignore[no-untyped-call]
         return result.as_subclass(cls) if isinstance(result, Tensor) and _is_view(result, target) else result
 

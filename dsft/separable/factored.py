@@ -1,4 +1,4 @@
-"""What all layers have in common that put two convolutions in the place of a dense one."""
+"""The base class of all layers that replace a dense convolution by several smaller ones."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
 class FactoredConv(nn.Module):
-    """Two convolutions in place of a dense one; the base of the layers.
+    """Several convolutions that replace a dense one; the base class of the layers.
 
-    Attributes that other code reads from torch's convolutions exist and mean the same. It is deliberately no
-    subclass of them, since tools that fuse or count convolutions would take it for one.
+    The attributes that other code reads from torch's convolutions exist and mean the same. It is deliberately not a
+    subclass of them, since tools that fuse or count convolutions would treat it as one.
+
+    A derived class sets the class attributes, and defines ``last``, ``weight``, ``set_factors`` and ``forward``.
+
+    Attributes:
+        dimensions: Number of spatial dimensions.
+        dense_class: The convolution that a layer replaces, and is merged into.
+        transposed: Whether that is a transposed convolution.
     """
 
     dimensions: ClassVar[int]
@@ -59,23 +66,23 @@ class FactoredConv(nn.Module):
 
     @property
     def last(self) -> nn.Module:
-        """The module that the output leaves, and whose bias is the layer's."""
+        """The module that computes the output and holds the bias."""
         raise NotImplementedError
 
     @property
     def weight(self) -> Tensor:
-        """The composed dense kernel, in the shape that the dense convolution keeps it.
+        """The composed dense kernel, in the shape of the dense convolution's weight.
 
-        It is computed anew at each reading, and can be differentiated. Assigning it, or changing it in place,
-        would change nothing of the layer and raises an error instead.
+        It is computed at each access, and can be differentiated. Assigning to it, or changing it in place, would not
+        change the layer, so it raises an error.
 
         Raises:
-            ConversionError: The layer stands for no dense kernel.
+            ConversionError: The layer is not equivalent to a dense convolution.
         """
         raise NotImplementedError
 
     def set_factors(self, first: Tensor, second: Tensor, /) -> None:
-        """Copy both factors into the layer."""
+        """Copy the factors into the layer."""
         raise NotImplementedError
 
     @property
@@ -91,10 +98,10 @@ class FactoredConv(nn.Module):
         super().__setattr__(name, value)
 
     def merge(self) -> nn.Module:
-        """Return the dense convolution of the same function, device, dtype and mode.
+        """Return the equivalent dense convolution, with the same device, dtype and mode.
 
         Raises:
-            ConversionError: A norm and an activation stand between the two convolutions.
+            ConversionError: The layer is not equivalent to a dense convolution.
         """
         weight = self.weight.detach().as_subclass(Tensor)
         dense: Convolution = self.dense_class(
@@ -108,13 +115,13 @@ class FactoredConv(nn.Module):
 
 
 def geometry_of(conv: Convolution | FactoredConv) -> dict[str, Any]:
-    """Return the arguments that a dense convolution and the layers in its place have in common."""
+    """Return the constructor arguments that a dense convolution and the layers that replace it have in common."""
     names = ["in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"]
     names += ["output_padding"] if conv.transposed else []
     return {name: getattr(conv, name) for name in names}
 
 
-def home_of(conv: nn.Module) -> dict[str, Any]:
-    """Return the device and the number format of a convolution's parameters, as the layers take them."""
+def factory_kwargs(conv: nn.Module) -> dict[str, Any]:
+    """Return the device and the dtype of a convolution's parameters, as constructor arguments."""
     parameter = next(conv.parameters())
     return {"device": parameter.device, "dtype": parameter.dtype}

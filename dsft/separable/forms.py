@@ -1,7 +1,7 @@
-"""The forms in which an input channel reaches several depthwise kernels, and what each form can express.
+"""The forms in which an input channel is fed to several depthwise kernels.
 
-All forms of a layer compute the same. Which is fastest turns with shape, number format and memory layout, so the
-choice is made by measurement and kept with the layer.
+All forms of a layer compute the same. Which one is fastest depends on shape, dtype and memory layout, so it is chosen
+by measurement and saved with the layer.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from dsft.separable.kernel_order import kernel_channels, kernel_ranks
 def allowed_forms(
     kernels: Sequence[int], groups: int, order: Structure, *, transposed: bool = False, norm_between: bool = False
 ) -> tuple[Form, ...]:
-    """Return the forms that a layer can take; the first is the one that it takes where none is asked for.
+    """Return the forms that a layer can have; the first is the default.
 
     Args:
         kernels: Depthwise kernels of each channel.
         groups: Groups of the convolution.
         order: Which convolution comes first.
         transposed: Whether the depthwise convolution is a transposed one.
-        norm_between: Whether a norm stands between the two convolutions.
+        norm_between: Whether a batch norm is between the two convolutions.
 
     Returns:
-        Nothing where no channel is repeated or left out: with one kernel for each channel, and for ``pw_dw``.
+        Empty if no channel is repeated or dropped: with one kernel for each channel, and for ``pw_dw``.
     """
     if order is Structure.PW_DW or set(kernels) == {1}:
         return ()
@@ -41,11 +41,10 @@ def allowed_forms(
 
 
 def storage_order(kernels: Sequence[int], groups: int, order: Structure, form: Form | None) -> list[int]:
-    """Return in which order a layer keeps its kernels, as places in the order of :func:`kernel_channels`.
+    """Return the order in which a layer stores its kernels, as indices into that of :func:`kernel_channels`.
 
-    ``multiplier`` needs all kernels of a channel side by side, as a depthwise convolution with several outputs
-    for each input has them. ``pw_dw`` puts outputs with many kernels first within a rank, so that those which
-    are summed are slices.
+    ``multiplier`` needs all kernels of a channel next to each other, as in a depthwise convolution with several outputs
+    per input. ``pw_dw`` puts outputs with many kernels first within a rank, so that the maps to be summed are slices.
     """
     channels = kernel_channels(kernels, len(kernels), groups)
     ranks = kernel_ranks(channels)
@@ -62,7 +61,7 @@ def storage_order(kernels: Sequence[int], groups: int, order: Structure, form: F
 
 
 def whole_slices(kernels: Sequence[int], groups: int) -> list[tuple[int, int]]:
-    """Return the slices of the input, start and length, that equal numbers of kernels read one after the other."""
+    """Return the slices of the input, as start and length, to concatenate if all channels have as many kernels."""
     width = len(kernels) // groups
     return [(group * width, width) for group in range(groups) for _ in range(kernels[0])]
 

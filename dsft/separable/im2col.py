@@ -1,4 +1,4 @@
-"""What the positions of a kernel see, as maps of their own."""
+"""The patches that a kernel sees, as feature maps."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from dsft.compat.torch_convolution import Convolution
 from dsft.separable.base import DepthwiseSeparableConv
 
 
-def make_taps(conv: Convolution | DepthwiseSeparableConv, dense_class: type[Any], channels: int) -> Convolution:
-    """Build a depthwise convolution with one output for each channel and kernel position, channel by channel.
+def patch_layer(conv: Convolution | DepthwiseSeparableConv, dense_class: type[Any], channels: int) -> Convolution:
+    """Build a depthwise convolution that outputs each kernel position of each channel as a map, channel by channel.
 
-    Any depthwise kernel of the same geometry is a weighted sum of a channel's outputs, so that what such kernels
-    would see can be looked at whatever the stride, dilation, padding or transposition.
+    This is ``im2col`` for any stride, dilation, padding or transposition: the output of a depthwise kernel of the same
+    geometry is a weighted sum of the maps of its channel.
 
     Args:
-        conv: The convolution whose geometry is taken.
-        dense_class: The class that convolves so.
-        channels: Channels of the maps that are looked at.
+        conv: The convolution whose geometry is used.
+        dense_class: Class of the convolution to build.
+        channels: Channels of the input.
 
     Returns:
         A convolution from ``channels`` to ``channels * positions`` maps.
     """
     positions = math.prod(conv.kernel_size)
     weight = next(conv.parameters())
-    # Its first random weights are replaced at once, so drawing them shall not move the caller's random numbers on.
+    # The random initial weights are replaced at once, so drawing them must not advance the caller's generator.
     with torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else []):
-        taps: Convolution = dense_class(
+        layer: Convolution = dense_class(
             channels,
             channels * positions,
             conv.kernel_size,
@@ -45,5 +45,5 @@ def make_taps(conv: Convolution | DepthwiseSeparableConv, dense_class: type[Any]
         )
     unit = torch.eye(positions).reshape(positions, *conv.kernel_size).expand(channels, -1, *conv.kernel_size)
     with torch.no_grad():
-        taps.weight.copy_(unit if conv.transposed else unit.flatten(0, 1).unsqueeze(1))
-    return taps.eval().requires_grad_(False)
+        layer.weight.copy_(unit if conv.transposed else unit.flatten(0, 1).unsqueeze(1))
+    return layer.eval().requires_grad_(False)

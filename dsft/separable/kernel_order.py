@@ -1,4 +1,4 @@
-"""The order of the depthwise kernels of a layer, and of the channels that they belong to."""
+"""The order of the depthwise kernels of a layer, and the channels that they belong to."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from torch import Tensor
 def kernel_channels(kernels: Sequence[int], channels: int, groups: int, least: int = 0) -> list[int]:
     """Return the channel that each depthwise kernel belongs to.
 
-    That is the input channel which it reads (``dw_pw``) or the output channel which it adds to (``pw_dw``).
-    Kernels are sorted by group, within it by rank (all first kernels, then all second ones), within that by
-    channel, so that equal numbers of kernels make whole repeats of the channels.
+    This is the input channel that it reads (``dw_pw``) or the output channel that it adds to (``pw_dw``). Kernels are
+    sorted by group, then by rank (all first kernels, then all second ones), then by channel, so that equal numbers of
+    kernels are whole repetitions of the channels.
 
     Args:
         kernels: Depthwise kernels of each channel.
         channels: Number of channels.
         groups: Groups of the convolution.
-        least: The fewest kernels that a channel may have.
+        least: Minimum number of kernels of a channel.
 
     Raises:
         ValueError: ``kernels`` does not fit the channels or the groups.
     """
     if len(kernels) != channels or any(count < least for count in kernels):
         raise ValueError(
-            f"kernels: one number of at least {least} is needed for each of {channels} channels, "
-            f"found {list(kernels)!r}"
+            f"kernels: expected one number of at least {least} for each of {channels} channels, found {list(kernels)!r}"
         )
     width = channels // groups
     blocks = [range(start, start + width) for start in range(0, channels, width)]
     totals = {sum(kernels[channel] for channel in block) for block in blocks}
     if len(totals) != 1 or 0 in totals:
-        raise ValueError(f"kernels: each group needs the same total, at least 1, found totals {sorted(totals)}")
+        raise ValueError(f"kernels: expected the same total, at least 1, in each group, found totals {sorted(totals)}")
     return [
         channel
         for block in blocks
@@ -43,7 +42,7 @@ def kernel_channels(kernels: Sequence[int], channels: int, groups: int, least: i
 
 
 def kernel_ranks(channels: Sequence[int]) -> list[int]:
-    """Return for each kernel how many kernels of the same channel come before it."""
+    """Return for each kernel the number of earlier kernels of the same channel."""
     seen: dict[int, int] = {}
     ranks = []
     for channel in channels:
@@ -53,15 +52,15 @@ def kernel_ranks(channels: Sequence[int]) -> list[int]:
 
 
 def swap_channels(weight: Tensor, groups: int) -> Tensor:
-    """Let the two channel dimensions of a grouped kernel change places.
+    """Swap the two channel dimensions of a grouped kernel.
 
     Args:
-        weight: ``(out_channels, in_channels / groups, *kernel_size)``, as a convolution keeps its kernel.
+        weight: ``(out_channels, in_channels / groups, *kernel_size)``, the shape of a convolution's weight.
         groups: Groups of the convolution.
 
     Returns:
-        ``(in_channels, out_channels / groups, *kernel_size)``, as a transposed convolution keeps it; a second
-        swap gives the first form back.
+        ``(in_channels, out_channels / groups, *kernel_size)``, the shape of a transposed convolution's weight. The
+        function is its own inverse.
     """
     blocks = weight.reshape(groups, -1, *weight.shape[1:])
     return blocks.transpose(1, 2).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""The sum over the kernels of each output channel, with which the order ``pw_dw`` ends."""
+"""The sum over the kernels of each output channel, the last step of the order ``pw_dw``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 class KernelSum(nn.Module):
     """Sum the filtered maps of each output channel and add the bias.
 
-    Outputs are taken in the order of their number of kernels, the most first. There those with equal numbers
-    stand side by side, and their maps of one rank are one slice: the sum needs no more than slices, additions,
-    one concatenation where the numbers differ, and a gather where the order is not that of the output.
+    Outputs are processed in the order of their number of kernels, the most first. Outputs with equal numbers are then
+    adjacent, and their maps of one rank are one slice. The sum needs slices and additions, one concatenation if the
+    numbers differ, and a gather if the order is not that of the output.
 
     Args:
         kernels: Depthwise kernels of each output channel.
         channels: The output channel that each map belongs to, in the order of the maps: within a group by rank,
             within a rank by number of kernels.
-        dimensions: Of the maps: 1, 2 or 3.
+        dimensions: Number of spatial dimensions: 1, 2 or 3.
         bias: Whether a bias is added.
-        device: Where the bias is.
-        dtype: Number format of the bias.
+        device: Device of the bias.
+        dtype: Data type of the bias.
     """
 
     before: Tensor | None
@@ -75,7 +75,7 @@ def _index(order: Sequence[int], device: torch.device | None) -> Tensor | None:
 
 
 def _slices(counts: Sequence[int]) -> list[tuple[list[int], int]]:
-    """Return for each distinct number of kernels where its maps of every rank start, and their width."""
+    """Return for each distinct number of kernels the start of its maps of every rank, and their width."""
     ranks = range(counts[0])
     starts = [sum(min(count, rank) for count in counts) for rank in ranks]
     return [

@@ -1,4 +1,4 @@
-"""The depthwise-separable layers, one for each kind of convolution that can become one."""
+"""The depthwise-separable layers, one for each class of convolution that they can replace."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from dsft.separable.factored import PaddingMode
 
 
 class DepthwiseSeparableConv1d(DepthwiseSeparableConv):
-    """In place of an ``nn.Conv1d``; see :class:`DepthwiseSeparableConv`."""
+    """Replaces an ``nn.Conv1d``; see :class:`DepthwiseSeparableConv`."""
 
     dimensions = 1
     dense_class = nn.Conv1d
 
 
 class DepthwiseSeparableConv2d(DepthwiseSeparableConv):
-    """In place of an ``nn.Conv2d``; see :class:`DepthwiseSeparableConv`."""
+    """Replaces an ``nn.Conv2d``; see :class:`DepthwiseSeparableConv`."""
 
     dimensions = 2
     dense_class = nn.Conv2d
 
 
 class DepthwiseSeparableConv3d(DepthwiseSeparableConv):
-    """In place of an ``nn.Conv3d``; see :class:`DepthwiseSeparableConv`."""
+    """Replaces an ``nn.Conv3d``; see :class:`DepthwiseSeparableConv`."""
 
     dimensions = 3
     dense_class = nn.Conv3d
 
 
 class DepthwiseSeparableConvTranspose2d(DepthwiseSeparableConv):
-    """In place of an ``nn.ConvTranspose2d``: the depthwise convolution is transposed, the pointwise one is plain.
+    """Replaces an ``nn.ConvTranspose2d``: the depthwise convolution is transposed, the pointwise one is not.
 
-    ``dw_pw`` pays its pointwise convolution at the size of the output, ``pw_dw`` at that of the input, which is
-    the smaller one wherever the stride is above 1.
+    The pointwise convolution of ``dw_pw`` runs at the size of the output, that of ``pw_dw`` at the size of the input,
+    which is smaller if the stride is above 1. See :class:`DepthwiseSeparableConv`.
     """
 
     dimensions = 2
@@ -78,7 +78,7 @@ class DepthwiseSeparableConvTranspose2d(DepthwiseSeparableConv):
         )
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002 (Conv2d's name, by which it may be called)
-        """Convolve ``(batch, in_channels, height, width)``, or unbatched, to ``output_size`` as torch takes it."""
+        """Convolve ``(batch, in_channels, height, width)``, or unbatched, to an ``output_size`` as torch takes it."""
         return self._convolve(input, output_size=output_size)
 
 
@@ -88,4 +88,4 @@ SEPARABLE_CLASSES: dict[type[Convolution], type[DepthwiseSeparableConv]] = {
     nn.Conv3d: DepthwiseSeparableConv3d,
     nn.ConvTranspose2d: DepthwiseSeparableConvTranspose2d,
 }
-"""The layer that can stand for each class of dense convolution."""
+"""The layer that replaces each class of dense convolution."""

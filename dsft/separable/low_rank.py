@@ -1,4 +1,4 @@
-"""The low-rank layers: two convolutions of one position each in place of one."""
+"""The low-rank layers: two 1x1 convolutions that replace one."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.separable.composed import ComposedKernel
-from dsft.separable.factored import FactoredConv, PaddingMode, geometry_of, home_of
+from dsft.separable.factored import FactoredConv, PaddingMode, factory_kwargs, geometry_of
 from dsft.separable.pointwise import POINTWISE
 
 
 class LowRankConv(FactoredConv):
-    r"""Two convolutions of one position in place of one; the base of the layers.
+    r"""Two 1x1 convolutions that replace one; the base class of the layers.
 
-    Within each group the first makes ``rank`` maps of the input channels, and the second the output channels of
+    Within each group the first computes ``rank`` maps from the input channels, and the second the output channels from
     those: :math:`W = B A` with :math:`A` of ``(rank, in_channels / groups)`` and :math:`B` of ``(out_channels /
-    groups, rank)`` (Jaderberg et al. 2014, "Speeding up Convolutional Neural Networks with Low Rank Expansions",
-    for kernels of one position). The first has the stride and the padding, so that the second is paid for the output.
+    groups, rank)`` (Jaderberg et al. 2014, "Speeding up Convolutional Neural Networks with Low Rank Expansions", for
+    1x1 kernels). The first has the stride and the padding, so that the second runs at the size of the output.
 
-    The positional arguments are those of torch's convolution, in its order.
+    The positional arguments are those of the torch convolution, in the same order.
 
     Args:
         in_channels: Number of input channels.
@@ -34,17 +34,17 @@ class LowRankConv(FactoredConv):
         dilation: Stored, and without effect on a 1x1 kernel.
         groups: Number of blocked connections from input channels to output channels.
         bias: Whether the second convolution adds a learnable bias.
-        padding_mode: How the first convolution pads, as torch's convolutions take it.
+        padding_mode: Padding mode of the first convolution, as torch's convolutions take it.
         device: Device of the parameters.
         dtype: Data type of the parameters.
-        kernels: The rank of each group, the same in all: kernels that the first convolution has there.
+        kernels: Rank of each group, equal in all groups: the number of kernels of the first convolution.
 
     Raises:
         ValueError: ``kernels`` is not one rank of at least 1 for all groups, or the kernel is not 1x1.
     """
 
     form: ClassVar[None] = None
-    """No channel is repeated."""
+    """No channel is repeated, so there is no form."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class LowRankConv(FactoredConv):
             raise ValueError(f"kernel_size: expected 1, found {self.kernel_size}")
         kernels = (kernels,) * groups if isinstance(kernels, int) else tuple(kernels)
         if len(kernels) != groups or len(set(kernels)) != 1 or kernels[0] < 1:
-            raise ValueError(f"kernels: one rank, at least 1, is needed for {groups} groups, found {list(kernels)!r}")
+            raise ValueError(f"kernels: expected one rank, at least 1, for {groups} groups, found {list(kernels)!r}")
         self.kernels = kernels
         build, total = POINTWISE[self.dimensions], sum(kernels)
         self.first: Convolution = build(
@@ -106,7 +106,7 @@ class LowRankConv(FactoredConv):
 
     @property
     def last(self) -> Convolution:
-        """The module that the output leaves, and whose bias is the layer's."""
+        """The module that computes the output and holds the bias."""
         return self.second
 
     @property
@@ -134,31 +134,31 @@ class LowRankConv(FactoredConv):
 
     @classmethod
     def like(cls, dense: Convolution | FactoredConv, kernels: Sequence[int]) -> Self:
-        """Build a layer of a convolution's geometry, device, dtype and mode, with random weights."""
-        layer = cls(**geometry_of(dense), kernels=kernels, bias=dense.bias is not None, **home_of(dense))
+        """Build a layer with the geometry, device, dtype and mode of a convolution, and random weights."""
+        layer = cls(**geometry_of(dense), kernels=kernels, bias=dense.bias is not None, **factory_kwargs(dense))
         return layer.train(dense.training)
 
     def extra_repr(self) -> str:
-        """Describe the layer as ``print(model)`` shows it."""
+        """Return the description that ``print(model)`` shows."""
         return f"{self.in_channels}, {self.out_channels}, stride={self.stride}, kernels={sum(self.kernels)}"
 
 
 class LowRankConv1d(LowRankConv):
-    """In place of an ``nn.Conv1d`` of one position; see :class:`LowRankConv`."""
+    """Replaces a 1x1 ``nn.Conv1d``; see :class:`LowRankConv`."""
 
     dimensions = 1
     dense_class = nn.Conv1d
 
 
 class LowRankConv2d(LowRankConv):
-    """In place of an ``nn.Conv2d`` of one position; see :class:`LowRankConv`."""
+    """Replaces a 1x1 ``nn.Conv2d``; see :class:`LowRankConv`."""
 
     dimensions = 2
     dense_class = nn.Conv2d
 
 
 class LowRankConv3d(LowRankConv):
-    """In place of an ``nn.Conv3d`` of one position; see :class:`LowRankConv`."""
+    """Replaces a 1x1 ``nn.Conv3d``; see :class:`LowRankConv`."""
 
     dimensions = 3
     dense_class = nn.Conv3d
@@ -169,4 +169,4 @@ LOW_RANK_CLASSES: dict[type[Convolution], type[LowRankConv]] = {
     nn.Conv2d: LowRankConv2d,
     nn.Conv3d: LowRankConv3d,
 }
-"""The layer that can stand for each class of dense convolution of one position."""
+"""The layer that replaces each class of dense 1x1 convolution."""

@@ -1,4 +1,4 @@
-"""Convolutions of one position, on the CPU by oneDNN whatever the number of threads."""
+"""1x1 convolutions, computed by oneDNN on the CPU for any number of threads."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from dsft.compat.torch_dispatch import is_in_dispatch_mode
 HAS_ONEDNN: bool = platform.machine().lower() in ("x86_64", "amd64") and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 LEAST_POSITIONS, LEAST_MACS = 49, 4_000_000
-"""From how many places in the maps of all images on, and how many multiply-accumulates, oneDNN is the faster one: a
-call takes it about 20 microseconds more, and a reordering of the weights."""
+"""Minimum number of positions, over all images, and of multiply-accumulates from which oneDNN is faster: a call has an
+overhead of about 20 microseconds, and reorders the weights."""
 
 LEAST_POSITIONS_OF_PAGES = 128
-"""The same where the weights of one output fill whole pages of memory: its reordering then misses the cache."""
+"""The same if the weights of one output fill whole pages of memory: the reordering then misses the cache."""
 
 _PAGE = 1024
-"""Weights in a page of 4 KiB."""
+"""Weights in a memory page of 4 KiB."""
 
 
 class PointwiseConv2d(nn.Conv2d):
-    """A 1x1 convolution as :class:`torch.nn.Conv2d` has it, and faster in a thread of its own.
+    """A 1x1 :class:`torch.nn.Conv2d` that is faster with a single thread.
 
-    With one thread and fewer than 16 images torch itself takes a matrix product of MKL for it
-    (``aten/src/ATen/native/Convolution.cpp``, ``use_mkldnn``), which on processors of AMD is about half as fast as
-    oneDNN's convolution. The two differ by rounding. Wherever more is wanted than the plain result (a gradient, a
-    trace, an export, a count of operations, another number format, device or padding), and for small maps, it is
-    torch's own.
+    With one thread and fewer than 16 images torch computes it as a matrix product of MKL
+    (``aten/src/ATen/native/Convolution.cpp``, ``use_mkldnn``), which on AMD processors is about half as fast as the
+    convolution of oneDNN. The results differ by rounding. torch's own convolution is used for small maps, and if
+    anything other than the plain result is needed: a gradient, a trace, an export, a count of operations, or another
+    dtype, device or padding.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
@@ -45,9 +45,9 @@ class PointwiseConv2d(nn.Conv2d):
 
 def _is_plain(images: Tensor, weight: Tensor) -> bool:
     is_tracing: bool = torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]
-    # First, since a trace would keep the questions about the images, or cannot answer them.
-    is_followed = is_tracing or torch.compiler.is_compiling() or is_in_dispatch_mode()
-    if is_followed or type(images) is not Tensor:
+    # First, since a trace would record the following conditions, or cannot evaluate them.
+    is_traced = is_tracing or torch.compiler.is_compiling() or is_in_dispatch_mode()
+    if is_traced or type(images) is not Tensor:
         return False
     needs_gradient = torch.is_grad_enabled() and (images.requires_grad or weight.requires_grad)
     return (
@@ -69,4 +69,4 @@ def _pays(images: Tensor, weight: Tensor) -> bool:
 
 
 POINTWISE: dict[int, type[Any]] = {1: nn.Conv1d, 2: PointwiseConv2d, 3: nn.Conv3d}
-"""The class of a convolution of one position, by its dimensions."""
+"""The class of a 1x1 convolution, by its number of dimensions."""

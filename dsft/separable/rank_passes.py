@@ -1,4 +1,4 @@
-"""The form ``passes``: the kernels of one rank after the other, so that no repeated input is written."""
+"""The form ``passes``: the kernels of one rank after those of another, without a repeated copy of the input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run_passes(
     channels: Tensor,
     bounds: Sequence[tuple[int, int]],
 ) -> Tensor:
-    """Convolve depthwise and pointwise, rank by rank, and sum.
+    """Convolve depthwise and pointwise, one rank at a time, and sum.
 
     Args:
         images: ``(..., in_channels, *size)``.
@@ -45,7 +45,7 @@ def run_passes(
         maps = convolve(inputs, kernels, None, depthwise.stride, padding, depthwise.dilation, count)
         bias = None if parts else pointwise.bias
         part = convolve(maps, pointwise.weight[:, start:end], bias, groups=groups)
-        # Each pass is added at once, so that no more than two outputs are held.
+        # Added at once, so that no more than two outputs are in memory.
         parts = [parts[0] + part] if parts else [part]
     return parts[0]
 

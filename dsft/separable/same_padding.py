@@ -1,4 +1,4 @@
-"""Convolutions padded as TensorFlow pads: as much as the size of each image needs, the odd line at the far end."""
+"""Convolutions with TensorFlow's ``SAME`` padding, which depends on the size of the image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dsft.separable.layers import DepthwiseSeparableConv2d
 
 
 class SameConv2d(nn.Conv2d):
-    """A dense convolution whose output has ``ceil(size / stride)`` positions a side, as timm's ``Conv2dSame``."""
+    """A dense convolution whose output has ``ceil(size / stride)`` positions per side, like timm's ``Conv2dSame``."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (Conv2d's name, by which it may be called)
         """Pad and convolve ``(batch, in_channels, height, width)`` or an unbatched ``(in_channels, ...)``."""
@@ -20,15 +20,15 @@ class SameConv2d(nn.Conv2d):
 
 
 class DepthwiseSeparableConv2dSame(DepthwiseSeparableConv2d):
-    """In place of timm's ``Conv2dSame`` and its like; see :class:`DepthwiseSeparableConv2d`.
+    """Replaces timm's ``Conv2dSame`` and similar classes; see :class:`DepthwiseSeparableConv2d`.
 
-    The depthwise convolution pads, so that with ``pw_dw`` the pointwise one is paid for the image alone.
+    The depthwise convolution pads, so that with ``pw_dw`` the pointwise one runs on the unpadded image.
     """
 
     dense_class = SameConv2d
 
     def _convolve(self, images: Tensor, **wanted: Any) -> Tensor:
-        # This form takes the kernels out of the depthwise convolution and does not call it.
+        # This form uses the weight of the depthwise convolution without calling it.
         return super()._convolve(_padded(self, images) if self.form is Form.PASSES else images, **wanted)
 
 

@@ -16,18 +16,18 @@ from dsft.losses import binary_cross_entropy, binary_distillation_loss, sampled_
 from dsft.metrics import (
     Interval,
     Reliability,
-    answer_probabilities,
     average_precision,
     binary_brier_score,
-    binary_log_likelihood,
-    decision_reliability,
-    decision_scores,
+    binary_negative_log_likelihood,
     exact_matches,
     fit_binary_temperature,
+    label_set_probabilities,
     map_difference_interval,
     map_interval,
     mean_average_precision,
     micro_f1,
+    multilabel_reliability,
+    multilabel_scores,
 )
 from dsft.tasks.figures import ClassFigure, Figure, Layout
 from dsft.tasks.task import CalibratedMetrics, Chooser, Chosen, Metrics, Scored
@@ -155,9 +155,9 @@ class MultiLabel:
 
     def watch(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
         """Return loss, mAP, exact match, micro and macro F1."""
-        scores = decision_scores(logits, targets)
+        scores = multilabel_scores(logits, targets)
         return {
-            "loss": binary_log_likelihood(logits, targets),
+            "loss": binary_negative_log_likelihood(logits, targets),
             "map": mean_average_precision(logits, targets),
             "exact_match": exact_matches(logits, targets).double().mean().item(),
             "micro_f1": micro_f1(logits, targets),
@@ -175,7 +175,7 @@ class MultiLabel:
         calibrated: CalibratedMetrics | None,
     ) -> MultiLabelMetrics:
         """Return :class:`MultiLabelMetrics`."""
-        scores, seen = decision_scores(logits, targets), self.watch(logits, targets)
+        scores, seen = multilabel_scores(logits, targets), self.watch(logits, targets)
         ranked = [None if math.isnan(value) else value for value in average_precision(logits, targets).tolist()]
         columns = (scores.precision, scores.recall, scores.f1, scores.support)
         rows = zip(classes, *(column.tolist() for column in columns), ranked, strict=True)
@@ -191,7 +191,7 @@ class MultiLabel:
             macro_precision=scores.macro(scores.precision),
             macro_recall=scores.macro(scores.recall),
             macro_f1=seen["macro_f1"],
-            ece=decision_reliability(logits, targets).error,
+            ece=multilabel_reliability(logits, targets).error,
             nll=seen["loss"],
             brier=binary_brier_score(logits, targets),
             calibrated=calibrated,
@@ -204,8 +204,8 @@ class MultiLabel:
         return CalibratedMetrics(
             temperature,
             fitted_on,
-            ece=decision_reliability(scaled, targets).error,
-            nll=binary_log_likelihood(scaled, targets),
+            ece=multilabel_reliability(scaled, targets).error,
+            nll=binary_negative_log_likelihood(scaled, targets),
             brier=binary_brier_score(scaled, targets),
         )
 
@@ -214,8 +214,8 @@ class MultiLabel:
         return fit_binary_temperature(logits, targets)
 
     def reliability(self, logits: Tensor, targets: Tensor) -> Reliability:
-        """See :func:`dsft.metrics.decision_reliability`."""
-        return decision_reliability(logits, targets)
+        """See :func:`dsft.metrics.multilabel_reliability`."""
+        return multilabel_reliability(logits, targets)
 
     def confusion(self, logits: Tensor, targets: Tensor) -> None:
         """Return None: with several labels an image, none is taken for another."""
@@ -239,7 +239,7 @@ class MultiLabel:
     def name_answers(self, logits: Tensor, classes: Sequence[str]) -> list[tuple[str, float]]:
         """Return the labels with a probability above 0.5, and the probability of just these."""
         names = self.name_targets(self.decide(logits), classes)
-        return list(zip(names, answer_probabilities(logits).tolist(), strict=True))
+        return list(zip(names, label_set_probabilities(logits).tolist(), strict=True))
 
     def name_targets(self, targets: Tensor, classes: Sequence[str]) -> list[str]:
         """Return the labels that are there, ``;`` between two; nothing where there is none."""

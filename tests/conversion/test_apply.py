@@ -85,5 +85,7 @@ def test_numbers_that_no_plan_has_are_refused(change: dict[str, Any], message: s
 def test_a_form_that_a_layer_cannot_take_is_an_error() -> None:
     values = plan_conversion(nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8), Request(rank=2)).to_dict()
     values["layers"][0].update({"kernels": [2, 1, 2], "form": "multiplier"})
-    with pytest.raises(ConversionError, match=r"layer '': form: one of .* found 'multiplier'.* another network"):
+    with pytest.raises(
+        ConversionError, match=r"layer '': form: expected one of .* found 'multiplier'.* another network"
+    ):
         apply_plan(nn.Conv2d(3, 4, 3), ConversionPlan.from_dict(values))

@@ -41,5 +41,5 @@ def test_batch_size_of_each_kind() -> None:
         4,
         4,
     ]
-    with pytest.raises(ModelError, match="a tensor is needed"):
+    with pytest.raises(ModelError, match="expected a tensor in it, found tuple"):
         batch_size_of(("no", "tensor"))

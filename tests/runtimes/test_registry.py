@@ -8,6 +8,7 @@ from torch import nn
 
 from dsft.choices import Runtime
 from dsft.devices import Compute
+from dsft.measure import ExampleInput
 from dsft.runtimes import open_runs
 
 CPU = Compute(torch.device("cpu"))
@@ -32,7 +33,7 @@ def test_a_run_is_a_pass_in_evaluation_mode_without_gradients_and_with_one_threa
 
 
 @pytest.mark.parametrize("example", [(torch.ones(2, 3),), {"input": torch.ones(2, 3)}, torch.ones(2, 3)])
-def test_inputs_are_given_as_the_module_takes_them(example: object) -> None:
+def test_inputs_are_given_as_the_module_takes_them(example: ExampleInput) -> None:
     module = nn.Linear(3, 2)
     with open_runs([module], [example], CPU) as (run,):
         assert torch.equal(run(), module(torch.ones(2, 3)))  # type: ignore[arg-type]

@@ -90,7 +90,7 @@ def test_the_forms_that_a_layer_can_take() -> None:
     assert allowed_forms([2, 2], 1, Structure.DW_PW, transposed=True) == equal[:2]
     assert allowed_forms([2, 2], 1, Structure.DW_PW, norm_between=True) == equal[:3]
     assert allowed_forms([1, 1], 1, Structure.DW_PW) == allowed_forms([2, 2], 1, Structure.PW_DW) == ()
-    with pytest.raises(ValueError, match=r"form: one of \['gather', 'passes'\] is possible here, found 'multiplier'"):
+    with pytest.raises(ValueError, match=r"form: expected one of \['gather', 'passes'\], found 'multiplier'"):
         DepthwiseSeparableConv2d(2, 2, (3, 3), kernels=[2, 1], form=Form.MULTIPLIER)
 
 
@@ -120,7 +120,7 @@ def test_a_norm_between_is_applied_and_refuses_to_be_merged(
     expected = second(between) if order is Structure.DW_PW else layer.sum(second(between))
     torch.testing.assert_close(layer(images), expected)
     for read in (layer.merge, lambda: layer.weight):
-        with pytest.raises(ConversionError, match="a BatchNorm and a ReLU stand between"):
+        with pytest.raises(ConversionError, match="has a BatchNorm and a ReLU between"):
             read()
 
 
@@ -141,7 +141,7 @@ def test_kernels_that_do_not_fit_are_refused(kernels: list[int]) -> None:
 
 
 def test_an_output_without_kernels_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1 is needed for each of 3 channels"):
+    with pytest.raises(ValueError, match="at least 1 for each of 3 channels"):
         DepthwiseSeparableConv2d(4, 3, (3, 3), kernels=[2, 0, 1], order=Structure.PW_DW)
 
 

@@ -1,48 +1,33 @@
-"""The maths of deriving separable weights: dense kernels in, factors out, no modules; one method a file."""
+"""Factorization of dense kernels: tensors in, tensors out, without modules; one method a file."""
+
+from collections.abc import Mapping
 
 from dsft.choices import Method
-from dsft.conversion.factorization.factors import Derivation, Factors
-from dsft.conversion.factorization.fresh import fresh_factors
-from dsft.conversion.factorization.low_rank import (
-    LOW_RANK_DERIVATIONS,
-    LowRankFactors,
-    fresh_low_rank,
-    matrix_energies,
-    svd_low_rank,
-)
-from dsft.conversion.factorization.regression_target import Sample, Target
-from dsft.conversion.factorization.ridge import Fit, fit_linear, regress
-from dsft.conversion.factorization.spectrum import Spectrum, channel_spectrum
-from dsft.conversion.factorization.svd import svd_factors
+from dsft.conversion.factorization.channel_svd import ChannelSpectrum, channel_spectrum
+from dsft.conversion.factorization.factors import AnyFactors, FactorizationMethod, Factors, LowRankFactors
+from dsft.conversion.factorization.fresh import FRESH
+from dsft.conversion.factorization.matrix_svd import matrix_energies
+from dsft.conversion.factorization.refit import REFIT
+from dsft.conversion.factorization.regression_target import LayerSamples, RegressionTarget
+from dsft.conversion.factorization.ridge import LinearFit, ridge_regression
+from dsft.conversion.factorization.svd import SVD
 from dsft.conversion.factorization.weighting import Weighting
 
-AnyFactors = Factors | LowRankFactors
-
-DERIVATIONS: dict[Method, Derivation] = {
-    Method.FRESH: fresh_factors,
-    Method.SVD: svd_factors,
-    # What a refit starts from.
-    Method.REFIT: svd_factors,
-}
+METHODS: Mapping[Method, FactorizationMethod] = {Method.FRESH: FRESH, Method.SVD: SVD, Method.REFIT: REFIT}
+"""The methods by name, with what each of them needs."""
 
 __all__ = [
-    "DERIVATIONS",
-    "LOW_RANK_DERIVATIONS",
+    "METHODS",
     "AnyFactors",
-    "Derivation",
+    "ChannelSpectrum",
+    "FactorizationMethod",
     "Factors",
-    "Fit",
+    "LayerSamples",
+    "LinearFit",
     "LowRankFactors",
-    "Sample",
-    "Spectrum",
-    "Target",
+    "RegressionTarget",
     "Weighting",
     "channel_spectrum",
-    "fit_linear",
-    "fresh_factors",
-    "fresh_low_rank",
     "matrix_energies",
-    "regress",
-    "svd_factors",
-    "svd_low_rank",
+    "ridge_regression",
 ]

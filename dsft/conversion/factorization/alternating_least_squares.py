@@ -1,67 +1,67 @@
-"""Both factors of a layer fitted to its output, in turn: the outputs of a ``pw_dw`` layer in ``refit``."""
+"""Alternating least squares for both factors of a ``pw_dw`` layer, one output channel at a time."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from dsft.conversion.factorization.coordinate_descent import TapMoments
+from dsft.conversion.factorization.coordinate_descent import PatchMoments
 from dsft.conversion.factorization.ridge import RIDGE
 
 SWEEPS = 4
-"""How often both factors are fitted; further ones change little."""
+"""How often both factors are fitted; further sweeps change little."""
 
-HAIR = 1e-10
-"""What is added to the diagonal of a system, as a share of its mean."""
+JITTER = 1e-10
+"""Added to the diagonal of a system, relative to its mean, so that it can be factorised."""
 
-LARGEST = 512
-"""From so many pointwise weights on an output keeps those that it has, since the work of a fit grows with the third
-power of their number."""
+MAX_WEIGHTS = 512
+"""An output channel with this many pointwise weights or more is not fitted: the cost is cubic in their number."""
 
 
-def fit_outputs(
-    moments: TapMoments,
+def fit_both_factors(
+    moments: PatchMoments,
     kernel: Tensor,
-    starts: list[tuple[Tensor, Tensor]],
+    initial: list[tuple[Tensor, Tensor]],
     ridge: float = RIDGE,
 ) -> list[tuple[Tensor, Tensor]]:
-    r"""Fit the pointwise weights and the depthwise kernels of every output of a ``pw_dw`` layer.
+    r"""Fit the pointwise weights and the depthwise kernels of every output channel of a ``pw_dw`` layer.
 
-    An output is :math:`\langle P^T K, X \rangle` with its pointwise weights :math:`P`, its kernels :math:`K` and the
-    taps :math:`X` of all channels: with one factor fixed the other is a least-squares solution, so the two are
-    fitted in turn, and each step lowers the error (alternating least squares; Guo et al. 2018, "Network Decoupling",
-    has the factors, and their fit to data as one to the kernel alone).
+    An output is :math:`\langle P^T K, X \rangle` with pointwise weights :math:`P`, kernels :math:`K` and the patches
+    :math:`X` of all channels. With one factor fixed, the other is the solution of a least-squares problem, so the two
+    are fitted in alternation, and no step increases the error. (The factors are those of Guo et al. 2018, "Network
+    Decoupling", which fits them to the kernel alone.)
 
     Args:
-        moments: Of the group.
-        kernel: The dense kernel, ``(outputs, channels * positions)``: what an unseen direction is pulled to.
-        starts: For each output its pointwise weights, ``(rank, channels)``, and its kernels, ``(rank, positions)``.
-        ridge: Strength of the pull, as a share of the taps' mean variance.
+        moments: Second moments of the group.
+        kernel: The dense kernel, ``(outputs, channels * positions)``, towards which directions without variance
+            shrink.
+        initial: For each output its pointwise weights, ``(rank, channels)``, and its kernels, ``(rank, positions)``.
+        ridge: Penalty of a change, relative to the mean variance of the patches.
 
     Returns:
         For each output both factors, of these shapes, float64.
     """
-    spread = moments.taps.diagonal().mean()
-    pull = ridge * spread if spread > 0 else torch.ones_like(spread)
-    taps = moments.taps + pull * torch.eye(len(moments.taps), dtype=torch.float64)
-    wanted = moments.products + pull * kernel.double()
-    return [_fit_output(taps, row, *start) for row, start in zip(wanted, starts, strict=True)]
+    variance = moments.patches.diagonal().mean()
+    penalty = ridge * variance if variance > 0 else torch.ones_like(variance)
+    patches = moments.patches + penalty * torch.eye(len(moments.patches), dtype=torch.float64)
+    products = moments.products + penalty * kernel.double()
+    return [_fit_output(patches, row, *start) for row, start in zip(products, initial, strict=True)]
 
 
-def _fit_output(taps: Tensor, wanted: Tensor, points: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
-    """Fit one output, from moments with the pull in them."""
+def _fit_output(patches: Tensor, product: Tensor, points: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
+    """Fit one output channel, from moments that include the ridge penalty."""
     points, kernels = points.double(), kernels.double()
     (rank, channels), positions = points.shape, kernels.shape[1]
-    if rank * channels >= LARGEST:
+    if rank * channels >= MAX_WEIGHTS:
         return points, kernels
-    products = wanted.reshape(channels, positions)
+    products = product.reshape(channels, positions)
     for _ in range(SWEEPS):
-        # Of length 1, so that no kernel grows while its pointwise weights shrink.
+        # Orthonormal, so that no kernel grows while its pointwise weights shrink.
         kernels = torch.linalg.qr(kernels.T).Q.T if rank <= positions else kernels
-        half = kernels @ taps.reshape(-1, positions, channels * positions)
+        half = kernels @ patches.reshape(-1, positions, channels * positions)
         both = half.reshape(channels, rank, channels, positions) @ kernels.T
         points = _solve(both.permute(1, 0, 3, 2), kernels @ products.T)
-        half = (points @ taps.reshape(channels, -1)).reshape(rank, positions, channels, positions)
+        half = (points @ patches.reshape(channels, -1)).reshape(rank, positions, channels, positions)
         both = torch.einsum("rpcq,sc->rpsq", half, points)
         kernels = _solve(both, points @ products)
     return points, kernels
@@ -70,8 +70,8 @@ def _fit_output(taps: Tensor, wanted: Tensor, points: Tensor, kernels: Tensor) -
 def _solve(system: Tensor, right: Tensor) -> Tensor:
     """Solve for a factor ``(rank, size)``, from a system ``(rank, size, rank, size)``."""
     matrix = system.reshape(right.numel(), -1)
-    # Kernels that have become alike, or nothing, leave something open: a hair on the diagonal settles it.
+    # The system is singular if kernels are linearly dependent.
     size = matrix.diagonal().mean()
-    hair = HAIR * torch.where(size > 0, size, torch.ones_like(size))
-    factor = torch.linalg.cholesky(matrix + hair * torch.eye(len(matrix), dtype=matrix.dtype))
+    jitter = JITTER * torch.where(size > 0, size, torch.ones_like(size))
+    factor = torch.linalg.cholesky(matrix + jitter * torch.eye(len(matrix), dtype=matrix.dtype))
     return torch.cholesky_solve(right.reshape(-1, 1), factor).reshape(right.shape)

@@ -1,4 +1,4 @@
-"""Both factors of a layer fitted to its output, channel by channel: the depthwise kernels of ``refit``."""
+"""Block coordinate descent for the depthwise kernels of a ``dw_pw`` layer, one input channel at a time."""
 
 from __future__ import annotations
 
@@ -10,78 +10,85 @@ from torch import Tensor
 
 from dsft.conversion.factorization.ridge import RIDGE
 
-SAMPLES = 4096
-"""How many samples the moments are measured from at a time."""
+CHUNK_SAMPLES = 4096
+"""Samples from which the moments are computed at a time."""
 
 SWEEPS = 3
-"""How often all channels are gone through; further ones change little."""
+"""How often all channels are fitted; further sweeps change little."""
 
 
 @dataclass(frozen=True)
-class TapMoments:
-    """Second moments of what a group's kernel positions see and of what its layer should put out, about the means.
+class PatchMoments:
+    """Centred second moments of the patches of a group's input, and of its target with the patches.
 
     Attributes:
-        taps: ``(channels * positions, channels * positions)``, channel by channel, float64.
-        products: Of the targets with the taps, ``(outputs, channels * positions)``, float64.
+        patches: ``(channels * positions, channels * positions)``, channel by channel, float64.
+        products: ``(outputs, channels * positions)``, float64.
     """
 
-    taps: Tensor
+    patches: Tensor
     products: Tensor
 
 
-def measure_moments(taps: Tensor, targets: Tensor) -> TapMoments:
-    """Measure moments from samples ``(samples, channels * positions)`` and ``(samples, outputs)``."""
-    means = taps.mean(0), targets.mean(0)
-    own, products = (taps.new_zeros(len(row), taps.shape[1], dtype=torch.float64) for row in (taps[0], targets[0]))
-    # A part of the samples at a time, since a centred copy of all would be as large as they are.
-    for some, wanted in zip(torch.split(taps, SAMPLES), torch.split(targets, SAMPLES), strict=True):
+def patch_moments(patches: Tensor, targets: Tensor) -> PatchMoments:
+    """Compute moments from samples ``(samples, channels * positions)`` and ``(samples, outputs)``."""
+    means = patches.mean(0), targets.mean(0)
+    own, products = (
+        patches.new_zeros(len(row), patches.shape[1], dtype=torch.float64) for row in (patches[0], targets[0])
+    )
+    # In chunks, since a centred copy of all samples would be as large as they are.
+    for some, wanted in zip(torch.split(patches, CHUNK_SAMPLES), torch.split(targets, CHUNK_SAMPLES), strict=True):
         centred = some - means[0]
         own += centred.T @ centred
         products += (wanted - means[1]).T @ centred
-    return TapMoments(own / len(taps), products / len(taps))
+    return PatchMoments(own / len(patches), products / len(patches))
 
 
-def fit_kernels(
-    moments: TapMoments, kernel: Tensor, start: Tensor, ranks: Sequence[int], outputs: Tensor, ridge: float = RIDGE
+def fit_depthwise_kernels(
+    moments: PatchMoments,
+    kernel: Tensor,
+    initial: Tensor,
+    ranks: Sequence[int],
+    gradients: Tensor,
+    ridge: float = RIDGE,
 ) -> list[tuple[Tensor, Tensor]]:
-    r"""Fit the depthwise kernels of a ``dw_pw`` layer to what it should put out.
+    r"""Fit the depthwise kernels of a ``dw_pw`` layer to its target.
 
-    One channel after the other: with the others as they are, the best map of rank :math:`r_c` from a channel's taps
-    to what is left of the output is known in closed form, :math:`W_c = R_c S_c^{-1}` cut to rank in the norm
-    :math:`F^{1/2} W_c S_c^{1/2}` (reduced-rank regression; Izenman 1975, eq. 2.8). Each step lowers the error, so any
-    number of sweeps does.
+    With all other channels fixed, the best map of rank :math:`r_c` from the patches of a channel to the residual of
+    the target has a closed form: :math:`W_c = R_c S_c^{-1}`, truncated to that rank in the norm
+    :math:`\|F^{1/2} W_c S_c^{1/2}\|` (reduced-rank regression; Izenman 1975, eq. 2.8). No step increases the error.
 
     Args:
-        moments: Of the group.
-        kernel: The dense kernel, ``(outputs, channels * positions)``: what an unseen direction is pulled to.
-        start: The kernel that the layer stands for now, of the same shape.
+        moments: Second moments of the group.
+        kernel: The dense kernel, ``(outputs, channels * positions)``, towards which directions without variance
+            shrink.
+        initial: The composed kernel of the layer's initial weights, of the same shape.
         ranks: Depthwise kernels of each channel.
-        outputs: What an error of the outputs costs, ``(outputs, outputs)``.
-        ridge: Strength of the pull, as a share of the taps' mean variance.
+        gradients: Second moment of the gradient at the outputs, :math:`F`, ``(outputs, outputs)``.
+        ridge: Penalty of a change, relative to the mean variance of the patches.
 
     Returns:
-        For each channel its depthwise kernels, ``(rank, positions)``, of norm 1, the most important first, and the
-        weights of their sums, ``(outputs, rank)``.
+        For each channel its depthwise kernels, ``(rank, positions)``, of norm 1, the most important first, and their
+        pointwise weights, ``(outputs, rank)``.
     """
-    positions = moments.taps.shape[0] // len(ranks)
-    spread = moments.taps.diagonal().mean()
-    pull = ridge * spread if spread > 0 else torch.ones_like(spread)
+    positions = moments.patches.shape[0] // len(ranks)
+    variance = moments.patches.diagonal().mean()
+    penalty = ridge * variance if variance > 0 else torch.ones_like(variance)
     eye = torch.eye(positions, dtype=torch.float64)
-    current = start.double().clone()
+    current = initial.double().clone()
     none = (torch.empty(0, positions, dtype=torch.float64), torch.empty(len(current), 0, dtype=torch.float64))
     factors = [none] * len(ranks)
-    inverses = [_inverse_root(block + pull * eye) for block in _diagonal_blocks(moments.taps, positions)]
+    inverses = [_inverse_root(block + penalty * eye) for block in _diagonal_blocks(moments.patches, positions)]
     for _ in range(SWEEPS):
         for channel, (rank, inverse) in enumerate(zip(ranks, inverses, strict=True)):
             columns = slice(channel * positions, (channel + 1) * positions)
             if not rank:
                 continue
-            own = current[:, columns] @ moments.taps[columns, columns]
-            # Rows of the symmetric moments, since they lie together in memory.
-            left = moments.products[:, columns] - current @ moments.taps[columns].T + own
-            best = (left + pull * kernel[:, columns]) @ inverse
-            _, vectors = torch.linalg.eigh(best.T @ outputs @ best)
+            own = current[:, columns] @ moments.patches[columns, columns]
+            # Rows of the symmetric matrix, since they are contiguous in memory.
+            residual = moments.products[:, columns] - current @ moments.patches[columns].T + own
+            best = (residual + penalty * kernel[:, columns]) @ inverse
+            _, vectors = torch.linalg.eigh(best.T @ gradients @ best)
             kept = vectors[:, -rank:].flip(1)
             points, kernels = best @ kept, kept.T @ inverse
             current[:, columns] = points @ kernels
@@ -90,8 +97,8 @@ def fit_kernels(
     return factors
 
 
-def _diagonal_blocks(moments: Tensor, size: int) -> Sequence[Tensor]:
-    return [moments[at : at + size, at : at + size] for at in range(0, len(moments), size)]
+def _diagonal_blocks(matrix: Tensor, size: int) -> Sequence[Tensor]:
+    return [matrix[at : at + size, at : at + size] for at in range(0, len(matrix), size)]
 
 
 def _inverse_root(moment: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The two factors of a dense kernel."""
+"""The two factors of a dense kernel, and the functions that compute them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dsft.conversion.factorization.weighting import Weighting
 
 @dataclass(frozen=True)
 class Factors:
-    """The weights of a depthwise-separable layer, in the order of ``separable.kernels.kernel_channels``.
+    """The weights of a depthwise-separable layer, in the order of :func:`dsft.separable.kernel_channels`.
 
     Attributes:
         depthwise: Depthwise kernels, ``(kernels, 1, *kernel_size)``.
-        pointwise: Weights of the sums, ``(out_channels, kernels / groups, 1, ...)`` with ``dw_pw``,
+        pointwise: Pointwise weights, ``(out_channels, kernels / groups, 1, ...)`` with ``dw_pw``,
             ``(kernels, in_channels / groups, 1, ...)`` with ``pw_dw``.
     """
 
@@ -25,8 +25,44 @@ class Factors:
     pointwise: Tensor
 
 
-Derivation = Callable[[Tensor, int, Sequence[int], Generator, Structure, Weighting | None], Factors]
-"""Derive factors from a dense weight ``(out_channels, in_channels / groups, *kernel_size)``, the number of groups,
-the depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), a generator for whatever is
-random, the order, and what a change of the weight costs. The weight of a transposed convolution is given with its
-channels swapped to that shape."""
+@dataclass(frozen=True)
+class LowRankFactors:
+    """The weights of a low-rank layer.
+
+    Attributes:
+        first: ``(groups * rank, in_channels / groups, 1, ...)``.
+        second: ``(out_channels, rank, 1, ...)``.
+    """
+
+    first: Tensor
+    second: Tensor
+
+
+AnyFactors = Factors | LowRankFactors
+
+SeparableFactorization = Callable[[Tensor, int, Sequence[int], Generator, Structure, Weighting | None], Factors]
+"""Computes factors from a dense kernel ``(out_channels, in_channels / groups, *kernel_size)``, the number of groups,
+the depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), a random generator, the order,
+and the moments that weight the error. The kernel of a transposed convolution is given with its channel dimensions
+swapped to that shape."""
+
+LowRankFactorization = Callable[[Tensor, int, int, Generator, Weighting | None], LowRankFactors]
+"""Computes factors from a dense 1x1 kernel ``(out_channels, in_channels / groups, 1, ...)``, the number of groups, the
+rank of each group, a random generator, and the moments that weight the error."""
+
+
+@dataclass(frozen=True)
+class FactorizationMethod:
+    """A way to obtain the weights of converted layers.
+
+    Attributes:
+        separable: Computes the initial weights of a depthwise-separable layer.
+        low_rank: Computes the initial weights of a low-rank layer.
+        needs_calibration: Whether the initial weights are then fitted to calibration data.
+        keeps_weights: Whether the pretrained weights are kept, as far as the rank allows.
+    """
+
+    separable: SeparableFactorization
+    low_rank: LowRankFactorization
+    needs_calibration: bool = False
+    keeps_weights: bool = True

@@ -1,4 +1,4 @@
-"""``fresh``: random weights, for training from scratch and as the control of every other method."""
+"""``fresh``: random weights, for training from scratch and as the baseline of every other method."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from dsft.choices import Structure
-from dsft.conversion.factorization.factors import Factors
+from dsft.conversion.factorization.factors import FactorizationMethod, Factors, LowRankFactors
 from dsft.conversion.factorization.weighting import Weighting
 from dsft.separable import kernel_channels
 
@@ -20,21 +20,21 @@ def fresh_factors(
     kernels: Sequence[int],
     generator: Generator,
     order: Structure = Structure.DW_PW,
-    weighting: Weighting | None = None,  # noqa: ARG001 (no weight is kept whose change could cost anything)
+    weighting: Weighting | None = None,  # noqa: ARG001 (the signature of every method; no weight is kept)
 ) -> Factors:
-    """Draw both factors so that the layer keeps the variance that a ReLU needs.
+    """Draw both factors of a depthwise-separable layer with the variance of a convolution before a ReLU.
 
-    The first convolution is linear and keeps the variance of its input (gain 1, LeCun et al. 1998); the second
-    has gain sqrt 2 (He et al. 2015, "Delving Deep into Rectifiers", eq. 10). With ``pw_dw`` the second one sums
-    over all kernels of an output channel.
+    The first convolution is linear and preserves the variance of its input (gain 1, LeCun et al. 1998, "Efficient
+    BackProp", §4.6); the second has gain sqrt 2 (He et al. 2015, "Delving Deep into Rectifiers", eq. 10). With
+    ``pw_dw`` the second one sums over all kernels of an output channel.
 
     Args:
-        weight: Dense kernel, ``(out_channels, in_channels / groups, *kernel_size)``: its shape alone counts.
+        weight: Dense kernel, ``(out_channels, in_channels / groups, *kernel_size)``; only its shape is used.
         groups: Groups of the convolution.
         kernels: Depthwise kernels of each channel.
-        generator: Source of the random numbers, on the CPU.
+        generator: Random generator on the CPU.
         order: Which convolution comes first.
-        weighting: Unused: no weight is kept whose change could cost anything.
+        weighting: Not used.
 
     Returns:
         Factors in the dtype and on the device of ``weight``.
@@ -50,3 +50,32 @@ def fresh_factors(
         depthwise *= (2 / summed).sqrt().reshape(-1, 1, *ones)
         pointwise = torch.randn(total, weight.shape[1], *ones, generator=generator) / math.sqrt(weight.shape[1])
     return Factors(depthwise.to(weight), pointwise.to(weight))
+
+
+def fresh_low_rank(
+    weight: Tensor,
+    groups: int,
+    rank: int,
+    generator: Generator,
+    weighting: Weighting | None = None,  # noqa: ARG001 (the signature of every method; no weight is kept)
+) -> LowRankFactors:
+    """Draw both factors of a low-rank layer; see :func:`fresh_factors` for their variances.
+
+    Args:
+        weight: Dense 1x1 kernel, ``(out_channels, in_channels / groups, 1, ...)``; only its shape is used.
+        groups: Groups of the convolution.
+        rank: Rank of each group.
+        generator: Random generator on the CPU.
+        weighting: Not used.
+
+    Returns:
+        Factors in the dtype and on the device of ``weight``.
+    """
+    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
+    ones = (1,) * (weight.dim() - 2)
+    first = torch.randn(groups, rank, inputs, generator=generator) / math.sqrt(inputs)
+    second = torch.randn(groups, outputs, rank, generator=generator) * math.sqrt(2 / rank)
+    return LowRankFactors(first.reshape(-1, inputs, *ones).to(weight), second.reshape(-1, rank, *ones).to(weight))
+
+
+FRESH = FactorizationMethod(fresh_factors, fresh_low_rank, keeps_weights=False)

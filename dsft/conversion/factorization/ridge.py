@@ -1,4 +1,4 @@
-"""``refit``: the last factor of a layer fitted to what the original layer puts out, by ridge least squares."""
+"""Ridge regression with a bias, which shrinks towards given weights."""
 
 from __future__ import annotations
 
@@ -11,64 +11,61 @@ from torch import Tensor
 from dsft.errors import ConversionError
 
 RIDGE = 3e-2
-"""Strength of the pull toward the weights from before, as a share of the features' mean variance.
+"""Penalty of a change of the weights, relative to the mean variance of the features.
 
-Of 0.001 to 0.1 it brought a ResNet-32 nearest to the original on images that it was not fitted to."""
+Of 0.001 to 0.1, this brought a ResNet-32 closest to the original on held-out images."""
 
 
 @dataclass(frozen=True)
-class Fit:
+class LinearFit:
     """A linear map with a bias: ``weights`` ``(outputs, features)`` and ``bias`` ``(outputs,)``, float64."""
 
     weights: Tensor
     bias: Tensor
 
     def predict(self, features: Tensor) -> Tensor:
-        """Return ``(samples, outputs)`` for ``(samples, features)``, in the features' number format."""
+        """Return ``(samples, outputs)`` for ``(samples, features)``, in the dtype of the features."""
         return features @ self.weights.to(features).T + self.bias.to(features)
 
 
-def fit_linear(features: Tensor, targets: Tensor, prior: Tensor, ridge: float = RIDGE) -> Fit:
-    r"""Fit targets by features, with a pull toward weights from before.
+def ridge_regression(features: Tensor, prior: Tensor, ridge: float = RIDGE) -> Callable[[Tensor], LinearFit]:
+    r"""Factorise the normal equations of some features, and return the fit as a function of the targets.
 
     :math:`P = (C_{yz} + \lambda P_0)(C_{zz} + \lambda I)^{-1}` and :math:`b = \bar y - P \bar z`. The covariances are
-    centred, so the bias is free and takes up every shift of the mean; the pull is toward the prior and not toward
-    zero, so that features which were never seen keep the weights that they had. (Zhang et al. 2015, "Accelerating
-    Very Deep Convolutional Networks", §3.3, asymmetric reconstruction, with a ridge.)
+    centred, so that the bias is not penalised and absorbs any shift of the mean. The weights shrink towards the prior
+    and not towards zero, so that directions without variance keep their previous weights. (The asymmetric
+    reconstruction of Zhang et al. 2015, "Accelerating Very Deep Convolutional Networks", §3.3, with a ridge penalty.)
 
     Args:
-        features: ``(samples, features)``.
-        targets: ``(samples, outputs)``.
-        prior: Weights from before, ``(outputs, features)``.
-        ridge: Strength of the pull, as a share of the features' mean variance.
+        features: :math:`z`, ``(samples, features)``.
+        prior: Previous weights :math:`P_0`, ``(outputs, features)``.
+        ridge: :math:`\lambda`, relative to the mean variance of the features.
+
+    Returns:
+        A function of targets :math:`y`, ``(samples, outputs)``.
 
     Raises:
-        ConversionError: Features or targets hold NaN or infinite values.
+        ConversionError: The features, or the targets given later, hold NaN or infinite values.
     """
-    return regress(features, prior, ridge)(targets)
-
-
-def regress(features: Tensor, prior: Tensor, ridge: float = RIDGE) -> Callable[[Tensor], Fit]:
-    """Factorise the features once, and return the fit as a function of the targets; see :func:`fit_linear`."""
     mean = features.mean(0)
     centred = features - mean
-    # The products of a few ten thousand samples: float32 does them, relative to their size, to about 1e-6.
+    # Products of some ten thousand samples in float32 have a relative error of about 1e-6.
     covariance = (centred.T @ centred).double() / len(features)
-    spread = covariance.diagonal().mean()
-    if not spread.isfinite():
+    variance = covariance.diagonal().mean()
+    if not variance.isfinite():
         raise ConversionError("the layer's input holds NaN or infinite values on the calibration data.")
-    # Features that never change tell nothing: then the weights stay, and the bias alone is fitted.
-    pull = ridge * spread if spread > 0 else torch.ones_like(spread)
-    system = covariance + pull * torch.eye(len(covariance), dtype=torch.float64, device=covariance.device)
+    # Constant features determine nothing: the weights stay the same, and only the bias is fitted.
+    penalty = ridge * variance if variance > 0 else torch.ones_like(variance)
+    system = covariance + penalty * torch.eye(len(covariance), dtype=torch.float64, device=covariance.device)
     factor = torch.linalg.cholesky(system)
     before = prior.to(system)
 
-    def fit(targets: Tensor) -> Fit:
+    def fit(targets: Tensor) -> LinearFit:
         target_mean = targets.mean(0)
         products = ((targets - target_mean).T @ centred).double() / len(features)
         if not products.isfinite().all():
             raise ConversionError("the layer's output holds NaN or infinite values on the calibration data.")
-        weights = torch.cholesky_solve((products + pull * before).T, factor).T
-        return Fit(weights, target_mean.double() - weights @ mean.double())
+        weights = torch.cholesky_solve((products + penalty * before).T, factor).T
+        return LinearFit(weights, target_mean.double() - weights @ mean.double())
 
     return fit

@@ -1,4 +1,4 @@
-"""What a change of a kernel costs the network, from the moments of a layer's input and of the loss's gradient."""
+"""Second moments of a convolution's input and gradient, which weight the error of a factorization."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from torch import Tensor
 
 from dsft.choices import Structure
 
-FLOOR = 1e-6
-"""Smallest eigenvalue of a moment, as a share of its mean: an input channel that is always zero has no moment, and
-the directions that it never takes would get infinite kernels."""
+MIN_EIGENVALUE = 1e-6
+"""Smallest eigenvalue of a moment, relative to its mean. An input channel that is always zero has a moment of zero,
+and directions without variance would get infinite kernels."""
 
 
 @dataclass(frozen=True)
 class Weighting:
-    r"""Second moments at one convolution.
+    r"""Second moments of the input patches and of the output gradient of one convolution.
 
-    The loss rises by about :math:`\frac12 \mathrm{tr}(F \Delta W S \Delta W^T)` where the kernel changes by
+    The loss increases by about :math:`\frac12 \mathrm{tr}(F \Delta W S \Delta W^T)` if the kernel changes by
     :math:`\Delta W`, with :math:`S = E[x x^T]` of the input patches and :math:`F = E[\sum g g^T]` of the gradient at
     the output, summed over positions: the Kronecker-factored Fisher information (Grosse & Martens 2016, "A
-    Kronecker-factored approximate Fisher matrix for convolution layers", eq. 22). So energies that are weighted
-    mean the same in every layer of a network.
+    Kronecker-factored approximate Fisher matrix for convolution layers", eq. 22). Weighted energies are therefore
+    comparable between layers.
 
     Attributes:
-        taps: Moment of the kernel positions of each input channel, ``(in_channels, positions, positions)``.
-        channels: Moment of the input channels of each group at the position in the middle, ``(groups,
+        patches: Moment of the kernel positions of each input channel, ``(in_channels, positions, positions)``.
+        channels: Moment of the input channels of each group at the central position, ``(groups,
             in_channels / groups, in_channels / groups)``.
-        outputs: Moment of the gradient in each group, ``(groups, out_channels / groups, out_channels / groups)``.
+        gradients: Moment of the output gradient in each group, ``(groups, out_channels / groups,
+            out_channels / groups)``.
 
     All are float64 on the CPU.
     """
 
-    taps: Tensor
+    patches: Tensor
     channels: Tensor
-    outputs: Tensor
+    gradients: Tensor
 
     def roots(self, order: Structure) -> tuple[Tensor, Tensor, Tensor]:
-        r"""Return the matrices that turn the slices of a kernel into ones whose squared norm is the loss's rise.
+        r"""Return matrices that weight the slices of a kernel so that squared norms are increases of the loss.
 
         Args:
             order: ``dw_pw`` has a slice for each input channel, ``pw_dw`` for each output channel.
@@ -48,28 +49,29 @@ class Weighting:
             moment of the rows of each group's slices, ``(groups, rows, rows)``.
         """
         if order is Structure.DW_PW:
-            return *roots_of(self.taps), _floored(self.outputs)
-        # The moment of whole patches is taken for that of the channels times that of the positions.
-        spread = self.taps.diagonal(dim1=1, dim2=2).mean()
-        root, inverse = roots_of(self.taps.mean(0, keepdim=True) / spread.clamp_min(torch.finfo(spread.dtype).tiny))
-        each = _floored(self.outputs).diagonal(dim1=1, dim2=2).reshape(-1, 1, 1).sqrt()
-        return root * each, inverse / each, _floored(self.channels)
+            return *roots_of(self.patches), _regularized(self.gradients)
+        # The moment of whole patches is approximated by the product of those of the channels and of the positions.
+        variance = self.patches.diagonal(dim1=1, dim2=2).mean()
+        mean = self.patches.mean(0, keepdim=True) / variance.clamp_min(torch.finfo(variance.dtype).tiny)
+        root, inverse = roots_of(mean)
+        each = _regularized(self.gradients).diagonal(dim1=1, dim2=2).reshape(-1, 1, 1).sqrt()
+        return root * each, inverse / each, _regularized(self.channels)
 
 
 def roots_of(moments: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the roots of moments ``(..., size, size)`` and their inverses, with a floor under what was not seen."""
+    """Return the square roots of moments ``(..., size, size)`` and their inverses, with eigenvalues bounded below."""
     values, vectors = torch.linalg.eigh(moments)
-    root = values.clamp_min(_floor(values.mean())).sqrt()
-    turned = vectors.transpose(-2, -1)
-    return (vectors * root.unsqueeze(-2)) @ turned, (vectors / root.unsqueeze(-2)) @ turned
+    root = values.clamp_min(_min_eigenvalue(values.mean())).sqrt()
+    transposed = vectors.transpose(-2, -1)
+    return (vectors * root.unsqueeze(-2)) @ transposed, (vectors / root.unsqueeze(-2)) @ transposed
 
 
-def _floored(moments: Tensor) -> Tensor:
-    """Keep the directions that were not seen from costing nothing."""
+def _regularized(moments: Tensor) -> Tensor:
+    """Add a small multiple of the identity, so that no direction has a weight of zero."""
     size = moments.shape[-1]
-    return moments + _floor(moments.diagonal(dim1=-2, dim2=-1).mean()) * torch.eye(size, dtype=moments.dtype)
+    return moments + _min_eigenvalue(moments.diagonal(dim1=-2, dim2=-1).mean()) * torch.eye(size, dtype=moments.dtype)
 
 
-def _floor(mean: Tensor) -> Tensor:
-    """Return the smallest eigenvalue that counts; where nothing was seen at all, all directions count alike."""
-    return FLOOR * torch.where(mean > 0, mean, torch.ones_like(mean))
+def _min_eigenvalue(mean: Tensor) -> Tensor:
+    """Return the lower bound of eigenvalues; if all moments are zero, all directions get the same weight."""
+    return MIN_EIGENVALUE * torch.where(mean > 0, mean, torch.ones_like(mean))

@@ -1,1 +1,1 @@
-"""Fitting a converted network to the original on calibration data."""
+"""Fit a converted network to the original on calibration data."""

@@ -1,4 +1,4 @@
-"""Looking at a network at work: what its convolutions see, and how much the loss depends on what they put out."""
+"""Collect the Kronecker factors of the Fisher information: second moments of each convolution's input and gradient."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from dsft.compat.torch_pytree import tree_leaves
 from dsft.conversion.discovery.dense_kernel import separable_class_of
 from dsft.conversion.discovery.sites import Site
 from dsft.conversion.factorization import Weighting
-from dsft.conversion.reconstruction.calibration_data import look
+from dsft.conversion.reconstruction.calibration_data import sample_maps
 from dsft.errors import ConversionError
 from dsft.losses import sampled_cross_entropy
 from dsft.measure.example import ExampleInput, batch_size_of, call, evaluation_mode
 from dsft.number_format import plural
 from dsft.progress import Report, Warn, ignore, report_task
-from dsft.separable.im2col import make_taps
+from dsft.separable.im2col import patch_layer
 
 SampledLoss = Callable[[Tensor, torch.Generator], Tensor]
-"""From logits to the loss against labels drawn from them, see :mod:`dsft.losses.sampled`."""
+"""From logits to the loss against labels sampled from them, see :mod:`dsft.losses.sampled`."""
 
-IMAGES = 256
-"""Images that are looked at, at most: the moments are small and a few hundred images know them well."""
+MAX_IMAGES = 256
+"""Maximum number of images; a few hundred are enough for moments of this size."""
 
 POSITIONS = 2048
-"""Positions of a layer's input that are looked at in each batch."""
+"""Sampled positions of a layer's input in each batch."""
 
-LATENESS = 1.0
-"""How much more an error counts in the last layer than in the first, as the logarithm of the ratio."""
+DEPTH_BIAS = 1.0
+"""Logarithm of how much more an error counts in the last layer than in the first."""
 
 
-def measure_weightings(
+def collect_fisher(
     model: nn.Module,
     sites: Sequence[Site],
     batches: Sequence[ExampleInput],
@@ -43,25 +43,25 @@ def measure_weightings(
     report: Report = ignore,
     sampled_loss: SampledLoss = sampled_cross_entropy,
 ) -> dict[str, Weighting]:
-    """Measure what a change of each convolution's kernel costs the network.
+    """Collect the Kronecker factors of the Fisher information of each convolution.
 
-    The loss is that of labels drawn from the network's own answers, where these are one row of class scores for
-    each image, and the squared distance from the outputs otherwise: no labels are needed (Martens 2014, "New
-    insights and perspectives on the natural gradient method", §5 and §9).
+    If the output is one row of class scores per image, the loss is against labels sampled from it; otherwise it is
+    the squared error of the output, whose Fisher information a random projection of the output estimates. No labels
+    are needed (Martens 2014, "New insights and perspectives on the natural gradient method", §5 and §9).
 
     Args:
-        model: The dense network; it is left as it was.
+        model: The dense network; it is left unchanged.
         sites: The convolutions.
         batches: Inputs as the network takes them.
         seed: Seed of the labels.
         report: Receives the progress over the batches.
-        sampled_loss: The loss where the answers are one row of class scores for each image.
+        sampled_loss: The loss for rows of class scores.
 
     Returns:
-        The weightings by name, in the order in which the convolutions run; those that do not run come last.
+        The factors by name, in the order in which the convolutions run; those that do not run come last.
 
     Raises:
-        ConversionError: The network cannot take a batch, or its answers are not finite.
+        ConversionError: The network cannot take a batch, or its output is not finite.
     """
     moments = {site.module: _Moments(site) for site in sites}
     running: dict[Any, None] = {}
@@ -72,14 +72,14 @@ def measure_weightings(
     with report_task(report, "collecting statistics", len(used), "batches", summary) as advance, evaluation_mode(model):
         for number, batch in enumerate(used):
             done += batch_size_of(batch)
-            with _Taken(moments) as taken:
-                outputs = _answers(model, batch, number)
+            with _Hooks(moments) as hooks:
+                outputs = _outputs(model, batch, number)
                 if is_differentiable:
-                    is_differentiable = _backpropagate(outputs, taken, generator, sampled_loss)
-            running.update(dict.fromkeys(sums.module for sums, _ in taken.outputs))
+                    is_differentiable = _backpropagate(outputs, hooks, generator, sampled_loss)
+            running.update(dict.fromkeys(sums.module for sums, _ in hooks.outputs))
             advance(number + 1)
     if not is_differentiable:
-        report(Warn("the network gives no gradient, so layers are weighed by the size of their outputs alone."))
+        report(Warn("the network is not differentiable, so layers are weighted by the variance of their output alone."))
     names = {site.module: site.name for site in sites}
     return {
         names[module]: moments[module].weighting(done, has_gradient=is_differentiable)
@@ -87,75 +87,75 @@ def measure_weightings(
     }
 
 
-def favour_late(weightings: Mapping[str, Weighting]) -> dict[str, Weighting]:
-    """Let an error cost the more the later its layer runs.
+def emphasize_late_layers(weightings: Mapping[str, Weighting]) -> dict[str, Weighting]:
+    """Increase the cost of errors with the depth of the layer, exponentially.
 
-    In a refit the layers after an early one make up for a part of its error, and there are none after the last. On the
-    CIFAR ResNet-32 of the benchmark, one draw, the divergence from the dense network on two sets of 2,000 images that
-    nothing was fitted to fell by this from 0.286 and 0.311 to 0.282 and 0.287 at 0.3 of the MACs, and from 0.076 and
-    0.078 to 0.068 and 0.068 at 0.5.
+    In a sequential reconstruction, later layers compensate for part of the error of an earlier one, and nothing
+    compensates for that of the last. On the CIFAR ResNet-32 of the benchmark, one draw, the KL divergence from the
+    dense network on two sets of 2,000 held-out images fell by this from 0.286 and 0.311 to 0.282 and 0.287 at 0.3 of
+    the MACs, and from 0.076 and 0.078 to 0.068 and 0.068 at 0.5.
 
     Args:
         weightings: By name, in the order in which the layers run.
     """
     return {
-        name: replace(weighting, outputs=weighting.outputs * math.exp(LATENESS * place / len(weightings)))
+        name: replace(weighting, gradients=weighting.gradients * math.exp(DEPTH_BIAS * place / len(weightings)))
         for place, (name, weighting) in enumerate(weightings.items())
     }
 
 
 class _Moments:
-    """The sums of one convolution."""
+    """Running sums of the moments of one convolution."""
 
     def __init__(self, site: Site) -> None:
         module = self.module = site.module
         self.kernel, self.groups = site.dense_kernel.detach().cpu().double(), module.groups
-        self.taps_layer = make_taps(module, separable_class_of(module).dense_class, module.in_channels)
+        self.patch_layer = patch_layer(module, separable_class_of(module).dense_class, module.in_channels)
         positions, width = self.kernel[0, 0].numel(), module.in_channels // module.groups
-        self.taps = torch.zeros(module.in_channels, positions, positions, dtype=torch.float64)
+        self.patches = torch.zeros(module.in_channels, positions, positions, dtype=torch.float64)
         self.channels = torch.zeros(module.groups, width, width, dtype=torch.float64)
-        self.outputs = torch.zeros(module.groups, *(module.out_channels // module.groups,) * 2, dtype=torch.float64)
+        self.gradients = torch.zeros(module.groups, *(module.out_channels // module.groups,) * 2, dtype=torch.float64)
         self.samples = 0
 
     def add_input(self, images: Tensor) -> None:
-        """Add what the kernel's positions see in a batch."""
-        rows = look(self.taps_layer, images, POSITIONS, self.samples)
-        seen = rows.reshape(len(rows), self.module.in_channels, -1)
-        centred = seen - seen.mean(0)
-        self.taps += torch.einsum("ncp,ncq->cpq", centred, centred).cpu().double()
-        middle = centred[:, :, seen.shape[2] // 2].reshape(len(rows), self.groups, -1)
+        """Add the input of a batch."""
+        rows = sample_maps(self.patch_layer, images, POSITIONS, self.samples)
+        patches = rows.reshape(len(rows), self.module.in_channels, -1)
+        centred = patches - patches.mean(0)
+        self.patches += torch.einsum("ncp,ncq->cpq", centred, centred).cpu().double()
+        middle = centred[:, :, patches.shape[2] // 2].reshape(len(rows), self.groups, -1)
         self.channels += torch.einsum("ngc,ngd->gcd", middle, middle).cpu().double()
         self.samples += len(rows)
 
     def add_gradient(self, gradient: Tensor) -> None:
-        """Add the gradient at the outputs of a batch."""
+        """Add the gradient at the output of a batch."""
         dimensions = len(self.module.kernel_size)
-        rows = gradient.movedim(-1 - dimensions, -1).reshape(-1, self.groups, self.outputs.shape[1]).float()
-        self.outputs += torch.einsum("ngi,ngj->gij", rows, rows).cpu().double()
+        rows = gradient.movedim(-1 - dimensions, -1).reshape(-1, self.groups, self.gradients.shape[1]).float()
+        self.gradients += torch.einsum("ngi,ngj->gij", rows, rows).cpu().double()
 
     def weighting(self, images: int, *, has_gradient: bool) -> Weighting:
         """Return the means: of the inputs over positions, of the gradients over images."""
-        taps, channels = self.taps / max(self.samples, 1), self.channels / max(self.samples, 1)
-        is_known = has_gradient and bool(self.outputs.any())
-        return Weighting(taps, channels, self.outputs / images if is_known else self._alike(taps))
+        patches, channels = self.patches / max(self.samples, 1), self.channels / max(self.samples, 1)
+        is_known = has_gradient and bool(self.gradients.any())
+        return Weighting(patches, channels, self.gradients / images if is_known else self._isotropic(patches))
 
-    def _alike(self, taps: Tensor) -> Tensor:
-        """Return the moment of outputs that all count alike, with which the whole kernel has an energy of 1."""
+    def _isotropic(self, patches: Tensor) -> Tensor:
+        """Return a multiple of the identity with which the energy of the whole kernel is 1."""
         slices = self.kernel.flatten(2).reshape(self.groups, -1, *self.kernel.flatten(2).shape[1:])
-        grouped = taps.reshape(*self.channels.shape[:2], *taps.shape[1:])
+        grouped = patches.reshape(*self.channels.shape[:2], *patches.shape[1:])
         energy = float(torch.einsum("gmcp,gcpq,gmcq->", slices, grouped, slices))
-        return torch.eye(self.outputs.shape[1], dtype=torch.float64).expand_as(self.outputs) / (energy or 1.0)
+        return torch.eye(self.gradients.shape[1], dtype=torch.float64).expand_as(self.gradients) / (energy or 1.0)
 
 
-class _Taken:
-    """Hooks on the convolutions of one pass: their inputs are added up, their outputs kept for the gradient."""
+class _Hooks:
+    """Forward hooks for one pass that add up the inputs of convolutions, and keep their outputs for the gradient."""
 
     def __init__(self, moments: dict[Any, _Moments]) -> None:
         self.moments = moments
         self.outputs: list[tuple[_Moments, Tensor]] = []
         self._handles: list[Any] = []
 
-    def __enter__(self) -> _Taken:
+    def __enter__(self) -> _Hooks:
         for module, sums in self.moments.items():
             self._handles.append(module.register_forward_hook(self._hook(sums), with_kwargs=True))
         return self
@@ -165,67 +165,68 @@ class _Taken:
             handle.remove()
 
     def _hook(self, sums: _Moments) -> Callable[..., Tensor]:
-        def take(_: nn.Module, inputs: tuple[Any, ...], given: dict[str, Any], output: Tensor) -> Tensor:
+        def record(_: nn.Module, inputs: tuple[Any, ...], given: dict[str, Any], output: Tensor) -> Tensor:
             sums.add_input((inputs[0] if inputs else given["input"]).detach())
             kept = output if output.requires_grad else output.detach().requires_grad_()
             self.outputs.append((sums, kept))
-            # A copy goes on, since the gradient is that at what the layer puts out, before anything overwrites it.
+            # The network goes on with a copy: the gradient is that at the output of the layer, before an operation in
+            # place overwrites it. All readers of the output get the same copy, so such an operation affects them alike.
             return kept.clone()
 
-        return take
+        return record
 
 
-def _answers(model: nn.Module, batch: ExampleInput, number: int) -> list[Tensor]:
+def _outputs(model: nn.Module, batch: ExampleInput, number: int) -> list[Tensor]:
     try:
         with torch.enable_grad():
             output = call(model, batch)
     except (RuntimeError, TypeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConversionError(
-            f"calibration: the network cannot take batch {number}, a {type(batch).__name__} ({reason}). Give inputs as "
+            f"calibration: the network fails on batch {number}, a {type(batch).__name__} ({reason}). Give inputs as "
             "the network takes them, preprocessed and without labels, such as [images for images, _ in loader]."
         ) from error
-    answers = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-    if not all(bool(answer.isfinite().all()) for answer in answers):
+    outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    if not all(bool(each.isfinite().all()) for each in outputs):
         raise ConversionError(
-            f"calibration: the network answers batch {number} with NaN or infinite values, so nothing can be fitted to "
-            "them. Check its weights and the preprocessing."
+            f"calibration: the output of the network on batch {number} holds NaN or infinite values. Check its weights "
+            "and the preprocessing."
         )
-    return answers
+    return outputs
 
 
 def _backpropagate(
-    answers: Sequence[Tensor], taken: _Taken, generator: torch.Generator, sampled_loss: SampledLoss
+    outputs: Sequence[Tensor], hooks: _Hooks, generator: torch.Generator, sampled_loss: SampledLoss
 ) -> bool:
-    """Add up the gradients at the outputs that were taken; False where there are none."""
-    answers = [answer for answer in answers if answer.requires_grad]
-    if not answers:
+    """Add the gradients at the outputs of the convolutions; False if there are none."""
+    outputs = [each for each in outputs if each.requires_grad]
+    if not outputs:
         return False
     try:
         with torch.enable_grad():
-            score = torch.stack([_score(answer, generator, sampled_loss).double() for answer in answers]).sum()
-            gradients = torch.autograd.grad(score, [output for _, output in taken.outputs], allow_unused=True)
+            loss = torch.stack([_loss(each, generator, sampled_loss).double() for each in outputs]).sum()
+            gradients = torch.autograd.grad(loss, [output for _, output in hooks.outputs], allow_unused=True)
     except RuntimeError:
-        # A network that overwrites what its gradient needs can be run, and not be trained.
+        # Operations in place may overwrite what the backward pass needs; such a network can only be run.
         return False
-    for (sums, _), gradient in zip(taken.outputs, gradients, strict=True):
+    for (sums, _), gradient in zip(hooks.outputs, gradients, strict=True):
         if gradient is not None:
             sums.add_gradient(gradient)
     return True
 
 
-def _score(answer: Tensor, generator: torch.Generator, sampled_loss: SampledLoss) -> Tensor:
-    if answer.dim() == 2 and answer.shape[1] > 1:
-        return sampled_loss(answer, generator)
-    noise = torch.randn(answer.shape, generator=generator).to(answer)
-    return (answer * noise).sum()
+def _loss(output: Tensor, generator: torch.Generator, sampled_loss: SampledLoss) -> Tensor:
+    if output.dim() == 2 and output.shape[1] > 1:
+        return sampled_loss(output, generator)
+    noise = torch.randn(output.shape, generator=generator).to(output)
+    return (output * noise).sum()
 
 
 def _first_images(batches: Sequence[ExampleInput]) -> list[ExampleInput]:
     used: list[ExampleInput] = []
     images = 0
     for batch in batches:
-        if images >= IMAGES:
+        if images >= MAX_IMAGES:
             break
         used.append(batch)
         images += batch_size_of(batch)

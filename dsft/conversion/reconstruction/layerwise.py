@@ -1,4 +1,4 @@
-"""Fitting a converted network to the original, layer by layer in the order in which they run."""
+"""Layer-wise reconstruction: fit each converted layer to the output of the original one, in execution order."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
-from dsft.conversion.factorization import Sample, Target, Weighting
+from dsft.conversion.factorization import LayerSamples, RegressionTarget, Weighting
 from dsft.conversion.plan import ConversionPlan, LayerPlan
-from dsft.conversion.reconstruction.calibration_data import choose_positions, look, take_positions
-from dsft.conversion.reconstruction.partial_forward import Reruns
-from dsft.conversion.reconstruction.regression import Regression, regression_of
-from dsft.conversion.reconstruction.residual_targets import Outlet, OutletWatch
+from dsft.conversion.reconstruction.calibration_data import gather_positions, sample_maps, sample_positions
+from dsft.conversion.reconstruction.partial_forward import PartialForward
+from dsft.conversion.reconstruction.regression import LayerRegression, make_regression
+from dsft.conversion.reconstruction.residual_targets import Epilogue, EpilogueTracer
 from dsft.errors import ConversionError
 from dsft.measure.example import ExampleInput, run_example
 from dsft.number_format import plural
@@ -27,15 +27,15 @@ from dsft.progress import Report, ignore, report_task
 from dsft.separable import DepthwiseSeparableConv, LowRankConv
 
 SAMPLES = 32768
-"""Positions of a layer's maps, over all images, that a fit looks at."""
+"""Positions of a layer's feature maps, over all images, that its fit uses."""
 
-KEPT_BYTES = 1 << 29
-"""Memory for what is kept of the original's outputs, of all layers together, and as much again for what one layer
-sees; fewer positions are looked at where it does not suffice. Half as much is for outputs of the converted network
-that its passes begin with. So this is what bounds the memory of a refit."""
+MEMORY_LIMIT = 1 << 29
+"""Bytes for the samples of the original's outputs, of all layers together, and as many again for the features of the
+layer being fitted. Fewer positions are used if they do not fit. Another half is for cached activations of the
+converted network. The memory of a reconstruction is bounded by these three."""
 
 
-def refit(
+def reconstruct_layers(
     original: nn.Module,
     converted: nn.Module,
     plan: ConversionPlan,
@@ -47,42 +47,41 @@ def refit(
 
     Sequential and asymmetric (Zhang et al. 2015, "Accelerating Very Deep Convolutional Networks", §3.3; He et al.
     2017, "Channel Pruning", §3.2): the input is that of the converted network, whose earlier layers are fitted
-    already, and the target what the original layer puts out on the original input, so that each layer makes up for
-    the errors before it. Where the output goes into a sum with a shortcut, perhaps through a norm, the target is such
-    that the sum comes out right, which makes up for the shortcut's errors as well; where a ReLU comes next, what it
-    cuts off need not be met (:class:`dsft.conversion.factorization.Target`).
+    already, and the target is the output of the original layer on the original input. Each layer thus compensates for
+    the errors before it. If the output is added to a shortcut, possibly after a batch norm, the target is the output
+    that makes the sum correct, which also compensates for the error of the shortcut. If a ReLU follows, negative
+    values only have to stay negative (:class:`dsft.conversion.factorization.RegressionTarget`).
 
-    The original runs once; a part of its outputs is kept. The converted network runs for each layer, up to it, from
-    the latest module before it whose output was kept.
+    The original runs once, and samples of its outputs are kept. The converted network runs once per layer and batch,
+    up to that layer, starting from the latest cached activation before it.
 
     Args:
         original: The dense network.
-        converted: The converted copy, with weights to start from.
+        converted: The converted copy, with initial weights.
         plan: How it was converted.
         batches: Inputs as the network takes them.
-        weightings: What a change of each kernel costs, by name.
+        weightings: Second moments of each layer's input and gradient, by name.
         report: Receives the progress over the layers.
 
     Returns:
-        The relative error that is left at the output of each layer, by name; None where nothing could be compared.
+        The relative error that remains at the output of each layer, by name; None if nothing could be compared.
 
     Raises:
-        ConversionError: A layer sees or puts out NaN or infinite values.
+        ConversionError: A layer has NaN or infinite values in its input or output.
     """
     recorded = _record(original, plan, batches)
-    reruns = Reruns(converted, batches, list(recorded), KEPT_BYTES // 2)
+    passes = PartialForward(converted, batches, list(recorded), MEMORY_LIMIT // 2)
     errors = {}
     summary = f"refitted {plural(len(recorded), 'layer')}"
     with report_task(report, "refitting layers", len(recorded), "layers", summary) as advance:
         for done, (name, record) in enumerate(recorded.items(), start=1):
-            layer = converted.get_submodule(name)
-            assert isinstance(layer, DepthwiseSeparableConv | LowRankConv)  # noqa: S101 (the network was converted by this plan)
+            layer = _converted_layer(converted, name)
             try:
-                regression = regression_of(layer, _dense(original, name), weightings[name])
-                error_left = _refit_layer(name, layer, regression, record, reruns)
+                regression = make_regression(layer, _dense(original, name), weightings[name])
+                error_left = _fit_layer(name, layer, regression, record, passes)
             except ConversionError as error:
                 raise ConversionError(f"layer {name!r}: {error}") from error
-            record.release()
+            record.clear()
             errors[name] = error_left
             advance(done, {} if error_left is None else {"error": error_left})
     return errors
@@ -90,64 +89,74 @@ def refit(
 
 @dataclass
 class _Record:
-    """What is known of one layer of the original, batch by batch, at chosen positions.
+    """Samples of one layer of the original, batch by batch, at random positions.
 
     Attributes:
-        count: How many positions of a batch are looked at.
-        outputs: What the convolution put out, ``(positions, channels)``.
-        summands: What it was added to, of the same shape; None where it was not.
-        is_repeated: The layer runs more than once in a pass; it is fitted to its first call.
-        outlet: What is done to the outputs next; the summand that it names is that of the last batch.
+        count: Number of positions in a batch.
+        outputs: Outputs of the convolution, ``(positions, channels)``.
+        summands: What they were added to, of the same shape; None without a sum.
+        is_repeated: Whether the layer runs more than once in a pass; it is fitted to its first call.
+        epilogue: The operations that follow; its summand is that of the last batch.
     """
 
     count: int
     outputs: list[Tensor] = field(default_factory=list)
     summands: list[Tensor | None] = field(default_factory=list)
     is_repeated: bool = False
-    outlet: Outlet = field(default_factory=Outlet)
+    epilogue: Epilogue = field(default_factory=Epilogue)
 
     @property
     def has_sum(self) -> bool:
-        """Whether the output goes into a sum, in every batch, that the layer itself is not a second part of."""
+        """Whether the output is added to something in every batch, other than to an output of the same layer."""
         return bool(self.summands) and all(each is not None for each in self.summands) and not self.is_repeated
 
-    def release(self) -> None:
-        """Forget the positions, when the layer is fitted."""
+    def add_output(self, number: int, output: Tensor) -> None:
+        """Add the samples of a batch, unless an earlier call of the layer gave them."""
+        if len(self.outputs) > number:
+            self.is_repeated = True
+        else:
+            self.outputs.append(gather_positions(output, sample_positions(output, self.count, number)))
+
+    def set_epilogue(self, number: int, epilogue: Epilogue) -> None:
+        """Set the epilogue of a batch; a later one of the same batch replaces it."""
+        del self.summands[number:]
+        self.summands.append(epilogue.summand)
+        self.epilogue = epilogue
+
+    def clear(self) -> None:
+        """Free the samples, when the layer is fitted."""
         self.outputs.clear()
         self.summands.clear()
 
 
 def _record(original: nn.Module, plan: ConversionPlan, batches: Sequence[ExampleInput]) -> dict[str, _Record]:
-    """Run the original, and return what is known of each layer, in the order in which they run."""
+    """Run the original, and return the samples of each layer, in the order in which the layers run."""
+    if not plan.converted:
+        return {}
     modules = {layer.name: original.get_submodule(layer.name) for layer in plan.converted}
-    # Outputs and summands of all layers are kept together, what a layer sees one at a time; four bytes a number.
-    widest = max(_seen_by(layer, _dense(original, layer.name)) for layer in plan.converted)
+    # Outputs and summands of all layers are kept together, the features of one layer at a time; four bytes each.
+    widest = max(_feature_count(layer, _dense(original, layer.name)) for layer in plan.converted)
     numbers = max(sum(2 * layer.weight_shape[0] for layer in plan.converted), widest)
-    count = max(min(SAMPLES, KEPT_BYTES // (4 * numbers)) // len(batches), 1)
+    count = max(min(SAMPLES, MEMORY_LIMIT // (4 * numbers)) // len(batches), 1)
     recorded: dict[str, _Record] = {}
     for number, batch in enumerate(batches):
 
-        def put_out(name: str, output: Tensor, number: int = number) -> None:
-            record = recorded.setdefault(name, _Record(count))
-            if len(record.outputs) > number:
-                record.is_repeated = True
-            else:
-                record.outputs.append(take_positions(output, choose_positions(output, count, number)))
+        def on_output(name: str, output: Tensor, number: int = number) -> None:
+            recorded.setdefault(name, _Record(count)).add_output(number, output)
 
-        def take(_: str, summand: Tensor, number: int = number) -> Tensor:
-            return take_positions(summand, choose_positions(summand, count, number))
+        def record_summand(_: str, summand: Tensor, number: int = number) -> Tensor:
+            return gather_positions(summand, sample_positions(summand, count, number))
 
-        def reached(name: str, outlet: Outlet) -> None:
-            recorded[name].summands.append(outlet.summand)
-            recorded[name].outlet = outlet
+        def on_end(name: str, epilogue: Epilogue, number: int = number) -> None:
+            recorded[name].set_epilogue(number, epilogue)
 
-        with _outlets(modules, put_out, take, reached):
+        with _epilogues(modules, on_output, record_summand, on_end):
             run_example(original, batch)
     return recorded
 
 
-def _seen_by(layer: LayerPlan, dense: Convolution) -> int:
-    """Return how many numbers a layer's fit looks at, at each position."""
+def _feature_count(layer: LayerPlan, dense: Convolution) -> int:
+    """Return how many numbers the fit of a layer uses at each position."""
     positions = math.prod(layer.weight_shape[2:])
     kernels = sum(layer.kernels)
     if layer.structure is Structure.LOW_RANK:
@@ -157,103 +166,118 @@ def _seen_by(layer: LayerPlan, dense: Convolution) -> int:
 
 def _dense(original: nn.Module, name: str) -> Convolution:
     module = original.get_submodule(name)
-    assert isinstance(module, Convolution)  # noqa: S101 (the plan was made from this network)
+    if not isinstance(module, Convolution):
+        raise TypeError(f"{name}: expected a convolution, found {type(module).__name__}")
     return module
 
 
-def _refit_layer(
-    name: str, layer: DepthwiseSeparableConv | LowRankConv, regression: Regression, record: _Record, reruns: Reruns
+def _converted_layer(converted: nn.Module, name: str) -> DepthwiseSeparableConv | LowRankConv:
+    module = converted.get_submodule(name)
+    if not isinstance(module, DepthwiseSeparableConv | LowRankConv):
+        raise TypeError(f"{name}: expected a converted layer, found {type(module).__name__}")
+    return module
+
+
+def _fit_layer(
+    name: str,
+    layer: DepthwiseSeparableConv | LowRankConv,
+    regression: LayerRegression,
+    record: _Record,
+    passes: PartialForward,
 ) -> float | None:
-    # In one piece from the start, since joining pieces would hold them twice.
-    seen, rows = torch.empty(0), 0
-    samples: list[Sample] = []
+    # Allocated at once, since joining pieces would need twice the memory.
+    features, rows = torch.empty(0), 0
+    samples: list[LayerSamples] = []
     for number, output in enumerate(record.outputs):
-        look_at = partial(_look_at, layer=layer, regression=regression, record=record, number=number)
-        looked = reruns.run(name, number, look_at)
-        # Boxes that were chosen otherwise, for example, give maps of other sizes: nothing can be compared there.
-        if looked is not None and len(looked.features) == len(output):
+        observe = partial(_observe, layer=layer, regression=regression, record=record, number=number)
+        observed = passes.run(name, number, observe)
+        # Feature maps of another size, such as those of boxes that were chosen differently, cannot be compared.
+        if observed is not None and len(observed.features) == len(output):
             if not rows:
-                seen = looked.features.new_empty(sum(map(len, record.outputs)), looked.features.shape[1])
-            seen[rows : rows + len(output)] = looked.features
+                total = sum(map(len, record.outputs))
+                features = observed.features.new_empty(total, observed.features.shape[1])
+            features[rows : rows + len(output)] = observed.features
             rows += len(output)
-            samples.append(Sample(output, record.summands[number], looked.summand))
+            samples.append(LayerSamples(output, record.summands[number], observed.summand))
     if not rows:
         return None
-    outlet = record.outlet
-    target = Target.of(samples, outlet.scale, outlet.shift, is_rectified=outlet.is_rectified)
-    return target.relative_error(regression.fit(seen[:rows], target))
+    epilogue = record.epilogue
+    target = RegressionTarget.of(samples, epilogue.scale, epilogue.shift, is_rectified=epilogue.is_rectified)
+    return target.relative_error(regression.fit(features[:rows], target))
 
 
-class _Seen(NamedTuple):
-    """What a layer of the converted network saw in one batch, and what its output is added to there."""
+class _Observed(NamedTuple):
+    """The features of a layer of the converted network in one batch, and what its output is added to."""
 
     features: Tensor
     summand: Tensor | None
 
 
-def _look_at(
+def _observe(
     run: Callable[[], None],
     layer: DepthwiseSeparableConv | LowRankConv,
-    regression: Regression,
+    regression: LayerRegression,
     record: _Record,
     number: int,
-) -> _Seen | None:
-    """Look at a pass through the converted network up to a layer, or up to the sum that its output goes into."""
+) -> _Observed | None:
+    """Run the converted network up to a layer, or up to the sum that its output goes into, and sample both."""
     features: list[Tensor] = []
     summands: list[Tensor] = []
 
-    def begin(_: nn.Module, inputs: tuple[Any, ...], given: dict[str, Any]) -> None:
-        features.append(look(regression.look, inputs[0] if inputs else given["input"], record.count, number))
+    def on_input(_: nn.Module, inputs: tuple[Any, ...], given: dict[str, Any]) -> None:
+        images = inputs[0] if inputs else given["input"]
+        features.append(sample_maps(regression.features, images, record.count, number))
         if not record.has_sum:
             raise _ReachedError
 
-    def take(_: str, summand: Tensor) -> Tensor:
-        summands.append(take_positions(summand, choose_positions(summand, record.count, number)))
+    def record_summand(_: str, summand: Tensor) -> Tensor:
+        summands.append(gather_positions(summand, sample_positions(summand, record.count, number)))
         raise _ReachedError
 
-    def reached(*_: object) -> None:
+    def on_end(*_: object) -> None:
         raise _ReachedError
 
-    handle = layer.register_forward_pre_hook(begin, with_kwargs=True)
+    handle = layer.register_forward_pre_hook(on_input, with_kwargs=True)
     try:
-        with _outlets({"": layer}, lambda *_: None, take, reached):
+        with _epilogues({"": layer}, lambda *_: None, record_summand, on_end):
             run()
     except _ReachedError:
         pass
     finally:
         handle.remove()
-    return _Seen(features[0], summands[0] if summands else None) if features else None
+    return _Observed(features[0], summands[0] if summands else None) if features else None
 
 
 class _ReachedError(Exception):
-    """The pass has come as far as it is needed."""
+    """Ends a forward pass that has come far enough."""
 
 
 @contextmanager
-def _outlets(
+def _epilogues(
     modules: Mapping[str, nn.Module],
-    put_out: Callable[[str, Tensor], None],
-    take: Callable[[str, Tensor], Tensor],
-    reached: Callable[[str, Outlet], None],
+    on_output: Callable[[str, Tensor], None],
+    record_summand: Callable[[str, Tensor], Tensor],
+    on_end: Callable[[str, Epilogue], None],
 ) -> Iterator[None]:
-    """Watch what modules put out, and then where it goes; the functions get the name first."""
+    """Trace the outputs of modules; the functions are called as those of :class:`EpilogueTracer`, with the name."""
     names = {module: name for name, module in modules.items()}
     followed: set[nn.Module] = set()
-    with OutletWatch(
-        lambda module, summand: take(names[module], summand), lambda module, outlet: reached(names[module], outlet)
-    ) as watch:
+    with EpilogueTracer(
+        lambda module, summand: record_summand(names[module], summand),
+        lambda module, epilogue: on_end(names[module], epilogue),
+    ) as tracer:
 
         def follow(module: nn.Module, _: object, output: Tensor) -> None:
-            # Before it is followed, since what looks at it reads it.
-            put_out(names[module], output)
+            # Before the output is followed, since this reads it.
+            on_output(names[module], output)
             if module not in followed:
                 followed.add(module)
-                watch.follow(module, output)
+                tracer.follow(module, output)
 
         handles = [module.register_forward_hook(follow) for module in modules.values()]
         try:
             yield
-            watch.finish()
+            tracer.finish()
         finally:
             for handle in handles:
                 handle.remove()

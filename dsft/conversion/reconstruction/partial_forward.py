@@ -1,4 +1,4 @@
-"""Running a network again and again, up to one layer after another, without what has run before."""
+"""Resume the forward pass of a network from cached activations."""
 
 from __future__ import annotations
 
@@ -20,101 +20,102 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Call:
-    """When a module ran in a pass: the step at which it first began, that at which it last ended, and how often."""
+    """When a module ran in a pass: the step at which it first started, at which it last ended, and how often."""
 
-    begun: int
+    started: int
     ended: int
     times: int
 
 
-class Reruns:
-    """Passes through a network whose layers are changed one after another, in the order in which they run.
+class PartialForward:
+    """Forward passes through a network whose layers are changed one after another, in execution order.
 
-    What a module put out stays as it is when all that ran before it is done. So outputs of modules before the next
-    layers are kept, as far as the memory goes, and a pass begins at the latest of them: what comes before it is
-    skipped, and gives tensors without values (on the device ``meta``). Should anything beside that module be needed
-    from before, a shortcut or a branch, then the pass fails for want of values, and begins at an earlier module, or
-    at the input. A module may also keep something that a later one reads beside the flow of the tensors, and a pass
-    that skips it finds what is there of another batch; so for each layer one batch runs from the input as well, and the
-    two are compared.
+    The output of a module is final once every layer before it is. Such outputs are cached, up to a memory limit, and a
+    pass starts from the latest of them: the modules before it are skipped and return tensors without values (on the
+    device ``meta``). If anything else from before is needed, such as a shortcut or another branch, the pass fails for
+    want of values, and is repeated from an earlier module or from the input.
+
+    A module may also leave something that a later one reads without a tensor being passed, or change its input in
+    place; a pass that skips it would use wrong values without failing. For each layer one batch therefore runs from
+    the input as well, and the results are compared.
 
     Args:
         model: The network. It runs the same modules in the same order for each batch.
         batches: Its inputs.
         layers: Names of the layers, in the order in which they run and are changed.
-        limit: Bytes that may be kept.
+        limit: Maximum size of the cache in bytes.
     """
 
     def __init__(self, model: nn.Module, batches: Sequence[ExampleInput], layers: Sequence[str], limit: int) -> None:
         self._model, self._batches, self._limit = model, batches, limit
         self._calls = _trace(model, batches[0])
-        self._before = {layer: self._ended_before(layer) for layer in layers}
+        self._before = {layer: self._modules_before(layer) for layer in layers}
         self._next = dict(itertools.pairwise(layers))
-        self._refused: set[nn.Module] = set()
-        self._kept: list[dict[nn.Module, Tensor]] = [{} for _ in batches]
+        self._rejected: set[nn.Module] = set()
+        self._cached: list[dict[nn.Module, Tensor]] = [{} for _ in batches]
         self._shapes: list[dict[nn.Module, Any]] = [{} for _ in batches]
-        self._proven: set[tuple[str, nn.Module]] = set()
-        self._turn = 0
+        self._verified: set[tuple[str, nn.Module]] = set()
+        self._parity = 0
 
-    def run(self, layer: str, number: int, attempt: Callable[[Callable[[], None]], T]) -> T:
-        """Run a batch as far as a layer needs it, from the latest possible beginning.
+    def run(self, layer: str, number: int, observe: Callable[[Callable[[], None]], T]) -> T:
+        """Run a batch as far as a layer needs it, from the latest possible start.
 
         Args:
-            layer: Name of the layer; those before it are done.
+            layer: Name of the layer; all layers before it are final.
             number: Number of the batch.
-            attempt: Gets the pass as a function, and returns what it took from it, having ended it with an error of
-                its own that it catches where that came early; it is called again where a pass failed.
+            observe: Gets the pass as a function and returns what it observed. It may end the pass early by an
+                exception that it catches itself. It is called again if a pass failed.
         """
-        kept = self._kept[number]
-        for module in [module for module in kept if module not in self._before[layer]]:
-            del kept[module]
-        starts = [module for module in self._before[layer] if module in kept]
-        for start in sorted(starts, key=lambda module: (layer, module) not in self._proven):
+        cached = self._cached[number]
+        for module in [module for module in cached if module not in self._before[layer]]:
+            del cached[module]
+        starts = [module for module in self._before[layer] if module in cached]
+        for start in sorted(starts, key=lambda module: (layer, module) not in self._verified):
             try:
-                found = self._from(start, layer, number, attempt)
-                is_right = not _has_no_values(found) and self._is_right(start, layer, number, attempt)
+                found = self._run_from(start, layer, number, observe)
+                is_correct = not _has_no_values(found) and self._is_correct(start, layer, number, observe)
             except Exception:
-                # For want of values, most often; if not, the pass from the input fails as well.
-                is_right = False
-            if is_right:
-                # What comes earlier has served.
+                # Most often for want of values; if not, the pass from the input fails as well.
+                is_correct = False
+            if is_correct:
+                # Earlier outputs are no longer needed.
                 for earlier in self._before[layer][self._before[layer].index(start) + 1 :]:
-                    kept.pop(earlier, None)
+                    cached.pop(earlier, None)
                 return found
-            self._refuse(start)
-        return attempt(lambda: self._pass(layer, number))
+            self._reject(start)
+        return observe(lambda: self._pass(layer, number))
 
-    def _from(self, start: nn.Module, layer: str, number: int, attempt: Callable[[Callable[[], None]], T]) -> T:
-        with self._skipped(start, number):
-            return attempt(lambda: self._pass(layer, number))
+    def _run_from(self, start: nn.Module, layer: str, number: int, observe: Callable[[Callable[[], None]], T]) -> T:
+        with self._skipping(start, number):
+            return observe(lambda: self._pass(layer, number))
 
-    def _is_right(
-        self, start: nn.Module, layer: str, number: int, attempt: Callable[[Callable[[], None]], object]
+    def _is_correct(
+        self, start: nn.Module, layer: str, number: int, observe: Callable[[Callable[[], None]], object]
     ) -> bool:
-        """Compare with passes from the input, once for a layer, in the first batch and the second in turn.
+        """Compare with passes from the input, once per layer, alternating between the first and the second batch.
 
-        A module that is skipped holds what it kept of the batch that it last ran in: the last of all, or the one that
-        was compared for the layer before. It would be right by chance in that one.
+        A skipped module holds what it left in its last pass: that of the last batch, or of the batch compared for the
+        layer before. With that batch the comparison would succeed by chance, hence the alternation.
         """
-        if (layer, start) in self._proven:
+        if (layer, start) in self._verified:
             return True
-        self._turn = 1 - self._turn
-        compared = range(len(self._batches)) if len(self._batches) <= 2 else [self._turn]
-        # Where memory is short, some batches run from the input.
-        compared = [each for each in compared if start in self._kept[each]] or [number]
-        begun_late = [self._from(start, layer, each, attempt) for each in compared]
-        whole = [attempt(partial(self._pass, layer, each)) for each in compared]
-        is_right = all(map(_are_equal, begun_late, whole))
-        if is_right:
-            self._proven.add((layer, start))
-        return is_right
+        self._parity = 1 - self._parity
+        compared = range(len(self._batches)) if len(self._batches) <= 2 else [self._parity]
+        # If memory is short, some batches have no cached output.
+        compared = [each for each in compared if start in self._cached[each]] or [number]
+        resumed = [self._run_from(start, layer, each, observe) for each in compared]
+        complete = [observe(partial(self._pass, layer, each)) for each in compared]
+        is_correct = all(map(_are_equal, resumed, complete))
+        if is_correct:
+            self._verified.add((layer, start))
+        return is_correct
 
     def _pass(self, layer: str, number: int) -> None:
-        with self._watched(layer, number):
+        with self._caching(layer, number):
             run_example(self._model, self._batches[number])
 
-    def _ended_before(self, layer: str) -> list[nn.Module]:
-        """Return the modules beside a layer, and beside its parents, that end before it, the latest first.
+    def _modules_before(self, layer: str) -> list[nn.Module]:
+        """Return the siblings of a layer and of its parents that end before it starts, the latest first.
 
         Their outputs are final, and most often one of them is all that later modules read.
         """
@@ -123,102 +124,104 @@ class Reruns:
             return []
         names = layer.split(".")
         parents = [self._model.get_submodule(".".join(names[:depth])) for depth in range(len(names))]
-        beside = [module for parent in parents for module in parent.children() if self._ran_once(module)]
-        ended = [module for module in beside if self._calls[module].ended < self._calls[target].begun]
+        siblings = [module for parent in parents for module in parent.children() if self._ran_once(module)]
+        ended = [module for module in siblings if self._calls[module].ended < self._calls[target].started]
         return sorted(ended, key=lambda module: -self._calls[module].ended)
 
     def _ran_once(self, module: nn.Module) -> bool:
         return module in self._calls and self._calls[module].times == 1
 
-    def _refuse(self, module: nn.Module) -> None:
-        self._refused.add(module)
+    def _reject(self, module: nn.Module) -> None:
+        self._rejected.add(module)
         ended = self._calls[module].ended
-        for kept in self._kept:
-            # What came of a pass that began there is as wrong.
-            for later in [later for later in kept if self._calls[later].ended >= ended]:
-                del kept[later]
+        for cached in self._cached:
+            # The results of a pass that started there are wrong as well.
+            for later in [later for later in cached if self._calls[later].ended >= ended]:
+                del cached[later]
 
     @contextmanager
-    def _watched(self, layer: str, number: int) -> Iterator[None]:
-        """Keep the output that the next layer's pass can begin with, and the shapes of all."""
+    def _caching(self, layer: str, number: int) -> Iterator[None]:
+        """Cache the output that the pass for the next layer can start from, and the shapes of all outputs."""
         later = self._before.get(self._next.get(layer, ""), [])
-        useful = [module for module in self._before[layer] if module in later and module not in self._refused]
+        useful = [module for module in self._before[layer] if module in later and module not in self._rejected]
         shapes, is_before = self._shapes[number], True
 
-        def begin(*_: Any) -> None:
+        def on_input(*_: Any) -> None:
             nonlocal is_before
             is_before = False
 
-        def put_out(module: nn.Module, _: Any, output: Any) -> None:
-            # From the layer on nothing is final, and others may be following what it puts out.
+        def on_output(module: nn.Module, _: Any, output: Any) -> None:
+            # From the layer on nothing is final, and its output may be traced, so it must not be read here.
             if not is_before:
                 return
             if module not in shapes:
                 shapes[module] = tree_map(_without_values, output)
             if module in useful[:1] and isinstance(output, Tensor) and not output.is_meta:
-                self._keep(module, number, output)
+                self._cache(module, number, output)
 
         with ExitStack() as stack:
-            # First of all hooks, since a later one may end the pass.
-            stack.callback(self._model.get_submodule(layer).register_forward_pre_hook(begin, prepend=True).remove)
+            # Before all other hooks, since a later one may end the pass.
+            stack.callback(self._model.get_submodule(layer).register_forward_pre_hook(on_input, prepend=True).remove)
             for module in self._calls:
-                stack.callback(module.register_forward_hook(put_out).remove)
+                stack.callback(module.register_forward_hook(on_output).remove)
             yield
 
-    def _keep(self, module: nn.Module, number: int, output: Tensor) -> None:
-        kept = self._kept[number]
-        if module in kept:
+    def _cache(self, module: nn.Module, number: int, output: Tensor) -> None:
+        cached = self._cached[number]
+        if module in cached:
             return
-        # The earlier ones are what a pass falls back to; where memory is short, the latest is most likely of use.
-        for earlier in list(kept):
-            if self._bytes_kept() + output.nbytes > self._limit:
-                del kept[earlier]
-        if self._bytes_kept() + output.nbytes <= self._limit:
-            # A copy, since what comes next may write into it.
-            kept[module] = output.detach().clone()
+        # Earlier outputs are a fallback only; if memory is short, the latest one is most likely to be used.
+        for earlier in list(cached):
+            if self._cached_bytes() + output.nbytes > self._limit:
+                del cached[earlier]
+        if self._cached_bytes() + output.nbytes <= self._limit:
+            # A copy, since the network may write into the output later in this pass.
+            cached[module] = output.detach().clone()
 
-    def _bytes_kept(self) -> int:
-        return sum(output.nbytes for kept in self._kept for output in kept.values())
+    def _cached_bytes(self) -> int:
+        return sum(output.nbytes for cached in self._cached for output in cached.values())
 
     @contextmanager
-    def _skipped(self, start: nn.Module, number: int) -> Iterator[None]:
-        """Skip the modules that end before another, and give what was kept of that one."""
-        kept, shapes = self._kept[number][start], self._shapes[number]
+    def _skipping(self, start: nn.Module, number: int) -> Iterator[None]:
+        """Skip the modules that end before another one, and return the cached output of that one."""
+        cached, shapes = self._cached[number][start], self._shapes[number]
         ended = self._calls[start].ended
         skipped: dict[nn.Module, Any] = {
             module: shapes[module]
             for module, call in self._calls.items()
             if call.times == 1 and call.ended < ended and module in shapes
         }
-        skipped[start] = kept.clone()
+        # A copy, since the network may write into it as it does into the output of the module.
+        skipped[start] = cached.clone()
         with ExitStack() as stack:
             for module, output in skipped.items():
-                stack.enter_context(_answering(module, output))
+                stack.enter_context(_returning(module, output))
             yield
 
 
 def _trace(model: nn.Module, batch: ExampleInput) -> Mapping[nn.Module, _Call]:
     """Run a network, and return when its modules ran."""
     calls: dict[nn.Module, _Call] = {}
-    begun: dict[nn.Module, int] = {}
+    started: dict[nn.Module, int] = {}
     step = 0
 
-    def begin(module: nn.Module, _: Any) -> None:
+    def on_input(module: nn.Module, _: Any) -> None:
         nonlocal step
         step += 1
-        begun[module] = step
+        started[module] = step
 
-    def end(module: nn.Module, *_: Any) -> None:
+    def on_output(module: nn.Module, *_: Any) -> None:
         nonlocal step
         step += 1
         earlier = calls.get(module)
-        calls[module] = _Call(earlier.begun if earlier else begun[module], step, earlier.times + 1 if earlier else 1)
+        first, times = (earlier.started, earlier.times + 1) if earlier else (started[module], 1)
+        calls[module] = _Call(first, step, times)
 
     with ExitStack() as stack:
         for module in model.modules():
             if module is not model:
-                stack.callback(module.register_forward_pre_hook(begin).remove)
-                stack.callback(module.register_forward_hook(end).remove)
+                stack.callback(module.register_forward_pre_hook(on_input).remove)
+                stack.callback(module.register_forward_hook(on_output).remove)
         run_example(model, batch)
     return calls
 
@@ -237,8 +240,8 @@ def _without_values(leaf: Any) -> Any:
 
 
 @contextmanager
-def _answering(module: nn.Module, output: Any) -> Iterator[None]:
-    """Have a module put out what is given."""
+def _returning(module: nn.Module, output: Any) -> Iterator[None]:
+    """Let a module return a given output."""
     own = vars(module).get("forward")
     vars(module)["forward"] = lambda *_, **__: output
     try:

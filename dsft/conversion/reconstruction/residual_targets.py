@@ -1,8 +1,9 @@
-"""Where a convolution's output goes: through a norm, into a sum with a shortcut, into a ReLU."""
+"""The batch normalisation, residual sum and ReLU that follow a convolution, found by tracing a forward pass."""
 
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,14 +21,14 @@ _BATCH_NORM = inspect.signature(functional.batch_norm)
 
 
 @dataclass(frozen=True)
-class Outlet:
-    """What is done to the output of a convolution up to the first thing that is no norm, no sum and no ReLU.
+class Epilogue:
+    """The operations on the output of a convolution, up to the first that is no batch norm, sum or ReLU.
 
     Attributes:
-        scale: Factor of each output channel, that of a norm with fixed statistics, ``(channels,)``; None for 1.
-        shift: What the norm adds after it, ``(channels,)``; None for 0.
-        summand: What was taken of the tensor that it is added to; None where it goes into no sum.
-        is_rectified: A ReLU comes last, so that of negative values only the sign matters.
+        scale: Factor of each output channel by a batch norm with fixed statistics, ``(channels,)``; None for 1.
+        shift: What the batch norm adds after it, ``(channels,)``; None for 0.
+        summand: What ``record_summand`` returned for the other operand of the sum; None without a sum.
+        is_rectified: Whether a ReLU comes last, so that only the sign of negative values matters.
     """
 
     scale: Tensor | None = None
@@ -37,43 +38,51 @@ class Outlet:
 
 
 @dataclass(frozen=True)
-class _Trail:
-    """A tensor that is a convolution's output, its norm or its sum; it is held, so that no other gets its id."""
+class _Traced:
+    """A tensor on the way from a convolution. The reference keeps its id from being used again."""
 
     layer: nn.Module
     tensor: Tensor
-    outlet: Outlet
+    epilogue: Epilogue
 
 
-class OutletWatch(TorchFunctionMode):
+class EpilogueTracer(TorchFunctionMode):
     """Follows the outputs of layers through a forward pass in evaluation mode.
 
-    Only norms with fixed statistics are followed, since only these are a factor and a shift of each channel: then a
-    sum with a shortcut tells what the convolution's output should have been for the sum to be what it should be.
+    Only batch norms with fixed statistics are followed, since these are an affine map of each channel: then the other
+    operand of a sum tells which output of the convolution makes the sum correct.
+
+    An output that is read again after the operation that followed it, such as one that goes both into a ReLU and into
+    a shortcut, has no epilogue: nothing that only one of the readers does may be assumed. An operation in place
+    changes what all readers see, so that it does not count as one of several.
 
     Args:
-        take: Is called with a layer and the tensor of equal shape that its output is about to be added to, and returns
-            what is to be kept of it.
-        reached: Is called with a layer and its outlet when its trail ends.
+        record_summand: Is called with a layer and the tensor of equal shape that its output is about to be added to;
+            returns what the epilogue keeps of it.
+        on_end: Is called with a layer and its epilogue at the first operation that is not part of it. It is called
+            again, with an empty epilogue, if the output turns out to have several readers.
     """
 
     def __init__(
-        self, take: Callable[[nn.Module, Tensor], Tensor], reached: Callable[[nn.Module, Outlet], None]
+        self, record_summand: Callable[[nn.Module, Tensor], Tensor], on_end: Callable[[nn.Module, Epilogue], None]
     ) -> None:
         super().__init__()
-        self._take, self._reached = take, reached
-        self._trails: dict[int, _Trail] = {}
+        self._record_summand, self._on_end = record_summand, on_end
+        self._traced: dict[int, _Traced] = {}
+        # Not kept alive, which would hold the maps of the whole network; the id of a freed one may be used again.
+        self._consumed: dict[int, tuple[weakref.ref[Tensor], nn.Module]] = {}
 
     def follow(self, layer: nn.Module, output: Tensor) -> None:
-        """Begin a trail at the output of a layer."""
-        self._trails[id(output)] = _Trail(layer, output, Outlet())
+        """Start to follow the output of a layer."""
+        self._traced[id(output)] = _Traced(layer, output, Epilogue())
 
     def finish(self) -> None:
-        """End the trails that nothing has read, at the end of the forward pass."""
-        trails = list(self._trails.values())
-        self._trails.clear()
-        for trail in trails:
-            self._reached(trail.layer, trail.outlet)
+        """Report the outputs that nothing has read by the end of the forward pass."""
+        remaining = list(self._traced.values())
+        self._traced.clear()
+        self._consumed.clear()
+        for traced in remaining:
+            self._on_end(traced.layer, traced.epilogue)
 
     def __torch_function__(
         self,
@@ -83,54 +92,69 @@ class OutletWatch(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if not self._trails:
+        if not self._traced and not self._consumed:
             return func(*args, **kwargs)
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        read = [trail for trail in (self._trails.get(id(tensor)) for tensor in tensors) if trail is not None]
-        if not read:
+        read = [traced for traced in (self._traced.get(id(tensor)) for tensor in tensors) if traced is not None]
+        again = {layer for tensor in tensors for layer in self._consumed_from(tensor)}
+        if not read and not again:
             return func(*args, **kwargs)
         # Before the operation, which may write into one of its inputs.
-        steps = [self._step(trail, func, tensors, args, kwargs) for trail in read]
+        steps = [self._step(traced, func, tensors, args, kwargs) for traced in read]
         output = func(*args, **kwargs)
-        # Shapes, formats and devices may be read by anything; they are no tensors.
+        # Shapes, dtypes and devices may be read by anything; they are no tensors.
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(output)):
-            for trail, outlet in zip(read, steps, strict=True):
-                self._advance(trail, outlet, output)
+            for traced, epilogue in zip(read, steps, strict=True):
+                self._advance(traced, epilogue, output)
+            for layer in again:
+                self._drop(layer)
         return output
 
     def _step(
-        self, trail: _Trail, func: Callable[..., Any], tensors: Sequence[Tensor], args: Any, kwargs: Any
-    ) -> Outlet | None:
-        """Return the outlet with the operation in it, or None where the operation ends the trail."""
-        outlet, is_first = trail.outlet, tensors[0] is trail.tensor
-        if func is functional.batch_norm and is_first and outlet.summand is None:
-            return _normed(outlet, args, kwargs)
-        if outlet.summand is None and _is_sum(func, tensors, kwargs):
-            others = [tensor for tensor in tensors if tensor is not trail.tensor]
-            return replace(outlet, summand=self._take(trail.layer, others[0])) if others else None
-        return replace(outlet, is_rectified=True) if func in RELUS else None
+        self, traced: _Traced, func: Callable[..., Any], tensors: Sequence[Tensor], args: Any, kwargs: Any
+    ) -> Epilogue | None:
+        """Return the epilogue extended by the operation, or None if the operation ends it."""
+        epilogue, is_first = traced.epilogue, tensors[0] is traced.tensor
+        if func is functional.batch_norm and is_first and epilogue.summand is None:
+            return _normalized(epilogue, args, kwargs)
+        if epilogue.summand is None and _is_sum(func, tensors, kwargs):
+            others = [tensor for tensor in tensors if tensor is not traced.tensor]
+            return replace(epilogue, summand=self._record_summand(traced.layer, others[0])) if others else None
+        return replace(epilogue, is_rectified=True) if func in RELUS else None
 
-    def _advance(self, trail: _Trail, outlet: Outlet | None, output: Any) -> None:
-        if self._trails.pop(id(trail.tensor), None) is None:
+    def _advance(self, traced: _Traced, epilogue: Epilogue | None, output: Any) -> None:
+        if self._traced.pop(id(traced.tensor), None) is None:
             return
-        # Of two convolutions that are added the second alone is followed further.
-        if outlet is None or outlet.is_rectified or id(output) in self._trails:
-            self._reached(trail.layer, outlet or trail.outlet)
+        if output is not traced.tensor:
+            self._consumed[id(traced.tensor)] = (weakref.ref(traced.tensor), traced.layer)
+        # Of two convolutions whose outputs are added, only the second is followed further.
+        if epilogue is None or epilogue.is_rectified or id(output) in self._traced:
+            self._on_end(traced.layer, epilogue or traced.epilogue)
         else:
-            self._trails[id(output)] = _Trail(trail.layer, output, outlet)
+            self._traced[id(output)] = _Traced(traced.layer, output, epilogue)
+
+    def _consumed_from(self, tensor: Tensor) -> list[nn.Module]:
+        found = self._consumed.get(id(tensor))
+        return [found[1]] if found is not None and found[0]() is tensor else []
+
+    def _drop(self, layer: nn.Module) -> None:
+        """Report that an output has several readers."""
+        self._consumed = {key: entry for key, entry in self._consumed.items() if entry[1] is not layer}
+        self._traced = {key: traced for key, traced in self._traced.items() if traced.layer is not layer}
+        self._on_end(layer, Epilogue())
 
 
-def _normed(outlet: Outlet, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Outlet | None:
-    """Return the outlet behind a batch norm, or None where its statistics are not fixed."""
+def _normalized(epilogue: Epilogue, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Epilogue | None:
+    """Return the epilogue after a batch norm, or None if its statistics are not fixed."""
     given = _BATCH_NORM.bind(*args, **kwargs)
     given.apply_defaults()
     values = given.arguments
-    if values["training"] or values["running_var"] is None or outlet.scale is not None:
+    if values["training"] or values["running_var"] is None or epilogue.scale is not None:
         return None
     scale: Tensor = torch.rsqrt(values["running_var"] + values["eps"])
     scale = scale if values["weight"] is None else scale * values["weight"]
     shift = -values["running_mean"] * scale
-    return replace(outlet, scale=scale, shift=shift if values["bias"] is None else shift + values["bias"])
+    return replace(epilogue, scale=scale, shift=shift if values["bias"] is None else shift + values["bias"])
 
 
 def _is_sum(func: Callable[..., Any], tensors: Sequence[Tensor], kwargs: Mapping[str, Any]) -> bool:

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from dsft.choices import Structure
-from dsft.conversion.factorization import fresh_factors
+from dsft.conversion.factorization.fresh import fresh_factors
 from dsft.separable import DepthwiseSeparableConv2d
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dsft.choices import Structure
-from dsft.conversion.factorization import Factors, channel_spectrum, svd_factors
+from dsft.conversion.factorization import Factors, channel_spectrum
+from dsft.conversion.factorization.svd import svd_factors
 from dsft.errors import ConversionError
 from dsft.separable import DepthwiseSeparableConv1d, DepthwiseSeparableConv2d, DepthwiseSeparableConv3d
 

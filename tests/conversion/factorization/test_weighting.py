@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from dsft.choices import Structure
-from dsft.conversion.factorization import Weighting, channel_spectrum, svd_factors
+from dsft.conversion.factorization import Weighting, channel_spectrum
+from dsft.conversion.factorization.svd import svd_factors
 from dsft.separable import kernel_channels
 
 GROUPS, INPUTS, OUTPUTS = 2, 3, 4
@@ -31,8 +32,8 @@ def rise(change: Tensor, costs: Weighting) -> float:
     for group in range(GROUPS):
         for channel in range(INPUTS):
             part = change[group * OUTPUTS : (group + 1) * OUTPUTS, channel].flatten(1)
-            moments = costs.taps[group * INPUTS + channel]
-            total += float(torch.trace(costs.outputs[group] @ part @ moments @ part.T))
+            moments = costs.patches[group * INPUTS + channel]
+            total += float(torch.trace(costs.gradients[group] @ part @ moments @ part.T))
     return total
 
 
@@ -66,7 +67,7 @@ def test_the_weighted_decomposition_beats_the_plain_one_where_it_counts() -> Non
 @pytest.mark.parametrize("order", [Structure.DW_PW, Structure.PW_DW])
 def test_full_rank_is_exact_and_dead_channels_stay_finite(order: Structure) -> None:
     costs = weighting()
-    costs.taps[1] = 0
+    costs.patches[1] = 0
     spectrum = channel_spectrum(weight(), GROUPS, order, costs)
     assert all(bool(part.isfinite().all()) for part in (spectrum.energies, spectrum.directions, spectrum.duals))
     flat = weight().flatten(2)
@@ -79,8 +80,8 @@ def test_full_rank_is_exact_and_dead_channels_stay_finite(order: Structure) -> N
 
 def test_energies_of_pw_dw_grow_with_what_an_output_costs() -> None:
     costs = weighting()
-    dearer = Weighting(costs.taps, costs.channels, costs.outputs.clone())
-    dearer.outputs[0, 0, 0] *= 100
+    dearer = Weighting(costs.patches, costs.channels, costs.gradients.clone())
+    dearer.gradients[0, 0, 0] *= 100
     before = channel_spectrum(weight(), GROUPS, Structure.PW_DW, costs).energies
     after = channel_spectrum(weight(), GROUPS, Structure.PW_DW, dearer).energies
     assert float(after[0].sum()) == pytest.approx(100 * float(before[0].sum()), rel=1e-3)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import dsft
-from dsft.conversion.reconstruction.bn_recalibration import renew_norms, set_aside
+from dsft.conversion.reconstruction.bn_recalibration import hold_out, recalibrate_batchnorm
 from dsft.progress import Event, Note
 
 
@@ -33,7 +33,7 @@ def with_true_statistics(model: nn.Sequential) -> nn.Sequential:
     return model
 
 
-def test_statistics_that_are_off_are_measured_anew() -> None:
+def test_wrong_statistics_are_recalibrated() -> None:
     original = with_true_statistics(network())
     converted = copy.deepcopy(original).train()
     norm = converted[1]
@@ -41,7 +41,7 @@ def test_statistics_that_are_off_are_measured_anew() -> None:
     norm.get_buffer("running_mean").add_(2.0)
     norm.num_batches_tracked = torch.tensor(7)
     seen, events = batches(5), list[Event]()
-    assert renew_norms(original, converted, seen, batches(3), events.append)
+    assert recalibrate_batchnorm(original, converted, seen, batches(3), events.append)
     with torch.no_grad():
         outputs = [original[0](batch).numpy() for batch in seen]
     np.testing.assert_allclose(
@@ -52,7 +52,7 @@ def test_statistics_that_are_off_are_measured_anew() -> None:
     assert norm.momentum == 0.1
     assert norm.num_batches_tracked == 7
     assert all(module.training for module in converted.modules())
-    assert any(isinstance(event, Note) and "measured anew" in event.message for event in events)
+    assert any(isinstance(event, Note) and "BatchNorm statistics recalibrated" in event.message for event in events)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_statistics_stay_to_the_bit_where_new_ones_do_not_help(seen: list[Tensor
         original = nn.Sequential(*original[:2], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
     converted = copy.deepcopy(original)
     before = {name: value.clone() for name, value in converted.state_dict().items()}
-    assert not renew_norms(original, converted, seen, judges)
+    assert not recalibrate_batchnorm(original, converted, seen, judges)
     for name, value in converted.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert isinstance(converted[1], nn.BatchNorm2d)
@@ -82,23 +82,23 @@ def test_statistics_stay_to_the_bit_where_new_ones_do_not_help(seen: list[Tensor
 def test_answers_of_other_shapes_cannot_be_compared() -> None:
     original = with_true_statistics(network())
     converted = nn.Sequential(*copy.deepcopy(original), nn.Unflatten(1, (2, 2)))
-    assert not renew_norms(original, converted, batches(5), batches(3))
+    assert not recalibrate_batchnorm(original, converted, batches(5), batches(3))
 
 
-def test_a_sixteenth_of_the_batches_is_set_aside() -> None:
+def test_a_sixteenth_of_the_batches_is_held_out() -> None:
     numbers = [torch.full((1,), float(number)) for number in range(33)]
-    fitted, judges = set_aside(numbers)
+    fitted, held_out = hold_out(numbers)
     assert len(fitted) == 31
-    assert [float(each) for each in judges] == [31, 32]
-    assert set_aside(numbers[:15]) == (numbers[:15], [])
+    assert list(held_out) == numbers[31:]
+    assert hold_out(numbers[:15]) == (numbers[:15], [])
 
 
-def test_a_conversion_renews_them_on_the_images_that_it_was_fitted_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conversion_recalibrates_on_the_images_that_it_was_fitted_to(monkeypatch: pytest.MonkeyPatch) -> None:
     def spoil(_: nn.Module, converted: nn.Module, *__: object) -> dict[str, float]:
         converted.get_buffer("1.running_mean").add_(3.0)
         return {}
 
-    monkeypatch.setattr(sys.modules["dsft.conversion.convert"], "refit", spoil)
+    monkeypatch.setattr(sys.modules["dsft.conversion.convert"], "reconstruct_layers", spoil)
     torch.manual_seed(0)
     blocks = [[nn.Conv2d(width, 8, 3, padding=1), nn.BatchNorm2d(8, momentum=None), nn.ReLU()] for width in (3, 8, 8)]
     model = nn.Sequential(*(layer for block in blocks for layer in block), nn.Flatten())
@@ -106,7 +106,7 @@ def test_a_conversion_renews_them_on_the_images_that_it_was_fitted_to(monkeypatc
     model(images)
     made = dsft.convert(model, images[:1], calibration=images, rank="full", form="gather", report=events.append).model
     [note] = [event.message for event in events if isinstance(event, Note)]
-    assert note.startswith("batch norms measured anew")
+    assert note.startswith("BatchNorm statistics recalibrated: error on held-out images")
     first, norm = (made.get_submodule(name) for name in ("0", "1"))
     assert isinstance(norm, nn.BatchNorm2d)
     with torch.no_grad():

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +14,10 @@ import dsft
 from dsft.choices import Method, Structure
 from dsft.conversion.convert import Conversion
 from dsft.conversion.reconstruction import layerwise as room
+from dsft.conversion.reconstruction.residual_targets import EpilogueTracer
 from dsft.errors import ConversionError
 from dsft.progress import Advanced
-from tests.zoo import ManyKinds, Residual, Shared, TwoInputs, redraw
+from tests.zoo import ManyKinds, Residual, RewrittenSkips, Shared, TwoInputs, redraw
 
 IMAGES = torch.randn(48, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 FRESH = torch.randn(32, 3, 12, 12, generator=torch.Generator().manual_seed(1))
@@ -174,3 +177,86 @@ def test_frozen_weights_stay_frozen() -> None:
     model.conv1.requires_grad_(False)
     layer = converted(model, structures=[Structure.DW_PW], rank=2, budget=None).model.get_submodule("conv1")
     assert [parameter.requires_grad for parameter in layer.parameters()] == [False, False, False]
+
+
+@pytest.mark.parametrize("order", ["dw_pw", "pw_dw"])
+def test_skips_that_are_rewritten_in_place_are_fitted_as_they_are_used(order: str) -> None:
+    model = redraw(RewrittenSkips()).eval()
+    with torch.no_grad():
+        expected = model(FRESH)
+    exact = converted(model, structures=[order], rank="full", budget=None)
+    plain = converted(model, structures=[order], calibration=None, rank=2, budget=None).model
+    fitted = converted(model, structures=[order], rank=2, budget=None).model
+    with torch.no_grad():
+        assert distance(exact.model(FRESH), expected) < 1e-4
+        assert distance(fitted(FRESH), expected) < 0.6 * distance(plain(FRESH), expected)
+        assert torch.equal(model(FRESH), expected)
+
+
+def test_the_samples_are_those_of_the_original_before_anything_rewrites_them() -> None:
+    """The outputs of the convolutions and what they are added to, against those that plain code computes."""
+    model: Any = redraw(RewrittenSkips()).eval()
+    plan = converted(model, calibration=None, rank=1, budget=None).plan
+    found: list[Tensor] = []
+    model.register_forward_hook(lambda *given: found.append(given[-1].clone()))
+    records = room._record(model, plan, [IMAGES])
+    with torch.no_grad():
+        first = model.norm1(model.conv1(IMAGES))
+        second = functional.conv2d(first.relu(), model.slice2[1].weight, padding=1)
+        rectified = model.slice2[2](second).relu()
+        third = model.slice3[1](rectified)
+        fourth = model.conv4(third + rectified)
+        output = model.end(torch.cat([2 * fourth.relu(), first.relu()], 1))
+
+    def rows(maps: Tensor) -> Tensor:
+        return maps.movedim(1, -1).flatten(0, -2)
+
+    for name, maps in {"slice2.1": second, "slice3.1": third, "conv4": fourth, "end": output}.items():
+        torch.testing.assert_close(records[name].outputs[0], rows(maps))
+    summand = records["slice3.1"].summands[0]
+    assert summand is not None
+    torch.testing.assert_close(summand, rows(rectified))
+    torch.testing.assert_close(found[-1], output)
+    assert [name for name, record in records.items() if record.epilogue.is_rectified] == ["conv1", "slice2.1", "conv4"]
+
+
+class TwoReaders(nn.Module):
+    """The output of the first convolution goes into a ReLU, and unchanged into a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 8, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = self.first(images)
+        return self.second(functional.relu(seen)) - 2 * seen  # type: ignore[no-any-return]
+
+
+def over_least_squares(model: Any, fitted: Any) -> float:
+    """Return the error of the first layer relative to that of torch's least squares on the same depthwise maps."""
+    with torch.no_grad():
+        maps = fitted.first.depthwise(fitted.first._spread(IMAGES)).movedim(1, -1).flatten(0, -2)
+        columns = torch.cat([maps, torch.ones(len(maps), 1)], 1).double()
+        wanted = model.first(IMAGES).movedim(1, -1).flatten(0, -2).double()
+        best = columns @ torch.linalg.lstsq(columns, wanted).solution
+        found = fitted.first(IMAGES).movedim(1, -1).flatten(0, -2).double()
+    return float((found - wanted).norm() / (best - wanted).norm())
+
+
+def test_an_output_that_is_not_only_rectified_is_fitted_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = redraw(TwoReaders()).eval()
+    with torch.no_grad():
+        model.first.bias.fill_(-1.5)
+    fitted = converted(model, structures=["dw_pw"], rank=2, budget=None).model
+    assert over_least_squares(model, fitted) == pytest.approx(1.0, abs=1e-3)
+    monkeypatch.setattr(EpilogueTracer, "_consumed_from", lambda *_: [])
+    rectified = converted(model, structures=["dw_pw"], rank=2, budget=None).model
+    assert over_least_squares(model, rectified) > 1.02
+
+
+def test_a_plan_that_converts_nothing_has_nothing_to_fit() -> None:
+    model = redraw(Residual()).eval()
+    plan = converted(model, calibration=None, rank=1, budget=None).plan
+    plan = replace(plan, layers=tuple(layer for layer in plan.layers if not layer.is_converted))
+    assert room.reconstruct_layers(model, copy.deepcopy(model), plan, [IMAGES], {}) == {}

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import dsft
 from dsft.conversion.reconstruction import layerwise as room
-from dsft.conversion.reconstruction.partial_forward import Reruns
-from tests.zoo import Residual, Shared, redraw
+from dsft.conversion.reconstruction.partial_forward import PartialForward
+from tests.zoo import Residual, RewrittenSkips, Shared, redraw
 
 IMAGES = torch.randn(48, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -106,7 +106,9 @@ def refitted(model: nn.Module, images: Tensor | Sequence[Any] = IMAGES) -> nn.Mo
 
 
 def from_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "Reruns", lambda model, batches, layers, _: Reruns(model, batches, layers, 0))
+    monkeypatch.setattr(
+        room, "PartialForward", lambda model, batches, layers, _: PartialForward(model, batches, layers, 0)
+    )
 
 
 class FarBehind(BehindTheBack):
@@ -116,13 +118,15 @@ class FarBehind(BehindTheBack):
         super().__init__(4)
 
 
-@pytest.mark.parametrize("make", [Chain, Everything, Branches, BehindTheBack, FarBehind, Residual, Shared])
+@pytest.mark.parametrize(
+    "make", [Chain, Everything, Branches, BehindTheBack, FarBehind, Residual, RewrittenSkips, Shared]
+)
 @pytest.mark.parametrize("count", [16, 32, 48])
 def test_the_outcome_is_the_same_to_the_bit(
     make: Callable[[], nn.Module], count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = redraw(make()).eval()
-    images = IMAGES[:count, :3] if make is Residual else IMAGES[:count]
+    images = IMAGES[:count, :3] if make in (Residual, RewrittenSkips) else IMAGES[:count]
     found = refitted(model, images)
     from_the_input(monkeypatch)
     expected = refitted(model, images)
@@ -145,13 +149,13 @@ def test_a_chain_runs_about_as_often_for_many_layers_as_for_few(monkeypatch: pyt
 
 def test_what_does_not_suffice_is_tried_once_and_not_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     refused: list[nn.Module] = []
-    original = Reruns._refuse
+    original = PartialForward._reject
 
-    def refuse(self: Reruns, module: nn.Module) -> None:
+    def refuse(self: PartialForward, module: nn.Module) -> None:
         refused.append(module)
         original(self, module)
 
-    monkeypatch.setattr(Reruns, "_refuse", refuse)
+    monkeypatch.setattr(PartialForward, "_reject", refuse)
     refitted(redraw(Everything()).eval())
     assert refused
     assert len(set(refused)) == len(refused)
@@ -178,12 +182,12 @@ def test_memory_stays_within_the_limit() -> None:
     batches = list(torch.split(IMAGES, 8))
     limit = 3 * batches[0].nbytes
     names = [f"{place}.0" for place in range(1, 7)]
-    reruns = Reruns(model, batches, names, limit)
+    reruns = PartialForward(model, batches, names, limit)
     for name in names:
         for number in range(len(batches)):
             reruns.run(name, number, lambda run: run())
-            assert reruns._bytes_kept() <= limit
-    assert reruns._bytes_kept() > 0
+            assert reruns._cached_bytes() <= limit
+    assert reruns._cached_bytes() > 0
 
 
 def test_batches_of_other_sizes_and_of_several_inputs(monkeypatch: pytest.MonkeyPatch) -> None:

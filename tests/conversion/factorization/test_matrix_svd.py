@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from dsft.conversion.factorization import LowRankFactors, fresh_low_rank, matrix_energies, svd_low_rank
+from dsft.conversion.factorization import LowRankFactors, matrix_energies
+from dsft.conversion.factorization.fresh import fresh_low_rank
+from dsft.conversion.factorization.svd import svd_low_rank
 from dsft.errors import ConversionError
 
 GENERATOR = torch.Generator()

@@ -14,17 +14,17 @@ from dsft.separable import swap_channels
 
 
 @dataclass(frozen=True)
-class Spectrum:
-    """How much of a kernel each depthwise kernel holds, channel by channel.
+class ChannelSpectrum:
+    """Squared singular values and singular vectors of each channel's slice of a kernel.
 
-    The channels are those of the input with ``dw_pw``, those of the output with ``pw_dw``.
+    The channels are input channels with ``dw_pw``, output channels with ``pw_dw``.
 
     Attributes:
         energies: Squared singular values of the (weighted) slices, descending, ``(channels, rank)``, float64; their
-            sum is the squared norm of the kernel.
+            sum is the squared norm of the (weighted) kernel.
         directions: The depthwise kernels, ``(channels, rank, kernel positions)``, float64.
-        duals: What a slice is multiplied by for the weights of its sums, of the same shape: the directions
-            themselves where nothing is weighted, since they are orthonormal then.
+        duals: The dual basis of the directions: a slice times these gives the pointwise weights. Of the same shape;
+            without a weighting, the directions are orthonormal and these are the same.
     """
 
     energies: Tensor
@@ -33,7 +33,7 @@ class Spectrum:
 
 
 def channel_slices(weight: Tensor, groups: int, order: Structure = Structure.DW_PW) -> Tensor:
-    """Cut a dense kernel into one matrix for each input channel (``dw_pw``) or output channel (``pw_dw``).
+    """Return the matrix of each input channel (``dw_pw``) or output channel (``pw_dw``) of a dense kernel.
 
     Args:
         weight: Dense kernel, ``(out_channels, in_channels / groups, *kernel_size)``.
@@ -50,50 +50,49 @@ def channel_slices(weight: Tensor, groups: int, order: Structure = Structure.DW_
 
 def channel_spectrum(
     weight: Tensor, groups: int, order: Structure = Structure.DW_PW, weighting: Weighting | None = None
-) -> Spectrum:
+) -> ChannelSpectrum:
     r"""Decompose each slice :math:`W_c = U \Sigma V^T` (Guo et al. 2018, "Network Decoupling", §3).
 
-    Only :math:`\Sigma^2` and :math:`V` are needed: they are the eigenpairs of the small Gram matrix
-    :math:`W_c^T W_c` of ``kernel positions`` squared, which is far cheaper than the decomposition itself. With a
-    weighting :math:`F^{1/2} W_c S_c^{1/2}` is decomposed instead; the depthwise kernels are then
-    :math:`V^T S_c^{-1/2}`.
+    Only :math:`\Sigma^2` and :math:`V` are computed, as the eigenpairs of the small Gram matrix :math:`W_c^T W_c` of
+    ``kernel positions`` squared, which costs far less than the decomposition itself. With a weighting,
+    :math:`F^{1/2} W_c S_c^{1/2}` is decomposed instead; the depthwise kernels are then :math:`V^T S_c^{-1/2}`.
 
     Args:
         weight: Dense kernel, ``(out_channels, in_channels / groups, *kernel_size)``.
         groups: Groups of the convolution.
         order: Which convolution comes first.
-        weighting: What a change of the kernel costs; None counts every number of it alike.
+        weighting: Moments that weight the error; None for the plain squared error.
 
     Raises:
-        ConversionError: The weight holds NaN or infinite values.
+        ConversionError: The kernel holds NaN or infinite values.
     """
     slices = channel_slices(weight, groups, order)
     require_finite(slices)
     rank = min(slices.shape[1], slices.shape[2])
     if weighting is None:
-        energies, directions = _descending(slices.transpose(1, 2) @ slices, rank)
-        return Spectrum(energies, directions, directions)
+        energies, directions = _leading_eigenpairs(slices.transpose(1, 2) @ slices, rank)
+        return ChannelSpectrum(energies, directions, directions)
     root, inverse, rows = weighting.roots(order)
-    seen = slices @ root
-    energies, turned = _descending(seen.transpose(1, 2) @ _multiply(rows, seen), rank)
-    directions, duals = turned @ inverse, turned @ root
-    # Only the product of the two counts: depthwise kernels of norm 1 keep both in the range of any number format.
+    weighted = slices @ root
+    energies, rotated = _leading_eigenpairs(weighted.transpose(1, 2) @ _multiply(rows, weighted), rank)
+    directions, duals = rotated @ inverse, rotated @ root
+    # Only the product of both matters: depthwise kernels of norm 1 keep both in the range of any dtype.
     lengths = directions.norm(dim=2, keepdim=True)
-    return Spectrum(energies, directions / lengths, duals * lengths)
+    return ChannelSpectrum(energies, directions / lengths, duals * lengths)
 
 
 def _multiply(rows: Tensor, slices: Tensor) -> Tensor:
-    """Multiply the slices of each group by its matrix, side by side, since there are many slices and large matrices."""
+    """Multiply the slices of each group by its matrix, in one product per group, since there are many slices."""
     groups, (channels, size, positions) = len(rows), slices.shape
-    beside = slices.reshape(groups, -1, size, positions).transpose(1, 2).reshape(groups, size, -1)
-    products = (rows @ beside).reshape(groups, size, -1, positions)
+    columns = slices.reshape(groups, -1, size, positions).transpose(1, 2).reshape(groups, size, -1)
+    products = (rows @ columns).reshape(groups, size, -1, positions)
     return products.transpose(1, 2).reshape(channels, size, positions)
 
 
-def _descending(grams: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def _leading_eigenpairs(grams: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Return the largest eigenvalues and their vectors, ``(channels, rank)`` and ``(channels, rank, positions)``."""
     values, vectors = torch.linalg.eigh(grams)
-    # eigh sorts ascending; rounding may leave a null space slightly negative.
+    # eigh sorts ascending; by rounding, zero eigenvalues may be slightly negative.
     return values.flip(-1)[:, :rank].clamp_min(0), vectors.flip(-1).transpose(1, 2)[:, :rank].contiguous()
 
 
@@ -105,6 +104,6 @@ def require_finite(kernel: Tensor) -> None:
     """
     if not kernel.isfinite().all():
         raise ConversionError(
-            "the weight holds NaN or infinite values, which no separable layer can stand for. Load a sound "
-            "checkpoint, or exclude the layer."
+            "the weight holds NaN or infinite values, which cannot be factorized. Load an intact checkpoint, or "
+            "exclude the layer."
         )

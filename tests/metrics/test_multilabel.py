@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 from sklearn.metrics import log_loss
 
-from dsft.metrics import TEMPERATURES, decision_reliability, fit_binary_temperature
+from dsft.metrics import TEMPERATURES, fit_binary_temperature, multilabel_reliability
 
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = 3 * torch.randn(200, 4, generator=GENERATOR)
@@ -31,4 +31,4 @@ def test_the_calibration_error_follows_its_formula() -> None:
     chances, truth = LOGITS.double().sigmoid().flatten().numpy(), TARGETS.flatten().numpy()
     bins = np.clip(np.ceil(chances * 15).astype(int), 1, 15)
     gaps = [abs(chances[bins == one].sum() - truth[bins == one].sum()) for one in range(1, 16)]
-    assert decision_reliability(LOGITS, TARGETS).error == pytest.approx(sum(gaps) / len(truth), abs=1e-12)
+    assert multilabel_reliability(LOGITS, TARGETS).error == pytest.approx(sum(gaps) / len(truth), abs=1e-12)
