@@ -19,6 +19,7 @@ from dsft.assembly import Network, find_model_folder, load_folder, load_split, o
 from dsft.assembly.scoring import ScoringData, open_scoring_data, under_class_table
 from dsft.choices import ExportFormat, SplitName
 from dsft.data import Split
+from dsft.data.preprocessing_steps import describe_steps
 from dsft.devices import Compute
 from dsft.errors import DataError, ExportError
 from dsft.models import load_weights
@@ -303,7 +304,7 @@ def _describe(network: Network, result: ExportResult) -> dict[str, Any]:
             "layout": "NCHW",
         },
         "output": {"name": OUTPUT, "shape": ["batch", network.spec.num_classes], "dtype": "float32"},
-        "preprocessing": preprocessing.to_dict(),
+        "preprocessing": {**preprocessing.to_dict(), "steps": describe_steps(preprocessing)},
         "classes": list(network.classes) if network.classes is not None else None,
         "task": network.task.name.value,
         "probabilities": network.task.activation,

@@ -33,7 +33,7 @@ def evaluation_transform(preprocessing: Preprocessing) -> Transform:
     Raises:
         DataError: The model expects a number of channels other than 1 or 3.
     """
-    return _compose(preprocessing, _evaluation_steps(preprocessing))
+    return _compose(preprocessing, evaluation_steps(preprocessing))
 
 
 def training_transform(
@@ -83,7 +83,7 @@ def training_transform(
         ) from error
     crop, *flip = crop_and_flip.transforms
     # Without a random crop, training uses the same resized crop as evaluation.
-    geometry = [crop] if scale is not None else _evaluation_steps(preprocessing)[:-2]
+    geometry = [crop] if scale is not None else evaluation_steps(preprocessing)[:-2]
     return _compose(preprocessing, [*geometry, *flip, *map(_keep_a_bit, colours.transforms), *to_tensor.transforms])
 
 
@@ -111,7 +111,7 @@ def _compose(preprocessing: Preprocessing, steps: list[Any]) -> Transform:
     return _ImageTransform(_MODES[preprocessing.channels], tuple(steps))
 
 
-def _evaluation_steps(preprocessing: Preprocessing) -> list[Any]:
+def evaluation_steps(preprocessing: Preprocessing) -> list[Any]:
     """Return timm's steps: resizing and cropping, then conversion to a tensor and normalisation."""
     transform = create_transform(
         is_training=False,

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -16,8 +17,10 @@ from dsft.commands import export
 from dsft.errors import ExportError
 from dsft.runtimes import OnnxSession, fold_norms, operator_types
 from dsft.storage import sha256_of
+from tests.preprocessing_by_hand import load_by_hand
 from tests.workshop import Workshop, contents, dsft
 
+STEPS = ["decode", "resize", "center_crop", "to_float32", "normalize", "layout"]
 OF_SEPARABLE_LAYERS = {"Conv", "Concat", "Split", "Slice", "Gather", "Add"}
 
 
@@ -54,7 +57,9 @@ def test_the_description_says_how_to_feed_it(workshop: Workshop, files: Path) ->
     assert described["input"] == {"name": "images", "shape": shape, "dtype": "float32", "layout": "NCHW"}
     assert described["classes"] == ["ant", "bee", "cat"]
     manifest = json.loads((workshop.separable / "model" / "manifest.json").read_text(encoding="utf-8"))
+    steps = described["preprocessing"].pop("steps")
     assert described["preprocessing"] == manifest["preprocessing"]
+    assert [step["op"] for step in steps] == STEPS
     assert described["sha256"] == sha256_of(files / "separable.onnx")
 
 
@@ -161,3 +166,21 @@ def test_missing_packages_are_named_with_the_command(workshop: Workshop, monkeyp
     done = dsft("export", workshop.dense, "--out", "out.onnx")
     assert done.exit_code == 1
     assert "ONNX needs the package onnxscript. Install it with: pip install 'dsft[onnx]'" in done.stderr
+
+
+def test_the_file_scores_alike_with_numpy_pillow_and_onnxruntime_alone(workshop: Workshop, files: Path) -> None:
+    import onnxruntime
+
+    described = json.loads((files / "separable.onnx.json").read_text(encoding="utf-8"))
+    session = onnxruntime.InferenceSession(files / "separable.onnx", providers=["CPUExecutionProvider"])
+    done = dsft("predict", workshop.separable, workshop.pictures, "--format", "jsonl")
+    assert done.exit_code == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 48
+    for row in rows:
+        images = load_by_hand(Path(row["path"]), described["preprocessing"]["steps"])
+        (logits,) = session.run(None, {described["input"]["name"]: images})
+        powers = np.exp(logits[0] - logits[0].max())
+        best = int(logits[0].argmax())
+        assert described["classes"][best] == row["predictions"][0]["class"]
+        assert powers[best] / powers.sum() == pytest.approx(row["predictions"][0]["probability"], abs=1e-4)
