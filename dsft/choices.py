@@ -1,4 +1,4 @@
-"""The closed words: every setting that takes one of a few names."""
+"""Enumerations of all settings with a fixed set of values."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from enum import StrEnum
 from typing import Final
 
 BETWEEN_LABELS = ";"
-"""Written between the labels of an image that has several."""
+"""Separator between the labels of an image in output."""
 
 
 class TaskName(StrEnum):
-    """What a network predicts of an image: its one class, or any number of labels."""
+    """What a network predicts for an image: one class, or any number of labels."""
 
     CLASSIFICATION = "classification"
     MULTI_LABEL = "multi_label"
 
 
 class ModelSource(StrEnum):
-    """Where a recipe's model comes from."""
+    """Where the model of a recipe comes from."""
 
     TIMM = "timm"
     TORCHVISION = "torchvision"
@@ -26,7 +26,7 @@ class ModelSource(StrEnum):
 
 
 class DataSource(StrEnum):
-    """Where a recipe's images come from."""
+    """Where the images of a recipe come from."""
 
     DIGITS = "digits"
     FOLDER = "folder"
@@ -37,7 +37,7 @@ class DataSource(StrEnum):
 
 
 class SplitName(StrEnum):
-    """The three parts of a data set (DESIGN: train fits, val chooses, test chooses nothing)."""
+    """The splits of a data set: train fits the weights, val selects them, test is for the final evaluation."""
 
     TRAIN = "train"
     VAL = "val"
@@ -45,7 +45,7 @@ class SplitName(StrEnum):
 
 
 class BadImages(StrEnum):
-    """What happens to an image that cannot be read."""
+    """Handling of images that cannot be read."""
 
     ERROR = "error"
     SKIP = "skip"
@@ -76,7 +76,7 @@ class BenchmarkDtype(StrEnum):
 
 
 class PredictionFormat(StrEnum):
-    """How predictions are written."""
+    """Output format of predictions."""
 
     TABLE = "table"
     CSV = "csv"
@@ -84,7 +84,7 @@ class PredictionFormat(StrEnum):
 
 
 class Cache(StrEnum):
-    """Whether decoded images are kept in memory."""
+    """Whether decoded images are cached in memory."""
 
     AUTO = "auto"
     RAM = "ram"
@@ -92,7 +92,7 @@ class Cache(StrEnum):
 
 
 class Sampler(StrEnum):
-    """How often an image comes in an epoch of training."""
+    """Whether a training epoch contains every image or every class equally often."""
 
     UNIFORM = "uniform"
     BALANCED = "balanced"
@@ -204,7 +204,7 @@ _REASON_MESSAGES = {
 
 
 class Amp(StrEnum):
-    """The number format of the forward pass; parameters stay float32."""
+    """Number format of the forward pass; parameters stay float32."""
 
     AUTO = "auto"
     BFLOAT16 = "bfloat16"
@@ -213,7 +213,7 @@ class Amp(StrEnum):
 
 
 class ProgressMode(StrEnum):
-    """How progress is shown on standard error."""
+    """How progress is displayed on standard error."""
 
     AUTO = "auto"
     RICH = "rich"
@@ -222,7 +222,7 @@ class ProgressMode(StrEnum):
 
 
 class TrackerName(StrEnum):
-    """Where the figures of a run are kept."""
+    """Where the metrics of a run are logged."""
 
     JSONL = "jsonl"
     TENSORBOARD = "tensorboard"
@@ -231,7 +231,7 @@ class TrackerName(StrEnum):
 
 
 class WeightsKind(StrEnum):
-    """Which weights a model folder holds: the moving average, the optimizer's, or the mean of several epochs'."""
+    """The weights in a model folder: the moving average, the raw weights, or the average of several epochs."""
 
     EMA = "ema"
     RAW = "raw"

@@ -1,20 +1,21 @@
-"""Every error that dsft raises on purpose.
+"""The exceptions of dsft.
 
-* DsftError               exit code 1: the run itself failed
-  + TrainingError         the loss is not finite, every batch was empty ...
-  + ExportError           an exported file is not what the model is, or cannot be made
-  + InterruptedRun        a signal stopped the run after a checkpoint was saved (exit code 130 or 143)
-  + InputError            exit code 2: something the user gave is at fault
-    - RecipeError         a recipe, an override or a flag
-    - ModelError          an unknown model, a source that cannot be loaded
-    - ConversionError     a module that cannot be converted, a request that contradicts itself
-      . BudgetError       a budget that cannot be met
-    - DataError           a data set, a split or an image
-    - CheckpointError     weights that do not fit, a damaged or foreign model folder
-    - OutputError         an output folder that may not be written
+* DsftError                    exit code 1: the run failed
+  + TrainingError              the loss is not finite, all batches were empty ...
+  + ExportError                a model cannot be exported, or the exported file computes something else
+  + InterruptedRun             a signal stopped the run after a checkpoint was saved (exit code 130 or 143)
+  + InputError                 exit code 2: invalid input of the user
+    - RecipeError              a recipe, an override or a command-line option
+    - ModelError               an unknown model, a source that cannot be loaded
+      . PretrainedWeightsError published weights that are neither cached nor can be downloaded
+    - ConversionError          a module that cannot be converted, a contradictory request
+      . BudgetError            a budget that cannot be met
+    - DataError                a data set, a split or an image
+    - CheckpointError          weights that do not fit, a damaged model folder or one of unknown origin
+    - OutputError              an output folder that must not be overwritten
 
-A message says where, the rule, what was found (its ``repr``), the valid values or the nearest name,
-and what to do.
+A message contains the place, the rule, the value that was found (its ``repr``), the valid values or the most similar
+name, and what to do.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ from collections.abc import Iterable
 
 
 class DsftError(Exception):
-    """Anything that dsft reports to its user in one message."""
+    """Base class of all errors that are reported to the user in one message."""
 
     exit_code = 1
 
 
 class TrainingError(DsftError):
-    """A run that started well and failed."""
+    """A run failed after it had started."""
 
 
 class ExportError(DsftError):
-    """A model cannot be exported, or the exported file answers otherwise."""
+    """A model cannot be exported, or the outputs of the exported file differ."""
 
 
 class InterruptedRun(DsftError):
-    """A run that a signal stopped; its last checkpoint is on disk.
+    """A signal stopped a run, after its last checkpoint was saved.
 
     Args:
-        message: What was saved and where.
-        signal_number: The POSIX number of the signal; the exit code is 128 plus it.
+        message: What was saved, and where.
+        signal_number: The POSIX number of the signal; the exit code is this number plus 128.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -51,29 +52,53 @@ class InterruptedRun(DsftError):
 
 
 class InputError(DsftError):
-    """Something that the user gave is at fault."""
+    """The user's input is invalid."""
 
     exit_code = 2
 
 
 class RecipeError(InputError):
-    """A recipe, an override or a command-line flag is at fault."""
+    """A recipe, an override or a command-line option is invalid."""
 
 
 class ModelError(InputError):
-    """A model is unknown, or its source cannot be loaded."""
+    """A model is unknown, or cannot be loaded."""
+
+
+class PretrainedWeightsError(ModelError):
+    """Published weights are neither in the local cache nor can they be downloaded.
+
+    The caller adds how a weights file can be used instead, see :meth:`advise`, since that depends on whether a recipe,
+    a command or Python asked for the weights.
+
+    Args:
+        model: The network, such as ``timm/resnet18``.
+        cause: The reason of the failed download.
+        place: The file, and where it is published.
+    """
+
+    def __init__(self, model: str, cause: str, place: str) -> None:
+        super().__init__(
+            f"model {model}: the pretrained weights are not on this machine and could not be downloaded ({cause}). "
+            f"Connect to the network, or download {place} elsewhere."
+        )
+        self.model = model
+
+    def advise(self, advice: str) -> ModelError:
+        """Return the error with one more sentence."""
+        return ModelError(f"{self} {advice}")
 
 
 class ConversionError(InputError):
-    """A conversion was asked for that cannot be done."""
+    """A requested conversion is impossible."""
 
 
 class BudgetError(ConversionError):
     """A budget cannot be met.
 
     Args:
-        message: What was asked for, and what helps.
-        smallest: The smallest share that can be met.
+        message: What was requested, and what to do.
+        smallest: The smallest fraction that can be met.
     """
 
     def __init__(self, message: str, smallest: float) -> None:
@@ -82,37 +107,37 @@ class BudgetError(ConversionError):
 
 
 class DataError(InputError):
-    """A data set, a split or an image is at fault."""
+    """A data set, a split or an image is invalid."""
 
 
 class CheckpointError(InputError):
-    """Weights do not fit, or a model folder is damaged or foreign."""
+    """Weights do not fit, or a model folder is damaged or was not written by dsft."""
 
 
 class OutputError(InputError):
-    """An output folder may not be written."""
+    """An output folder must not be written to."""
 
 
 def worker_killed(error: BaseException) -> TrainingError | None:
-    """Return what happened where torch says that a process that reads images is gone; None of any other error.
+    """Return an error for the user if torch reports that a worker process was killed; None for any other error.
 
-    torch says it wherever the program stands at that moment, also amid a step. An error that a worker passes on has
-    other words.
+    torch raises the error wherever the main process is at that moment, even in the middle of a step. An exception that
+    a worker passes on has another message.
     """
     if not isinstance(error, RuntimeError) or "DataLoader worker (pid" not in str(error):
         return None
     return TrainingError(
-        "a process that reads images was killed, most often for want of memory. Lower data.workers, and go on with "
-        f"--resume where it is a run. torch says: {error}"
+        "a worker process of the data loader was killed, usually because memory ran out. Lower data.workers, and "
+        f"continue a run with --resume. torch reports: {error}"
     )
 
 
 def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
-    """Return up to ``count`` candidates that are spelt most like ``name``, the nearest first."""
+    """Return up to ``count`` candidates with a spelling similar to ``name``, the most similar first."""
     return difflib.get_close_matches(name, list(candidates), n=count, cutoff=0.6)
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Return a sentence that proposes the nearest candidates, or an empty string if none is near."""
+    """Return a sentence that suggests the most similar candidates, or an empty string if there are none."""
     near = nearest(name, candidates)
     return f" Did you mean {' or '.join(near)}?" if near else ""

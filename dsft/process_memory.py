@@ -1,4 +1,4 @@
-"""The memory of this process: how much it may take, and what becomes of what it no longer uses."""
+"""Free memory of the system, and what the C library does with memory that this process frees."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _CGROUP, _MEMINFO = Path("/sys/fs/cgroup"), Path("/proc/meminfo")
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 """Parameters of glibc's ``mallopt``, by their numbers in ``malloc.h``."""
-_USERS_OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
-"""Environment variables in which a user says what glibc shall do, beside its tunables."""
+_USER_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
+"""Environment variables with which a user configures glibc, beside its tunables."""
 
 
 class _Heap:
-    """What glibc, where it is the C library, does with memory that is freed."""
+    """The settings of glibc's allocator; without effect on other C libraries."""
 
     def __init__(self) -> None:
         self.keeps = False
@@ -28,22 +28,22 @@ class _Heap:
         self._library = ctypes.CDLL(None) if is_glibc else None
 
     def keep(self) -> None:
-        """Keep it for what comes next, however large the pieces are."""
-        has_users_own = any(name in os.environ for name in _USERS_OWN)
-        has_users_own |= "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "")
-        self.keeps = self._library is not None and not has_users_own
+        """Keep freed memory in the process, regardless of the size of the blocks."""
+        has_user_settings = any(name in os.environ for name in _USER_SETTINGS)
+        has_user_settings |= "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "")
+        self.keeps = self._library is not None and not has_user_settings
         self._set(_MMAP_MAX, 0)
         self._set(_TRIM_THRESHOLD, -1)
 
     def release(self) -> None:
-        """Return large pieces to the system as glibc does by itself, once it has seen some: its limits move to here."""
+        """Return large blocks to the system, with the thresholds that glibc reaches by its dynamic adjustment."""
         self._set(_MMAP_MAX, 1 << 16)
         self._set(_MMAP_THRESHOLD, 32 << 20)
         self._set(_TRIM_THRESHOLD, 64 << 20)
         self.give_back()
 
     def give_back(self) -> None:
-        """Return to the system, now, what is not in use."""
+        """Return unused memory to the system now."""
         if self.keeps and self._library is not None:
             self._library.malloc_trim(0)
 
@@ -56,24 +56,25 @@ _HEAP = _Heap()
 
 
 def keep_memory() -> None:
-    """Let this process keep the memory that it frees, for what it needs next; where that is not in its power, nothing.
+    """Let this process reuse the memory that it frees; no-op if the C library is not glibc.
 
-    By default glibc returns every piece of more than 32 MiB to the system, and gets it back page by page, each filled
-    with zeros: on a CPU the maps of a batch may take as long that way as the network. For a process of dsft's own;
-    a library has no business there. ``MALLOC_MMAP_MAX_`` and the like in the environment come first.
+    By default glibc returns blocks of more than 32 MiB to the system and gets them back page by page, filled with
+    zeros. On a CPU this can take as long for the feature maps of a batch as the network itself. Only the command line
+    calls this function, since a library must not change settings of the process. Environment variables such as
+    ``MALLOC_MMAP_MAX_`` take precedence.
     """
     _HEAP.keep()
 
 
 def release_memory() -> None:
-    """Undo :func:`keep_memory`, which a forked process inherits."""
+    """Undo :func:`keep_memory`, whose settings a forked process inherits."""
     _HEAP.release()
     _HEAP.keeps = False
 
 
 @contextlib.contextmanager
-def memory_as_elsewhere() -> Iterator[None]:
-    """Undo :func:`keep_memory` inside the block: what is measured there is to hold in other processes too."""
+def default_memory() -> Iterator[None]:
+    """Undo :func:`keep_memory` inside the block, so that measurements are valid for other processes too."""
     kept = _HEAP.keeps
     if kept:
         _HEAP.release()
@@ -85,9 +86,9 @@ def memory_as_elsewhere() -> Iterator[None]:
 
 
 def free_memory() -> int | None:
-    """Return the bytes that this process may still take, a container's limit included; None where nobody tells."""
+    """Return the free memory in bytes, within the limit of a container; None if the system does not report it."""
     if _HEAP.keeps:
-        # What lies unused in this process is free, and the system does not know.
+        # The system does not count freed memory that the process has kept.
         _HEAP.give_back()
     free = _unused_memory()
     if free is None:
@@ -101,7 +102,7 @@ def free_memory() -> int | None:
 
 
 def _unused_memory() -> int | None:
-    # Files that the system keeps in memory, and would give up, count as free.
+    # MemAvailable includes the page cache, which the system can reclaim.
     with contextlib.suppress(OSError):
         if available := re.search(r"^MemAvailable: +(\d+) kB$", _MEMINFO.read_text(), re.MULTILINE):
             return int(available[1]) * 1024

@@ -1,4 +1,4 @@
-"""Files and folders that are either written whole or not at all."""
+"""Atomic writes of files and folders, checksums, and checks of output paths."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from dsft.errors import OutputError
 
 CHECKSUMS_FILE = "SHA256SUMS"
 
-# Between quotes a line break is written as \\n, so this meets no text.
+# Strings contain no line breaks in JSON, so this matches lists of numbers only.
 _NUMBERS = re.compile(r"\[\n(?:\s+-?\d[\d.eE+-]*,?\n)+\s*\]")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part.
+    """Write a file atomically: a reader sees either the old content or the new content.
 
     Args:
-        path: The file; its folder is made when it is missing.
+        path: The file; a missing folder is created.
         content: The new content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,24 +41,24 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a UTF-8 file atomically, with Unix line ends on every system."""
+    """Write a UTF-8 file atomically, with Unix line endings on every system."""
     write_bytes(path, content.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, a list of numbers on one line; NaN and infinities are refused, since JSON has none.
+    """Write JSON atomically, with lists of numbers on one line.
 
     Raises:
-        ValueError: ``value`` holds a NaN or an infinity.
+        ValueError: ``value`` contains NaN or infinity, which JSON does not support.
     """
     write_text(path, json_text(value))
 
 
 def json_text(value: Any) -> str:
-    """Return JSON as :func:`write_json` writes it.
+    """Return a value as JSON, with lists of numbers on one line.
 
     Raises:
-        ValueError: ``value`` holds a NaN or an infinity.
+        ValueError: ``value`` contains NaN or infinity, which JSON does not support.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n"
@@ -66,14 +66,14 @@ def json_text(value: Any) -> str:
 
 @contextlib.contextmanager
 def staged_folder(target: Path, previous: Path | None = None) -> Iterator[Path]:
-    """Yield an empty folder beside ``target`` that replaces it when the block ends well.
+    """Yield an empty folder beside ``target`` that replaces it if the block succeeds.
 
-    An exception removes the staged folder and leaves ``target`` as it was. At every moment ``target`` or, where it
-    is given, ``previous`` is there and whole.
+    An exception removes the staged folder and leaves ``target`` unchanged. At any time either ``target`` or, if given,
+    ``previous`` exists and is complete.
 
     Args:
         target: The folder.
-        previous: Where the old ``target`` is kept, in the same folder; what was there is removed.
+        previous: New path of the old ``target``, in the same folder; an existing folder there is removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target)
@@ -93,12 +93,12 @@ def staged_folder(target: Path, previous: Path | None = None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def staged_file(target: Path) -> Iterator[Path]:
-    """Yield the path of a new file beside ``target`` that replaces it when the block ends well.
+    """Yield the path of a new file beside ``target`` that replaces it if the block succeeds.
 
-    An exception removes the new file and leaves ``target`` as it was.
+    An exception removes the new file and leaves ``target`` unchanged.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Some writers go by a file's ending.
+    # Some writers choose the format by the extension.
     staging = _beside(target, "new").with_suffix(target.suffix)
     try:
         yield staging
@@ -109,47 +109,47 @@ def staged_file(target: Path) -> Iterator[Path]:
 
 
 def write_checksums(folder: Path) -> None:
-    """Write ``SHA256SUMS`` over every file in a folder, as ``sha256sum --check`` reads it."""
+    """Write ``SHA256SUMS`` for all files in a folder, in the format of ``sha256sum --check``."""
     lines = (f"{sha256_of(folder / name)}  {name}\n" for name in sorted(_file_names(folder)))
     write_text(folder / CHECKSUMS_FILE, "".join(lines))
 
 
 def find_damage(folder: Path) -> str | None:
-    """Compare a folder with its ``SHA256SUMS``; return what is wrong with it, or None where it is whole."""
+    """Compare a folder with its ``SHA256SUMS``; return a description of the damage, or None if there is none."""
     path = folder / CHECKSUMS_FILE
     if not path.is_file():
         return f"{CHECKSUMS_FILE} is missing"
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     if missing := digests.keys() - _file_names(folder) - {""}:
-        return f"{min(missing)!r} is missing, which {CHECKSUMS_FILE} lists"
+        return f"{min(missing)!r} is missing, but listed in {CHECKSUMS_FILE}"
     if unlisted := _file_names(folder) - digests.keys():
         return f"{CHECKSUMS_FILE} is damaged: it does not list {min(unlisted)!r}"
     changed = (name for name, digest in digests.items() if name and sha256_of(folder / name) != digest)
     found = next(changed, None)
-    return None if found is None else f"the SHA-256 of {found!r} is not that in {CHECKSUMS_FILE}"
+    return None if found is None else f"the SHA-256 of {found!r} differs from that in {CHECKSUMS_FILE}"
 
 
 def require_overwritable(folder: Path, kind: str, marks: Collection[str], *, overwrite: bool) -> None:
-    """Check that a folder may be written; change nothing.
+    """Check that an output folder may be written to.
 
     Args:
         folder: The output folder; it need not exist.
         kind: What is written there, such as ``run``.
-        marks: The files by which an earlier one is known.
-        overwrite: An earlier one may be replaced.
+        marks: Files that identify an earlier output of the same kind.
+        overwrite: Allow replacing an earlier output.
 
     Raises:
-        OutputError: The folder is not empty, and either ``overwrite`` is off or it is no earlier one.
+        OutputError: The folder is not empty, and either ``overwrite`` is off or it is not an earlier output.
     """
     is_ours = all((folder / name).is_file() for name in marks)
     if folder.is_dir() and any(folder.iterdir()) and not is_ours:
         raise OutputError(
-            f"output folder {str(folder)!r} is not empty, and no earlier {kind} of dsft that could be overwritten "
-            f"(it has no {' and '.join(marks)}). Choose another folder."
+            f"output folder {str(folder)!r} is not empty, and contains no {kind} of dsft that can be overwritten "
+            f"(there is no {' and '.join(marks)}). Choose another folder."
         )
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"output {str(folder)!r}: a folder is needed, found a file. Choose another folder.")
+        raise OutputError(f"output {str(folder)!r}: must be a folder, found a file. Choose another folder.")
     if is_ours and not overwrite:
         raise OutputError(
             f"output folder {str(folder)!r} is not empty. Choose another folder, or allow the {kind} in it to be "
@@ -158,36 +158,37 @@ def require_overwritable(folder: Path, kind: str, marks: Collection[str], *, ove
 
 
 def require_replaceable(folder: Path, kind: str, marks: Collection[str], *, overwrite: bool) -> None:
-    """Check that :func:`staged_folder` can put a folder in the place of this one, and may; change nothing.
+    """Check that :func:`staged_folder` can and may replace an output folder.
 
     Raises:
-        OutputError: See :func:`require_overwritable`; or it is the working folder, or one that holds it, or is mounted.
+        OutputError: See :func:`require_overwritable`; or the folder is the working directory, a parent of it, or a
+            mount point.
     """
     place, here = folder.resolve(), Path.cwd().resolve()
     if folder.is_dir() and (place == here or place in here.parents or place.is_mount()):
         raise OutputError(
-            f"output folder {str(folder)!r}: is the working folder, one above it, or mounted, so that no other can "
-            "take its place. Name a folder in it."
+            f"output folder {str(folder)!r}: is the working directory, a parent of it, or a mount point, and cannot be "
+            "replaced. Use a subfolder."
         )
     require_overwritable(folder, kind, marks, overwrite=overwrite)
 
 
 def require_free_file(path: Path, *, overwrite: bool) -> None:
-    """Check that a file may be written; change nothing.
+    """Check that an output file may be written.
 
     Raises:
-        OutputError: It exists and ``overwrite`` is off, or it is a folder.
+        OutputError: The file exists and ``overwrite`` is off, or it is a folder.
     """
     if path.is_dir():
-        raise OutputError(f"output {str(path)!r}: a file is needed, found a folder. Choose another name.")
+        raise OutputError(f"output {str(path)!r}: must be a file, found a folder. Choose another name.")
     if path.exists() and not overwrite:
         raise OutputError(f"output {str(path)!r} exists. Choose another name, or replace it with --overwrite.")
 
 
 def cache_folder() -> Path:
-    """Return where what can be computed anew is kept: ``$DSFT_CACHE``, or a folder in the system's place for caches.
+    """Return the folder for cached results: ``$DSFT_CACHE``, or ``dsft`` in the cache folder of the system.
 
-    That is ``$XDG_CACHE_HOME`` where it is set, else ``~/.cache``, ``~/Library/Caches`` or ``%LOCALAPPDATA%``.
+    The latter is ``$XDG_CACHE_HOME`` if set, else ``~/.cache``, ``~/Library/Caches`` or ``%LOCALAPPDATA%``.
     """
     if own := os.environ.get("DSFT_CACHE"):
         return at_home(own)
@@ -197,7 +198,7 @@ def cache_folder() -> Path:
 
 
 def at_home(path: str | Path) -> Path:
-    """Return a path with the home folder in the place of a leading ``~``; as it is where the system knows none."""
+    """Expand a leading ``~`` to the home folder; without a known home folder the path is unchanged."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 (Path's raises)
 
 
@@ -212,7 +213,7 @@ def _file_names(folder: Path) -> set[str]:
 
 
 def _replace_folder(staging: Path, target: Path, previous: Path | None) -> None:
-    # A folder with files in it cannot be renamed over, so the old one steps aside first.
+    # A non-empty folder cannot be replaced by renaming, so the old one is moved first.
     if not target.exists():
         os.replace(staging, target)
         return
@@ -229,7 +230,7 @@ def _replace_folder(staging: Path, target: Path, previous: Path | None) -> None:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Remove what a process that was killed left beside ``target``; an old one only where there is a newer."""
+    """Remove the temporary folders of a killed process; a moved old folder only if ``target`` exists."""
     roles = "new|old" if target.exists() else "new"
     leftover = re.compile(rf"\.{re.escape(target.name)}\.\d+\.({roles})")
     for path in target.parent.iterdir():
@@ -238,13 +239,13 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have the system write a file's content to the disk before anything is renamed."""
+    """Flush a file to disk, before it is renamed."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:
-    """Have the system write a folder's own entries to the disk; Windows does so by itself."""
+    """Flush the entries of a folder to disk; not needed on Windows."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -255,5 +256,5 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _beside(path: Path, role: str) -> Path:
-    """Name a hidden neighbour of ``path``: the same folder, so that a rename stays on one file system."""
+    """Return a hidden path in the same folder, so that it can be renamed within one file system."""
     return path.absolute().with_name(f".{path.name}.{os.getpid()}.{role}")

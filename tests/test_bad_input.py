@@ -58,7 +58,7 @@ class TestMissingFiles:
 
     def test_checkpoint(self, workshop: Workshop) -> None:
         message = refused("finetune", workshop.dense_recipe, OUT, "model.checkpoint=nothere.pth")
-        assert "checkpoint 'nothere.pth': a weights file is needed, there is no such file" in message
+        assert "checkpoint 'nothere.pth': must be a weights file, there is no such file" in message
 
     def test_model_folder(self, workshop: Workshop) -> None:
         message = refused("finetune", workshop.separable_recipe, OUT, "model.path=nothere")
@@ -161,7 +161,7 @@ class TestWhatTheNetworkTells:
 
     def test_a_device_that_is_not_there(self, workshop: Workshop) -> None:
         message = refused("train", workshop.dense_recipe, OUT, "train.device=cuda:7")
-        assert "this machine has 0 device(s) of type 'cuda', found 'cuda:7'" in message
+        assert "this machine has 0 devices of type 'cuda', found 'cuda:7'" in message
 
 
 @pytest.mark.usefixtures("here")
@@ -300,7 +300,7 @@ class TestCheckpoints:
         state["layer2.0.bn1.bias"] = torch.zeros(5)
         torch.save(state, here / "other.pth")
         message = refused("finetune", workshop.dense_recipe, OUT, "model.checkpoint=other.pth")
-        assert "checkpoint 'other.pth' for timm/test_resnet: the weights do not fit. " in message
+        assert "checkpoint 'other.pth' for timm/test_resnet: the weights do not fit the model. " in message
         assert "1 missing: layer1.0.conv1.weight. 1 unexpected: layer1.0.convX.weight. " in message
         assert "1 of another shape: layer2.0.bn1.bias (5,), needed (48,)." in message
 
@@ -362,10 +362,10 @@ class TestOutputs:
         (here / "out").mkdir()
         (here / "out" / "thesis.txt").write_text("precious", encoding="utf-8")
         model = workshop.dense / "model"
-        assert "out' is not empty, and no earlier run" in refused("train", workshop.dense_recipe, OUT, *flags)
+        assert "out' is not empty, and contains no run" in refused("train", workshop.dense_recipe, OUT, *flags)
         message = refused("convert", model, "--out", "out", "--rank", "1", *flags)
-        assert "out' is not empty, and no earlier model folder" in message
-        assert "out' is not empty, and no earlier evaluation" in refused("evaluate", model, "--out", "out", *flags)
+        assert "out' is not empty, and contains no model folder" in message
+        assert "out' is not empty, and contains no evaluation" in refused("evaluate", model, "--out", "out", *flags)
 
     def test_an_earlier_output(self, workshop: Workshop, here: Path) -> None:
         shutil.copytree(workshop.dense, here / "out")
@@ -376,7 +376,7 @@ class TestOutputs:
 
     def test_a_file(self, workshop: Workshop, here: Path) -> None:
         (here / "out").write_text("precious", encoding="utf-8")
-        assert "a folder is needed, found a file" in refused("train", workshop.dense_recipe, OUT)
+        assert "must be a folder, found a file" in refused("train", workshop.dense_recipe, OUT)
 
     def test_a_run_that_holds_what_is_read(self, workshop: Workshop, here: Path) -> None:
         shutil.copytree(workshop.dense, here / "out")

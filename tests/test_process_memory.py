@@ -16,7 +16,7 @@ only_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is
 FAULTS = """
 import resource
 import numpy as np
-from dsft.process_memory import free_memory, keep_memory, memory_as_elsewhere, release_memory
+from dsft.process_memory import free_memory, keep_memory, default_memory, release_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -34,14 +34,14 @@ def say():
 say()
 keep_memory()
 say()
-with memory_as_elsewhere():
+with default_memory():
     say()
 say()
 held = resident()
 free_memory()
 print(held - resident())
 release_memory()
-with memory_as_elsewhere():
+with default_memory():
     say()
 say()
 """

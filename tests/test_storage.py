@@ -139,9 +139,9 @@ def test_checksums_find_every_kind_of_damage(tmp_path: Path) -> None:
     write_checksums(tmp_path)
     assert find_damage(tmp_path) is None
     write_text(tmp_path / "b", "c")
-    assert find_damage(tmp_path) == "the SHA-256 of 'b' is not that in SHA256SUMS"
+    assert find_damage(tmp_path) == "the SHA-256 of 'b' differs from that in SHA256SUMS"
     (tmp_path / "b").unlink()
-    assert find_damage(tmp_path) == "'b' is missing, which SHA256SUMS lists"
+    assert find_damage(tmp_path) == "'b' is missing, but listed in SHA256SUMS"
     sums = tmp_path / "SHA256SUMS"
     sums.write_text("", encoding="utf-8")
     assert find_damage(tmp_path) == "SHA256SUMS is damaged: it does not list 'a'"
@@ -157,7 +157,7 @@ def test_only_an_earlier_output_of_the_same_kind_is_replaced(tmp_path: Path) -> 
     folder.mkdir()
     require(overwrite=False)
     (folder / "recipe.yaml").touch()
-    with pytest.raises(OutputError, match=r"no earlier run .*it has no recipe.yaml and run.json"):
+    with pytest.raises(OutputError, match=r"contains no run .*there is no recipe.yaml and run.json"):
         require(overwrite=True)
     (folder / "run.json").touch()
     with pytest.raises(OutputError, match="replaced with --overwrite"):
@@ -168,7 +168,7 @@ def test_only_an_earlier_output_of_the_same_kind_is_replaced(tmp_path: Path) -> 
 def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     for overwrite in (False, True):
-        with pytest.raises(OutputError, match="a folder is needed, found a file"):
+        with pytest.raises(OutputError, match="must be a folder, found a file"):
             require_replaceable(tmp_path / "run", "run", ("run.json",), overwrite=overwrite)
 
 

@@ -14,7 +14,7 @@ from dsft.artifact.manifest import ModelDescription
 from dsft.choices import TaskName
 from dsft.conversion import ConversionPlan, apply_plan, unwrapped
 from dsft.errors import CheckpointError
-from dsft.models import identify, stated_preprocessing
+from dsft.models import identify, preprocessing_from_module
 from dsft.preprocessing import Preprocessing
 
 
@@ -49,7 +49,7 @@ def save(
     model = unwrapped(model)
     spec = identify(model, lambda plain: plain if plan is None else apply_plan(plain, plan))
     if preprocessing is None and spec is not None:
-        preprocessing = stated_preprocessing(model, spec)
+        preprocessing = preprocessing_from_module(model, spec)
     description = ModelDescription(
         spec=spec,
         preprocessing=preprocessing,

@@ -17,7 +17,7 @@ from dsft.assembly.held_out import Training
 from dsft.assembly.own_network import InputFormat, build_own, with_classes, with_outputs, with_weights
 from dsft.choices import ModelSource, Reason, WeightsKind
 from dsft.conversion import ConversionPlan
-from dsft.errors import CheckpointError, ModelError
+from dsft.errors import CheckpointError, ModelError, PretrainedWeightsError
 from dsft.models import Builder, LoadedModel, ModelSpec, head_layers, load_model, replace_head
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Note, Report
@@ -271,16 +271,19 @@ def _load_own(section: ModelSection, classes: tuple[str, ...], image_size: int |
 
 def _load_from_library(section: ModelSection, classes: tuple[str, ...], report: Report) -> LoadedModel:
     has_weights = section.pretrained or section.checkpoint is not None
-    loaded = load_model(
-        section.source,
-        section.name or "",
-        pretrained=section.pretrained,
-        checkpoint=at_home(section.checkpoint) if section.checkpoint is not None else None,
-        in_chans=section.in_chans,
-        classes=_stated_classes(section, classes),
-        num_classes=None if has_weights else len(classes),
-        report=report,
-    )
+    try:
+        loaded = load_model(
+            section.source,
+            section.name or "",
+            pretrained=section.pretrained,
+            checkpoint=at_home(section.checkpoint) if section.checkpoint is not None else None,
+            in_chans=section.in_chans,
+            classes=_stated_classes(section, classes),
+            num_classes=None if has_weights else len(classes),
+            report=report,
+        )
+    except PretrainedWeightsError as error:
+        raise error.advise("Then set model.checkpoint=FILE and model.pretrained=false.") from error
     for note in loaded.notes:
         report(Note(f"model {loaded.spec}: {note}"))
     return loaded if has_weights else dataclasses.replace(loaded, classes=classes)

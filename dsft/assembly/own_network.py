@@ -125,7 +125,7 @@ def with_weights(loaded: LoadedModel, path: Path, classes: tuple[str, ...] | Non
     """
     weights = read_weights(path)
     load_weights(loaded.module, weights.state, f"checkpoint {str(path)!r} for {loaded.spec.name}")
-    return with_classes(dataclasses.replace(loaded, notes=(weights.taken,)), classes)
+    return with_classes(dataclasses.replace(loaded, notes=(weights.origin,)), classes)
 
 
 def with_classes(loaded: LoadedModel, classes: tuple[str, ...] | None) -> LoadedModel:

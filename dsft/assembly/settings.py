@@ -35,7 +35,7 @@ def fit_settings(
     """
     evaluate, distill = recipe.evaluate, recipe.distill
     return FitSettings(
-        optimizer=_optimizer(recipe.optim),
+        optimizer=optimizer_settings(recipe.optim),
         schedule=_schedule(recipe.schedule),
         freeze=tuple(FreezePhase(phase.until, tuple(phase.train), phase.gradual) for phase in recipe.freeze),
         distill=_distillation(distill, layers) if distill and has_teacher else None,
@@ -54,7 +54,8 @@ def fit_settings(
     )
 
 
-def _optimizer(section: OptimSection) -> OptimizerSettings:
+def optimizer_settings(section: OptimSection) -> OptimizerSettings:
+    """Translate the section ``optim``."""
     return OptimizerSettings(
         opt=section.opt,
         lr=section.lr,

@@ -9,11 +9,10 @@ import torch
 from dsft.artifact.hub import HubReference
 from dsft.assembly.network import Network, as_network, load_folder, outline_folder, with_image_size
 from dsft.choices import ModelSource
-from dsft.errors import ModelError
+from dsft.errors import ModelError, PretrainedWeightsError
 from dsft.models import load_model
+from dsft.models.libraries import LIBRARIES
 from dsft.progress import Note, Report
-
-LIBRARIES = (ModelSource.TIMM, ModelSource.TORCHVISION)
 
 
 def load_source(source: str, model: str | None, image_size: int | None, report: Report) -> Network:
@@ -36,7 +35,10 @@ def load_source(source: str, model: str | None, image_size: int | None, report: 
     if is_folder(source):
         return with_image_size(load_folder(path), image_size, is_fixed=False)
     if named is not None and not path.exists():
-        loaded = load_model(*named, pretrained=True, report=report)
+        try:
+            loaded = load_model(*named, pretrained=True, report=report)
+        except PretrainedWeightsError as error:
+            raise error.advise(f"Then give the file in place of {source}, with --model {source}.") from error
     else:
         loaded = load_model(*_network_of_file(path, model), checkpoint=path, report=report)
     for note in loaded.notes:

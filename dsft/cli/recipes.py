@@ -9,7 +9,7 @@ import typer
 
 from dsft.cli.app import app
 from dsft.cli.options import Json, Overrides, RecipeArgument
-from dsft.cli.session import reporting_errors
+from dsft.cli.session import reporting_errors, shown_progress
 
 recipes_app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")
 app.add_typer(recipes_app, name="recipes")
@@ -60,11 +60,13 @@ def recipes_check(
     resolved: Annotated[bool, typer.Option("--resolved", help="Print every key with its value.")] = False,
 ) -> None:
     """Check a recipe without its data and weights, and report every problem."""
-    from dsft.commands import recipes
+    with shown_progress(None, None) as report:
+        from dsft.commands import check_recipe
+
+        checked = check_recipe.run(recipe, overrides or [], report)
     from dsft.console import print_result
     from dsft.recipe import dump_recipe
 
-    checked = recipes.check(recipe, overrides or [])
     print_result(dump_recipe(checked).rstrip("\n") if resolved else f"{recipe}: valid")
 
 

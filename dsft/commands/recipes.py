@@ -1,10 +1,10 @@
-"""``dsft recipes``: the shipped recipes, and checks of a recipe."""
+"""``dsft recipes``: the shipped recipes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from dsft.recipe import Recipe, ShippedRecipe, copy_recipe, load_recipe, shipped_path, shipped_recipes
+from dsft.recipe import ShippedRecipe, copy_recipe, shipped_path, shipped_recipes
 
 
 def listing() -> tuple[ShippedRecipe, ...]:
@@ -20,12 +20,3 @@ def text(name: str) -> str:
 def copy(name: str, target: Path | None, *, overwrite: bool) -> Path:
     """Copy a shipped recipe to a file or into a folder; by default into the working directory."""
     return copy_recipe(name, target or Path(), overwrite)
-
-
-def check(reference: str, overrides: list[str]) -> Recipe:
-    """Load a recipe with its overrides.
-
-    Raises:
-        RecipeError: The recipe is invalid; the message lists every problem.
-    """
-    return load_recipe(reference, overrides)

@@ -87,6 +87,19 @@ def training_transform(
     return _compose(preprocessing, [*geometry, *flip, *map(_keep_a_bit, colours.transforms), *to_tensor.transforms])
 
 
+def require_channels(channels: int) -> None:
+    """Check that images can have this number of channels.
+
+    Raises:
+        DataError: They have 1 or 3 channels.
+    """
+    if channels not in _MODES:
+        raise DataError(
+            f"model.in_chans: images are grayscale (1 channel) or RGB (3 channels), found a model with {channels} "
+            "input channels. Use 1 or 3."
+        )
+
+
 @dataclass(frozen=True)
 class _ImageTransform:
     """Converts to grayscale or RGB and applies the steps; picklable, as worker processes need it."""
@@ -103,11 +116,7 @@ class _ImageTransform:
 
 
 def _compose(preprocessing: Preprocessing, steps: list[Any]) -> Transform:
-    if preprocessing.channels not in _MODES:
-        raise DataError(
-            f"model.in_chans: images are grayscale (1 channel) or RGB (3 channels), found a model with "
-            f"{preprocessing.channels} input channels. Use 1 or 3."
-        )
+    require_channels(preprocessing.channels)
     return _ImageTransform(_MODES[preprocessing.channels], tuple(steps))
 
 

@@ -1,14 +1,15 @@
-"""Networks from timm, torchvision, weights files and the user's own code, with what is known about them.
+"""Networks from timm, torchvision, weights files and the user's own code, with their metadata.
 
-A name becomes a :class:`LoadedModel`: the module, the :class:`ModelSpec` that builds it again offline,
-the evaluation transform and the class names that go with its weights. Heads and first layers are replaced here too.
+:func:`load_model` returns a :class:`LoadedModel`: the module, the :class:`ModelSpec` from which it can be rebuilt
+offline, and the evaluation transform and class names of its weights. The package also replaces heads and first layers.
+:mod:`dsft.models.libraries` is the registry of libraries.
 """
 
 from dsft.models.builder import Builder
 from dsft.models.heads import head_layers, head_parameters, replace_head
 from dsft.models.inputs import replace_input
-from dsft.models.libraries import build_model, list_networks
-from dsft.models.load import load_model, preprocessing_of, stated_preprocessing
+from dsft.models.libraries import build_model, library_of, list_networks
+from dsft.models.load import load_model, preprocessing_from_module, preprocessing_of
 from dsft.models.spec import LoadedModel, ModelSpec
 from dsft.models.timm_library import identify
 from dsft.models.weights import Weights, load_weights, read_weights
@@ -22,12 +23,13 @@ __all__ = [
     "head_layers",
     "head_parameters",
     "identify",
+    "library_of",
     "list_networks",
     "load_model",
     "load_weights",
+    "preprocessing_from_module",
     "preprocessing_of",
     "read_weights",
     "replace_head",
     "replace_input",
-    "stated_preprocessing",
 ]

@@ -1,4 +1,4 @@
-"""The classifier layers at the end of a network, and new ones for another set of classes."""
+"""The classifier layers of a network, and their replacement for another set of classes."""
 
 from __future__ import annotations
 
@@ -13,47 +13,50 @@ from dsft.errors import ModelError
 from dsft.models.libraries import build_model
 from dsft.models.spec import LoadedModel
 
-# The attributes under which torchvision's networks keep their classifiers; the last layer inside counts.
+# The attributes of torchvision's networks for their classifiers, whose last layer is the head.
 _HEAD_ATTRIBUTES = ("fc", "classifier", "head", "heads", "aux1", "aux2", "AuxLogits")
 
 
 def head_layers(module: nn.Module) -> dict[str, nn.Module]:
-    """Return the layers whose outputs are class scores, by name, auxiliary heads included.
+    """Return the layers that output class scores, by name, including auxiliary heads.
 
-    In a network that does not name them, that is the last linear layer, or the last convolution.
+    For a network that does not declare them, this is the last linear layer, or the last convolution if it has none.
     """
     named = _named_heads(module)
     return named if named or hasattr(module, "get_classifier") else _last_layer(module)
 
 
 def _named_heads(module: nn.Module) -> dict[str, nn.Module]:
-    """Return the classifiers that a network of a library names itself."""
+    """Return the classifiers that a network of a library declares."""
     get_classifier = getattr(module, "get_classifier", None)
     if get_classifier is None:
         return _torchvision_heads(module)
     found = get_classifier()
-    # VOLO's second classifier is none of those that timm names.
+    # timm does not declare the second classifier of VOLO.
     heads = (*(found if isinstance(found, tuple | list) else (found,)), getattr(module, "aux_head", None))
     wanted = {id(head) for head in heads}
     return {name: layer for name, layer in module.named_modules() if id(layer) in wanted}
 
 
 def head_parameters(module: nn.Module) -> tuple[str, ...]:
-    """Return the names of the classifiers' parameters, auxiliary heads included."""
+    """Return the names of the classifiers' parameters, including auxiliary heads."""
     owned = {id(parameter) for layer in head_layers(module).values() for parameter in layer.parameters()}
     return tuple(name for name, parameter in module.named_parameters() if id(parameter) in owned)
 
 
 def replace_head(loaded: LoadedModel, num_classes: int, classes: tuple[str, ...] | None) -> LoadedModel:
-    """Give a network new, untrained classifiers; the rest keeps its weights.
+    """Replace the classifiers of a network by untrained ones; all other weights are kept.
 
-    They are those that the library builds for so many classes, so that the result is what its spec says. In a network
-    of the user's own the last linear layer is replaced, or the last convolution where there is no linear layer.
+    The new classifiers are built by the library, so that the result matches its spec. In a network of the user's own
+    the last linear layer is replaced, or the last convolution if there is no linear layer.
 
     Args:
-        loaded: The network; it is left as it is, the result has a copy.
-        num_classes: Outputs of the new classifiers.
-        classes: Their names, or None.
+        loaded: The network; it is not modified.
+        num_classes: Number of outputs of the new classifiers.
+        classes: The class names, or None.
+
+    Returns:
+        A copy of the network with new classifiers.
 
     Raises:
         ModelError: The network has no classifier that can be replaced.
@@ -62,13 +65,15 @@ def replace_head(loaded: LoadedModel, num_classes: int, classes: tuple[str, ...]
     if spec.source is ModelSource.PYTHON:
         heads = _resized_heads(loaded.module, loaded.spec.num_classes, num_classes)
         advice = (
-            f" It has {loaded.spec.num_classes} outputs, which are not those of a last linear layer. Have {spec.name} "
-            f"return a network with {num_classes} outputs."
+            f" Its {loaded.spec.num_classes} outputs are not those of a final linear layer. Let {spec.name} return a "
+            f"network with {num_classes} outputs."
         )
     else:
         heads, advice = _named_heads(build_model(spec)), ""
     if not any(True for head in heads.values() for _ in head.parameters()):
-        raise ModelError(f"model {spec}: has no classifier that could be given {num_classes} classes.{advice}")
+        raise ModelError(
+            f"model {spec}: has no classifier that can be replaced by one of {num_classes} classes.{advice}"
+        )
     module = copy.deepcopy(loaded.module)
     for name, head in heads.items():
         module.set_submodule(name, head)
@@ -94,7 +99,7 @@ def _torchvision_heads(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def _last_layer(module: nn.Module) -> dict[str, nn.Module]:
-    """Return the last linear layer in the order of registration, or else the last convolution."""
+    """Return the last linear layer in the order of registration, or the last convolution if there is none."""
     for kind in (nn.Linear, nn.Conv2d):
         if layers := [(name, layer) for name, layer in module.named_modules() if isinstance(layer, kind)]:
             return dict(layers[-1:])
@@ -102,7 +107,7 @@ def _last_layer(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def _resized_heads(module: nn.Module, before: int, after: int) -> dict[str, nn.Module]:
-    """Return untrained classifiers with another number of outputs for those that are plain layers."""
+    """Return untrained classifiers with another number of outputs for all that are plain layers."""
     heads: dict[str, nn.Module] = {}
     for name, layer in head_layers(module).items():
         if type(layer) is nn.Linear and layer.out_features == before:

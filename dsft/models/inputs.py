@@ -1,4 +1,4 @@
-"""The layers that read the image, for another number of image channels."""
+"""Adapt the first layers of a network to another number of image channels."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from dsft.preprocessing import Preprocessing
 
 
 def replace_input(loaded: LoadedModel, in_chans: int) -> LoadedModel:
-    """Let a network read another number of image channels; the rest keeps its weights.
+    """Adapt a network to another number of image channels; all other weights are kept.
 
-    One channel gets the sum of the kernels of all, so that a gray image gives what it gave as three equal
-    channels. Otherwise the kernels are repeated and scaled, as timm does.
+    For one channel the kernels are summed over the channels, so that a grayscale image has the same result as with
+    three equal channels. Otherwise the kernels are repeated and scaled, as in timm.
 
     Args:
-        loaded: The network; it is left as it is, the result is a new one.
-        in_chans: Image channels.
+        loaded: The network; it is not modified.
+        in_chans: Number of image channels.
+
+    Returns:
+        A new network.
 
     Raises:
-        ModelError: The first layer is no 2d convolution.
+        ModelError: The first layer is not a 2d convolution.
     """
     before, spec = loaded.spec.in_chans, dataclasses.replace(loaded.spec, in_chans=in_chans)
     library = library_of(spec.source, spec.name)
@@ -36,8 +39,8 @@ def replace_input(loaded: LoadedModel, in_chans: int) -> LoadedModel:
             state[key] = _adapted(state[key], before, in_chans)
     except NotImplementedError as error:
         raise ModelError(
-            f"model {spec}: its first layer cannot be adapted from {before} to {in_chans} image channels. Use "
-            f"{before}, or train it from scratch."
+            f"model {spec}: the first layer cannot be adapted from {before} to {in_chans} image channels. Use "
+            f"{before}, or train from scratch."
         ) from error
     module = library.build(spec)
     load_weights(module, state, f"model {spec} with {in_chans} image channels")
@@ -46,7 +49,7 @@ def replace_input(loaded: LoadedModel, in_chans: int) -> LoadedModel:
 
 
 def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
-    """State an evaluation transform for other channels than its own: each gets the average of them all."""
+    """Return an evaluation transform for another number of channels, each with the average mean and std."""
     if channels == preprocessing.channels:
         return preprocessing
     mean = sum(preprocessing.mean) / len(preprocessing.mean)
@@ -55,8 +58,8 @@ def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
 
 
 def _adapted(weight: Tensor, before: int, after: int) -> Tensor:
-    """Change the image channels of a kernel ``(out_channels, n * before, kh, kw)``."""
+    """Adapt a kernel ``(out_channels, n * before, kh, kw)`` to another number of image channels."""
     outputs, _, *size = weight.shape
-    # A stem that folds pixels into channels reads n planes of every image channel.
+    # A space-to-depth stem has n input channels for every image channel.
     planes = weight.reshape(-1, before, *size)
     return adapt_input_conv(after, planes, base_chans=before).reshape(outputs, -1, *size)

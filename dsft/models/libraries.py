@@ -1,4 +1,8 @@
-"""The libraries that build networks, and what each must offer."""
+"""The registry of libraries that build networks, and their interface.
+
+A new library is a module that implements :class:`Library`, one entry in the registry, and its word in
+:class:`dsft.choices.ModelSource`.
+"""
 
 from __future__ import annotations
 
@@ -16,37 +20,43 @@ from dsft.progress import Report
 
 
 class Library(Protocol):
-    """What a module must offer to be a model source."""
+    """The functions of a module that is a model source."""
 
     def names(self) -> tuple[str, ...]:
-        """Return the networks that it builds."""
+        """Return the names of the networks that the library builds."""
 
-    def published(self) -> tuple[str, ...]:
-        """Return those with published weights, each with the tag of its weights where there are several."""
+    def pretrained_names(self) -> tuple[str, ...]:
+        """Return the networks with published weights, with the tag of the weights if there are several."""
 
-    def draft(self, name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
-        """Return the spec of a network of 1000 classes and 3 image channels."""
+    def require_pretrained(self, name: str) -> None:
+        """Raise a ``ModelError`` if there are no published weights of a network."""
+
+    def unsupported_kind(self, name: str) -> str | None:
+        """Return what a name of the library is that dsft does not support, such as ``a segmentation network``."""
+
+    def default_spec(self, name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
+        """Return the spec of a network with 1000 classes and 3 image channels."""
 
     def build(self, spec: ModelSpec) -> nn.Module:
         """Build a network with random weights."""
 
     def preprocessing(self, name: str) -> Preprocessing:
-        """Return the evaluation transform that goes with a network's weights."""
+        """Return the evaluation transform of a network's published weights."""
 
     def is_fixed_size(self, name: str) -> bool:
-        """Return whether the network takes images of one size only."""
+        """Return whether the network requires images of a fixed size."""
 
     def input_layers(self, module: nn.Module) -> tuple[str, ...]:
-        """Return the names of the layers that read the image."""
+        """Return the names of the layers that take the image as their input."""
 
-    def translate(self, state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-        """Rename the tensors of older or original files."""
+    def rename_keys(self, state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+        """Convert the keys of a state dict of an older version or of the original authors."""
 
     def load_pretrained(self, name: str, report: Report) -> tuple[nn.Module, ModelSpec, tuple[str, ...] | None]:
-        """Load published weights with their own head: the network, its spec, its class names."""
+        """Return a network with its published weights and head, its spec, and its class names."""
 
 
-_LIBRARIES: Mapping[ModelSource, Library] = {
+LIBRARIES: Mapping[ModelSource, Library] = {
     ModelSource.TIMM: timm_library,
     ModelSource.TORCHVISION: torchvision_library,
 }
@@ -62,30 +72,38 @@ def build_model(spec: ModelSpec) -> nn.Module:
 
 
 def list_networks(*, published: bool) -> tuple[str, ...]:
-    """Return every network as ``LIBRARY/NAME``, or every one with published weights."""
+    """Return all networks, or those with published weights, as ``LIBRARY/NAME``."""
     return tuple(
         f"{source}/{name}"
-        for source, library in _LIBRARIES.items()
-        for name in (library.published() if published else dict.fromkeys(n for n in library.names() if "." not in n))
+        for source, library in LIBRARIES.items()
+        for name in (
+            library.pretrained_names() if published else dict.fromkeys(n for n in library.names() if "." not in n)
+        )
     )
 
 
 def library_of(source: ModelSource, name: str) -> Library:
-    """Return the library of a source, once it is sure that it builds the network ``name``.
+    """Return the library of a source, after checking that it builds the network ``name``.
 
     Raises:
-        ModelError: It does not, or the source is none of networks.
+        ModelError: It does not, or the source is not a library.
     """
     if source is ModelSource.PYTHON:
         raise ModelError(
             f"model {source}/{name}: the network was built by your own code, which dsft runs only where it is named. "
             "Name it again: --builder FILE:FUNCTION, model.builder in a recipe, or dsft.load(folder, skeleton=...)."
         )
-    if source not in _LIBRARIES:
-        known = " or ".join(_LIBRARIES)
-        raise ModelError(f"model {source}/{name}: the source of a network is {known}, found {str(source)!r}.")
-    library = _LIBRARIES[source]
+    if source not in LIBRARIES:
+        known = " or ".join(LIBRARIES)
+        raise ModelError(f"model {source}/{name}: the source must be {known}, found {str(source)!r}.")
+    library = LIBRARIES[source]
     if name not in library.names():
+        if kind := library.unsupported_kind(name):
+            raise ModelError(
+                f"model {source}/{name}: this is {kind}, and dsft trains and evaluates classification "
+                "networks. Convert it in Python with dsft.convert(model, example_input), or name a function that "
+                "returns it with --builder FILE:FUNCTION."
+            )
         raise ModelError(
             f"model {source}/{name}: {source} has no classification network called {name!r}."
             f"{did_you_mean(name, library.names())}"

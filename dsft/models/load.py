@@ -1,4 +1,4 @@
-"""A name becomes a network with weights: random, published, or from the user's file."""
+"""Load a network with random weights, published weights, or the weights of a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dsft.progress import Report, ignore
 
 
 def preprocessing_of(spec: ModelSpec) -> Preprocessing:
-    """Return the evaluation transform that a spec's library states for its network.
+    """Return the evaluation transform of the published weights of a spec's network.
 
     Raises:
         ModelError: The library has no network of that name.
@@ -29,9 +29,9 @@ def preprocessing_of(spec: ModelSpec) -> Preprocessing:
     return for_channels(library_of(spec.source, spec.name).preprocessing(spec.name), spec.in_chans)
 
 
-def stated_preprocessing(module: nn.Module, spec: ModelSpec) -> Preprocessing:
-    """Return the evaluation transform that a network carries which timm built, with whatever weights."""
-    return for_channels(timm_library.stated_preprocessing(module), spec.in_chans)
+def preprocessing_from_module(module: nn.Module, spec: ModelSpec) -> Preprocessing:
+    """Return the evaluation transform in the ``pretrained_cfg`` of a network that timm built."""
+    return for_channels(timm_library.preprocessing_from_module(module), spec.in_chans)
 
 
 def load_model(
@@ -45,35 +45,36 @@ def load_model(
     num_classes: int | None = None,
     report: Report = ignore,
 ) -> LoadedModel:
-    """Build a network and give it weights.
+    """Build a network and initialise or load its weights.
 
     Args:
-        source: timm or torchvision.
+        source: A library, timm or torchvision.
         name: The library's name of the network.
-        pretrained: Load the library's published weights, from its cache or the network.
+        pretrained: Load the published weights, from the local cache or by download.
         checkpoint: Load a weights file instead.
-        in_chans: Image channels; None for those of the weights, 3 where they are random. The first
-            layer's weights are adapted as timm does (summed for one channel, else repeated and scaled).
+        in_chans: Number of image channels; None for that of the weights, or 3 for random weights. The weights of the
+            first layer are adapted as in timm (summed for one channel, else repeated and scaled).
         classes: The class names that the checkpoint was trained on, in the order of its outputs.
-        num_classes: Outputs of the classifier; None for those of the weights, 1000 where they are random.
-            Where the weights have another number, the head is replaced by an untrained one.
-        report: Told of downloads.
+        num_classes: Number of outputs; None for that of the weights, or 1000 for random weights. If the weights have
+            another number, the head is replaced by an untrained one.
+        report: Receives a message before a download.
 
     Raises:
-        ModelError: The name is unknown, there are no published weights, or they cannot be had offline.
-        CheckpointError: The weights file is damaged, foreign or does not fit.
+        ModelError: The name is unknown, or there are no published weights.
+        PretrainedWeightsError: The published weights are neither in the local cache nor can they be downloaded.
+        CheckpointError: The weights file is damaged, has an unknown format or does not fit.
     """
     library = library_of(source, name)
     if pretrained and checkpoint is not None:
-        raise ModelError(f"model {source}/{name}: pretrained goes without checkpoint; choose one of the two.")
+        raise ModelError(f"model {source}/{name}: pretrained and checkpoint exclude each other; choose one of them.")
     if pretrained:
         loaded = _pretrained(library, name, report)
     elif checkpoint is not None:
         loaded = _from_file(library, name, checkpoint, classes)
     else:
-        drafted = library.draft(name, None)
+        default = library.default_spec(name, None)
         spec = dataclasses.replace(
-            drafted, num_classes=num_classes or drafted.num_classes, in_chans=in_chans or drafted.in_chans
+            default, num_classes=num_classes or default.num_classes, in_chans=in_chans or default.in_chans
         )
         loaded = _loaded(library, library.build(spec), spec, None, ("Random weights.",))
     if in_chans is not None and in_chans != loaded.spec.in_chans:
@@ -91,10 +92,10 @@ def _pretrained(library: Library, name: str, report: Report) -> LoadedModel:
 def _from_file(library: Library, name: str, path: Path, classes: tuple[str, ...] | None) -> LoadedModel:
     weights = read_weights(path)
     state = weights.state
-    spec = library.draft(name, state)
+    spec = library.default_spec(name, state)
     module = library.build(spec)
     if not set(state) <= set(module.state_dict()):
-        state = library.translate(state, module)
+        state = library.rename_keys(state, module)
     fitting = _spec_of_weights(library, spec, module, state)
     if fitting != spec:
         module = library.build(fitting)
@@ -104,19 +105,19 @@ def _from_file(library: Library, name: str, path: Path, classes: tuple[str, ...]
             f"checkpoint {str(path)!r}: model.classes must name its {fitting.num_classes} classes, "
             f"found {len(classes)} names."
         )
-    return _loaded(library, module, fitting, classes, (weights.taken,))
+    return _loaded(library, module, fitting, classes, (weights.origin,))
 
 
 def _spec_of_weights(library: Library, spec: ModelSpec, module: nn.Module, state: Mapping[str, Tensor]) -> ModelSpec:
-    """Read the number of classes and of image channels off the first and last tensors of a file."""
-    # A head may begin with a norm, whose vectors say nothing about the classes.
+    """Infer the number of classes and of image channels from the shapes of the weights."""
+    # A head may start with a norm, whose parameters do not depend on the number of classes.
     heads = [state[name] for name in head_parameters(module) if name in state and state[name].ndim > 1]
     num_classes = heads[0].shape[0] if heads else spec.num_classes
     in_chans = spec.in_chans
     for name in library.input_layers(module):
         key = f"{name}.weight"
         if key in state and state[key].ndim == 4:
-            # A stem that folds pixels into channels reads a multiple of the image's.
+            # A space-to-depth stem has a multiple of the image's channels.
             in_chans = state[key].shape[1] * spec.in_chans // module.get_parameter(key).shape[1]
     return dataclasses.replace(spec, num_classes=num_classes, in_chans=in_chans or spec.in_chans)
 

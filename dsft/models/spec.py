@@ -1,4 +1,4 @@
-"""What a model is, apart from its weights; and a model with its weights."""
+"""The specification of a network without its weights, and a network with weights and metadata."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from dsft.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Enough to build the network again, offline and without weights.
+    """What is needed to rebuild a network, offline and without weights.
 
     Attributes:
         source: The library that builds it, timm or torchvision; ``python`` for the user's own code, which has to be
             given again.
-        name: The library's name of the network; timm's may carry a tag (``resnet18.a1_in1k``). Of the user's own code
-            the name of the file and the function, or of the class.
-        num_classes: Outputs of the classifier; 0 is a network without one.
-        in_chans: Image channels.
-        aux_heads: Build the auxiliary classifiers where the architecture has them (torchvision's
-            GoogLeNet and Inception v3).
+        name: The library's name of the network; that of timm may include a tag (``resnet18.a1_in1k``). For the user's
+            own code the name of the file and the function, or of the class.
+        num_classes: Number of outputs; 0 for a network without a classifier.
+        in_chans: Number of image channels.
+        aux_heads: Whether to build the auxiliary classifiers of torchvision's GoogLeNet and Inception v3.
     """
 
     source: ModelSource
@@ -48,15 +47,15 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network with weights and what is known about them.
+    """A network with weights and their metadata.
 
     Attributes:
         module: The network.
-        spec: How to build it again.
-        preprocessing: The evaluation transform that goes with the weights.
-        classes: The class names of the head, in the order of its outputs; None where they are unknown.
-        fixed_size: The network takes no other image size than that of ``preprocessing``.
-        notes: Sentences for the user: what was taken from where.
+        spec: How to rebuild it.
+        preprocessing: The evaluation transform of the weights.
+        classes: The class names in the order of the outputs; None if they are unknown.
+        fixed_size: Whether the network requires the image size of ``preprocessing``.
+        notes: Messages for the user about the origin of the weights.
     """
 
     module: nn.Module

@@ -1,4 +1,4 @@
-"""timm as a model source."""
+"""The networks of timm."""
 
 from __future__ import annotations
 
@@ -18,31 +18,50 @@ from timm.models import get_model_args, get_pretrained_cfg
 from torch import Tensor, nn
 
 from dsft.choices import ModelSource
-from dsft.errors import CheckpointError, ModelError
+from dsft.errors import CheckpointError, ModelError, PretrainedWeightsError
 from dsft.models.spec import ModelSpec
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Note, Report
 
-# Seconds until an unreachable server is given up.
-_PATIENCE = 10
-# The weights of a repository of the hub, the preferred one first.
+# Timeout in seconds for an unreachable server.
+_TIMEOUT_S = 10
+# The file names of weights on the hub in order of preference.
 _FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @functools.cache
 def names() -> tuple[str, ...]:
-    """Return every architecture, and every architecture with the tag of its weights."""
+    """Return all architectures, and all architectures with the tags of their weights."""
     return (*timm.list_models(), *timm.list_models(pretrained=True))
 
 
-def published() -> tuple[str, ...]:
-    """Return the architectures with the tags of their weights."""
+def pretrained_names() -> tuple[str, ...]:
+    """Return all architectures with the tags of their weights."""
     return tuple(timm.list_models(pretrained=True))
 
 
-def draft(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
-    """Return the spec of a network of 1000 classes and 3 image channels."""
-    del state  # timm's networks have no auxiliary heads, so that nothing depends on the file
+def require_pretrained(name: str) -> None:
+    """Check that there are published weights of a network.
+
+    Raises:
+        ModelError: There are none.
+    """
+    config = _config(name)
+    if not any(config.get(key) for key in ("hf_hub_id", "url", "file")):
+        raise ModelError(
+            f"model timm/{name}: timm has no pretrained weights of it. Choose a network that has, train from random "
+            "weights, or load a weights file."
+        )
+
+
+def unsupported_kind(name: str) -> None:
+    """Return None: timm builds classification networks only."""
+    del name
+
+
+def default_spec(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
+    """Return the spec of a network with 1000 classes and 3 image channels."""
+    del state  # timm's networks have no auxiliary heads, which would depend on it
     return ModelSpec(ModelSource.TIMM, name, num_classes=1000, in_chans=3)
 
 
@@ -55,15 +74,15 @@ def build(spec: ModelSpec) -> nn.Module:
 
 
 def identify(module: nn.Module, convert: Callable[[nn.Module], nn.Module]) -> ModelSpec | None:
-    """Return the spec of a network that timm built, or None where its name does not tell all about it.
+    """Return the spec of a network that timm built, or None if its name does not determine it.
 
-    Arguments that change the architecture (``output_stride``, ``act_layer`` ...), and changes made afterwards, often
-    leave the tensors' names and shapes alone, so that a network rebuilt without them would load, and answer
-    otherwise. So the rebuilt network has to print as the given one does.
+    Arguments that change the architecture (``output_stride``, ``act_layer`` ...), and later modifications, often keep
+    the names and shapes of the tensors: the state dict could be loaded into a network that is rebuilt without them, but
+    the outputs would differ. Therefore the ``repr`` of the rebuilt network must equal that of the given one.
 
     Args:
         module: Any module, converted or not.
-        convert: Converts a plain network as this one was.
+        convert: Applies the conversion of ``module`` to a plain network.
     """
     config = getattr(module, "pretrained_cfg", None)
     if not isinstance(config, Mapping) or config.get("architecture") not in names():
@@ -78,17 +97,17 @@ def identify(module: nn.Module, convert: Callable[[nn.Module], nn.Module]) -> Mo
 
 
 def preprocessing(name: str) -> Preprocessing:
-    """Return the evaluation transform that timm states for the weights, at the size of their training."""
+    """Return the evaluation transform of the published weights, at the image size of their training."""
     return read_preprocessing(_config(name))
 
 
-def stated_preprocessing(module: nn.Module) -> Preprocessing:
-    """Return the same for a network that timm built: its name alone does not tell which weights it has."""
+def preprocessing_from_module(module: nn.Module) -> Preprocessing:
+    """Return the evaluation transform in a network's own ``pretrained_cfg``, which depends on its weights."""
     return read_preprocessing(module.pretrained_cfg)  # type: ignore[arg-type]
 
 
 def read_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
-    """Return the evaluation transform of a ``pretrained_cfg``; keys that are missing have timm's defaults."""
+    """Return the evaluation transform of a ``pretrained_cfg``; missing keys have timm's defaults."""
     config = resolve_data_config(pretrained_cfg=config, use_test_size=False)  # type: ignore[no-untyped-call]
     channels, height, width = config["input_size"]
     return Preprocessing(
@@ -103,55 +122,53 @@ def read_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
 
 
 def is_fixed_size(name: str) -> bool:
-    """Return whether the network takes images of one size only."""
+    """Return whether the network requires images of a fixed size."""
     return bool(_config(name).get("fixed_input_size", False))
 
 
 def input_layers(module: nn.Module) -> tuple[str, ...]:
-    """Return the names of the layers that read the image."""
+    """Return the names of the layers that take the image as their input."""
     first = module.pretrained_cfg.get("first_conv") or ()  # type: ignore[union-attr,operator]
     return (first,) if isinstance(first, str) else tuple(first)
 
 
-def translate(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """Rename tensors of a network's original authors to timm's names, where timm knows how."""
+def rename_keys(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Convert a state dict of a network's original authors to timm's keys, if timm has a filter for it."""
     rename = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
     if rename is None:
         return state
     try:
         return dict(rename(dict(state), module))
-    except Exception:  # a file of another network: fitting it tells the user better what is wrong
+    except Exception:  # weights of another network: the error of loading them is more helpful
         return state
 
 
 def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tuple[str, ...] | None]:
-    """Load the published weights with their own head, from the local cache or the network.
+    """Load a network with its published weights and head, from the local cache or by download.
 
     Returns:
-        The network, its spec, and its class names: WordNet's synsets for ImageNet, as its folders are named.
+        The network, its spec, and its class names; for ImageNet these are WordNet's synset ids, as in the names of
+        its folders.
 
     Raises:
-        ModelError: There are none, or they can neither be found on this machine nor downloaded.
+        ModelError: There are no published weights.
+        PretrainedWeightsError: They are neither in the local cache nor can they be downloaded.
         CheckpointError: The file in the cache is damaged.
     """
+    require_pretrained(name)
     config = _config(name)
-    if not any(config.get(key) for key in ("hf_hub_id", "url", "file")):
-        raise ModelError(
-            f"model timm/{name}: timm has no pretrained weights of it. Choose one that has, train "
-            f"from scratch (pretrained: false), or give a weights file as checkpoint."
-        )
     overlay = _located(name, config, report)
     try:
-        # What is downloaded from elsewhere than the hub, torch announces on standard output.
+        # torch announces downloads that are not from the hub on standard output.
         with contextlib.redirect_stdout(sys.stderr):
             module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
-    except Exception as error:  # the hub's client, urllib and timm each have their own kinds
+    except Exception as error:  # the hub's client, urllib and timm raise errors of many types
         if "file" in overlay:
             raise CheckpointError(
                 f"model timm/{name}: the downloaded weights {overlay['file']!r} are damaged "
-                f"({_first_line(error)}). Delete the file, and it is downloaded again."
+                f"({_first_line(error)}). Delete the file to download it again."
             ) from error
-        raise ModelError(_unreachable(name, config, error)) from error
+        raise _unreachable(name, config, error) from error
     classes: int = module.num_classes  # type: ignore[assignment]
     tag = config.get("tag")
     full_name = f"{config['architecture']}.{tag}" if tag else name
@@ -172,10 +189,10 @@ def _class_names(config: Mapping[str, Any], count: int) -> tuple[str, ...] | Non
 
 
 def _located(name: str, config: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    """Find the weights in the hub's cache, or make sure that the hub answers; return timm's overlay.
+    """Find the weights in the local cache, or check that the hub is reachable; return timm's config overlay.
 
-    Left to itself the hub's client asks the network for a file that it has, and retries for most of a
-    minute where there is none.
+    By default the hub's client sends a request even for a cached file, and without a network connection it retries for
+    most of a minute.
     """
     repository, _, revision = (config.get("hf_hub_id") or "").partition("@")
     if config.get("file") or not repository:
@@ -187,26 +204,22 @@ def _located(name: str, config: Mapping[str, Any], report: Report) -> dict[str, 
     for file in _FILES:
         url = huggingface_hub.hf_hub_url(repository, file, revision=revision or None)
         try:
-            huggingface_hub.get_hf_file_metadata(url, timeout=_PATIENCE)
+            huggingface_hub.get_hf_file_metadata(url, timeout=_TIMEOUT_S)
         except EntryNotFoundError:
             continue
-        except Exception as error:  # every way in which a network can be absent
-            raise ModelError(_unreachable(name, config, error)) from error
-        report(Note(f"Downloading {file} of {repository} from the Hugging Face hub."))
+        except Exception as error:  # a missing network connection has many types of errors
+            raise _unreachable(name, config, error) from error
+        report(Note(f"model: downloading {file} of {repository} from the Hugging Face hub"))
         break
     return {}
 
 
-def _unreachable(name: str, config: Mapping[str, Any], error: Exception) -> str:
+def _unreachable(name: str, config: Mapping[str, Any], error: Exception) -> PretrainedWeightsError:
     if config.get("hf_hub_id"):
         place = f"{_FILES[0]} of {config['hf_hub_id']} on the Hugging Face hub"
     else:
         place = str(config.get("url") or config.get("file"))
-    return (
-        f"model timm/{name}: the pretrained weights are not on this machine and could not be downloaded "
-        f"({_first_line(error)}). Connect to the network, or fetch {place} elsewhere and give "
-        f"the file as checkpoint, with pretrained: false."
-    )
+    return PretrainedWeightsError(f"timm/{name}", _first_line(error), place)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""torchvision as a model source: its classification networks."""
+"""The classification networks of torchvision."""
 
 from __future__ import annotations
 
@@ -17,36 +17,53 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model, get_model_weights, list_models  # type: ignore[attr-defined]
 
 from dsft.choices import ModelSource
-from dsft.errors import ModelError
+from dsft.errors import PretrainedWeightsError
 from dsft.models.spec import ModelSpec
 from dsft.models.weights import load_weights, read_weights
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Note, Report
 
-# The auxiliary classifiers, by network.
+# The prefixes of the auxiliary classifiers, by network.
 _AUX_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
-# torchvision says of these that they were not trained, and drops them from the pretrained network.
+# torchvision drops the auxiliary classifiers of this pretrained network, since they were not trained.
 _UNTRAINED_AUX_HEADS = "googlenet"
 
 
 @functools.cache
 def names() -> tuple[str, ...]:
-    """Return every classification network."""
+    """Return all classification networks."""
     return tuple(list_models(module=torchvision.models))
 
 
-def published() -> tuple[str, ...]:
-    """Return the networks with weights: all."""
+def pretrained_names() -> tuple[str, ...]:
+    """Return all classification networks, since all have published weights."""
     return names()
 
 
-def draft(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
-    """Return the spec of a network of 1000 classes and 3 image channels.
+def require_pretrained(name: str) -> None:
+    """Do nothing, since all networks have published weights."""
+    del name
+
+
+def unsupported_kind(name: str) -> str | None:
+    """Return what kind of network a name is, such as ``a segmentation network``; None if the name is unknown."""
+    kinds = {
+        "detection": "a detection network",
+        "optical_flow": "an optical flow network",
+        "quantization": "a quantized network",
+        "segmentation": "a segmentation network",
+        "video": "a video network",
+    }
+    found = (kind for module, kind in kinds.items() if name in list_models(module=getattr(torchvision.models, module)))
+    return next(found, None)
+
+
+def default_spec(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
+    """Return the spec of a network with 1000 classes and 3 image channels.
 
     Args:
         name: The network.
-        state: The weights that it shall hold, which have auxiliary heads or have not; None for those of
-            the architecture's paper.
+        state: The weights, which determine whether there are auxiliary heads; None for those of the architecture.
     """
     prefixes = _AUX_HEADS.get(name, ())
     aux_heads = bool(prefixes) if state is None else any(key.startswith(prefixes) for key in state)
@@ -57,10 +74,10 @@ def build(spec: ModelSpec) -> nn.Module:
     """Build a network with random weights."""
     arguments: dict[str, object] = {"num_classes": spec.num_classes}
     if spec.name in _AUX_HEADS:
-        # transform_input undoes one normalisation and applies another; ours is in the preprocessing.
+        # transform_input converts between two normalisations; here the preprocessing normalises.
         arguments |= {"aux_logits": spec.aux_heads, "init_weights": True, "transform_input": False}
     if spec.name.startswith("vit_"):
-        # The size is part of the weights, and some were trained on another than the default.
+        # The position embedding depends on the size, which for some weights is not the default.
         arguments["image_size"] = _weights(spec.name).transforms().crop_size[0]
     module: nn.Module = get_model(spec.name, weights=None, **arguments)
     if spec.in_chans != 3:
@@ -69,10 +86,10 @@ def build(spec: ModelSpec) -> nn.Module:
 
 
 def preprocessing(name: str) -> Preprocessing:
-    """Return the evaluation transform that torchvision states for the network's default weights."""
+    """Return the evaluation transform of the network's default weights."""
     preset = _weights(name).transforms()
     side, resized = preset.crop_size[0], preset.resize_size[0]
-    # GoogLeNet's and Inception's weights expect this range; torchvision converts to it inside the network.
+    # The weights of GoogLeNet and Inception expect this range; torchvision converts the input in the network.
     half = (0.5, 0.5, 0.5) if name in _AUX_HEADS else None
     return Preprocessing(
         image_size=(side, side),
@@ -86,31 +103,31 @@ def preprocessing(name: str) -> Preprocessing:
 
 
 def is_fixed_size(name: str) -> bool:
-    """Return whether the network takes images of one size only."""
+    """Return whether the network requires images of a fixed size."""
     return name.startswith(("vit_", "maxvit_"))
 
 
 def input_layers(module: nn.Module) -> tuple[str, ...]:
-    """Return the name of the layer that reads the image: in all of torchvision the first convolution."""
+    """Return the name of the first convolution, which takes the image as its input in all of these networks."""
     return (next(name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)),)
 
 
-def translate(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """Rename the tensors of torchvision's own older DenseNet files to today's names."""
-    del module  # the old names tell it all
+def rename_keys(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Convert the keys of torchvision's older DenseNet files to the current ones."""
+    del module
     return {
         re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)", r"\1\2", key): tensor for key, tensor in state.items()
     }
 
 
 def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tuple[str, ...]]:
-    """Load torchvision's default weights with their own head, from the local cache or the network.
+    """Load a network with its default weights and head, from the local cache or by download.
 
     Returns:
-        The network, its spec, and its class names: WordNet's synsets for ImageNet, as its folders are named.
+        The network, its spec, and its class names: WordNet's synset ids, as in the names of ImageNet's folders.
 
     Raises:
-        ModelError: The weights can neither be found on this machine nor downloaded.
+        PretrainedWeightsError: The weights are neither in the local cache nor can they be downloaded.
         CheckpointError: The file in the cache is damaged.
     """
     path = _cached_file(name, report)
@@ -118,9 +135,9 @@ def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tu
     if name == _UNTRAINED_AUX_HEADS:
         for key in [key for key in state if key.startswith(_AUX_HEADS[name])]:
             del state[key]
-    spec = draft(name, state)
+    spec = default_spec(name, state)
     module = build(spec)
-    load_weights(module, translate(state, module) if "densenet" in name else state, f"checkpoint {str(path)!r}")
+    load_weights(module, rename_keys(state, module) if "densenet" in name else state, f"checkpoint {str(path)!r}")
     return module, spec, tuple(ImageNetInfo("imagenet-1k").label_names())  # type: ignore[no-untyped-call]
 
 
@@ -134,17 +151,13 @@ def _cached_file(name: str, report: Report) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     if path.exists():
         return path
-    report(Note(f"Downloading {url} to {path}."))
+    report(Note(f"model: downloading {url} to {str(path)!r}"))
     path.parent.mkdir(parents=True, exist_ok=True)
     digits = re.search(r"-([0-9a-f]{8,})\.", path.name)
     try:
         torch.hub.download_url_to_file(url, str(path), digits.group(1) if digits else None, progress=False)
     except (OSError, RuntimeError) as error:
-        raise ModelError(
-            f"model torchvision/{name}: the pretrained weights are not on this machine and could not be "
-            f"downloaded ({type(error).__name__}: {error}). Connect to the network, or fetch {url} elsewhere "
-            f"and give the file as checkpoint, with pretrained: false."
-        ) from error
+        raise PretrainedWeightsError(f"torchvision/{name}", f"{type(error).__name__}: {error}", url) from error
     return path
 
 

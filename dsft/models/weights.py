@@ -1,4 +1,4 @@
-"""Weights files: reading one safely, and fitting its tensors into a module."""
+"""Read weights files safely, and load their tensors into a module."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dsft.compat.torch_compile import COMPILED_PREFIX
 from dsft.compat.torch_state_dict import with_metadata
 from dsft.errors import CheckpointError
 
-# The names under which training programs keep their weights; averaged weights come first.
+# The keys under which training programs save weights in order of preference: averaged weights first.
 ENTRIES = (
     "state_dict_ema",
     "model_ema",
@@ -30,7 +30,7 @@ ENTRIES = (
     "model",
     "module",
 )
-# What torch.compile, DistributedDataParallel and Lightning put before every name.
+# The prefixes that torch.compile, DistributedDataParallel and Lightning add to every key.
 PREFIXES = (COMPILED_PREFIX, "module.", "model.")
 PICKLES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
 
@@ -43,52 +43,53 @@ class Weights:
 
     Attributes:
         state: Tensors by name, on the CPU.
-        taken: What was taken from the file, as a sentence.
+        origin: A message about the file, and about the entry and the prefix of the tensors in it.
     """
 
     state: dict[str, Tensor]
-    taken: str
+    origin: str
 
 
 def read_weights(path: Path) -> Weights:
-    """Read the weights of a ``.safetensors`` file, or of a PyTorch file without running its code.
+    """Read the weights of a ``.safetensors`` file, or of a PyTorch file without running code from it.
 
-    Of several sets of weights in one file the averaged (EMA) ones are taken. Prefixes that
-    ``torch.compile``, ``DistributedDataParallel`` and Lightning put before every name are removed.
+    If a file contains several sets of weights, the averaged (EMA) ones are preferred. Prefixes that ``torch.compile``,
+    ``DistributedDataParallel`` and Lightning add to every key are removed.
 
     Raises:
-        CheckpointError: The file is missing, damaged, of another kind, would run code, or holds no weights.
+        CheckpointError: The file is missing, damaged, has an unknown format, requires running code, or contains no
+            weights.
     """
     where = f"checkpoint {str(path)!r}"
     if not path.is_file():
         found = "found a folder" if path.is_dir() else "there is no such file"
-        raise CheckpointError(f"{where}: a weights file is needed, {found}.")
+        raise CheckpointError(f"{where}: must be a weights file, {found}.")
     if path.suffix.lower() == ".safetensors":
         content: Any = _read_safetensors(path, where)
     elif path.suffix.lower() in PICKLES:
         content = _read_pickle(path, where)
     else:
         known = ", ".join((".safetensors", *PICKLES))
-        raise CheckpointError(f"{where}: expected a file that ends in {known}, found {path.suffix!r}.")
+        raise CheckpointError(f"{where}: the extension must be one of {known}, found {path.suffix!r}.")
     entries, table = _find_table(content, where)
     state, prefix = _without_prefix(table)
-    taken = f"Weights of {str(path)!r}"
-    taken += f", entry {'.'.join(entries)!r}" if entries else ""
-    taken += f", prefix {prefix!r} removed from the names" if prefix else ""
-    return Weights(state, f"{taken}.")
+    origin = f"Weights of {str(path)!r}"
+    origin += f", entry {'.'.join(entries)!r}" if entries else ""
+    origin += f", with the prefix {prefix!r} removed from the keys" if prefix else ""
+    return Weights(state, f"{origin}.")
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Copy tensors into a module: all of them, or none.
+    """Load a state dict into a module; on an error the module is unchanged.
 
     Args:
-        module: The network; changed in place.
-        state: Tensors by name, exactly those of the module. Counters of batches that a BatchNorm has
-            seen may be left out: files from before PyTorch 0.4.1 have none.
-        where: What the error message begins with, such as the file.
+        module: The network; modified in place.
+        state: The state dict, with exactly the keys of the module. Only ``num_batches_tracked`` of BatchNorm may be
+            missing, since PyTorch saves it since version 0.4.1 only.
+        where: The start of the error message, such as the file.
 
     Raises:
-        CheckpointError: Names or shapes differ; the module keeps what it had.
+        CheckpointError: Keys or shapes differ.
     """
     before = copy.deepcopy(module.state_dict())
     full = with_metadata(state, module)
@@ -96,18 +97,18 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) -> 
         if key.endswith(".num_batches_tracked"):
             full.setdefault(key, torch.zeros_like(tensor))
     try:
-        # Modules rename old keys by themselves while they load, so only loading tells what fits.
+        # Modules may convert old keys while loading, so comparing keys beforehand would be wrong.
         module.load_state_dict(full)
     except (RuntimeError, ValueError) as error:
         module.load_state_dict(before)
-        raise CheckpointError(f"{where}: the weights do not fit. {describe_misfit(module, state)}") from error
+        raise CheckpointError(f"{where}: the weights do not fit the model. {describe_misfit(module, state)}") from error
 
 
 def describe_misfit(module: nn.Module, state: Mapping[str, Tensor]) -> str:
-    """Say which names are missing, unexpected or of another shape, the first few of each."""
+    """Describe missing keys, unexpected keys and different shapes, the first few of each."""
     wanted = module.state_dict()
     shapes = [
-        f"{key} {tuple(state[key].shape)}, needed {tuple(wanted[key].shape)}"
+        f"{key} {tuple(state[key].shape)}, expected {tuple(wanted[key].shape)}"
         for key in wanted
         if key in state and state[key].shape != wanted[key].shape
     ]
@@ -128,46 +129,46 @@ def _read_safetensors(path: Path, where: str) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{where}: not a whole safetensors file ({error}).") from error
+        raise CheckpointError(f"{where}: not a valid safetensors file ({error}).") from error
 
 
 def _read_pickle(path: Path, where: str) -> Any:
     try:
-        # timm keeps its command line in the file: a plain record, harmless to rebuild.
+        # timm saves its command-line arguments in the file; the class is harmless.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{where}: not a PyTorch file of plain tensors{_needed_code(path)}. dsft runs no code out of a "
-            f"weights file. Save the tensors alone: torch.save(model.state_dict(), path)."
+            f"{where}: not a PyTorch file of plain tensors{_needed_code(path)}. dsft runs no code from a "
+            f"weights file. Save the state dict only: torch.save(model.state_dict(), path)."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CheckpointError(f"{where}: not a whole PyTorch file ({reason}).") from error
+        raise CheckpointError(f"{where}: not a valid PyTorch file ({reason}).") from error
 
 
 def _needed_code(path: Path) -> str:
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    except Exception:  # it only enriches a message, and damaged files fail in many ways
+    except Exception:  # only details of a message, and damaged files raise errors of many types
         return ""
-    return f": it asks to run {', '.join(names[:_SHOWN])}" if names else ""
+    return f": loading it would run {', '.join(names[:_SHOWN])}" if names else ""
 
 
 def _find_table(content: Any, where: str) -> tuple[list[str], dict[str, Tensor]]:
-    """Descend to the table of tensors; return the entries on the way and the table."""
+    """Return the state dict in a file, and the keys that lead to it."""
     found = next(_tables(content), None)
     if found is not None:
         return found
     names = f"the entries {', '.join(map(repr, list(content)[:8]))}" if isinstance(content, dict) else None
     raise CheckpointError(
-        f"{where}: holds no table of weights. Expected tensors by name, alone or under one of "
+        f"{where}: contains no state dict. Expected tensors by name, at the top level or under one of "
         f"{', '.join(ENTRIES)}; found {names or type(content).__name__}."
     )
 
 
 def _tables(content: Any) -> Iterator[tuple[list[str], dict[str, Tensor]]]:
-    """Yield every table of tensors below ``content`` with the entries that lead to it, the preferred first."""
+    """Yield all state dicts in a file with the keys that lead to them, in order of preference."""
     if not isinstance(content, dict):
         return
     if content and all(isinstance(value, Tensor) for value in content.values()):
@@ -180,7 +181,7 @@ def _tables(content: Any) -> Iterator[tuple[list[str], dict[str, Tensor]]]:
 def _without_prefix(table: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     removed = ""
     while prefix := _common_prefix(table):
-        # torch's AveragedModel counts its updates beside the averaged module.
+        # torch's AveragedModel has a counter of updates beside the averaged module.
         names = [key for key in table if key != "n_averaged"]
         table = {key.removeprefix(prefix): table[key] for key in names}
         removed += prefix

@@ -178,7 +178,9 @@ def _broken_rules(recipe: Recipe, document: Node, rules: Sequence[Rule]) -> Iter
         except InputError as error:
             path = tuple(rule.key.split("."))
             place = list(descend(document, path))[-1].place
-            yield Problem(place, path, str(error).removeprefix(f"{rule.key}: "))
+            # A message that does not depend on recipes begins with the last part of the key only.
+            message = str(error).removeprefix(f"{rule.key}: ").removeprefix(f"{path[-1]}: ")
+            yield Problem(place, path, message)
 
 
 def _error(problems: list[Problem], files: Sequence[str] = ()) -> RecipeError:

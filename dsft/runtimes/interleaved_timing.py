@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dsft.process_memory import memory_as_elsewhere
+from dsft.process_memory import default_memory
 
 Run = Callable[[], object]
 """One forward pass."""
@@ -65,7 +65,7 @@ def time_in_turn(runs: Sequence[Run], device: torch.device, *, threads: int, sec
         seconds: About how long the comparison lasts, which bounds the number of its rounds.
     """
     clock = time.thread_time if device.type == "cpu" and threads == 1 and _HAS_THREAD_CLOCK else time.perf_counter
-    with memory_as_elsewhere():
+    with default_memory():
         for _ in range(2):
             warm = [_timed(run, device, clock) for run in runs]
         rounds = min(max(round(seconds / (2 * sum(warm) or 1e-6)), ROUNDS[0]), ROUNDS[1])

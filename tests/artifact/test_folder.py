@@ -225,7 +225,7 @@ def test_loads_after_the_folder_moved(folder: Path, tmp_path: Path) -> None:
 
 
 def test_no_plan_and_the_wrong_skeleton(folder: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"the weights do not fit\. \d+ missing"):
+    with pytest.raises(CheckpointError, match=r"the weights do not fit the model\. \d+ missing"):
         load_model_folder(folder, nn.Linear(2, 2))
 
 

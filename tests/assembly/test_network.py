@@ -190,3 +190,9 @@ def test_the_size_of_the_weights_holds_where_the_recipe_names_none(workshop: Wor
     section = ModelSection(source=ModelSource.DSFT, path=str(workshop.dense))
     assert load_network(section, CLASSES, None, 0, ignore).preprocessing.image_size == (32, 32)
     assert load_network(TINY, CLASSES, None, 0, ignore).preprocessing.image_size == (160, 160)
+
+
+def test_the_advice_without_a_network_connection_is_for_recipes() -> None:
+    section = ModelSection(source=ModelSource.TIMM, name="resnet18", pretrained=True)
+    with pytest.raises(ModelError, match=r"Then set model\.checkpoint=FILE and model\.pretrained=false\.$"):
+        load(section)

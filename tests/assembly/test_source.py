@@ -75,3 +75,15 @@ def test_a_network_of_one_image_size_stays_at_it(tmp_path: Path) -> None:
     torch.save(timm.create_model(name, num_classes=2).state_dict(), tmp_path / "own.pth")
     with pytest.raises(ModelError, match=rf"timm/{name} takes images of 160 pixels only, found 64"):
         load_source(str(tmp_path / "own.pth"), f"timm/{name}", 64, ignore)
+
+
+def test_the_advice_without_a_network_connection_is_for_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    for source in ("timm/resnet18", "torchvision/resnet18"):
+        with pytest.raises(ModelError, match=rf"in place of {source}, with --model {source}\.$") as caught:
+            load_source(source, None, None, ignore)
+        assert "pretrained: false" not in str(caught.value)
+        assert "model.checkpoint" not in str(caught.value)

@@ -154,5 +154,5 @@ def test_a_network_is_not_converted_twice(workshop: Workshop, here: Path) -> Non
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("out", [".", "..", "/"])
 def test_a_folder_that_cannot_be_replaced_is_refused_before_the_work(workshop: Workshop, out: str) -> None:
-    with pytest.raises(OutputError, match="is the working folder, one above it, or mounted"):
+    with pytest.raises(OutputError, match="is the working directory, a parent of it, or a mount point"):
         convert.run(str(workshop.dense), Path(out), Request(rank=1))

@@ -64,5 +64,5 @@ def test_names_the_parameters_of_the_head() -> None:
 def test_a_network_without_a_classifier_is_refused() -> None:
     with torch.device("meta"):  # it is large
         encoder = load_model(ModelSource.TIMM, "gemma4_vit_167m_enc")
-        with pytest.raises(ModelError, match="has no classifier that could be given 5 classes"):
+        with pytest.raises(ModelError, match="has no classifier that can be replaced by one of 5 classes"):
             replace_head(encoder, 5, None)

@@ -15,12 +15,27 @@ from dsft.models.libraries import library_of
         (ModelSource.TIMM, "resnet18.a1_in1", r"Did you mean resnet18\.a1_in1k"),
         (ModelSource.TIMM, "hf-hub:someone/resnet18", "timm has no classification network"),
         (ModelSource.TORCHVISION, "resnet19", r"Did you mean .*resnet18"),
-        (ModelSource.TORCHVISION, "fasterrcnn_resnet50_fpn", "torchvision has no classification network"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(source: ModelSource, name: str, hint: str) -> None:
     with pytest.raises(ModelError, match=rf"^model {source}/{name}: .*{hint}"):
         build_model(ModelSpec(source, name, 10, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("deeplabv3_resnet50", "a segmentation network"),
+        ("fasterrcnn_resnet50_fpn", "a detection network"),
+        ("r3d_18", "a video network"),
+        ("raft_small", "an optical flow network"),
+        ("quantized_resnet18", "a quantized network"),
+    ],
+)
+def test_a_network_for_another_task_is_named_as_such(name: str, kind: str) -> None:
+    with pytest.raises(ModelError, match=rf"{name}: this is {kind}, .* dsft\.convert\(.*--builder") as caught:
+        library_of(ModelSource.TORCHVISION, name)
+    assert "Did you mean" not in str(caught.value)
 
 
 def test_a_model_folder_is_no_library() -> None:

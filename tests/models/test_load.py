@@ -59,7 +59,7 @@ def test_says_what_it_took_from_a_training_checkpoint(tmp_path: Path) -> None:
     torch.save({"state_dict": state, "state_dict_ema": averaged, "epoch": 3}, tmp_path / "w.pth.tar")
     loaded = load_model(ModelSource.TIMM, "test_resnet", checkpoint=tmp_path / "w.pth.tar")
     assert holds(loaded, {key: tensor + 1 for key, tensor in state.items()})
-    assert re.search(r"'state_dict_ema', prefix 'module\.' removed", loaded.notes[0])
+    assert re.search(r"'state_dict_ema', with the prefix 'module\.' removed", loaded.notes[0])
 
 
 def test_another_number_of_classes_replaces_the_head(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_reads_the_original_authors_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("source", "name"), [*NETWORKS, (ModelSource.TIMM, "test_convnext")])
 def test_a_file_of_another_network_is_refused(source: ModelSource, name: str, tmp_path: Path) -> None:
     torch.save(weights_of(ModelSpec(ModelSource.TIMM, "test_vit", 5, 3)), tmp_path / "w.pth")
-    expected = rf"w\.pth' for {source}/{name}: the weights do not fit\. \d+ missing: .*\d+ unexpected: "
+    expected = rf"w\.pth' for {source}/{name}: the weights do not fit the model\. \d+ missing: .*\d+ unexpected: "
     with pytest.raises(CheckpointError, match=expected):
         load_model(source, name, checkpoint=tmp_path / "w.pth")
 
@@ -127,7 +127,7 @@ def test_a_file_decides_about_auxiliary_heads(tmp_path: Path, aux_heads: bool) -
 
 
 def test_published_weights_or_a_file_not_both(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="choose one of the two"):
+    with pytest.raises(ModelError, match="pretrained and checkpoint exclude each other"):
         load_model(ModelSource.TIMM, "test_resnet", pretrained=True, checkpoint=tmp_path / "w.pth")
 
 

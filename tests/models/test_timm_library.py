@@ -74,14 +74,14 @@ def test_gives_pretrained_weights_another_head(cached: nn.Module) -> None:
 @pytest.mark.usefixtures("cached")
 def test_a_damaged_file_in_the_cache_is_named(tmp_path: Path) -> None:
     next(tmp_path.rglob("model.safetensors")).write_bytes(b"cut off")
-    with pytest.raises(CheckpointError, match=r"model\.safetensors' are damaged .*downloaded again"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors' are damaged .*to download it again"):
         load_model(ModelSource.TIMM, NAME, pretrained=True)
 
 
 def test_offline_says_so_and_names_the_file() -> None:
     started = time.monotonic()
     expected = (
-        r"timm/resnet18: .*not on this machine.*fetch model\.safetensors of timm/resnet18\.a1_in1k.*as checkpoint"
+        r"timm/resnet18: .*not on this machine.*download model\.safetensors of timm/resnet18\.a1_in1k .* elsewhere\.$"
     )
     with pytest.raises(ModelError, match=expected):
         load_model(ModelSource.TIMM, "resnet18", pretrained=True)
@@ -145,7 +145,7 @@ def test_downloads_and_says_so(tmp_path: Path) -> None:
             check=True,
         )
         server.shutdown()
-    expected = f"Note(message='Downloading model.safetensors of {REPOSITORY} from the Hugging Face hub.')\n"
+    expected = f"Note(message='model: downloading model.safetensors of {REPOSITORY} from the Hugging Face hub')\n"
     assert result.stdout == expected
 
 

@@ -44,7 +44,10 @@ def test_a_killed_reader_is_named_wherever_torch_tells_of_it(place: str, tmp_pat
     around = (
         explained_failures(make_net(), torch.ones(2), CPU.device) if place == "a step" else explained_save(tmp_path)
     )
-    with pytest.raises(TrainingError, match=r"a process that reads images was killed.* Lower data\.workers"), around:
+    with (
+        pytest.raises(TrainingError, match=r"a worker process of the data loader was killed.* Lower data\.workers"),
+        around,
+    ):
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
 
 

@@ -224,7 +224,7 @@ def test_a_worker_that_is_killed_is_named_and_the_checkpoint_is_kept(tmp_path: P
         bad_images=BadImages.ERROR,
         pin_memory=False,
     )
-    with pytest.raises(TrainingError, match=r"a process that reads images was killed.*Lower data\.workers"):
+    with pytest.raises(TrainingError, match=r"a worker process of the data loader was killed.*Lower data\.workers"):
         fit(
             make_net(),
             loader,
