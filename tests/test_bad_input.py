@@ -302,7 +302,7 @@ class TestCheckpoints:
         message = refused("finetune", workshop.dense_recipe, OUT, "model.checkpoint=other.pth")
         assert "checkpoint 'other.pth' for timm/test_resnet: the weights do not fit the model. " in message
         assert "1 missing: layer1.0.conv1.weight. 1 unexpected: layer1.0.convX.weight. " in message
-        assert "1 of another shape: layer2.0.bn1.bias (5,), needed (48,)." in message
+        assert "1 of another shape: layer2.0.bn1.bias (5,), expected (48,)." in message
 
     def test_one_that_does_not_fit_to_convert(self, here: Path) -> None:
         torch.save(timm.create_model("test_resnet", num_classes=3).state_dict(), here / "own.pth")
@@ -313,7 +313,7 @@ class TestCheckpoints:
     def test_one_that_would_run_code(self, workshop: Workshop, here: Path) -> None:
         torch.save(torch.nn.Linear(2, 2), here / "code.pth")
         message = refused("finetune", workshop.dense_recipe, OUT, "model.checkpoint=code.pth")
-        assert "dsft runs no code out of a weights file" in message
+        assert "dsft runs no code from a weights file" in message
 
     def test_a_damaged_model_folder(self, workshop: Workshop, here: Path) -> None:
         shutil.copytree(workshop.dense / "model", here / "model")
@@ -413,7 +413,7 @@ class TestOffline:
         changes = [f"model.source={source}", "model.name=resnet18", "model.pretrained=true"]
         message = refused("finetune", workshop.dense_recipe, OUT, *changes)
         assert f"model {source}/resnet18: the pretrained weights are not on this machine" in message
-        assert "give the file as checkpoint, with pretrained: false" in message
+        assert "set model.checkpoint=FILE and model.pretrained=false" in message
         assert time.monotonic() - started < 10
 
     def test_nor_can_they_be_converted(self, source: str) -> None:

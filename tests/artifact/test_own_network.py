@@ -106,7 +106,7 @@ def test_a_network_that_its_plan_does_not_fit_is_refused(tmp_path: Path) -> None
 
 def test_only_a_model_folder_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious", encoding="utf-8")
-    with pytest.raises(OutputError, match="no earlier model folder"):
+    with pytest.raises(OutputError, match="contains no model folder"):
         dsft.save(Residual(), tmp_path, overwrite=True)
     assert (tmp_path / "thesis.txt").is_file()
 
