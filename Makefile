@@ -1,5 +1,6 @@
 # make demo     environment, install, then the main job end to end on the embedded data set
 # make test     the tests that take minutes at most; make test-all adds the slow ones
+# make test-oldest  the same with the oldest supported dependencies, in an environment of their own (7 GB)
 # make check    format, lint, types, layers
 # make reference  write the recipe reference into recipes/README.md
 
@@ -7,8 +8,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+OLDEST := .venv-oldest
+TESTS ?=
 
-.PHONY: install demo test test-all check format reference bench clean
+.PHONY: install demo test test-all test-oldest check format reference bench clean
 
 install: $(INSTALLED)
 
@@ -28,10 +31,20 @@ demo: install
 	$(BIN)/dsft evaluate runs/digits_dense runs/digits_converted runs/quickstart runs/quickstart_fresh
 
 test: install
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow" $(TESTS)
 
 test-all: install
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 $(TESTS)
+
+$(OLDEST)/.installed: pyproject.toml .ci/lower_bounds
+	$(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) .ci/lower_bounds > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[dev]'
+	@touch $@
+
+# Old releases use names that newer releases of their own dependencies have deprecated.
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/pytest -n 2 -m "not slow" -W default::DeprecationWarning $(TESTS)
 
 check: install
 	$(BIN)/ruff format --check .
@@ -51,4 +64,4 @@ bench: install
 	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -31,11 +31,11 @@ def test_running_tasks_have_one_line_in_ten_seconds(capsys: pytest.CaptureFixtur
 
 def test_epochs_notes_and_warnings_have_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     report = plain_progress(clock=_Clock())
-    report(Note("a note " + "that goes on " * 20))
+    report(Note("a note that goes on" + " and on" * 40))
     report(Warn("careful [red]now[/red]"))
     report(EpochDone(3, 12, {"train_loss": 0.25}, False))
     assert capsys.readouterr().err.splitlines() == [
-        "a note " + "that goes on " * 20,
+        "a note that goes on" + " and on" * 40,
         "warning: careful [red]now[/red]",
         "epoch        train loss",
         "epoch  3/12      0.2500",

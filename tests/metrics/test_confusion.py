@@ -30,7 +30,7 @@ def test_the_scores_agree_with_scikit_learn(used: int, classes: int) -> None:
     targets, predictions = _labels(used, used)
     predictions[targets == 1] = 0  # class 1 is never right, and class 0 often wrong
     expected = reference.precision_recall_fscore_support(
-        targets, predictions, labels=np.arange(classes), zero_division=0
+        targets.numpy(), predictions.numpy(), labels=np.arange(classes), zero_division=0
     )
     scores = class_scores(confusion_matrix(targets, predictions, classes))
     for found, wanted in zip((scores.precision, scores.recall, scores.f1, scores.support), expected, strict=True):
