@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 BETWEEN_LABELS = ";"
 """Separator between the labels of an image in output."""
+
+
+Sched = Literal["cosine", "step", "multistep", "poly", "tanh", "constant"]
+"""timm's learning-rate schedules."""
 
 
 class TaskName(StrEnum):

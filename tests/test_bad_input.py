@@ -148,7 +148,7 @@ class TestWhatTheNetworkTells:
 
     def test_freeze_pattern_without_a_layer(self, workshop: Workshop) -> None:
         message = refused("train", workshop.dense_recipe, OUT, "freeze=[{until: 1ep, train: [layer9.*]}]")
-        assert "freeze.0.train.0: must match a parameter that trains, found 'layer9.*'" in message
+        assert "freeze.0.train.0: must match a trainable parameter, found 'layer9.*'" in message
 
     def test_images_too_small_for_the_network(self, workshop: Workshop) -> None:
         changes = ["model.source=torchvision", "model.name=squeezenet1_1", "data.image_size=8"]

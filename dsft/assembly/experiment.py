@@ -38,7 +38,7 @@ from dsft.progress import Note, Report, Warn
 from dsft.recipe import Recipe
 from dsft.recipe.sections import ConvertSection, ModelSection
 from dsft.tasks import Task, task_named
-from dsft.training import FitSettings, steps_per_epoch
+from dsft.training import FitSettings, TrainingSetup, steps_per_epoch
 from dsft.training.batch_size import STEP_IMAGES, find_batch_size
 from dsft.training.optim.freezing import plan_phases
 from dsft.training.optim.optimizer import make_optimizer, require_known_optimizer
@@ -91,6 +91,19 @@ class Experiment:
     def is_converted(self) -> bool:
         """Whether this run converts the network."""
         return self.recipe.convert is not None
+
+    @property
+    def training_setup(self) -> TrainingSetup:
+        """The student, its teacher and how it is trained."""
+        return TrainingSetup(
+            self.student.module,
+            self.settings,
+            self.compute,
+            teacher=self.teacher.module if self.teacher is not None else None,
+            head=self.head,
+            converted=self.converted,
+            processes=self.processes,
+        )
 
     @property
     def runtime(self) -> Runtime:
@@ -197,14 +210,9 @@ def _with_batch_size(
     recipe: Recipe, student: Network, teacher: Network | None, settings: FitSettings, compute: Compute, report: Report
 ) -> Recipe:
     """Return a recipe whose steps of a fixed number of images are made of as few batches as fit into memory."""
-    size = find_batch_size(
-        student.module,
-        (student.preprocessing.channels, *student.preprocessing.image_size),
-        student.spec.num_classes,
-        settings=settings,
-        compute=compute,
-        teacher=teacher.module if teacher is not None else None,
-    )
+    setup = TrainingSetup(student.module, settings, compute, teacher=teacher.module if teacher is not None else None)
+    image_shape = (student.preprocessing.channels, *student.preprocessing.image_size)
+    size = find_batch_size(setup, image_shape, student.spec.num_classes)
     parts = STEP_IMAGES // size
     report(Note(f"data.batch_size: auto takes {size}, so that a step of {STEP_IMAGES} images is {parts} x {size}."))
     return settle_batch_size(recipe, size, parts)

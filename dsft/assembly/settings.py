@@ -1,4 +1,4 @@
-"""The recipe's training sections become the settings of the loop."""
+"""Translate the training sections of a recipe into the settings of the training loop."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def fit_settings(
 
     Args:
         recipe: The recipe.
-        has_teacher: Whether there is anything to distil from.
-        layers: Names of the converted layers, whose outputs may be compared with the teacher's.
+        has_teacher: Whether there is a network to distill from.
+        layers: Names of the converted layers, whose outputs can be compared with the teacher's.
         class_weights: Weight of each class in the loss.
     """
     evaluate, distill = recipe.evaluate, recipe.distill
@@ -47,6 +47,7 @@ def fit_settings(
         grad_accum=recipe.train.grad_accum,
         grad_checkpointing=recipe.train.grad_checkpointing,
         compile=recipe.train.compile,
+        sync_batchnorm=recipe.train.sync_batchnorm,
         save_every=recipe.output.save_every,
         keep_best=recipe.output.keep_best,
         seed=recipe.train.seed,

@@ -35,17 +35,7 @@ def try_experiment(experiment: Experiment, report: Report) -> None:
         DsftError: The run would fail there.
     """
     loaders, split = experiment.loaders, experiment.splits.val
-    loss = try_step(
-        experiment.student.module,
-        loaders.train,
-        settings=experiment.settings,
-        compute=experiment.compute,
-        teacher=experiment.teacher.module if experiment.teacher is not None else None,
-        head=experiment.head,
-        converted=experiment.converted,
-        processes=experiment.processes,
-        report=report,
-    )
+    loss = try_step(experiment.training_setup, loaders.train, report=report)
     evaluate(
         experiment.student.module,
         _FirstBatch(loaders.evaluation[SplitName.VAL]),

@@ -27,7 +27,7 @@ from dsft.report import write_report
 from dsft.report.run import BEFORE
 from dsft.storage import at_home
 from dsft.tasks import Metrics
-from dsft.training import Checkpoint, FitResult, fit, save_signal_outlived
+from dsft.training import Checkpoint, FitResult, fit, ignored_save_signal
 
 LOW_TEACHER_POINTS = 50.0
 """Points (percent) of the main score, such as top-1, under which a teacher is warned of."""
@@ -100,7 +100,7 @@ def run(
         TrainingError: The run failed; what was written until then stays.
         InterruptedRun: A signal stopped it after a checkpoint was saved.
     """
-    with save_signal_outlived():
+    with ignored_save_signal():
         folder = RunFolder(at_home(recipe.output.dir))
         if resume:
             return _go_on(recipe, verb, folder, processes, report)
@@ -134,12 +134,12 @@ def _go_on(recipe: Recipe, verb: Verb, folder: RunFolder, processes: Processes, 
     if not processes.is_first:
         return _finish(experiment, verb, folder, None, [], checkpoint, report)
     folder.go_on(experiment)
-    report(FolderOpened(folder.path, checkpoint.standing.step))
+    report(FolderOpened(folder.path, checkpoint.progress.step))
     if checkpoint.damage is not None:
         report(Warn(f"checkpoint {checkpoint.damage}. The one before it is taken."))
     if changed := folder.changed_versions(earlier):
         report(Warn(f"other versions than when the run began: {'; '.join(changed)}. Figures may differ in their bits."))
-    report(Note(f"resumed after step {checkpoint.standing.step}"))
+    report(Note(f"resumed after step {checkpoint.progress.step}"))
     found = {slot: folder.read_metrics(slot, experiment.settings.task) for slot in BEFORE}
     scores = [Score(slot, BEFORE[slot], metrics) for slot, metrics in found.items() if metrics is not None]
     return _finish(experiment, verb, folder, folder.read_costs(), scores, checkpoint, report)
@@ -226,17 +226,11 @@ def _fit(experiment: Experiment, folder: Path, checkpoint: Checkpoint | None, re
         return {f"val/{name}": value for name, value in watched.items()}
 
     return fit(
-        experiment.student.module,
+        experiment.training_setup,
         experiment.loaders.train,
         validate=validate,
-        settings=experiment.settings,
-        compute=experiment.compute,
         folder=folder,
         resume=checkpoint,
-        teacher=experiment.teacher.module if experiment.teacher is not None else None,
-        head=experiment.head,
-        converted=experiment.converted,
-        processes=experiment.processes,
         report=report,
     )
 

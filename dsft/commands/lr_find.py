@@ -55,16 +55,11 @@ def run(
         raise OutputError(f"picture {str(out)!r}: is there already. Choose another --out, or add --overwrite.")
     experiment = prepare_experiment(recipe, _verb(recipe), report)
     test = run_range_test(
-        experiment.student.module,
+        experiment.training_setup,
         experiment.loaders.train,
-        settings=experiment.settings,
-        compute=experiment.compute,
         low=low,
         high=high,
         steps=steps,
-        teacher=experiment.teacher.module if experiment.teacher is not None else None,
-        head=experiment.head,
-        converted=experiment.converted,
         report=report,
     )
     plot_rates(test, out)

@@ -130,6 +130,10 @@ class BatchLoader:
         """Return the number of batches of an epoch without unreadable images."""
         return len(self._order)
 
+    def images_in(self, number: int) -> int | None:
+        """Return the number of images of a training batch in all processes; None if unreadable ones are left out."""
+        return None if self._bad_images is BadImages.SKIP else self._order.images_in(number)
+
     @property
     def skipped(self) -> frozenset[str]:
         """Keys of the unreadable images found so far."""

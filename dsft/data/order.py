@@ -50,6 +50,10 @@ class BatchOrder:
             return iter(batches[self.rank :: self.processes][self.start :])
         return (self._part(order[batch * size : (batch + 1) * size]) for batch in range(self.start, len(self)))
 
+    def images_in(self, batch: int) -> int:
+        """Return the number of images of a training batch in all processes."""
+        return min(self.batch_size, len(self.targets) - batch * self.batch_size)
+
     @property
     def part_size(self) -> int:
         """Number of images of a full batch that one process has."""

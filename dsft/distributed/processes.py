@@ -7,6 +7,7 @@ once by the others; gradients and weights go where they are, with NCCL on CUDA d
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _JOINING = timedelta(minutes=10)
 _WAITING = timedelta(days=1)
 _FAREWELL_S = 5.0
 _BUCKET_BYTES = 32 * 2**20
+_BACKENDS = re.compile("gloo|nccl", re.IGNORECASE)
 
 
 class LostProcessError(TrainingError):
@@ -79,7 +81,7 @@ class Processes:
         if self.count == 1:
             return [value]
         values: list[T | None] = [None] * self.count
-        with _explained():
+        with explained_exchange():
             distributed.all_gather_object(values, value)
         return cast("list[T]", values)
 
@@ -89,7 +91,7 @@ class Processes:
             return [list(numbers)]
         mine = torch.tensor(numbers, dtype=torch.int64)
         parts = [torch.empty_like(mine) for _ in range(self.count)]
-        with _explained():
+        with explained_exchange():
             distributed.all_gather(parts, mine)
         return [part.tolist() for part in parts]
 
@@ -110,7 +112,7 @@ class Processes:
         if rows is not None:
             padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in counts]
-        with _explained():
+        with explained_exchange():
             distributed.all_gather(parts, padded)
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
@@ -119,7 +121,7 @@ class Processes:
         if self.count == 1:
             return value
         values = [value]
-        with _explained():
+        with explained_exchange():
             distributed.broadcast_object_list(values, src=0)
         return values[0]
 
@@ -138,7 +140,7 @@ class Processes:
         if self.count == 1:
             return
         for bucket in _buckets(tensors):
-            with _explained():
+            with explained_exchange():
                 flat = _flatten(bucket)
                 # As bytes: gloo does not send every type.
                 distributed.broadcast(flat.view(torch.uint8), src=0)
@@ -150,7 +152,7 @@ class Processes:
         if self.count == 1:
             return
         for bucket in _buckets(tensors):
-            with _explained():
+            with explained_exchange():
                 flat = _flatten(bucket)
                 distributed.all_reduce(flat)
             _unflatten(flat, bucket)
@@ -240,22 +242,27 @@ def _open_store(launch: Launch) -> Store:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Say what it most often means when processes no longer hear each other.
+def explained_exchange() -> Iterator[None]:
+    """Translate the error of a collective operation of torch.
 
     Raises:
-        LostProcessError: torch's collective operation failed.
+        LostProcessError: The connection to another process failed.
     """
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
+        if not _is_lost_connection(error):
+            raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise LostProcessError(
             "another process of this run has ended, by an error of its own or killed, most often for want of memory. "
             f"Go on with --resume from the last checkpoint. torch says: {reason}"
         ) from error
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    """Whether an error comes from the connection to the other processes, which only its type or its text tells."""
+    return isinstance(error, distributed.DistError) or _BACKENDS.search(str(error)) is not None
 
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:

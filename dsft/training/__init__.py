@@ -1,7 +1,7 @@
-"""One training loop, for networks trained from scratch and for converted ones.
+"""The training loop, for networks trained from scratch and for converted ones alike.
 
-Optimizer, schedule, freezing by phase, distillation, moving average, checkpoints and early stopping each have
-a file. The room takes a network, batches and a function that validates; it knows no recipe and no data set.
+It takes a network, batches and a validation function, and knows neither recipes nor data sets. README.md describes what
+a run does and writes.
 """
 
 from dsft.training.accumulation import steps_per_epoch
@@ -14,10 +14,11 @@ from dsft.training.checkpointing.checkpoint import (
     previous_folder,
 )
 from dsft.training.checkpointing.history import EpochValues
-from dsft.training.checkpointing.interruption import save_signal_outlived
+from dsft.training.checkpointing.interruption import ignored_save_signal
 from dsft.training.fitting import fit
-from dsft.training.loop import FitResult, Validate
+from dsft.training.loop import Validate
 from dsft.training.range_test import RangeTest, run_range_test
+from dsft.training.result import FitResult
 from dsft.training.settings import (
     DistillSettings,
     EmaSettings,
@@ -27,6 +28,7 @@ from dsft.training.settings import (
     ScheduleSettings,
     StoppingSettings,
 )
+from dsft.training.setup import TrainingSetup
 from dsft.training.trial_step import try_step
 
 __all__ = [
@@ -43,14 +45,15 @@ __all__ = [
     "StoppingSettings",
     "TrainingBatch",
     "TrainingLoader",
+    "TrainingSetup",
     "Validate",
     "best_folder",
     "find_checkpoint",
     "fit",
+    "ignored_save_signal",
     "last_folder",
     "previous_folder",
     "run_range_test",
-    "save_signal_outlived",
     "steps_per_epoch",
     "try_step",
 ]

@@ -1,8 +1,8 @@
-"""Gradient checkpointing: activations inside a block are not kept but computed again in the backward pass.
+"""Activation checkpointing: activations inside a block are not stored but recomputed in the backward pass.
 
-Chen et al. 2016 (Training Deep Nets with Sublinear Memory Cost). timm's own switch updates the running statistics
-of norms a second time when it computes again, and asserts on many networks; here neither happens, and a step comes
-out as without, for networks of any library.
+Chen et al. 2016 (Training Deep Nets with Sublinear Memory Cost). timm's own option updates running statistics a second
+time when it recomputes, and fails an assertion on many networks. This one does neither, gives the same step as without
+checkpointing, and works on networks of any library.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from dsft.training.optim.freezing import has_running_statistics
 _CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 
-class Recomputation(ExitStack):
-    """Has the blocks of a network compute their activations again; closing it undoes that.
+class ActivationCheckpointing(ExitStack):
+    """Makes the blocks of a network recompute their activations, until it is closed.
 
     Args:
         module: The network.
 
     Raises:
-        ModelError: It has no blocks that follow one another.
+        ModelError: It has fewer than two blocks.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -37,34 +37,34 @@ class Recomputation(ExitStack):
         blocks = find_blocks(module)
         if len(blocks) < 2:
             raise ModelError(
-                f"train.grad_checkpointing: a network of blocks that follow one another is needed, found none in "
+                f"train.grad_checkpointing: needs a network with a sequence of blocks, found none in "
                 f"{type(module).__name__}. Set it to false, and lower data.batch_size with train.grad_accum instead."
             )
         for block in blocks:
-            # On the instance, so that other networks of the class stay as they are.
-            block.forward = functools.partial(_forward_again, block, block.forward)
+            # On the instance, so that other networks of the class are not affected.
+            block.forward = functools.partial(_checkpointed_forward, block, block.forward)
             self.callback(delattr, block, "forward")
 
 
 def find_blocks(module: nn.Module) -> list[nn.Module]:
-    """List the blocks of a network: the parts with parts of their own in its sequences, the longest at the top.
+    """List the blocks of a network: the modules with children in its outermost sequences.
 
-    Where nothing stands in a sequence, they are the network's own parts that have parts.
+    If there are fewer than two, they are the network's own children that have children.
     """
     blocks = [block for container in module.children() for block in _blocks_in(container)]
     composite = [part for part in module.children() if _is_composite(part)]
     found = blocks if len(blocks) > 1 else composite
-    # A block that stands twice is wrapped once.
+    # A block that occurs twice is wrapped once.
     return list(dict.fromkeys(found))
 
 
-def _blocks_in(part: nn.Module) -> list[nn.Module]:
-    if not isinstance(part, _CONTAINERS):
-        return [block for child in part.children() for block in _blocks_in(child)] if _is_composite(part) else []
+def _blocks_in(module: nn.Module) -> list[nn.Module]:
+    if not isinstance(module, _CONTAINERS):
+        return [block for child in module.children() for block in _blocks_in(child)] if _is_composite(module) else []
     blocks: list[nn.Module] = []
-    for child in part:
-        is_row = isinstance(child, _CONTAINERS) and any(map(_is_composite, child))
-        if is_row:
+    for child in module:
+        is_sequence = isinstance(child, _CONTAINERS) and any(map(_is_composite, child))
+        if is_sequence:
             blocks += _blocks_in(child)
         elif _is_composite(child):
             blocks.append(child)
@@ -75,9 +75,9 @@ def _is_composite(module: nn.Module) -> bool:
     return next(module.children(), None) is not None and next(module.parameters(), None) is not None
 
 
-def _forward_again(block: nn.Module, forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+def _checkpointed_forward(block: nn.Module, forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return contextlib.nullcontext(), _still_statistics(block)
+        return contextlib.nullcontext(), _frozen_statistics(block)
 
     if not block.training:
         return forward(*inputs, **named)
@@ -85,8 +85,8 @@ def _forward_again(block: nn.Module, forward: Callable[..., Any], *inputs: Any, 
 
 
 @contextlib.contextmanager
-def _still_statistics(block: nn.Module) -> Iterator[None]:
-    """Let norms run as before without moving their running statistics a second time."""
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
+    """Run norms in training mode without a second update of their running statistics."""
     norms = [part for part in block.modules() if has_running_statistics(part) and part.training]
     before = [(norm, norm.momentum, _count(norm).clone()) for norm in norms]
     for norm in norms:

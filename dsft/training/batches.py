@@ -1,4 +1,4 @@
-"""What training needs of a data loader."""
+"""What training requires of a data loader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class TrainingBatch(Protocol):
-    """Images with their labels."""
+    """Images with their targets."""
 
     @property
     def images(self) -> Tensor:
@@ -17,18 +17,21 @@ class TrainingBatch(Protocol):
 
     @property
     def targets(self) -> Tensor:
-        """The labels as the task has them, or blended ones: shares of the classes ``(batch, classes)``."""
+        """Targets of the task, or shares of the classes ``(batch, classes)`` after mixup or CutMix."""
 
     @property
     def number(self) -> int:
-        """Its place among the batches of its epoch, counted from 0; one that nothing is left of counts too."""
+        """Number of the batch in its epoch, counted from 0; batches without a readable image count too."""
 
 
 class TrainingLoader(Protocol):
-    """Batches of one epoch after another, each epoch a function of its number."""
+    """The batches of each epoch, as a function of the epoch's number; in several processes, this one's part of them."""
 
     def epoch(self, number: int, start: int = 0) -> Iterator[TrainingBatch]:
-        """Return the batches of an epoch, counted from 0, from the batch ``start`` on."""
+        """Return the batches of an epoch, counted from 0, beginning with batch ``start``."""
+
+    def images_in(self, number: int) -> int | None:
+        """Return the number of images of a batch in all processes; None if unreadable images are left out of it."""
 
     def __len__(self) -> int:
-        """Return the most batches that an epoch has."""
+        """Return the maximum number of batches in an epoch."""

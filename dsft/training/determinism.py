@@ -1,4 +1,4 @@
-"""The seed of a run, and torch's deterministic mode; both undone afterwards."""
+"""The seed of a run, and torch's deterministic mode; both are restored afterwards."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextlib.contextmanager
 def reproducible(seed: int, device: torch.device, *, deterministic: bool) -> Iterator[None]:
-    """Seed torch inside the block, and put its random state and mode back afterwards.
+    """Seed torch in the block, and restore its random state and mode afterwards.
 
-    The random state of the CPU and of a CUDA device is put back; that of other accelerators stays seeded.
+    The random states of the CPU and of a CUDA device are restored; those of other accelerators are not.
 
     Args:
-        seed: Seed of what is random in the network, such as dropout.
+        seed: Seed of the random operations of the network, such as dropout.
         device: Where the network runs.
-        deterministic: Refuse operations that give another result each time; else the mode stays as it is.
+        deterministic: Use deterministic operations only; False leaves the mode unchanged.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices, device_type="cuda"):

@@ -1,6 +1,6 @@
-"""The best epochs, and when to stop: functions of the monitored figures so far.
+"""The best epochs, and when to stop, as functions of the monitored metric so far.
 
-Nothing is remembered between epochs, so that a resumed run decides as the unbroken one.
+There is no other state, so that a resumed run decides as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from dsft.training.settings import StoppingSettings
 
 
 def monitored(values: Mapping[str, float], monitor: str) -> float:
-    """Return the monitored figure, turned so that larger is better.
+    """Return the monitored metric, negated if smaller is better.
 
     Raises:
-        RecipeError: The validation gave no such figure.
+        RecipeError: There is no such metric.
     """
     if monitor not in values:
         raise RecipeError(
-            f"evaluate.monitor: must name a figure of the validation, found {monitor!r}."
+            f"evaluate.monitor: must be a metric of the validation, found {monitor!r}."
             f"{did_you_mean(monitor, values)} Valid are {', '.join(values)}."
         )
     return -values[monitor] if monitor.endswith("loss") else values[monitor]
 
 
 def best_indices(scores: Sequence[float], count: int) -> list[int]:
-    """Return the indices of the largest scores, the best first and of equal ones the earlier; fewer where there are."""
+    """Return the indices of the ``count`` largest scores, the best first; of equal scores the earlier comes first."""
     return sorted(range(len(scores)), key=lambda index: (-scores[index], index))[:count]
 
 
 def best_index(scores: Sequence[float]) -> int:
-    """Return the index of the largest score; of equal ones the earliest."""
+    """Return the index of the largest score; of equal scores the earliest."""
     return best_indices(scores, 1)[0]
 
 
 def has_stalled(scores: Sequence[float], settings: StoppingSettings) -> bool:
-    """Say whether the last ``patience`` scores brought nothing better by more than ``min_delta``."""
+    """Whether none of the last ``patience`` scores was an improvement by more than ``min_delta``."""
     if settings.patience is None:
         return False
     reference = 0

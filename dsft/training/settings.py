@@ -1,13 +1,15 @@
-"""What a training run is told: frozen values, checked for sense by the recipe."""
+"""Hyperparameters of a training run, as frozen values.
+
+They have no defaults: those are defined once, in the sections of a recipe (:mod:`dsft.recipe.sections`), which also
+validates them. :func:`dsft.assembly.settings.fit_settings` translates one into the other.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
-from dsft.tasks import CLASSIFICATION, Task
-
-Sched = Literal["cosine", "step", "multistep", "poly", "tanh", "constant"]
+from dsft.choices import Sched
+from dsft.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -18,142 +20,144 @@ class OptimizerSettings:
         opt: timm's name of the optimizer, such as ``sgd`` or ``adamw``.
         lr: Learning rate after the warm-up.
         weight_decay: Weight decay; norms and biases have none.
-        momentum: Momentum, where the optimizer has one.
-        clip_grad: Largest norm of the gradient of all parameters together, or None.
-        layer_decay: Factor of the learning rate from a layer to the one before it; None is alike everywhere.
-        lr_mult: Patterns of parameter names with a factor of the learning rate; the first that matches counts.
-        depthwise_decay: Depthwise kernels have weight decay as well.
+        momentum: Momentum, if the optimizer has one.
+        clip_grad: Maximum norm of the gradient of all parameters together, or None.
+        layer_decay: Factor of the learning rate from a layer to the one before it; None uses one rate for all.
+        lr_mult: Patterns of parameter names, each with a factor of the learning rate; the first match applies.
+        depthwise_decay: Apply weight decay to depthwise kernels too.
     """
 
-    opt: str = "adamw"
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    momentum: float = 0.9
-    clip_grad: float | None = None
-    layer_decay: float | None = None
-    lr_mult: tuple[tuple[str, float], ...] = ()
-    depthwise_decay: bool = True
+    opt: str
+    lr: float
+    weight_decay: float
+    momentum: float
+    clip_grad: float | None
+    layer_decay: float | None
+    lr_mult: tuple[tuple[str, float], ...]
+    depthwise_decay: bool
 
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    """How the learning rate goes, in epochs; it is updated at every step.
+    """The learning rate over time, in epochs; it is updated at every step.
 
     Attributes:
-        sched: timm's name of the schedule; ``poly`` falls in a straight line.
+        sched: timm's name of the schedule; ``poly`` is a straight line.
         epochs: Passes over the training split.
-        warmup_epochs: Epochs of linear rise from ``warmup_lr``; they count among ``epochs``.
+        warmup_epochs: Epochs of linear increase from ``warmup_lr``; they count among ``epochs``.
         warmup_lr: Learning rate of the first step of a warm-up.
-        min_lr: Learning rate that ``cosine``, ``tanh`` and ``poly`` fall to.
+        min_lr: Final learning rate of ``cosine``, ``tanh`` and ``poly``.
         decay_epochs: Epochs between two drops (``step``), or the epochs of the drops (``multistep``).
         decay_rate: Factor of a drop (``step``, ``multistep``).
     """
 
-    sched: Sched = "cosine"
-    epochs: int = 10
-    warmup_epochs: float = 0.0
-    warmup_lr: float = 1e-6
-    min_lr: float = 0.0
-    decay_epochs: float | tuple[float, ...] | None = None
-    decay_rate: float = 0.1
+    sched: Sched
+    epochs: int
+    warmup_epochs: float
+    warmup_lr: float
+    min_lr: float
+    decay_epochs: float | tuple[float, ...] | None
+    decay_rate: float
 
 
 @dataclass(frozen=True)
 class FreezePhase:
-    """Until a point in time, only some parameters are trained.
+    """A phase at the start of training in which only some parameters are trained.
 
     Attributes:
-        until: End of the phase from the start of training: ``1ep`` (epochs) or ``200it`` (steps).
+        until: End of the phase, counted from the start of training: ``1ep`` (epochs) or ``200it`` (steps).
         train: ``head``, ``converted``, or patterns of parameter names such as ``layer4.*``.
-        gradual: From its beginning to its end the other layers join in one by one, those next to the output first.
+        gradual: Unfreeze the other layers one by one during the phase, those nearest to the output first.
     """
 
     until: str
     train: tuple[str, ...]
-    gradual: bool = False
+    gradual: bool
 
 
 @dataclass(frozen=True)
 class DistillSettings:
-    """How much is learned from a teacher.
+    """Knowledge distillation from a teacher.
 
     Attributes:
         logits: Weight of the teacher's logits in the loss, 0 to 1; the labels have the rest.
-        temperature: Softens both sets of logits.
-        features: Weight of the distance from the teacher's feature maps, which is added to that.
+        temperature: Temperature of both softmax distributions.
+        features: Weight of the distance between feature maps, which is added to the loss.
         layers: Names of the layers whose outputs are compared; both networks have them.
     """
 
-    logits: float = 0.5
-    temperature: float = 2.0
-    features: float = 0.0
-    layers: tuple[str, ...] = ()
+    logits: float
+    temperature: float
+    features: float
+    layers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class EmaSettings:
-    """The moving average of the weights.
+    """Exponential moving average (EMA) of the weights.
 
     Attributes:
-        decay: Weight of the past at each step, 0 to 1.
-        warmup: Begin with a smaller decay, so that a short run is not held at its start.
+        decay: Decay per step, 0 to 1.
+        warmup: Begin with a smaller decay, so that the average of a short run is not dominated by its start.
     """
 
-    decay: float = 0.999
-    warmup: bool = True
+    decay: float
+    warmup: bool
 
 
 @dataclass(frozen=True)
 class StoppingSettings:
-    """What chooses the best weights and ends a run early.
+    """Selection of the best epoch, and early stopping.
 
     Attributes:
-        monitor: Name of the validation figure; one that ends in ``loss`` is better when smaller.
-        patience: Stop after this many epochs without a better figure; None runs to the end.
-        min_delta: How much better counts as better for ``patience``.
+        monitor: Name of the validation metric; one that ends in ``loss`` is minimized, any other maximized.
+        patience: Stop after this many epochs without an improvement; None trains to the end.
+        min_delta: Smallest change that counts as an improvement for ``patience``.
     """
 
-    monitor: str = "val/top1"
-    patience: int | None = None
-    min_delta: float = 0.0
+    monitor: str
+    patience: int | None
+    min_delta: float
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Everything that :func:`dsft.training.fit` is told beside the model and the data.
+    """All hyperparameters of :func:`dsft.training.fit`.
 
     Attributes:
         optimizer: How weights are updated.
-        schedule: How long, and how the learning rate goes.
-        freeze: Phases in order of their end; afterwards everything trains.
-        distill: How much is learned from the teacher; None without one.
-        ema: The moving average of the weights, or None.
-        stopping: What chooses the best weights and ends a run early.
-        task: What the logits and the labels mean.
+        schedule: Number of epochs, and the learning rate over time.
+        freeze: Phases in order of their end; afterwards everything is trained.
+        distill: Distillation; None without a teacher.
+        ema: Moving average of the weights, or None.
+        stopping: Selection of the best epoch, and early stopping.
+        task: What the outputs and the targets mean.
         smoothing: Label smoothing, 0 to 1.
-        class_weights: Weight of each class in the loss against the labels; None for 1.
-        grad_accum: Batches that are summed up in a step.
-        grad_checkpointing: Compute activations again in the backward pass instead of keeping them.
-        compile: Train a compiled form of the network.
-        save_every: When the state is saved: ``10min``, ``200it`` (steps) or ``1ep`` (epochs).
-        keep_best: Best epochs whose weights the final ones are the mean of; 1 takes the best epoch's as they are.
-        seed: Seed of what is random in the network, such as dropout.
-        deterministic: Refuse operations that give another result each time.
+        class_weights: Weight of each class in the loss against the labels; None weighs all alike.
+        grad_accum: Batches whose gradients are accumulated in a step.
+        grad_checkpointing: Recompute activations in the backward pass instead of storing them.
+        compile: Train a network compiled with ``torch.compile``.
+        sync_batchnorm: Compute BatchNorm statistics over the batch of all processes.
+        save_every: How often a checkpoint is saved: ``10min``, ``200it`` (steps) or ``1ep`` (epochs).
+        keep_best: Number of best epochs whose weights are averaged at the end; 1 takes the best epoch's unchanged.
+        seed: Seed of the random operations of the network, such as dropout.
+        deterministic: Use deterministic operations only; one without a deterministic form is an error.
     """
 
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
-    freeze: tuple[FreezePhase, ...] = ()
-    distill: DistillSettings | None = None
-    ema: EmaSettings | None = None
-    stopping: StoppingSettings = field(default_factory=StoppingSettings)
-    task: Task = CLASSIFICATION
-    smoothing: float = 0.0
-    class_weights: tuple[float, ...] | None = None
-    grad_accum: int = 1
-    grad_checkpointing: bool = False
-    compile: bool = False
-    save_every: str = "10min"
-    keep_best: int = 1
-    seed: int = 0
-    deterministic: bool = False
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings
+    freeze: tuple[FreezePhase, ...]
+    distill: DistillSettings | None
+    ema: EmaSettings | None
+    stopping: StoppingSettings
+    task: Task
+    smoothing: float
+    class_weights: tuple[float, ...] | None
+    grad_accum: int
+    grad_checkpointing: bool
+    compile: bool
+    sync_batchnorm: bool
+    save_every: str
+    keep_best: int
+    seed: int
+    deterministic: bool

@@ -1,8 +1,8 @@
-"""One optimization step: everything that changes while a network trains."""
+"""One optimization step, and the state that changes with it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,87 +11,76 @@ from torch.nn.utils import clip_grad_norm_
 
 from dsft.choices import WeightsKind
 from dsft.data.seeding import stable_seed
-from dsft.devices import Compute
-from dsft.distributed.processes import ALONE, Processes
+from dsft.distributed.data_parallel import GradientExchange, unify_strides
 from dsft.progress import Note, Report
-from dsft.training.activation_checkpointing import Recomputation
+from dsft.training.activation_checkpointing import ActivationCheckpointing
 from dsft.training.batches import TrainingBatch
-from dsft.training.distillation.feature_hooks import OutputTap
 from dsft.training.failures import explained_failures
-from dsft.training.objective import add_features, blend_teacher, label_loss
 from dsft.training.optim.ema import MovingAverage
 from dsft.training.optim.freezing import Phase, describe_phases, enter_phase, phase_at, plan_phases
-from dsft.training.optim.optimizer import make_optimizer, restore_optimizer, update_as_rows
+from dsft.training.optim.optimizer import fused_update_context, make_optimizer, restore_optimizer
 from dsft.training.optim.schedule import make_schedule
-from dsft.training.settings import FitSettings
+from dsft.training.setup import TrainingSetup
+from dsft.training.step_loss import StepLoss
 
 
-class Learner:
-    """A network with its optimizer, schedule, phases, moving average and teacher.
+class TrainStep:
+    """A network with its loss, optimizer, schedule, freezing phases and moving average.
+
+    In several processes each step is taken together: gradients are averaged during the backward pass
+    (:class:`dsft.distributed.data_parallel.GradientExchange`), so that the weights stay equal. Running statistics do
+    not: each process updates its own, and those of process 0, which has images in every batch, are shared when they
+    are needed (:meth:`share_statistics`).
 
     Args:
-        module: The network; it is moved to the device and trained in place.
-        teacher: The network to learn from beside the labels; it is moved to the device and set to evaluation.
-        settings: How it trains.
-        compute: Where it runs, and in which number format.
-        steps_per_epoch: Optimizer steps in one epoch.
-        head: Names of the parameters of the classifier heads.
-        converted: Names of the parameters of converted layers.
-        report: Told which parameters train when.
-        processes: Those that train the same network, each on its part of every batch. Their gradients are added up
-            after the backward pass, and not by torch's ``DistributedDataParallel`` during it, which knows no phases,
-            no batch in which a process has nothing, and no parts of unequal size.
+        setup: The network, its teacher and the hyperparameters.
+        steps_per_epoch: Optimizer steps in an epoch.
+        report: Receives the freezing phases.
 
     Raises:
-        RecipeError: The optimizer is unknown, or a phase cannot be.
-        ModelError: Gradient checkpointing is asked for, and the network has no blocks.
+        RecipeError: The optimizer or a freezing phase is invalid.
+        ModelError: Activation checkpointing is enabled, and the network has no blocks.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        teacher: nn.Module | None,
-        settings: FitSettings,
-        compute: Compute,
-        *,
-        steps_per_epoch: int,
-        head: Collection[str],
-        converted: Collection[str],
-        report: Report,
-        processes: Processes = ALONE,
-    ) -> None:
-        if (teacher is None) != (settings.distill is None):
-            raise ValueError("a teacher and settings.distill go together, found one without the other")
-        self.module = compute.place_module(module)
-        self._teacher = compute.place_module(teacher).eval() if teacher is not None else None
-        self._settings = settings
-        self._compute = compute
-        self._processes = processes
+    def __init__(self, setup: TrainingSetup, *, steps_per_epoch: int, report: Report) -> None:
+        settings, compute = setup.settings, setup.compute
+        self.module = compute.place_module(setup.module)
+        if setup.teacher is not None:
+            compute.place_module(setup.teacher).eval()
+        if setup.processes.count > 1:
+            unify_strides(self.module, channels_last=compute.channels_last)
+        self._setup = setup
         self._phases = plan_phases(
-            module, settings.freeze, steps_per_epoch=steps_per_epoch, head=head, converted=converted
+            self.module,
+            settings.freeze,
+            steps_per_epoch=steps_per_epoch,
+            head=setup.head,
+            converted=setup.converted,
         )
         self._phase: Phase | None = None
-        weights = settings.class_weights
-        self._class_weights = torch.tensor(weights, device=compute.device) if weights is not None else None
-        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self._optimizer = make_optimizer(module, settings.optimizer, {"head": head, "converted": converted})
+        self._is_training = False
+        self._parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        words = {"head": setup.head, "converted": setup.converted}
+        self._optimizer = make_optimizer(self.module, settings.optimizer, words)
         self._set_rate = make_schedule(self._optimizer, settings.schedule, steps_per_epoch)
         self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.amp_dtype is torch.float16)
-        self._average = MovingAverage(module, settings.ema) if settings.ema else None
-        self._recomputation = Recomputation(module) if settings.grad_checkpointing else None
-        self._forward = torch.compile(module) if settings.compile else module
-        # After the average has been copied: it has no use for the hooks.
-        layers = settings.distill.layers if settings.distill is not None else ()
-        self._taps = tuple(
-            OutputTap(network, layers) for network in (self.module, self._teacher) if network is not None
-        )
+        self._average = MovingAverage(self.module, settings.ema) if settings.ema else None
+        # After the copy for the average, which needs neither hooks nor checkpointing.
+        self._checkpointing = ActivationCheckpointing(self.module) if settings.grad_checkpointing else None
+        self._loss = StepLoss(setup)
+        self._exchange: GradientExchange | None = None
         if settings.freeze:
-            for sentence in describe_phases(module, self._phases):
+            for sentence in describe_phases(self.module, self._phases):
                 report(Note(f"freeze: {sentence}"))
 
     @property
-    def scored(self) -> nn.Module:
-        """The network whose weights are validated and kept: the average where there is one."""
+    def device(self) -> torch.device:
+        """Where the network is trained."""
+        return self._setup.compute.device
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is validated and saved: the moving average if there is one."""
         return self.average or self.module
 
     @property
@@ -101,17 +90,17 @@ class Learner:
 
     @property
     def weights(self) -> WeightsKind:
-        """Which weights :attr:`scored` has."""
+        """Which weights :attr:`evaluated` has."""
         return WeightsKind.EMA if self._average else WeightsKind.RAW
 
     @property
     def rate(self) -> float:
-        """The learning rate of the last step, before a layer's or a pattern's factor."""
+        """Learning rate of the last step, without the factors of single layers or patterns."""
         group = self._optimizer.param_groups[0]
         return float(group["lr"] / group["lr_scale"])
 
     def use_rates(self, rates: Sequence[float]) -> None:
-        """Let these learning rates, one a step, take the place of the schedule; factors go on to apply."""
+        """Replace the schedule by these learning rates, one per step; factors of layers and patterns still apply."""
 
         def set_rate(step: int) -> None:
             for group in self._optimizer.param_groups:
@@ -120,114 +109,109 @@ class Learner:
         self._set_rate = set_rate
 
     def start_epoch(self) -> None:
-        """Make the next step set training mode again, which validation may have left."""
-        self._phase = None
+        """Return to training mode at the next step: validation sets evaluation mode."""
+        self._is_training = False
 
-    def update(self, step: int, batches: Sequence[TrainingBatch], images: int | None = None) -> float:
-        """Take one step on batches that are summed up: the gradient is that of their images as one batch.
+    def run(self, step: int, batches: Sequence[TrainingBatch], images: int | None = None) -> Tensor:
+        """Take one step on accumulated batches: the gradient is that of their images as a single batch.
 
-        Several processes take it together, and have the same weights and statistics afterwards.
+        All processes call it together. The host does not wait for the device.
 
         Args:
-            step: The step's number, counted from 0; rate, phase, average and everything random hang on it.
-            batches: The images and their labels; of several processes one may have none.
-            images: How many images the processes have together; None where there is one process.
+            step: Number of the step, counted from 0; it determines learning rate, phase, EMA decay and seed.
+            batches: Images and targets; one of several processes may have none.
+            images: Number of images in all processes; None in a single process.
 
         Returns:
-            The mean loss of the images before the update, in nats.
+            The sum of the losses of this process's images before the update, divided by ``images``: a scalar in nats
+            on the device. Summed over the processes it is the mean loss.
 
         Raises:
             TrainingError: See :func:`dsft.training.failures.explained_failures`.
             DataError: Likewise.
         """
-        self._enter_phase(step)
+        exchange = self._enter_phase(step)
         self._set_rate(step)
-        # Dropout and its like draw from here: a run that goes on at this step draws the same.
-        rank = self._processes.rank
-        torch.manual_seed(stable_seed("step", self._settings.seed, step, *([rank] if rank else [])))
+        # Seeds dropout and the like by the step, so that a resumed run draws the same numbers.
+        rank = self._setup.processes.rank
+        torch.manual_seed(stable_seed("step", self._setup.settings.seed, step, *([rank] if rank else [])))
         self._optimizer.zero_grad(set_to_none=True)
         total = images or sum(len(batch.images) for batch in batches)
-        losses = []
-        for batch in batches:
-            with explained_failures(self.module, batch.images, self._compute.device):
-                loss = self._loss(batch) * (len(batch.images) / total)
-                self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
-        mean = torch.stack(losses).sum().item() if losses else 0.0
-        images_of_first = batches[0].images if batches else torch.empty(0)
-        with explained_failures(self.module, images_of_first, self._compute.device):
-            if self._processes.count > 1:
-                mean = self._come_together(mean)
-            self._descend()
+        loss = self._accumulate(exchange, batches, total)
+        with explained_failures(self.module, batches[0].images if batches else None, self._setup.compute.device):
+            self._update_weights()
         if self._average:
             self._average.update(self.module, step)
-        return mean
+        return loss
 
     def is_finite(self) -> bool:
-        """Say whether every weight and every statistic is a finite number."""
+        """Whether every weight and every running statistic is finite."""
         return all(bool(tensor.isfinite().all()) for tensor in self.module.state_dict().values())
 
+    def share_statistics(self) -> None:
+        """Give the network and its average the buffers that they have in process 0; all processes call it together."""
+        for network in (self.module, self.average):
+            if network is not None:
+                self._setup.processes.broadcast_tensors(network.buffers())
+
     def state(self) -> dict[str, Any]:
-        """Return what a run needs beside its weights to go on: tensors, numbers, lists and dicts of them."""
+        """Return the state of the optimizer and the gradient scaler, made of tensors, numbers, lists and dicts."""
         return {"optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on with what :meth:`state` returned."""
+        """Restore what :meth:`state` returned."""
         restore_optimizer(self._optimizer, state["optimizer"])
-        # A scaler that does nothing, as on the CPU, has none; the run may go on where it does something.
+        # Empty if the scaler was disabled, as on a CPU; the run may continue on a device that needs it.
         if state["scaler"]:
             self._scaler.load_state_dict(dict(state["scaler"]))
 
-    def finish(self) -> None:
-        """Leave the network in evaluation mode, with every parameter trainable that was so before."""
+    def close(self) -> None:
+        """Leave the network in evaluation mode, with hooks removed and ``requires_grad`` as it was before training."""
+        self._exchange = None
         for parameter in self._parameters:
             parameter.requires_grad_(True)
             parameter.grad = None
-        for tap in self._taps:
-            tap.remove()
-        if self._recomputation is not None:
-            self._recomputation.close()
+        self._loss.close()
+        if self._checkpointing is not None:
+            self._checkpointing.close()
         self.module.eval()
 
-    def _enter_phase(self, step: int) -> None:
+    def _enter_phase(self, step: int) -> GradientExchange:
         phase = phase_at(self._phases, step)
-        if phase is not self._phase:
+        if phase is not self._phase or self._exchange is None:
+            # Norms that are frozen in this phase normalize with their running statistics.
+            self.share_statistics()
             enter_phase(self.module, phase)
-            self._phase = phase
+            # Drop the old one first: its buffers hold a gradient of every parameter.
+            self._exchange = None
+            self._exchange = GradientExchange(self._loss, self._setup.processes)
+        elif not self._is_training:
+            enter_phase(self.module, phase)
+        self._phase, self._is_training = phase, True
+        return self._exchange
 
-    def _loss(self, batch: TrainingBatch) -> Tensor:
-        settings = self._settings
-        images = self._compute.place(batch.images)
-        targets = batch.targets.to(self._compute.device, non_blocking=True)
-        with self._compute.autocast(), self._taps[0].open() as maps:
-            output = self._forward(images)
-            loss = label_loss(output, targets, settings.smoothing, self._class_weights, settings.task)
-            if self._teacher is None or settings.distill is None:
-                return loss
-            with torch.no_grad(), self._taps[1].open() as taught_maps:
-                taught = self._teacher(images)
-            loss = blend_teacher(loss, output, taught, settings.distill, settings.task)
-            return add_features(loss, maps, taught_maps, settings.distill)
+    def _accumulate(self, exchange: GradientExchange, batches: Sequence[TrainingBatch], images: int) -> Tensor:
+        """Accumulate the gradients of the batches, each weighted by its share of the images of the step."""
+        processes = self._setup.processes.count
+        losses: list[Tensor] = []
+        inputs: list[tuple[Tensor | None, Tensor | None]] = [(batch.images, batch.targets) for batch in batches]
+        if not inputs:
+            inputs = [(None, None)]
+        for number, (batch, targets) in enumerate(inputs, 1):
+            with (
+                explained_failures(self.module, batch, self._setup.compute.device),
+                exchange.backward_pass(is_last=number == len(inputs)),
+            ):
+                loss = exchange(batch, targets) * ((len(batch) if batch is not None else 0) / images)
+                # The exchange divides the sum over the processes by their number.
+                self._scaler.scale(loss * processes).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
 
-    def _come_together(self, loss: float) -> float:
-        """Add up the gradients and losses of all processes, and take over the statistics of process 0."""
-        trained = [parameter for parameter in self._parameters if parameter.requires_grad]
-        told = torch.tensor([loss, *(parameter.grad is not None for parameter in trained)], dtype=torch.float64)
-        self._processes.add_up([told])
-        total, *counts = map(float, told.tolist())
-        # What no process has used keeps no gradient, so that nothing moves it; what some have, all have.
-        used = [parameter for parameter, count in zip(trained, counts, strict=True) if count]
-        for parameter in used:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        self._processes.add_up([parameter.grad for parameter in used if parameter.grad is not None])
-        self._processes.broadcast_tensors(self.module.buffers())
-        return total
-
-    def _descend(self) -> None:
-        if self._settings.optimizer.clip_grad is not None:
+    def _update_weights(self) -> None:
+        if self._setup.settings.optimizer.clip_grad is not None:
             self._scaler.unscale_(self._optimizer)
-            clip_grad_norm_(self._parameters, self._settings.optimizer.clip_grad)
-        with update_as_rows(self._optimizer):
+            clip_grad_norm_(self._parameters, self._setup.settings.optimizer.clip_grad)
+        with fused_update_context(self._optimizer):
             self._scaler.step(self._optimizer)
         self._scaler.update()

@@ -130,7 +130,7 @@ def test_training_may_learn_from_a_model_folder(workshop: Workshop) -> None:
     ("change", "message"),
     [
         ("optim.opt=adamwz", "unknown optimizer, found 'adamwz'"),
-        ("freeze.0.train=[layer9.*]", r"freeze\.0\.train\.0: must match a parameter"),
+        ("freeze.0.train=[layer9.*]", r"freeze\.0\.train\.0: must match a trainable parameter"),
         ("train.amp=float16", "float16 needs a GPU"),
     ],
 )

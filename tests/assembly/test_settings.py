@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from dsft.assembly.settings import fit_settings
+from dsft.choices import TaskName
 from dsft.recipe import load_recipe
+from dsft.tasks import task_named
 from dsft.training import (
     DistillSettings,
     EmaSettings,
@@ -25,17 +27,29 @@ def test_every_key_arrives(workshop: Workshop) -> None:
         "ema={decay: 0.625, warmup: false}",
         "evaluate={monitor: val/loss, patience: 3, min_delta: 0.1875}",
         "augment.smoothing=0.03125",
-        "train={seed: 17, deterministic: true}",
+        "train={seed: 17, deterministic: true, grad_accum: 3, compile: true, sync_batchnorm: true}",
+        "output={save_every: 7it, keep_best: 2}",
     ]
     recipe = load_recipe(str(workshop.separable_recipe), changes)
-    assert fit_settings(recipe, has_teacher=True, layers=["conv1"]) == FitSettings(
+    assert fit_settings(recipe, has_teacher=True, layers=["conv1"], class_weights=(1.0, 2.0)) == FitSettings(
         optimizer=OptimizerSettings("lamb", 0.5, 0.25, 0.75, 2.0, 0.875, (("head", 10.0), ("conv1.*", 0.5)), False),
         schedule=ScheduleSettings("multistep", 9, 1.5, 0.125, 0.0625, (3.0, 6.0), 0.5),
-        freeze=(FreezePhase("1ep", ("head",), gradual=True), FreezePhase("20it", ("converted", "conv1.*"))),
+        freeze=(
+            FreezePhase("1ep", ("head",), gradual=True),
+            FreezePhase("20it", ("converted", "conv1.*"), gradual=False),
+        ),
         distill=DistillSettings(0.375, 4.0, 0.25, ("conv1",)),
         ema=EmaSettings(0.625, warmup=False),
         stopping=StoppingSettings("val/loss", 3, 0.1875),
+        task=task_named(TaskName.CLASSIFICATION),
         smoothing=0.03125,
+        class_weights=(1.0, 2.0),
+        grad_accum=3,
+        grad_checkpointing=False,
+        compile=True,
+        sync_batchnorm=True,
+        save_every="7it",
+        keep_best=2,
         seed=17,
         deterministic=True,
     )

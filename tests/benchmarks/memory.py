@@ -9,6 +9,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from dsft.devices import Compute
 from dsft.preprocessing import Preprocessing
 from dsft.process_memory import keep_memory
 from dsft.progress import EpochDone, Event
-from dsft.training import DistillSettings, EmaSettings, FitSettings, ScheduleSettings, fit
+from dsft.training import TrainingSetup, fit
+from tests.training.pieces import DEFAULTS, distill_settings, ema_settings, schedule_settings
 
 EPOCHS = 40
 SETTLED = 10  # epochs after which allocators and caches have what they need
@@ -71,21 +73,19 @@ def train(folder: Path) -> Figures:
         bad_images=BadImages.ERROR,
         pin_memory=False,
     )
-    settings = FitSettings(
-        schedule=ScheduleSettings("cosine", EPOCHS),
-        ema=EmaSettings(0.9),
-        distill=DistillSettings(0.5),
+    settings = replace(
+        DEFAULTS,
+        schedule=schedule_settings("cosine", EPOCHS),
+        ema=ema_settings(0.9),
+        distill=distill_settings(0.5),
         save_every="1ep",
     )
     student, teacher = (timm.create_model("test_resnet", num_classes=2) for _ in range(2))
     fit(
-        student,
+        TrainingSetup(student, settings, Compute(torch.device("cpu"), channels_last=True), teacher=teacher),
         loader,
         validate=validate,
-        settings=settings,
-        compute=Compute(torch.device("cpu"), channels_last=True),
         folder=folder,
-        teacher=teacher,
         report=note,
     )
     return found

@@ -246,7 +246,7 @@ def test_images_are_blended_in_one_sense(values: dict[str, Any], message: str) -
 
 
 def test_a_step_is_made_of_batches_in_one_way() -> None:
-    with pytest.raises(ValidationError, match="compile: goes without grad_checkpointing"):
+    with pytest.raises(ValidationError, match="compile: cannot be combined with grad_checkpointing"):
         TrainSection.model_validate({"compile": True, "grad_checkpointing": True})
     with pytest.raises(RecipeError, match=r"train\.grad_accum: is chosen by data\.batch_size: auto"):
         load_recipe("quickstart", ["data.batch_size=auto", "train.grad_accum=2"])

@@ -11,8 +11,9 @@ from torchvision.models import get_model  # type: ignore[attr-defined]
 
 from dsft.errors import ModelError
 from dsft.progress import ignore
-from dsft.training.activation_checkpointing import Recomputation, find_blocks
-from dsft.training.train_step import Learner
+from dsft.training import TrainingSetup
+from dsft.training.activation_checkpointing import ActivationCheckpointing, find_blocks
+from dsft.training.train_step import TrainStep
 from tests.training.pieces import CPU, Batch, assert_equal_tensors, constant_rate, tensors_of
 
 
@@ -25,12 +26,12 @@ def run_steps(*, again: bool) -> tuple[dict[str, torch.Tensor], list[float], int
     """Return what three steps come to, and how often a layer inside a block ran."""
     network, count = make_network(), Counter[nn.Module]()
     settings = replace(constant_rate(1, 0.1), grad_checkpointing=again)
-    learner = Learner(network, None, settings, CPU, steps_per_epoch=4, head=(), converted=(), report=ignore)
+    train_step = TrainStep(TrainingSetup(network, settings, CPU), steps_per_epoch=4, report=ignore)
     layer = find_blocks(network)[0].get_submodule("conv1")
     layer.register_forward_hook(lambda layer, *_: count.update([layer]))
     batch = Batch(torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0]))
-    losses = [learner.update(step, [batch]) for step in range(3)]
-    learner.finish()
+    losses = [train_step.run(step, [batch]).item() for step in range(3)]
+    train_step.close()
     assert not any("forward" in vars(part) for part in network.modules())
     return tensors_of(network), losses, count[layer]
 
@@ -64,5 +65,8 @@ def test_blocks_are_found_in_any_library_s_networks(network: str, count: int) ->
 
 
 def test_a_network_without_blocks_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"train\.grad_checkpointing: a network of blocks .* found none in Sequential"):
-        Recomputation(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten()))
+    with pytest.raises(
+        ModelError,
+        match=r"needs a network with a sequence of blocks, found none in Sequential",
+    ):
+        ActivationCheckpointing(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten()))

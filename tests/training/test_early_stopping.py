@@ -4,7 +4,7 @@ import pytest
 
 from dsft.errors import RecipeError
 from dsft.training.early_stopping import best_index, best_indices, has_stalled, monitored
-from dsft.training.settings import StoppingSettings
+from tests.training.pieces import stopping_settings
 
 
 def test_losses_are_better_when_smaller() -> None:
@@ -39,5 +39,5 @@ def test_ties_keep_the_earlier() -> None:
 def test_patience_counts_epochs_without_a_better_figure(
     scores: list[float], patience: int | None, min_delta: float, stalled: bool
 ) -> None:
-    settings = StoppingSettings(patience=patience, min_delta=min_delta)
+    settings = stopping_settings(patience=patience, min_delta=min_delta)
     assert has_stalled(scores, settings) is stalled

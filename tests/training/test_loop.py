@@ -16,27 +16,22 @@ from torch.nn.utils import clip_grad_norm_
 from dsft.choices import WeightsKind
 from dsft.errors import RecipeError, TrainingError
 from dsft.progress import Advanced, EpochDone, Event, Finished, Report, Started, ignore
-from dsft.training import (
-    DistillSettings,
-    EmaSettings,
-    FitResult,
-    FitSettings,
-    OptimizerSettings,
-    ScheduleSettings,
-    StoppingSettings,
-    best_folder,
-    find_checkpoint,
-    fit,
-)
+from dsft.training import FitResult, FitSettings, TrainingSetup, best_folder, find_checkpoint, fit
 from tests.training.pieces import (
     CPU,
+    DEFAULTS,
     Batch,
     Batches,
     HookedBatches,
     assert_equal_tensors,
     constant_rate,
+    distill_settings,
+    ema_settings,
     make_batches,
     make_net,
+    optimizer_settings,
+    schedule_settings,
+    stopping_settings,
     tensors_of,
     validation,
 )
@@ -56,23 +51,22 @@ def train(
     """Fit with validation figures that are given, by default better every epoch."""
     figures = top1 or tuple(float(epoch) for epoch in range(settings.schedule.epochs))
     return fit(
-        net,
+        TrainingSetup(net, settings, CPU, teacher=teacher),
         Batches(BATCHES) if loader is None else loader,
         validate=validation(*({"val/top1": figure} for figure in figures)),
-        settings=settings,
-        compute=CPU,
         folder=folder,
-        teacher=teacher,
         report=report,
     )
 
 
 def test_training_is_the_plain_loop(tmp_path: Path) -> None:
     net, plain, teacher = make_net(), make_net(), make_net(seed=9).eval()
-    settings = FitSettings(
-        OptimizerSettings("adamw", 0.01, weight_decay=0.1, clip_grad=0.5),
-        ScheduleSettings("cosine", epochs=2),
-        distill=DistillSettings(0.25, 3.0),
+    settings = replace(
+        DEFAULTS,
+        ema=None,
+        optimizer=optimizer_settings("adamw", 0.01, weight_decay=0.1, clip_grad=0.5),
+        schedule=schedule_settings("cosine", epochs=2),
+        distill=distill_settings(0.25, 3.0),
         smoothing=0.1,
     )
     result = train(net, tmp_path, settings, teacher=teacher)
@@ -119,15 +113,8 @@ def test_the_network_ends_with_the_weights_that_scored_best(tmp_path: Path) -> N
         return {"val/top1": next(scores)}
 
     net = make_net()
-    settings = replace(constant_rate(4), ema=EmaSettings(0.5))
-    result = fit(
-        net,
-        Batches(BATCHES),
-        validate=validate,
-        settings=settings,
-        compute=CPU,
-        folder=tmp_path,
-    )
+    settings = replace(constant_rate(4), ema=ema_settings(0.5))
+    result = fit(TrainingSetup(net, settings, CPU), Batches(BATCHES), validate=validate, folder=tmp_path)
     assert result.best_epoch == 2
     assert result.best == {"val/top1": 5.0}
     assert result.weights is WeightsKind.EMA
@@ -137,18 +124,18 @@ def test_the_network_ends_with_the_weights_that_scored_best(tmp_path: Path) -> N
 
 
 def test_patience_ends_the_run(tmp_path: Path) -> None:
-    settings = replace(constant_rate(9), stopping=StoppingSettings("val/top1", patience=2, min_delta=0.5))
+    settings = replace(constant_rate(9), stopping=stopping_settings("val/top1", patience=2, min_delta=0.5))
     result = train(make_net(), tmp_path, settings, 1.0, 2.0, 2.4, 2.1)
     assert (result.stopped_early, result.epochs_run, result.best_epoch) == (True, 4, 3)
 
 
 def test_patience_at_the_last_epoch_is_no_early_stop(tmp_path: Path) -> None:
-    settings = replace(constant_rate(2), stopping=StoppingSettings(patience=1))
+    settings = replace(constant_rate(2), stopping=stopping_settings(patience=1))
     assert not train(make_net(), tmp_path, settings, 2.0, 1.0).stopped_early
 
 
 def test_an_unknown_monitor_is_named(tmp_path: Path) -> None:
-    settings = replace(constant_rate(1), stopping=StoppingSettings("val/top5"))
+    settings = replace(constant_rate(1), stopping=stopping_settings("val/top5"))
     with pytest.raises(RecipeError, match=r"evaluate\.monitor: .* found 'val/top5'\. Did you mean val/top1"):
         train(make_net(), tmp_path, settings)
 
@@ -183,7 +170,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was(tmp_path: Pa
     net = make_net()
     with pytest.raises(TrainingError, match=message):
         train(net, tmp_path, replace(constant_rate(3), save_every="1it"), loader=HookedBatches(BATCHES, spoil))
-    assert find_checkpoint(tmp_path).standing.step == 5
+    assert find_checkpoint(tmp_path).progress.step == 5
     assert best_folder(tmp_path).is_dir()
     assert not net.training
 
@@ -193,13 +180,13 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     net.get_parameter("7.weight").register_hook(lambda gradient: gradient * math.inf)  # type: ignore[no-untyped-call]
     with pytest.raises(TrainingError, match=r"the weights must be finite, found NaN or infinity after step 1 \(epoch"):
         train(net, tmp_path, replace(constant_rate(1), save_every="1it"))
-    assert find_checkpoint(tmp_path).standing.step == 0
+    assert find_checkpoint(tmp_path).progress.step == 0
 
 
 def test_a_loss_that_is_not_finite_at_once_leaves_the_start(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"found nan at step 1 \(epoch 1, learning rate 0\.1\)\."):
         train(_Overflow(), tmp_path, constant_rate(1))
-    assert find_checkpoint(tmp_path).standing.step == 0
+    assert find_checkpoint(tmp_path).progress.step == 0
 
 
 class _Overflow(nn.Module):
@@ -226,7 +213,7 @@ def test_an_epoch_keeps_its_place_in_the_schedule_when_batches_fall_out(tmp_path
     def drop(step: int, batch: Batch) -> Batch | None:
         return None if step in (1, 2) else batch
 
-    settings = replace(constant_rate(2), schedule=ScheduleSettings("step", 2, decay_epochs=1.0))
+    settings = replace(constant_rate(2), schedule=schedule_settings("step", 2, decay_epochs=1.0))
     result = train(make_net(), tmp_path, settings, loader=HookedBatches(BATCHES, drop))
     assert [(values["step"], values["lr"]) for values in result.history] == [
         (4, 0.1),

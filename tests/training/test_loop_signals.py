@@ -15,7 +15,15 @@ from torch import nn
 
 from dsft.errors import InterruptedRun
 from dsft.progress import CheckpointSaved, Event, Note, Report, ignore
-from dsft.training import FitSettings, best_folder, find_checkpoint, fit, last_folder, save_signal_outlived
+from dsft.training import (
+    FitSettings,
+    TrainingSetup,
+    best_folder,
+    find_checkpoint,
+    fit,
+    ignored_save_signal,
+    last_folder,
+)
 from tests.training.pieces import CPU, Batch, Batches, HookedBatches, constant_rate, make_batches, make_net
 
 BATCHES = make_batches(4)
@@ -49,7 +57,7 @@ def train(
             raise AssertionError("the validation was not broken off")
         return {"val/top1": top1}
 
-    fit(net, loader, validate=validate, settings=settings, compute=CPU, folder=folder, report=report)
+    fit(TrainingSetup(net, settings, CPU), loader, validate=validate, folder=folder, report=report)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -92,11 +100,9 @@ def test_a_signal_during_the_last_save_is_heeded(tmp_path: Path) -> None:
         train(make_net(), Batches(BATCHES), tmp_path, constant_rate(1), report=stop)
     net = make_net()
     resumed = fit(
-        net,
+        TrainingSetup(net, constant_rate(1), CPU),
         Batches(BATCHES),
         validate=lambda module: {"val/top1": float(module.training)},
-        settings=constant_rate(1),
-        compute=CPU,
         folder=tmp_path,
         resume=find_checkpoint(tmp_path),
     )
@@ -112,7 +118,7 @@ def test_sigusr1_saves_and_goes_on(tmp_path: Path) -> None:
 
 def test_sigusr1_outside_the_training_passes() -> None:
     before = signal.getsignal(signal.SIGUSR1)
-    with save_signal_outlived():
+    with ignored_save_signal():
         os.kill(os.getpid(), signal.SIGUSR1)
     assert signal.getsignal(signal.SIGUSR1) == before
 
@@ -137,8 +143,8 @@ def handled():
 
 SECOND = sys.argv[2] == "twice"
 try:
-    training.fit(make_net(), HookedBatches(make_batches(2), wait), validate=lambda module: {"val/top1": 1.0},
-                 settings=constant_rate(9), compute=CPU, folder=Path(sys.argv[1]))
+    training.fit(training.TrainingSetup(make_net(), constant_rate(9), CPU), HookedBatches(make_batches(2), wait),
+                 validate=lambda module: {"val/top1": 1.0}, folder=Path(sys.argv[1]))
 except InterruptedRun as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)

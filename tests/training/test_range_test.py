@@ -8,9 +8,18 @@ import pytest
 
 from dsft.errors import TrainingError
 from dsft.progress import Advanced, Event, Finished, Started, ignore
-from dsft.training import EmaSettings, FreezePhase, RangeTest, run_range_test
+from dsft.training import RangeTest, TrainingSetup, run_range_test
 from dsft.training.range_test import suggest_rate
-from tests.training.pieces import CPU, Batches, constant_rate, make_batches, make_net, tensors_of
+from tests.training.pieces import (
+    CPU,
+    Batches,
+    constant_rate,
+    ema_settings,
+    freeze_phase,
+    make_batches,
+    make_net,
+    tensors_of,
+)
 
 RATES = [1e-7 * 10 ** (step / 12) for step in range(100)]
 
@@ -30,13 +39,13 @@ def test_a_loss_that_does_not_fall_suggests_nothing() -> None:
 
 
 def run(high: float, steps: int = 40, *, grad_accum: int = 1, events: list[Event] | None = None) -> RangeTest:
-    settings = replace(constant_rate(1), grad_accum=grad_accum, freeze=(FreezePhase("9ep", ("head",)),))
-    settings = replace(settings, ema=EmaSettings(0.5))
+    settings = replace(constant_rate(1), grad_accum=grad_accum, freeze=(freeze_phase("9ep", ("head",)),))
+    settings = replace(settings, ema=ema_settings(0.5))
     report = events.append if events is not None else ignore
     head = ("7.weight", "7.bias")
     net, loader = make_net(), Batches(make_batches(3))
     return run_range_test(
-        net, loader, settings=settings, compute=CPU, low=1e-4, high=high, steps=steps, head=head, report=report
+        TrainingSetup(net, settings, CPU, head=head), loader, low=1e-4, high=high, steps=steps, report=report
     )
 
 
@@ -56,11 +65,11 @@ def test_rates_rise_by_the_same_factor_and_data_is_gone_through_again() -> None:
 
 def test_everything_trains_and_the_first_loss_is_that_of_the_network() -> None:
     net, before = make_net(), tensors_of(make_net())
-    settings = replace(constant_rate(1), freeze=(FreezePhase("9ep", ("7.weight",)),))
+    settings = replace(constant_rate(1), freeze=(freeze_phase("9ep", ("7.weight",)),))
     loader = Batches(make_batches(3))
-    test = run_range_test(net, loader, settings=settings, compute=CPU, low=1e-3, high=1e-1, steps=10)
+    test = run_range_test(TrainingSetup(net, settings, CPU), loader, low=1e-3, high=1e-1, steps=10)
     assert not any((tensor == before[name]).all() for name, tensor in tensors_of(net).items())
-    again = run_range_test(make_net(), loader, settings=settings, compute=CPU, low=1e-3, high=1e-1, steps=10)
+    again = run_range_test(TrainingSetup(make_net(), settings, CPU), loader, low=1e-3, high=1e-1, steps=10)
     assert again == test
     assert run(1e-2).losses[0] == pytest.approx(test.losses[0])
 
@@ -79,4 +88,4 @@ def test_it_ends_when_the_loss_blows_up() -> None:
 
 def test_without_batches_it_says_so() -> None:
     with pytest.raises(TrainingError, match="the train split gives no batch"):
-        run_range_test(make_net(), Batches([]), settings=constant_rate(1), compute=CPU, low=1e-4, high=1, steps=10)
+        run_range_test(TrainingSetup(make_net(), constant_rate(1), CPU), Batches([]), low=1e-4, high=1, steps=10)

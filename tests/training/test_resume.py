@@ -20,18 +20,7 @@ from dsft.data import Split, make_loader
 from dsft.data.sources import ImageArray
 from dsft.errors import DsftError, InterruptedRun, TrainingError
 from dsft.progress import Advanced, CheckpointSaved, EpochDone, Event, Report, Started, ignore
-from dsft.training import (
-    DistillSettings,
-    EmaSettings,
-    FitResult,
-    FitSettings,
-    FreezePhase,
-    StoppingSettings,
-    best_folder,
-    find_checkpoint,
-    fit,
-    last_folder,
-)
+from dsft.training import FitResult, FitSettings, TrainingSetup, best_folder, find_checkpoint, fit, last_folder
 from tests.training.pieces import (
     CPU,
     Batch,
@@ -39,8 +28,12 @@ from tests.training.pieces import (
     HookedBatches,
     assert_equal_tensors,
     constant_rate,
+    distill_settings,
+    ema_settings,
+    freeze_phase,
     make_batches,
     make_net,
+    stopping_settings,
     tensors_of,
 )
 
@@ -48,9 +41,9 @@ BATCHES = make_batches(5)
 SCORES = (3.0, 5.0, 4.0)
 SETTINGS = replace(
     constant_rate(3, 0.05, "adamw", weight_decay=0.1, clip_grad=0.5),
-    ema=EmaSettings(0.7),
-    freeze=(FreezePhase("7it", ("7.*",)),),
-    distill=DistillSettings(0.5),
+    ema=ema_settings(0.7),
+    freeze=(freeze_phase("7it", ("7.*",)),),
+    distill=distill_settings(0.5),
     grad_accum=2,
     save_every="1000it",
 )
@@ -71,7 +64,7 @@ def train(
 ) -> tuple[dict[str, torch.Tensor], FitResult]:
     net = make_net(seed=5 if resume else 0, dropout=0.5)
     checkpoint = find_checkpoint(folder) if resume else None
-    scores = iter(SCORES[len(checkpoint.standing.history) if checkpoint else 0 :])
+    scores = iter(SCORES[len(checkpoint.progress.history) if checkpoint else 0 :])
 
     def validate(module: nn.Module) -> Mapping[str, float]:
         del module
@@ -79,14 +72,11 @@ def train(
 
     teacher = make_net(seed=9) if settings.distill else None
     result = fit(
-        net,
+        TrainingSetup(net, settings, CPU, teacher=teacher),
         loader or Batches(BATCHES),
         validate=validate,
-        settings=settings,
-        compute=CPU,
         folder=folder,
         resume=checkpoint,
-        teacher=teacher,
         report=report,
     )
     return tensors_of(net), result
@@ -136,7 +126,7 @@ def test_a_kill_goes_back_to_the_last_save(tmp_path: Path, unbroken: tuple[dict[
     with pytest.raises(_Stopped):
         train(tmp_path, settings, report=stop_at(7))
     # The second epoch is the best so far and came after the save: it shall not stay.
-    assert find_checkpoint(tmp_path).standing.step == 4
+    assert find_checkpoint(tmp_path).progress.step == 4
     seen: list[Event] = []
     assert_same(train(tmp_path, settings, resume=True, report=seen.append), unbroken)
     assert seen[0] == Started("training", STEPS, "steps", 4, epochs=3)
@@ -161,12 +151,12 @@ def test_what_is_over_only_gives_its_result_again(
 
 
 def test_patience_counts_on(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, stopping=StoppingSettings(patience=1), save_every="1it")
+    settings = replace(SETTINGS, stopping=stopping_settings(patience=1), save_every="1it")
     with pytest.raises(_Stopped):
         train(tmp_path, settings, report=stop_at(8))
     _, result = train(tmp_path, settings, resume=True)
     assert (result.epochs_run, result.best_epoch, result.stopped_early) == (3, 2, False)
-    settings = replace(constant_rate(9), stopping=StoppingSettings(patience=1), save_every="1it")
+    settings = replace(constant_rate(9), stopping=stopping_settings(patience=1), save_every="1it")
     with pytest.raises(_Stopped):
         train(tmp_path / "other", settings, report=stop_at(11))
     _, result = train(tmp_path / "other", settings, resume=True)
@@ -194,13 +184,13 @@ def test_a_full_disk_leaves_the_checkpoint_before(
         if isinstance(event, CheckpointSaved) and event.step == 2:
             resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
 
-    message = r"checkpoints': the state cannot be saved: .*The checkpoint before is whole\. Make room"
+    message = r"checkpoints': the checkpoint cannot be saved: .*The one before it is intact\. Free"
     try:
         with pytest.raises(TrainingError, match=message):
             train(tmp_path, replace(SETTINGS, save_every="2it"), report=fill_disk)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert find_checkpoint(tmp_path).standing.step == 2
+    assert find_checkpoint(tmp_path).progress.step == 2
     assert {path.name for path in last_folder(tmp_path).parent.iterdir()} <= {"last", "previous", "best"}
     assert_same(train(tmp_path, resume=True), unbroken)
 
@@ -226,12 +216,10 @@ def test_a_worker_that_is_killed_is_named_and_the_checkpoint_is_kept(tmp_path: P
     )
     with pytest.raises(TrainingError, match=r"a worker process of the data loader was killed.*Lower data\.workers"):
         fit(
-            make_net(),
+            TrainingSetup(make_net(), constant_rate(1), CPU),
             loader,
             validate=lambda module: {"val/top1": float(module.training)},
-            settings=constant_rate(1),
-            compute=CPU,
             folder=tmp_path,
         )
-    assert find_checkpoint(tmp_path).standing.step == 0
+    assert find_checkpoint(tmp_path).progress.step == 0
     assert not best_folder(tmp_path).exists()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -13,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from dsft.distributed.processes import ALONE, Processes
-from dsft.errors import InterruptedRun
-from dsft.progress import Advanced, Event, ignore
-from dsft.training import EmaSettings, FitSettings, FreezePhase, find_checkpoint, fit
-from dsft.training.train_step import Learner
+from dsft.errors import InterruptedRun, TrainingError
+from dsft.progress import Advanced, EpochDone, Event, ignore
+from dsft.training import FitSettings, TrainingSetup, find_checkpoint, fit, sync_interval
+from dsft.training.train_step import TrainStep
 from tests.distributed.siblings import run_together
 from tests.training.pieces import (
     CPU,
@@ -24,6 +25,8 @@ from tests.training.pieces import (
     Batches,
     assert_equal_tensors,
     constant_rate,
+    ema_settings,
+    freeze_phase,
     make_batches,
     make_net,
     tensors_of,
@@ -33,8 +36,8 @@ HEAD = ("7.weight", "7.bias")
 SETTINGS = replace(
     constant_rate(2, 0.05, "momentum", momentum=0.9, clip_grad=0.5),
     grad_accum=2,
-    freeze=(FreezePhase("1it", ("head",)),),
-    ema=EmaSettings(0.5),
+    freeze=(freeze_phase("1it", ("head",)),),
+    ema=ema_settings(0.5),
     keep_best=2,
 )
 WHOLE = make_batches(5, 6)
@@ -60,7 +63,10 @@ def parts_of(rank: int, count: int) -> list[Batch]:
 
 
 class _Parts(Batches):
-    """A loader that leaves out, as dsft's own, what is empty."""
+    """A loader that skips empty batches, as dsft's own does, and knows the size of the whole ones."""
+
+    def images_in(self, number: int) -> int | None:
+        return len(WHOLE[number].images)
 
     def epoch(self, number: int, start: int = 0) -> Any:
         return (batch for batch in super().epoch(number, start) if len(batch.images))
@@ -73,17 +79,24 @@ def train(
     settings: FitSettings = SETTINGS,
     *,
     stop_at: int | None = None,
+    reads_every_loss: bool = True,
 ) -> dict[str, Any]:
-    # Made here, since tensors that go to other processes are shared with them.
+    # Created here, since tensors that are sent to other processes are shared with them.
     net = make()
+    if processes.count > 1 and reads_every_loss:
+        # Only this process is affected: it was started for the test.
+        sync_interval.MAX_STEPS = 1
     losses: list[float] = []
+    epochs: list[float] = []
     scores = iter((1.0, 2.0, 3.0))
     # The first one's answer counts: another may look when that has saved already.
     resume = processes.broadcast(find_checkpoint(folder) if (folder / "checkpoints").is_dir() else None)
 
     def report(event: Event) -> None:
+        if isinstance(event, EpochDone):
+            epochs.append(event.values["train_loss"])
         if isinstance(event, Advanced):
-            losses.append(event.values["loss"])
+            losses.extend(loss for name, loss in event.values.items() if name == "loss")
             if event.done == stop_at and processes.rank == processes.count - 1:
                 os.kill(os.getpid(), signal.SIGTERM)
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -96,20 +109,22 @@ def train(
     message = ""
     try:
         result = fit(
-            net,
+            TrainingSetup(net, settings, CPU, head=HEAD, processes=processes),
             _Parts(parts_of(processes.rank, processes.count)),
             validate=validate,
-            settings=settings,
-            compute=CPU,
             folder=folder if processes.is_first else folder / "nowhere",
             resume=resume,
-            head=HEAD,
-            processes=processes,
             report=report,
         )
     except InterruptedRun as error:
         message, result = str(error), None
-    return {"losses": losses, "weights": tensors_of(net), "message": message, "result": result and result.best}
+    return {
+        "losses": losses,
+        "epochs": epochs,
+        "weights": tensors_of(net),
+        "message": message,
+        "result": result and result.best,
+    }
 
 
 def assert_close(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
@@ -132,6 +147,13 @@ def test_several_processes_train_as_one(alone: dict[str, Any], tmp_path: Path) -
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_losses_need_not_be_read_at_every_step(alone: dict[str, Any], tmp_path: Path) -> None:
+    first, second = run_together(functools.partial(train, folder=tmp_path, make=plain_net, reads_every_loss=False))
+    # The last loss of an epoch is its mean, and is always read.
+    assert first["epochs"] == second["epochs"] == pytest.approx(alone["epochs"], rel=1e-5)
+    assert_close(first["weights"], alone["weights"])
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_signal_to_one_stops_all_and_any_number_goes_on(alone: dict[str, Any], tmp_path: Path, count: int) -> None:
     first, second = run_together(functools.partial(train, folder=tmp_path, make=plain_net, stop_at=2))
@@ -152,23 +174,17 @@ def make_other() -> nn.Sequential:
     return net
 
 
-def learner_of(net: nn.Module, processes: Processes = ALONE) -> Learner:
-    return Learner(
-        net,
-        None,
-        constant_rate(1, 0.1),
-        CPU,
-        steps_per_epoch=1,
-        head=(),
-        converted=(),
-        report=ignore,
-        processes=processes,
+def step_of(net: nn.Module, processes: Processes = ALONE) -> TrainStep:
+    return TrainStep(
+        TrainingSetup(net, constant_rate(1, 0.1), CPU, processes=processes), steps_per_epoch=1, report=ignore
     )
 
 
 def step_with_norms(processes: Processes) -> dict[str, Tensor]:
     net = make_net()
-    learner_of(net, processes).update(0, [parts_of(processes.rank, processes.count)[0]], images=6)
+    train_step = step_of(net, processes)
+    train_step.run(0, [parts_of(processes.rank, processes.count)[0]], images=6)
+    train_step.share_statistics()
     return tensors_of(net)
 
 
@@ -182,11 +198,36 @@ def test_running_statistics_are_those_of_the_first_process() -> None:
 
 
 def step_with_dropout(processes: Processes) -> float:
-    return learner_of(make_net(dropout=0.5), processes).update(0, [WHOLE[0]], images=12)
+    return step_of(make_net(dropout=0.5), processes).run(0, [WHOLE[0]], images=12).item()
 
 
 def test_dropout_differs_between_processes() -> None:
-    both = run_together(step_with_dropout)[0]
-    learner = learner_of(make_net(dropout=0.5))
+    both = sum(run_together(step_with_dropout))
+    train_step = step_of(make_net(dropout=0.5))
     # With equal masks the mean over the same images twice would be that over them once.
-    assert both != pytest.approx(learner.update(0, [WHOLE[0]]), rel=1e-6)
+    assert both != pytest.approx(train_step.run(0, [WHOLE[0]]).item(), rel=1e-6)
+
+
+def train_to_nan(processes: Processes, folder: Path) -> str:
+    net = plain_net()
+    if processes.rank:
+        # Only in process 1, so that process 0 learns of it from the loss and the gradients.
+        parts = [replace(batch, images=batch.images * (math.nan if at else 1)) for at, batch in enumerate(WHOLE[:3])]
+    else:
+        parts = WHOLE[:3]
+    settings = replace(constant_rate(9, 0.1), save_every="9it")
+    with pytest.raises(TrainingError) as error:
+        fit(
+            TrainingSetup(net, settings, CPU, processes=processes),
+            _Parts(parts),
+            validate=lambda module: {"val/top1": float(module.training)},
+            folder=folder if processes.is_first else folder / "nowhere",
+        )
+    return str(error.value)
+
+
+def test_a_loss_that_is_not_finite_stops_all_before_anything_is_saved(tmp_path: Path) -> None:
+    first, second = run_together(functools.partial(train_to_nan, folder=tmp_path))
+    assert first.startswith("the loss must be finite, found nan at step 2 (epoch 1,")
+    assert second == first.replace("checkpoints", "nowhere/checkpoints")
+    assert find_checkpoint(tmp_path).progress.step == 0

@@ -11,13 +11,16 @@ from torch import nn
 from dsft.devices import Compute
 from dsft.errors import ModelError
 from dsft.progress import Event, Note, ignore
-from dsft.training import DistillSettings, EmaSettings, FitSettings, FreezePhase
-from dsft.training.train_step import Learner
+from dsft.training import FitSettings, TrainingSetup
+from dsft.training.train_step import TrainStep
 from tests.training.pieces import (
     CPU,
     Batch,
     assert_equal_tensors,
     constant_rate,
+    distill_settings,
+    ema_settings,
+    freeze_phase,
     make_batches,
     make_net,
     tensors_of,
@@ -27,54 +30,56 @@ HEAD = ("7.weight", "7.bias")
 PLAIN = constant_rate(2)
 
 
-def make_learner(
+def make_step(
     net: nn.Module,
     settings: FitSettings = PLAIN,
     teacher: nn.Module | None = None,
     compute: Compute = CPU,
-) -> Learner:
-    return Learner(net, teacher, settings, compute, steps_per_epoch=4, head=HEAD, converted=(), report=ignore)
+) -> TrainStep:
+    return TrainStep(
+        TrainingSetup(net, settings, compute, teacher=teacher, head=HEAD), steps_per_epoch=4, report=ignore
+    )
 
 
 @pytest.mark.parametrize("opt", ["momentum", "adamw", "lamb", "lion", "muon", "lookahead_adam", "adafactorbv"])
 def test_frozen_parameters_do_not_move(opt: str) -> None:
     settings = constant_rate(2, 0.01, opt, weight_decay=0.5, momentum=0.9)
-    settings = replace(settings, freeze=(FreezePhase("4it", ("*",)), FreezePhase("8it", ("head",))))
+    settings = replace(settings, freeze=(freeze_phase("4it", ("*",)), freeze_phase("8it", ("head",))))
     net = make_net()
-    learner = make_learner(net, settings)
+    train_step = make_step(net, settings)
     batches = make_batches(8)
     for step in range(4):
-        learner.update(step, batches[step : step + 1])
+        train_step.run(step, batches[step : step + 1]).item()
     before = tensors_of(net)
     for step in range(4, 8):
-        learner.update(step, batches[step : step + 1])
+        train_step.run(step, batches[step : step + 1]).item()
     moved = {name for name, tensor in tensors_of(net).items() if not torch.equal(tensor, before[name])}
     assert moved == set(HEAD)
 
 
 def test_everything_moves_once_the_phases_are_over() -> None:
     net = make_net()
-    learner = make_learner(net, replace(PLAIN, freeze=(FreezePhase("1it", ("head",)),)))
-    learner.update(0, make_batches(1))
+    train_step = make_step(net, replace(PLAIN, freeze=(freeze_phase("1it", ("head",)),)))
+    train_step.run(0, make_batches(1)).item()
     before = tensors_of(net)
-    learner.update(1, make_batches(1))
+    train_step.run(1, make_batches(1)).item()
     assert not any(torch.equal(tensor, before[name]) for name, tensor in tensors_of(net).items())
 
 
 def test_a_new_epoch_ends_the_evaluation_mode_that_validation_left() -> None:
     net = make_net()
-    learner = make_learner(net)
-    learner.update(0, make_batches(1))
+    train_step = make_step(net)
+    train_step.run(0, make_batches(1)).item()
     net.eval()
-    learner.start_epoch()
-    learner.update(1, make_batches(1))
+    train_step.start_epoch()
+    train_step.run(1, make_batches(1)).item()
     assert net.training
 
 
 def test_phases_are_noted() -> None:
     events: list[Event] = []
-    settings = replace(PLAIN, freeze=(FreezePhase("1ep", ("head",)),))
-    Learner(make_net(), None, settings, CPU, steps_per_epoch=4, head=HEAD, converted=(), report=events.append)
+    settings = replace(PLAIN, freeze=(freeze_phase("1ep", ("head",)),))
+    TrainStep(TrainingSetup(make_net(), settings, CPU, head=HEAD), steps_per_epoch=4, report=events.append)
     assert isinstance(events[0], Note)
     assert events[0].message.startswith("freeze: From step 0 until step 4, 15 of ")
 
@@ -84,11 +89,11 @@ def test_the_teacher_only_teaches() -> None:
     before = tensors_of(teacher)
     with_gradient: list[bool] = []
     teacher.register_forward_pre_hook(lambda *_: with_gradient.append(torch.is_grad_enabled()))
-    learner = make_learner(net, replace(PLAIN, distill=DistillSettings(1.0, 2.0)), teacher)
+    train_step = make_step(net, replace(PLAIN, distill=distill_settings(1.0, 2.0)), teacher)
     batch = make_batches(1)[0]
-    first = learner.update(0, [batch])
+    first = train_step.run(0, [batch]).item()
     for step in range(1, 30):
-        last = learner.update(step, [batch])
+        last = train_step.run(step, [batch]).item()
     assert last < first / 4
     assert_equal_tensors(tensors_of(teacher), before)
     assert not any(with_gradient)
@@ -97,7 +102,7 @@ def test_the_teacher_only_teaches() -> None:
 
 def test_a_teacher_and_its_settings_go_together() -> None:
     with pytest.raises(ValueError, match="go together"):
-        make_learner(make_net(), teacher=make_net())
+        make_step(make_net(), teacher=make_net())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -105,9 +110,9 @@ def test_mixed_precision_keeps_float32_parameters(dtype: torch.dtype) -> None:
     compute = Compute(torch.device("cpu"), dtype, channels_last=True)
     net, full = make_net(), make_net()
     settings = constant_rate(1, 1.0, clip_grad=0.05)
-    mixed, plain = make_learner(net, settings, compute=compute), make_learner(full, settings)
+    mixed, plain = make_step(net, settings, compute=compute), make_step(full, settings)
     for step, batch in enumerate(make_batches(8)):
-        assert mixed.update(step, [batch]) == pytest.approx(plain.update(step, [batch]), rel=0.03)
+        assert mixed.run(step, [batch]).item() == pytest.approx(plain.run(step, [batch]).item(), rel=0.03)
     assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
     assert net.get_parameter("0.weight").is_contiguous(memory_format=torch.channels_last)
     start = make_net().get_parameter("0.weight")
@@ -118,32 +123,32 @@ def test_mixed_precision_keeps_float32_parameters(dtype: torch.dtype) -> None:
 
 def test_the_gradient_is_clipped_as_a_whole() -> None:
     net = make_net()
-    learner = make_learner(net, constant_rate(1, 1.0, clip_grad=0.01))
+    train_step = make_step(net, constant_rate(1, 1.0, clip_grad=0.01))
     before = tensors_of(net)
-    learner.update(0, make_batches(1))
+    train_step.run(0, make_batches(1)).item()
     moves = [(parameter - before[name]).square().sum() for name, parameter in net.named_parameters()]
     assert torch.stack(moves).sum().sqrt().item() == pytest.approx(0.01, rel=1e-3)
 
 
 def test_the_average_is_what_is_scored() -> None:
     net = make_net()
-    learner = make_learner(net, replace(PLAIN, ema=EmaSettings(0.5, warmup=False)))
+    train_step = make_step(net, replace(PLAIN, ema=ema_settings(0.5, warmup=False)))
     weights = []
     for step in range(3):
-        learner.update(step, make_batches(1))
+        train_step.run(step, make_batches(1)).item()
         weights.append(net.get_parameter("7.weight").detach().clone())
     expected = 0.5 * (0.5 * weights[0] + 0.5 * weights[1]) + 0.5 * weights[2]
-    torch.testing.assert_close(learner.scored.get_parameter("7.weight").detach(), expected)
-    assert learner.scored is learner.average
-    assert make_learner(net).scored is net
+    torch.testing.assert_close(train_step.evaluated.get_parameter("7.weight").detach(), expected)
+    assert train_step.evaluated is train_step.average
+    assert make_step(net).evaluated is net
 
 
 def test_finishing_gives_gradients_back_and_evaluates() -> None:
     net = make_net()
     net[0].requires_grad_(False)
-    learner = make_learner(net, replace(PLAIN, freeze=(FreezePhase("9it", ("head",)),)))
-    learner.update(0, make_batches(1))
-    learner.finish()
+    train_step = make_step(net, replace(PLAIN, freeze=(freeze_phase("9it", ("head",)),)))
+    train_step.run(0, make_batches(1)).item()
+    train_step.close()
     fixed = {name for name, parameter in net.named_parameters() if not parameter.requires_grad}
     assert fixed == {"0.weight"}
     assert not any(part.training for part in net.modules())
@@ -154,9 +159,9 @@ def test_a_pupil_of_features_comes_to_the_teachers_maps() -> None:
     teacher, net = make_net(seed=1), make_net(seed=1)
     with torch.no_grad():
         net.get_parameter("3.weight").mul_(0.5)
-    settings = replace(constant_rate(2, 0.01, "adamw"), distill=DistillSettings(0.0, features=20.0, layers=("3",)))
-    settings = replace(settings, freeze=(FreezePhase("99it", ("3.weight",)),))
-    learner = make_learner(net, settings, teacher)
+    settings = replace(constant_rate(2, 0.01, "adamw"), distill=distill_settings(0.0, features=20.0, layers=("3",)))
+    settings = replace(settings, freeze=(freeze_phase("99it", ("3.weight",)),))
+    train_step = make_step(net, settings, teacher)
     batch = make_batches(1)[0]
 
     def distance() -> float:
@@ -166,9 +171,9 @@ def test_a_pupil_of_features_comes_to_the_teachers_maps() -> None:
 
     assert distance() == pytest.approx(0.5, rel=1e-3)
     for step in range(40):
-        learner.update(step, [batch])
+        train_step.run(step, [batch]).item()
     assert distance() < 0.1
-    learner.finish()
+    train_step.close()
     assert not any(part._forward_hooks for network in (net, teacher) for part in network.modules())
 
 
@@ -176,9 +181,9 @@ def test_features_are_weighed_and_added() -> None:
     teacher, batch = make_net(seed=2), make_batches(1)[0]
     losses = {}
     for weight in (0.0, 2.0):
-        settings = DistillSettings(0.0, features=weight, layers=("0",) if weight else ())
-        learner = make_learner(make_net(seed=1), replace(PLAIN, distill=settings), teacher)
-        losses[weight] = learner.update(0, [batch])
+        settings = distill_settings(0.0, features=weight, layers=("0",) if weight else ())
+        train_step = make_step(make_net(seed=1), replace(PLAIN, distill=settings), teacher)
+        losses[weight] = train_step.run(0, [batch]).item()
     with torch.no_grad():
         theirs, ours = (net.get_submodule("0")(batch.images) for net in (teacher, make_net(seed=1)))
     distances, sizes = (maps.flatten(1).norm(dim=1) for maps in (ours - theirs, theirs))
@@ -193,17 +198,17 @@ def test_features_are_those_before_an_activation_that_works_in_place() -> None:
         student, teacher = (
             nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(inplace), nn.Flatten(), nn.Linear(36, 3)) for _ in range(2)
         )
-        settings = replace(PLAIN, distill=DistillSettings(0.0, features=1.0, layers=("0",)))
-        losses.append(make_learner(student, settings, teacher=teacher).update(0, [make_batches(1)[0]]))
+        settings = replace(PLAIN, distill=distill_settings(0.0, features=1.0, layers=("0",)))
+        losses.append(make_step(student, settings, teacher=teacher).run(0, [make_batches(1)[0]]).item())
     assert losses[0] == losses[1]
 
 
 def test_features_of_other_shapes_are_refused() -> None:
     teacher = nn.Sequential(nn.Conv2d(2, 5, 3), nn.Flatten(), nn.LazyLinear(3))
     teacher(torch.zeros(1, 2, 5, 5))
-    settings = replace(PLAIN, distill=DistillSettings(0.0, features=1.0, layers=("0",)))
+    settings = replace(PLAIN, distill=distill_settings(0.0, features=1.0, layers=("0",)))
     with pytest.raises(ModelError, match=r"distill\.features: both networks must run the same layers"):
-        make_learner(make_net(), settings, teacher).update(0, make_batches(1))
+        make_step(make_net(), settings, teacher).run(0, make_batches(1)).item()
 
 
 def test_mixed_labels_and_a_teacher_go_together() -> None:
@@ -217,8 +222,8 @@ def test_mixed_labels_and_a_teacher_go_together() -> None:
     expected -= 0.75 * (0.1 / 3 * logits.log_softmax(1)).sum(1).mean()
     kept = (taught / 2).softmax(1)
     expected += 0.25 * 4 * (kept * (kept.log() - (logits / 2).log_softmax(1))).sum(1).mean()
-    settings = replace(PLAIN, smoothing=0.1, distill=DistillSettings(0.25, 2.0))
-    loss = make_learner(net, settings, teacher).update(0, [replace(batch, targets=shares)])
+    settings = replace(PLAIN, smoothing=0.1, distill=distill_settings(0.25, 2.0))
+    loss = make_step(net, settings, teacher).run(0, [replace(batch, targets=shares)]).item()
     assert loss == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -229,11 +234,11 @@ def test_batches_that_are_summed_up_are_one_batch() -> None:
     parts = [Batch(whole.images[e - n : e], whole.targets[e - n : e]) for e, n in zip(ends, sizes, strict=True)]
     # Group norm has no statistics over the batch.
     nets = [swap_norms(make_net()) for _ in range(2)]
-    at_once, summed = (make_learner(net, settings) for net in nets)
+    at_once, summed = (make_step(net, settings) for net in nets)
     for step in range(3):
-        assert summed.update(step, parts) == pytest.approx(at_once.update(step, [whole]), rel=1e-5)
+        assert summed.run(step, parts).item() == pytest.approx(at_once.run(step, [whole]).item(), rel=1e-5)
     for name, tensor in tensors_of(nets[0]).items():
-        torch.testing.assert_close(tensors_of(nets[1])[name], tensor, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(tensors_of(nets[1])[name], tensor, rtol=1e-4, atol=1e-5)
 
 
 def swap_norms(net: nn.Sequential) -> nn.Sequential:
@@ -244,9 +249,9 @@ def swap_norms(net: nn.Sequential) -> nn.Sequential:
 def test_what_is_random_hangs_on_the_step_alone() -> None:
     losses = []
     for before in (1, 2):
-        learner = make_learner(make_net(dropout=0.5), constant_rate(1, 0.0))
+        train_step = make_step(make_net(dropout=0.5), constant_rate(1, 0.0))
         torch.rand(before)
-        losses.append([learner.update(step, make_batches(1)) for step in (0, 1)])
+        losses.append([train_step.run(step, make_batches(1)).item() for step in (0, 1)])
     assert losses[0] == losses[1]
     assert losses[0][0] != losses[0][1]
 
@@ -258,17 +263,17 @@ OPTIMIZERS = ["momentum", "adamw", "lamb", "lion", "muon", "lookahead_adam", "ad
 def test_the_state_is_all_that_an_optimizer_needs(opt: str, tmp_path: Path) -> None:
     settings, batches = constant_rate(2, 0.01, opt, weight_decay=0.5, momentum=0.9), make_batches(6)
     unbroken = make_net()
-    learner = make_learner(unbroken, settings)
+    train_step = make_step(unbroken, settings)
     for step in range(3):
-        learner.update(step, batches[step : step + 1])
+        train_step.run(step, batches[step : step + 1]).item()
     again = make_net(seed=5)
     again.load_state_dict(unbroken.state_dict())
-    torch.save(learner.state(), tmp_path / "state.pt")
-    other = make_learner(again, settings)
+    torch.save(train_step.state(), tmp_path / "state.pt")
+    other = make_step(again, settings)
     other.load_state(torch.load(tmp_path / "state.pt", weights_only=True))
     for step in range(3, 6):
-        for one in (learner, other):
-            one.update(step, batches[step : step + 1])
+        for one in (train_step, other):
+            one.run(step, batches[step : step + 1]).item()
     assert_equal_tensors(tensors_of(again), tensors_of(unbroken))
 
 
@@ -277,12 +282,12 @@ def test_a_compiled_network_trains_as_the_plain_one() -> None:
     ended = []
     for is_compiled in (False, True):
         net = make_net()
-        settings = replace(constant_rate(1, 0.1), compile=is_compiled, ema=EmaSettings(0.5))
-        learner = make_learner(net, settings)
+        settings = replace(constant_rate(1, 0.1), compile=is_compiled, ema=ema_settings(0.5))
+        train_step = make_step(net, settings)
         for step, batch in enumerate(make_batches(3)):
-            learner.update(step, [batch])
-        learner.finish()
-        ended.append((tensors_of(net), tensors_of(learner.scored)))
+            train_step.run(step, [batch]).item()
+        train_step.close()
+        ended.append((tensors_of(net), tensors_of(train_step.evaluated)))
     for plain, compiled in zip(*ended, strict=True):
         assert plain.keys() == compiled.keys()
         for name, tensor in plain.items():
@@ -290,8 +295,8 @@ def test_a_compiled_network_trains_as_the_plain_one() -> None:
 
 
 def test_a_run_of_the_cpu_goes_on_where_gradients_are_scaled() -> None:
-    begun = make_learner(make_net())
-    begun.update(0, make_batches(1))
-    later = make_learner(make_net(), compute=Compute(torch.device("cpu"), torch.float16))
+    begun = make_step(make_net())
+    begun.run(0, make_batches(1)).item()
+    later = make_step(make_net(), compute=Compute(torch.device("cpu"), torch.float16))
     later.load_state(begun.state())
     assert later.state()["scaler"]["scale"] > 1

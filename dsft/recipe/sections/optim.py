@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from dsft.choices import Sched
 from dsft.recipe.sections.base import Fraction, Section, Share
 
 
@@ -34,7 +35,7 @@ class OptimSection(Section):
 class ScheduleSection(Section):
     """The learning rate over time, updated at every step."""
 
-    sched: Literal["cosine", "step", "multistep", "poly", "tanh", "constant"] = "cosine"
+    sched: Sched = "cosine"
     """timm's schedule."""
     epochs: Annotated[int, Field(ge=1)] = 10
     """Passes over the training split."""

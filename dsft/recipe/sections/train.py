@@ -1,4 +1,4 @@
-"""``train``: how the machine is used, and the seed."""
+"""``train``: device, number format and seed."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ from dsft.recipe.sections.base import Section, Seed
 
 
 class TrainSection(Section):
-    """How the machine is used, and the seed."""
+    """Device, number format, memory and seed."""
 
     seed: Seed = 0
-    """Seed of the weights, the order of the images and the augmentation."""
+    """Seed of initial weights, order of the images, augmentation and dropout."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     amp: Amp = Amp.AUTO
-    """Mixed precision: `auto` is bfloat16 on a GPU that has it, else float16 there, and none on a CPU."""
+    """Mixed precision: `auto` is bfloat16 on a GPU that supports it, float16 on other GPUs, and none on a CPU."""
     channels_last: bool = True
-    """Store images as height, width, channel: faster for convolutions on most devices."""
+    """Use the channels_last memory format, which is faster for convolutions on most devices."""
     grad_accum: Annotated[int, Field(ge=1)] = 1
-    """Batches that are summed up in a training step: the same as a `batch_size` that many times as large, norms over
-    the batch apart, in the memory of one batch."""
+    """Batches whose gradients are accumulated in a training step: equivalent to a `batch_size` that many times as
+    large, except for BatchNorm, in the memory of one batch."""
     grad_checkpointing: bool = False
-    """Compute activations again in the backward pass instead of keeping them: less memory, a third more time, the
+    """Recompute activations in the backward pass instead of storing them: less memory, about a third more time, the
     same result."""
     compile: bool = False
-    """Train a network compiled by `torch.compile`; what is saved is the plain one."""
+    """Train a network compiled with `torch.compile`; the saved one is not compiled."""
+    sync_batchnorm: bool = False
+    """With several processes, compute BatchNorm statistics over the batch of all of them, not over each one's part."""
     deterministic: bool = False
-    """Refuse operations that give another result each time."""
+    """Use deterministic operations only; one that has no deterministic form is an error."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.compile and self.grad_checkpointing:
-            raise ValueError("compile: goes without grad_checkpointing, since it plans itself what it computes again")
+            raise ValueError(
+                "compile: cannot be combined with grad_checkpointing, since the compiler decides what to recompute"
+            )
         return self

@@ -1,1 +1,1 @@
-"""Checkpoints, the history of a run, and when its state is saved."""
+"""Checkpoints: what they contain, when they are saved, and the signals that ask for one."""

@@ -1,4 +1,4 @@
-"""The figures of each epoch, their file ``metrics.jsonl``, and how far a run has come."""
+"""The metrics of each epoch, their file ``metrics.jsonl``, and the progress of a run."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any, Self
 from dsft.storage import write_text
 
 EpochValues = Mapping[str, float]
-"""Figures by name: ``epoch`` and ``step`` (counted from 1), ``lr``, ``train_loss``, those of the validation,
-``seconds``, ``images_per_second``, and ``data_share``: the part of the training's time that it waited for images."""
+"""Values by name: ``epoch`` and ``step`` (counted from 1), ``lr``, ``train_loss``, the validation metrics, ``seconds``,
+``images_per_second``, and ``data_share``: the fraction of the training time spent waiting for images."""
 
-_OWN = ("epoch", "step", "lr", "train_loss", "seconds", "images_per_second", "data_share")
+_TRAINING_NAMES = ("epoch", "step", "lr", "train_loss", "seconds", "images_per_second", "data_share")
 
 
 @dataclass
-class Tally:
-    """What one pass over the training split sums up.
+class EpochMeter:
+    """Sums over the steps of one epoch.
 
     Attributes:
-        loss_sum: Loss of each image, added up.
-        images: Images trained on.
-        seconds: How long they took; the clock is one that is never set.
-        data_seconds: How much of it went by until the images were there.
+        loss_sum: Sum of the losses of the images.
+        images: Number of images.
+        seconds: Training time, measured with a monotonic clock.
+        data_seconds: Part of it spent waiting for images.
     """
 
     loss_sum: float = 0.0
@@ -36,18 +36,21 @@ class Tally:
     _since: float = field(default_factory=time.perf_counter, repr=False)
 
     def start(self) -> None:
-        """Begin to measure here, after what is no training: a validation, a checkpoint, a start of the program."""
+        """Start the clock, after time that is not training: a validation, a checkpoint, the start of the program."""
         self._since = time.perf_counter()
 
-    def got_data(self) -> None:
-        """Count the time since the last step as spent on waiting for images."""
+    def add_data_time(self) -> None:
+        """Count the time since the last step as waiting for images."""
         self.data_seconds += self._lap()
 
+    def add_step_time(self) -> None:
+        """Count the time since the images arrived as training."""
+        self._lap()
+
     def add(self, loss: float, images: int) -> None:
-        """Count one step and its mean loss."""
+        """Count the images of a step with their mean loss."""
         self.loss_sum += loss * images
         self.images += images
-        self._lap()
 
     def _lap(self) -> float:
         now = time.perf_counter()
@@ -61,7 +64,7 @@ class Tally:
         return self.loss_sum / self.images
 
     def values(self, *, epoch: int, step: int, rate: float, validated: Mapping[str, float]) -> EpochValues:
-        """Return the figures of an epoch, validation included in its seconds."""
+        """Return the values of an epoch; its seconds include the validation."""
         return {
             "epoch": epoch,
             "step": step,
@@ -75,36 +78,36 @@ class Tally:
 
 
 @dataclass
-class Standing:
-    """How far a run has come: everything that moves and is no tensor.
+class RunProgress:
+    """How far a run has come: the part of its state that is not a tensor.
 
     Attributes:
-        step: Steps of the schedule that are behind; the next one has this number.
-        history: The figures of every epoch that was validated.
-        tally: The epoch that is under way.
-        images: Images trained on in the epochs of the history.
-        seconds: How long they took, validation left out.
+        step: Completed steps of the schedule, which is the number of the next one.
+        history: The values of every validated epoch.
+        meter: Sums over the epoch in progress.
+        images: Images of the epochs in the history.
+        seconds: Training time of the epochs in the history, without validation.
     """
 
     step: int = 0
     history: list[EpochValues] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
+    meter: EpochMeter = field(default_factory=EpochMeter)
     images: int = 0
     seconds: float = 0.0
 
     def close_epoch(self, values: EpochValues) -> None:
-        """Keep an epoch's figures, and begin to count the next one."""
+        """Append the values of an epoch, and reset the meter."""
         self.history.append(values)
-        self.images += self.tally.images
-        self.seconds += self.tally.seconds
-        self.tally = Tally()
+        self.images += self.meter.images
+        self.seconds += self.meter.seconds
+        self.meter = EpochMeter()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the standing as JSON values."""
-        tally = {name: getattr(self.tally, name) for name in ("loss_sum", "images", "seconds", "data_seconds")}
+        """Return the progress as JSON values; ``tally`` is the meter's name in checkpoints."""
+        meter = {name: getattr(self.meter, name) for name in ("loss_sum", "images", "seconds", "data_seconds")}
         return {
             "step": self.step,
-            "tally": tally,
+            "tally": meter,
             "images": self.images,
             "seconds": self.seconds,
             "history": [dict(values) for values in self.history],
@@ -112,21 +115,21 @@ class Standing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild what :meth:`to_dict` returned."""
+        """Restore what :meth:`to_dict` returned."""
         return cls(
-            values["step"], list(values["history"]), Tally(**values["tally"]), values["images"], values["seconds"]
+            values["step"], list(values["history"]), EpochMeter(**values["tally"]), values["images"], values["seconds"]
         )
 
 
-def validated_figures(values: EpochValues) -> dict[str, float]:
-    """Return those figures of an epoch that its validation found."""
-    return {name: value for name, value in values.items() if name not in _OWN}
+def validation_metrics(values: EpochValues) -> dict[str, float]:
+    """Return the validation metrics among the values of an epoch."""
+    return {name: value for name, value in values.items() if name not in _TRAINING_NAMES}
 
 
 def write_history(run: Path, history: Sequence[EpochValues]) -> None:
-    """Write ``metrics.jsonl``, one line for each epoch.
+    """Write ``metrics.jsonl``, one line per epoch.
 
-    The whole file is written each time: a run that goes on from a checkpoint drops the lines after it.
+    The whole file is written each time: a run that is resumed from a checkpoint drops the lines after it.
     """
     lines = (json.dumps(dict(values), allow_nan=False) + "\n" for values in history)
     write_text(run / "metrics.jsonl", "".join(lines))

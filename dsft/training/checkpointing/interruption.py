@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1, taken at a point where a checkpoint can be saved."""
+"""Ctrl-C, SIGTERM and SIGUSR1, handled at a point where a checkpoint can be saved."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TypeVar
 
-from dsft.distributed.processes import Processes
-
 T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -19,86 +17,58 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAVE_SIGNAL: signal.Signals | None = getattr(signal, "SIGUSR1", None)
 
 
-class _BrokenOffError(BaseException):
-    """Leaves work in the middle; a BaseException, so that no ``except Exception`` on the way keeps it."""
+class _AbortedError(BaseException):
+    """Leaves work in the middle; a BaseException, so that no ``except Exception`` on the way catches it."""
 
 
 class StopRequest:
-    """Whether a signal has asked the run to stop, or to save and go on.
+    """Whether a signal has asked the run to stop, or to save and continue.
 
     Attributes:
-        received: The number of the first signal that asks to stop, or None so far.
-        save_wanted: SIGUSR1 has asked for a checkpoint; whoever saves one sets it back.
+        received: Number of the first signal that asks to stop, or None so far.
+        save_wanted: SIGUSR1 has asked for a checkpoint; reset it when one is saved.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.save_wanted = False
-        self._may_break = False
+        self._may_abort = False
 
     def is_set(self) -> bool:
-        """Say whether a signal has come."""
+        """Whether a signal has asked the run to stop."""
         return self.received is not None
 
     def take(self, number: int) -> None:
-        """Note the first signal; leave at once where :meth:`run_or_break` is at work."""
+        """Record the first signal; abort the work of :meth:`run_or_abort` at once."""
         self.received = self.received or number
-        if self._may_break:
-            self._may_break = False
-            raise _BrokenOffError
+        if self._may_abort:
+            self._may_abort = False
+            raise _AbortedError
 
-    def run_or_break(self, work: Callable[[], T]) -> T | None:
+    def run_or_abort(self, work: Callable[[], T]) -> T | None:
         """Return the result of work that may be dropped, or None if a signal came before its end."""
         try:
-            self._may_break = not self.is_set()
-            result = work() if self._may_break else None
-            self._may_break = False
-        except _BrokenOffError:
+            self._may_abort = not self.is_set()
+            result = work() if self._may_abort else None
+            self._may_abort = False
+        except _AbortedError:
             return None
         finally:
-            self._may_break = False
+            self._may_abort = False
         return result
-
-
-class AgreedSignals:
-    """The signals that have come to any of a run's processes, as all of them know it.
-
-    A signal comes to one process, at any moment; all act on it at the same place.
-
-    Args:
-        stop: What has come to this process.
-        processes: All of them.
-
-    Attributes:
-        number: The number of a signal that asks to stop, or None so far.
-        save_wanted: SIGUSR1 has asked for a checkpoint; whoever saves one sets it back.
-    """
-
-    def __init__(self, stop: StopRequest, processes: Processes) -> None:
-        self.number: int | None = None
-        self.save_wanted = False
-        self._stop = stop
-        self._processes = processes
-
-    def heed(self) -> None:
-        """Learn what has come to each of the processes; all call this together."""
-        wanted, self._stop.save_wanted = self._stop.save_wanted, False
-        told = self._processes.gather_numbers([self._stop.received or 0, wanted])
-        self.number = next((number for number, _ in told if number), None)
-        self.save_wanted = self.save_wanted or any(wanted for _, wanted in told)
 
 
 @contextlib.contextmanager
 def stop_request(*, is_repeated: bool = False) -> Iterator[StopRequest]:
-    """Turn the first Ctrl-C or SIGTERM into a request; a second one acts as it did before the block.
+    """Turn the first Ctrl-C or SIGTERM into a request; a second one has the effect that it had before the block.
 
-    SIGUSR1 is a request to save, each time. The handlers of before are back after the block. A signal that the
-    process ignores (``nohup``, a background job) stays ignored, SIGUSR1 apart, which nothing but a run heeds;
-    outside the main thread, where Python takes no signals, nothing changes.
+    SIGUSR1 is a request to save, each time. The previous handlers are restored after the block. A signal that the
+    process ignores (``nohup``, a background job) stays ignored, except SIGUSR1, which has no other meaning here;
+    outside the main thread, where Python receives no signals, nothing changes.
 
     Args:
-        is_repeated: The same signal may come twice, since what started this process passes on what the terminal or the
-            batch system has sent to both: a second one changes nothing.
+        is_repeated: The same signal may come twice, because the launcher forwards what the terminal or the batch system
+            has sent to both: a second one has no effect.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -116,14 +86,14 @@ def stop_request(*, is_repeated: bool = False) -> Iterator[StopRequest]:
             restore()
         request.take(number)
 
-    def note_save(_number: int, _frame: FrameType | None) -> None:
+    def request_save(_number: int, _frame: FrameType | None) -> None:
         request.save_wanted = True
 
     for number, handler in before.items():
-        # None: a handler that was not set from Python and could not be put back.
+        # None: a handler that was not set from Python and could not be restored.
         if handler not in (signal.SIG_IGN, None):
             signal.signal(number, take)
-    with _handled(SAVE_SIGNAL, note_save):
+    with _handled(SAVE_SIGNAL, request_save):
         try:
             yield request
         finally:
@@ -131,8 +101,8 @@ def stop_request(*, is_repeated: bool = False) -> Iterator[StopRequest]:
 
 
 @contextlib.contextmanager
-def save_signal_outlived() -> Iterator[None]:
-    """Let SIGUSR1, which ends a process that does not know it, pass where there is nothing to save."""
+def ignored_save_signal() -> Iterator[None]:
+    """Ignore SIGUSR1 where there is nothing to save: its default action ends the process."""
     if threading.current_thread() is threading.main_thread():
         with _handled(SAVE_SIGNAL, signal.SIG_IGN):
             yield

@@ -1,4 +1,4 @@
-"""When the state of a run is saved: by steps, by epochs or by the clock."""
+"""When a checkpoint is saved: after a number of steps, epochs or minutes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _INTERVAL = re.compile(r"(\d+(?:\.\d+)?)(ep|it|min)")
 
 
 class SaveInterval:
-    """Says after which steps a checkpoint is due.
+    """Decides after which steps a checkpoint is due.
 
     Args:
         interval: ``200it`` (steps), ``1ep`` (epochs) or ``10min`` (minutes since the last one).
-        steps_per_epoch: Optimizer steps in one epoch.
-        clock: Returns seconds; its zero means nothing, and nobody sets it.
+        steps_per_epoch: Optimizer steps in an epoch.
+        clock: Returns the time in seconds; must be monotonic.
 
     Raises:
-        RecipeError: It is none of these, or no step long.
+        RecipeError: The interval has another form, or is zero.
     """
 
     def __init__(self, interval: str, steps_per_epoch: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,11 +37,15 @@ class SaveInterval:
         self._saved_at = clock()
 
     def is_due(self, step: int) -> bool:
-        """Say whether to save when ``step`` steps are behind."""
-        if self._steps is not None:
-            return step % self._steps == 0
-        return self._clock() - self._saved_at >= self._seconds
+        """Whether to save after ``step`` completed steps."""
+        if self._steps is None:
+            return self._clock() - self._saved_at >= self._seconds
+        return self.is_due_by_step(step)
+
+    def is_due_by_step(self, step: int) -> bool:
+        """Whether the number of steps alone, which is the same in all processes, makes a checkpoint due."""
+        return self._steps is not None and step % self._steps == 0
 
     def restart(self) -> None:
-        """Count the minutes from now on: a checkpoint was saved."""
+        """Start to count the minutes: a checkpoint was saved."""
         self._saved_at = self._clock()

@@ -1,1 +1,1 @@
-"""What a student learns from its teacher beside the labels."""
+"""Knowledge distillation: the teacher's forward pass, and the losses on its logits and feature maps."""

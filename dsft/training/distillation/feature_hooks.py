@@ -1,4 +1,4 @@
-"""The outputs of single layers, noted while a network runs."""
+"""Forward hooks that capture the outputs of single layers."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 from torch import Tensor, nn
 
 
-class OutputTap:
-    """Notes what some layers of a network return.
+class FeatureHooks:
+    """Captures the outputs of some layers of a network.
 
-    The hooks stay on the layers until :meth:`remove` and do nothing outside :meth:`open`, so that a compiled network
-    is not compiled anew at every step.
+    The hooks stay registered until :meth:`remove` and do nothing outside :meth:`capture`, so that a compiled network
+    is not recompiled at every step.
 
     Args:
         module: The network.
-        names: The layers, by name.
+        names: Names of the layers.
     """
 
     def __init__(self, module: nn.Module, names: Iterable[str]) -> None:
         self._outputs: list[Tensor] | None = None
-        self._handles = [module.get_submodule(name).register_forward_hook(self._note) for name in names]
+        self._handles = [module.get_submodule(name).register_forward_hook(self._append) for name in names]
 
     @contextmanager
-    def open(self) -> Iterator[list[Tensor]]:
-        """Yield a list that fills with outputs in the order in which the layers run, a layer run twice twice."""
+    def capture(self) -> Iterator[list[Tensor]]:
+        """Yield a list that receives the outputs in the order of execution; a layer that runs twice adds two."""
         outputs: list[Tensor] = []
         self._outputs = outputs
         try:
@@ -35,12 +35,12 @@ class OutputTap:
             self._outputs = None
 
     def remove(self) -> None:
-        """Take the hooks off the layers."""
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
 
-    def _note(self, layer: nn.Module, inputs: Any, output: Tensor) -> None:
+    def _append(self, layer: nn.Module, inputs: Any, output: Tensor) -> None:
         del layer, inputs
         if self._outputs is not None:
-            # An activation that works in place would overwrite it.
+            # A copy: a later in-place operation, such as ReLU(inplace=True), would overwrite the output.
             self._outputs.append(output.clone())

@@ -1,1 +1,1 @@
-"""Optimizer, parameter groups, schedule, freezing and averages of the weights."""
+"""Optimizer, parameter groups, learning-rate schedule, freezing, and averages of the weights."""

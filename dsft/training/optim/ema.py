@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights."""
+"""Exponential moving average (EMA) of the weights."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from dsft.training.settings import EmaSettings
 class MovingAverage:
     """A copy of a network whose weights are the moving average of the trained ones.
 
-    Averaged are parameters and floating-point buffers, so that BatchNorm's statistics go with its weights.
-    It does what timm's ``ModelEmaV3`` does and counts a tensor under two names once: timm averages a shared
-    module twice a step, with the square of the decay.
+    Parameters and floating-point buffers are averaged, so that BatchNorm's statistics match its weights. This is what
+    timm's ``ModelEmaV3`` does, except that a tensor with two names is averaged once: timm averages a shared module
+    twice per step, which squares the decay.
 
     Args:
-        module: The network, on its device and converted already.
+        module: The network, on its device and already converted.
         settings: The decay.
 
     Attributes:
-        module: The averaged copy, in evaluation mode; it takes no gradient.
+        module: The averaged copy, in evaluation mode, without gradients.
     """
 
     def __init__(self, module: nn.Module, settings: EmaSettings) -> None:
@@ -31,7 +31,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Move the average towards the weights after a step, which is counted from 0."""
+        """Update the average after a step, which is counted from 0."""
         weight = 1 - decay_at(step, self._settings)
         for average, current in zip(_tensors(self.module), _tensors(module), strict=True):
             if average.is_floating_point():
@@ -41,10 +41,10 @@ class MovingAverage:
 
 
 def decay_at(step: int, settings: EmaSettings) -> float:
-    """Return the weight of the past after a step, counted from 0.
+    """Return the decay after a step, counted from 0.
 
-    The first step's weights are taken as they are. With warm-up the decay is
-    ``min(decay, 1 - (1 + step)^(-2/3))``, as in timm's ``ModelEmaV3`` (after K. Crowson).
+    The first step copies the weights. With warm-up the decay is ``min(decay, 1 - (1 + step)^(-2/3))``, as in timm's
+    ``ModelEmaV3`` (after K. Crowson).
     """
     if step == 0:
         return 0.0

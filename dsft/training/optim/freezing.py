@@ -1,7 +1,7 @@
-"""Phases of training in which a part of the network stays as it is.
+"""Phases of training in which a part of the network is frozen.
 
-A phase is a function of the step alone, and no optimizer group ever changes: a frozen parameter has no
-gradient, which every optimizer passes over, with its weight decay and momentum.
+The phase depends on the step alone, and optimizer groups never change: a frozen parameter has no gradient, so every
+optimizer skips it, including its weight decay and momentum.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _UNTIL = re.compile(r"(\d+(?:\.\d+)?)(ep|it)")
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training.
+    """A range of training steps.
 
     Attributes:
-        end: The first step, counted from 0, that is no longer in it; None for the last phase.
-        trained: Names of the parameters that train, aliases of shared ones included.
+        end: The first step, counted from 0, after the phase; None for the last one.
+        trained: Names of the parameters that are trained, including all names of shared ones.
     """
 
     end: int | None
@@ -41,17 +41,17 @@ def plan_phases(
     head: Collection[str],
     converted: Collection[str],
 ) -> tuple[Phase, ...]:
-    """Resolve phases to steps and parameter names; the last one, in which everything trains, is added.
+    """Resolve phases to steps and parameter names, and append the last one, in which everything is trained.
 
     Args:
-        module: The network; what has no ``requires_grad`` trains in no phase.
+        module: The network; a parameter without ``requires_grad`` is trained in no phase.
         freeze: The phases in order of their end.
-        steps_per_epoch: Optimizer steps in one epoch.
-        head: Parameter names that the word ``head`` stands for.
-        converted: Parameter names that the word ``converted`` stands for.
+        steps_per_epoch: Optimizer steps in an epoch.
+        head: Names of the parameters that the word ``head`` stands for.
+        converted: Names of the parameters that the word ``converted`` stands for.
 
     Raises:
-        RecipeError: A phase ends no later than the one before, or a pattern matches no parameter.
+        RecipeError: A phase does not end after the one before it, or a pattern matches no parameter.
     """
     parameters = module.named_parameters(remove_duplicate=False)
     names = [name for name, parameter in parameters if parameter.requires_grad]
@@ -70,20 +70,20 @@ def plan_phases(
             for at, pattern in enumerate(phase.train)
         ]
         trained = frozenset().union(*matches)
-        phases += _thaw(module, trained, names, start, end) if phase.gradual else [Phase(end, trained)]
+        phases += _unfreeze_gradually(module, trained, names, start, end) if phase.gradual else [Phase(end, trained)]
     return (*phases, Phase(None, frozenset(names)))
 
 
 def phase_at(phases: Sequence[Phase], step: int) -> Phase:
-    """Return the phase that a step, counted from 0, belongs to."""
+    """Return the phase of a step, which is counted from 0."""
     return next(phase for phase in phases if phase.end is None or step < phase.end)
 
 
 def enter_phase(module: nn.Module, phase: Phase) -> None:
-    """Put the module into training mode with only the phase's parameters trained.
+    """Set the module to training mode, and ``requires_grad`` of the parameters that the phase trains.
 
-    Norms without a trained parameter of their own stay in evaluation mode, so that their running statistics
-    do not move either; in the last phase every norm trains.
+    Norms without a trained parameter of their own are set to evaluation mode, so that their running statistics are
+    frozen too; in the last phase every norm is in training mode.
     """
     named = list(module.named_parameters(remove_duplicate=False))
     trained = {id(parameter) for name, parameter in named if name in phase.trained}
@@ -101,36 +101,38 @@ def enter_phase(module: nn.Module, phase: Phase) -> None:
 
 
 def has_running_statistics(module: nn.Module) -> bool:
-    """Say whether a module is a norm that updates statistics while it trains."""
+    """Whether a module is a norm that updates running statistics in training mode."""
     return getattr(module, "running_mean", None) is not None
 
 
 def describe_phases(module: nn.Module, phases: Sequence[Phase]) -> list[str]:
-    """Return a sentence for each phase: when it is, and how many parameters train."""
+    """Return a sentence for each phase: its steps, and how many parameters it trains."""
     sizes = {id(parameter): parameter.numel() for parameter in module.parameters()}
     sentences, start = [], 0
     for phase in phases:
         named = module.named_parameters(remove_duplicate=False)
         trained = {id(parameter) for name, parameter in named if name in phase.trained}
         until = "the end" if phase.end is None else f"step {phase.end}"
-        share = f"{sum(sizes[key] for key in trained):,} of {sum(sizes.values()):,} parameters train"
+        share = f"{sum(sizes[key] for key in trained):,} of {sum(sizes.values()):,} parameters are trained"
         sentences.append(f"From step {start} until {until}, {share}.")
         start = phase.end or start
     return sentences
 
 
-def _thaw(module: nn.Module, trained: frozenset[str], names: Collection[str], start: int, end: int) -> list[Phase]:
-    """Divide a phase into equal parts, each with one more layer that trains: Howard & Ruder 2018 (ULMFiT, 3.3)."""
+def _unfreeze_gradually(
+    module: nn.Module, trained: frozenset[str], names: Collection[str], start: int, end: int
+) -> list[Phase]:
+    """Divide a phase into equal parts, each of which trains one more layer: Howard & Ruder 2018 (ULMFiT, 3.3)."""
     numbers = number_layers(module)
     frozen = [name for name in names if name not in trained]
-    # An alias of a shared parameter has no number of its own; it joins with the first layer.
+    # The second name of a shared parameter has no number; it is unfrozen with the first layer.
     layers = sorted({numbers.get(name, 0) for name in frozen}, reverse=True)
     phases: list[Phase] = []
     for part, layer in enumerate([None, *layers]):
-        joined = frozenset(name for name in frozen if layer is not None and numbers.get(name, 0) >= layer)
+        unfrozen = frozenset(name for name in frozen if layer is not None and numbers.get(name, 0) >= layer)
         stop = start + round((part + 1) * (end - start) / (len(layers) + 1))
         if stop > start and (not phases or stop > (phases[-1].end or 0)):
-            phases.append(Phase(stop, trained | joined))
+            phases.append(Phase(stop, trained | unfrozen))
     return phases
 
 

@@ -1,4 +1,4 @@
-"""Which layer of a network a parameter belongs to, counted from the input: what layer-wise rates hang on."""
+"""The depth of each parameter's layer, which layer-wise learning rates and gradual unfreezing depend on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ _PLAIN_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def number_layers(module: nn.Module) -> Mapping[str, int]:
-    """Return the layer of every parameter, 0 for those next to the input.
+    """Return the number of every parameter's layer, 0 for those nearest to the input.
 
-    timm's networks say themselves what a layer is (``group_matcher``). In others it is a block: a module, in the
-    order in which modules were defined, that is no mere container and holds no series of blocks itself. A block of
-    norms alone belongs to the one before it. A converted layer has the name, and so the number, of the convolution
-    that it replaced.
+    timm's networks define their layers (``group_matcher``). In others a layer is a block: a module, in the order of
+    definition, that is neither a plain container nor contains a sequence of blocks. A block of norms alone belongs to
+    the block before it. A converted layer has the name, and so the number, of the convolution that it replaces.
 
     Args:
         module: The network.
@@ -35,7 +34,7 @@ def number_layers(module: nn.Module) -> Mapping[str, int]:
 
 
 def _blocks(module: nn.Module, prefix: str = "") -> Iterator[list[str]]:
-    """Yield the names of each block's parameters, in the order of definition."""
+    """Yield the names of the parameters of each block, in the order of definition."""
     if own := [prefix + name for name, _ in module.named_parameters(recurse=False)]:
         yield own
     for name, child in module.named_children():
@@ -47,9 +46,9 @@ def _blocks(module: nn.Module, prefix: str = "") -> Iterator[list[str]]:
 
 
 def _holds_blocks(module: nn.Module) -> bool:
-    """Say whether a module is a backbone rather than a block: some container in it has two blocks or more.
+    """Whether a module is a backbone rather than a block: some container in it has at least two blocks.
 
-    torchvision's own Sequentials, such as Conv2dNormActivation, are layers and no blocks.
+    torchvision's subclasses of ``Sequential``, such as ``Conv2dNormActivation``, are layers, not blocks.
     """
     containers = (part for part in module.modules() if type(part) in _PLAIN_CONTAINERS)
     return any(sum(_is_block(child) for child in container.children()) > 1 for container in containers)

@@ -1,10 +1,10 @@
-"""The optimizer: any of timm's, its parameter groups fixed for the whole run."""
+"""The optimizer: any of timm's first-order ones, with parameter groups that stay the same for the whole run."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any
@@ -13,8 +13,8 @@ import torch
 from timm.optim import create_optimizer_v2, list_optimizers  # type: ignore[attr-defined] # no __all__
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
-from torch.overrides import TorchFunctionMode
 
+from dsft.compat.fused_optimizers import flat_fused_updates
 from dsft.devices import layout_of
 from dsft.errors import RecipeError, did_you_mean
 from dsft.training.optim.parameter_groups import parameter_groups
@@ -22,38 +22,37 @@ from dsft.training.settings import OptimizerSettings
 
 NO_WORDS: Mapping[str, Collection[str]] = MappingProxyType({})
 
-# They need the gradient's own graph (Hutchinson's estimate of the Hessian), which this loop does not keep.
+# They need the graph of the gradient (Hutchinson's estimator of the Hessian), which the training loop does not keep.
 _SECOND_ORDER = frozenset({"adahessian"})
 
 _FUSED = frozenset({"adam", "adamw", "momentum", "nesterov", "sgd"})
-"""Torch's own, which update a tensor in one pass over memory on these devices: with small images a step of ``adamw``
-otherwise takes a fifth of the training."""
+"""torch's own, which have a fused implementation on these devices: with small images an unfused step of ``adamw``
+takes a fifth of the training time."""
 _FUSED_DEVICES = frozenset({"cpu", "cuda"})
-_FUSED_UPDATES = frozenset({torch._fused_sgd_, torch._fused_adam_, torch._fused_adamw_})
 
 
 def make_optimizer(
     module: nn.Module, settings: OptimizerSettings, words: Mapping[str, Collection[str]] = NO_WORDS
 ) -> Optimizer:
-    """Create an optimizer over every parameter that trains in any phase.
+    """Create an optimizer for every parameter that is trained in any phase.
 
-    Frozen parameters belong to the groups (:func:`dsft.training.optim.parameter_groups.parameter_groups`) as well:
-    every optimizer of timm passes over a parameter without a gradient, so that a phase that ends changes no group.
+    The groups (:func:`dsft.training.optim.parameter_groups.parameter_groups`) contain parameters that are frozen at
+    first: timm's optimizers skip a parameter without a gradient, so the end of a phase changes no group.
 
     Args:
-        module: The network, on its device; parameters without ``requires_grad`` stay out for good.
-        settings: The name and its figures.
-        words: Parameter names that a word in a pattern's place stands for.
+        module: The network, on its device; parameters without ``requires_grad`` are never trained.
+        settings: Name and hyperparameters.
+        words: Names of the parameters that a word, such as ``head``, stands for in a pattern.
 
     Raises:
-        RecipeError: The optimizer is unknown, refuses the figures, or needs what this machine has not; or a pattern
-            matches nothing.
+        RecipeError: The optimizer is unknown, rejects the hyperparameters, or needs a package or device that is
+            missing; or a pattern matches no parameter.
     """
     require_known_optimizer(settings.opt)
     groups = parameter_groups(module, settings, words)
-    options: dict[str, Any] = {"fused": True} if _can_be_fused(module, settings.opt) else {}
+    options: dict[str, Any] = {"fused": True} if _supports_fused(module, settings.opt) else {}
     try:
-        # Some constructors recommend optional packages: nothing that a recipe could act on.
+        # Some constructors recommend optional packages, which a recipe cannot install.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             optimizer: Optimizer = create_optimizer_v2(
@@ -66,76 +65,42 @@ def make_optimizer(
             )
     except (AssertionError, ImportError, ValueError) as error:
         raise RecipeError(
-            f"optim.opt: {settings.opt!r} cannot be made from this section on this machine: {error}."
+            f"optim.opt: {settings.opt!r} cannot be created from this section on this machine: {error}."
         ) from error
-    _start_momentum(optimizer)
+    _initialize_momentum(optimizer)
     return optimizer
 
 
 def restore_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Go on with what ``state_dict`` returned, whatever the memory layout in which it was kept.
+    """Load what ``state_dict`` returned, in whatever memory layout it was saved.
 
-    A fused update goes through a parameter and what belongs to it number by number as they lie in memory, and does not
-    look whether they lie alike. Whether it is fused is this optimizer's own matter, not that of the one before.
+    A fused update requires that a parameter and its state have the same strides, and does not check it. Whether the
+    update is fused is not restored: it depends on this optimizer's device.
     """
     groups = [
         {**saved, **{key: own[key] for key in own.keys() & {"fused"}}}
         for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=False)
     ]
     optimizer.load_state_dict({**state, "param_groups": groups})
-    for parameter, kept in optimizer.state.items():
-        for name, value in kept.items():
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
-                kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-    _start_momentum(optimizer)
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    _initialize_momentum(optimizer)
 
 
-def update_as_rows(optimizer: Optimizer) -> AbstractContextManager[object]:
-    """Return the context in which an optimizer's step spends no time on the memory layout of what it updates."""
+def fused_update_context(optimizer: Optimizer) -> AbstractContextManager[object]:
+    """Return the context in which to call an optimizer's step; it avoids needless copies of the gradients."""
     is_fused = any(
         group.get("fused") and parameter.device.type == "cpu"
         for group in optimizer.param_groups
         for parameter in group["params"]
     )
-    return _UpdatesAsRows() if is_fused else contextlib.nullcontext()
+    return flat_fused_updates() if is_fused else contextlib.nullcontext()
 
 
-class _UpdatesAsRows(TorchFunctionMode):
-    """Hands the CPU's fused updates each tensor as one row of numbers, in the order in which they lie.
-
-    They make a row-major copy of every gradient, and do not use it (torch's ``FusedSGDKernel.cpp`` and
-    ``FusedAdamKernel.cpp``): with channels_last and small images that is a tenth of the training.
-    """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Collection[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Call what torch calls, a fused update with rows in the place of kernels."""
-        del types
-        if func in _FUSED_UPDATES:
-            parameters, gradients, *state = args
-            alike = [_lying_like(*pair) for pair in zip(parameters, gradients, strict=True)]
-            args = [_rows(each) for each in (parameters, alike, *state)]
-        return func(*args, **(kwargs or {}))
-
-
-def _lying_like(parameter: Tensor, gradient: Tensor) -> Tensor:
-    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
-
-
-def _rows(tensors: Any) -> Any:
-    """Return the kernels of a list as rows; steps and other numbers stay as they are."""
-    if not isinstance(tensors, list):
-        return tensors
-    return [each.as_strided((each.numel(),), (1,)) if each.dim() > 1 else each for each in tensors]
-
-
-def _start_momentum(optimizer: Optimizer) -> None:
-    """Begin momentum at zero, which is what its first step does: fused, torch cannot begin some later than others."""
+def _initialize_momentum(optimizer: Optimizer) -> None:
+    """Set missing momentum buffers to zero, as the first step would: a fused step needs all of a group's or none."""
     for group in optimizer.param_groups:
         if isinstance(optimizer, SGD) and group["fused"] and group["momentum"]:
             for parameter in group["params"]:
@@ -143,12 +108,12 @@ def _start_momentum(optimizer: Optimizer) -> None:
                     optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
-def _can_be_fused(module: nn.Module, opt: str) -> bool:
+def _supports_fused(module: nn.Module, opt: str) -> bool:
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     return opt.lower() in _FUSED and all(
         parameter.device.type in _FUSED_DEVICES
         and parameter.is_floating_point()
-        # One with gaps is no row of numbers.
+        # One with gaps in memory cannot be viewed as a vector.
         and parameter.is_contiguous(memory_format=layout_of(parameter))
         for parameter in trained
     )
@@ -165,5 +130,5 @@ def require_known_optimizer(opt: str) -> None:
         raise RecipeError(
             f"optim.opt: unknown optimizer, found {opt!r}.{did_you_mean(opt.lower(), names)} "
             f"Valid are timm's {len(names)} first-order optimizers, such as sgd, adamw, lamb, lion, and "
-            "each of them after lookahead_."
+            "each of them with the prefix lookahead_."
         )

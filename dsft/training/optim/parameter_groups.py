@@ -1,4 +1,4 @@
-"""Parameter groups: which parameters decay, and whose learning rate is scaled by how much."""
+"""Parameter groups: weight decay and the scale of the learning rate of each parameter."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from dsft.training.settings import OptimizerSettings
 def parameter_groups(
     module: nn.Module, settings: OptimizerSettings, words: Mapping[str, Collection[str]]
 ) -> list[dict[str, Any]]:
-    """Return the groups of an optimizer: one for each scale of the rate and each weight decay.
+    """Return the groups of an optimizer: one for each combination of learning-rate scale and weight decay.
 
-    A group's ``lr_scale`` is applied by timm's schedules at every step. Parameters with one dimension, biases, and
-    those of the module's ``no_weight_decay()`` have no weight decay; nor, where the settings say so, have
-    depthwise kernels, each of which sees one channel only.
+    timm's schedules apply a group's ``lr_scale`` at every step. One-dimensional parameters, biases, and those in the
+    module's ``no_weight_decay()`` have no weight decay; nor, with ``depthwise_decay=False``, have depthwise kernels.
 
     Args:
-        module: The network; parameters without ``requires_grad`` stay out for good.
-        settings: Weight decay, layer-wise decay and multipliers.
-        words: Parameter names that a word in a pattern's place stands for, such as ``head``.
+        module: The network; parameters without ``requires_grad`` are left out.
+        settings: Weight decay, layer-wise decay of the learning rate, and its factors by pattern.
+        words: Names of the parameters that a word, such as ``head``, stands for in a pattern.
 
     Raises:
         RecipeError: A pattern of ``lr_mult`` matches no parameter.
@@ -47,10 +46,10 @@ def parameter_groups(
 def _rate_scales(
     module: nn.Module, settings: OptimizerSettings, words: Mapping[str, Collection[str]]
 ) -> dict[str, float]:
-    """Return what each parameter's learning rate is multiplied by; the first pattern that matches it counts."""
+    """Return the factor of each parameter's learning rate; of several patterns that match it, the first applies."""
     scales = {name: 1.0 for name, _ in module.named_parameters()}
     if settings.layer_decay is not None:
-        # Clark et al. 2020 (ELECTRA, appendix A): the last layer has the whole rate, each one before it a share.
+        # Clark et al. 2020 (ELECTRA, appendix A): the last layer has factor 1, each one before it a smaller one.
         numbers = number_layers(module)
         last = max(numbers.values())
         scales |= {name: settings.layer_decay ** (last - number) for name, number in numbers.items()}

@@ -1,4 +1,4 @@
-"""Patterns of parameter names, and the words that stand for some of them."""
+"""Patterns of parameter names, and words that stand for groups of parameters."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dsft.errors import RecipeError, did_you_mean
 def match_parameters(
     place: str, pattern: str, names: Sequence[str], words: Mapping[str, Collection[str]]
 ) -> frozenset[str]:
-    """Return the parameters that a pattern, such as ``layer4.*``, or a word, such as ``head``, stands for.
+    """Return the names of the parameters that match a pattern, such as ``layer4.*``, or a word, such as ``head``.
 
     Args:
-        place: The recipe's key, for the message.
-        pattern: Compared with whole names, ``*`` standing for anything.
-        names: The parameters that train.
-        words: Names that each word stands for.
+        place: Key of the recipe, for the error message.
+        pattern: Matched with whole names; ``*`` matches anything.
+        names: Names of the parameters that are trained.
+        words: Names of the parameters that each word stands for.
 
     Raises:
-        RecipeError: There is none.
+        RecipeError: No parameter matches.
     """
     if pattern in words:
         found = frozenset(words[pattern]).intersection(names)
@@ -30,8 +30,8 @@ def match_parameters(
         tops = list(dict.fromkeys(name.split(".")[0] for name in names))
         hint = did_you_mean(pattern.split(".")[0], [*words, *tops]) if pattern not in words else ""
         raise RecipeError(
-            f"{place}: must match a parameter that trains, found {pattern!r}, which matches none.{hint} "
-            f"Patterns are matched with whole parameter names, such as {names[0]!r} by '{tops[0]}*'; "
+            f"{place}: must match a trainable parameter, found {pattern!r}, which matches none.{hint} "
+            f"Patterns match whole parameter names, such as {names[0]!r} by '{tops[0]}*'; "
             f"the words are {' and '.join(words)}."
         )
     return found

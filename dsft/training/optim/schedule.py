@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step alone."""
+"""The learning rate as a function of the step."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dsft.training.settings import ScheduleSettings
 def make_schedule(optimizer: Optimizer, settings: ScheduleSettings, steps_per_epoch: int) -> Callable[[int], None]:
     """Return a function that sets the optimizer's learning rate for a step.
 
-    The rate hangs on the step's number only, so a resumed run goes on exactly where it stopped.
+    The rate depends on the number of the step only, so a resumed run continues with the same rates.
 
     Args:
-        optimizer: Its groups' learning rates are those after the warm-up.
+        optimizer: The learning rates of its groups are those after the warm-up.
         settings: The schedule, in epochs.
-        steps_per_epoch: Optimizer steps in one epoch.
+        steps_per_epoch: Optimizer steps in an epoch.
 
     Returns:
-        A function of the step, counted from 0, to be called before that step.
+        A function of the step, counted from 0, to call before the step.
     """
     scheduler, _ = create_scheduler_v2(
         optimizer,
@@ -44,7 +44,7 @@ def make_schedule(optimizer: Optimizer, settings: ScheduleSettings, steps_per_ep
 
 def _decay(settings: ScheduleSettings) -> dict[str, Any]:
     if settings.sched == "poly":
-        # timm reads decay_rate as the polynomial's power here; 1 is the straight line.
+        # timm uses decay_rate as the power of the polynomial; 1 is a straight line.
         return {"decay_rate": 1.0}
     if isinstance(settings.decay_epochs, tuple):
         return {"decay_milestones": sorted(settings.decay_epochs), "decay_rate": settings.decay_rate}

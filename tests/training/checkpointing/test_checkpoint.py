@@ -20,7 +20,7 @@ from dsft.training.checkpointing.checkpoint import (
     save_best,
     save_last,
 )
-from dsft.training.checkpointing.history import Standing, Tally
+from dsft.training.checkpointing.history import EpochMeter, RunProgress
 from tests.training.pieces import assert_equal_tensors, make_net, tensors_of
 
 
@@ -42,8 +42,8 @@ def test_a_module_under_two_names_comes_back(tmp_path: Path) -> None:
 
 
 def save(run: Path, step: int) -> None:
-    standing = Standing(step, [{"epoch": 1.0, "val/top1": 0.1 + 0.2}], Tally(1 / 3, 7, 0.5), 3, 0.25)
-    save_last(run, make_net(seed=step), make_net(seed=step + 1), {"optimizer": {"step": torch.ones(())}}, standing)
+    progress = RunProgress(step, [{"epoch": 1.0, "val/top1": 0.1 + 0.2}], EpochMeter(1 / 3, 7, 0.5), 3, 0.25)
+    save_last(run, make_net(seed=step), make_net(seed=step + 1), {"optimizer": {"step": torch.ones(())}}, progress)
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def run(tmp_path: Path) -> Path:
 def test_the_last_state_comes_back_to_the_bit(run: Path) -> None:
     found = find_checkpoint(run)
     assert (found.folder, found.damage, found.best) == (last_folder(run), None, {"epoch": 1})
-    standing = found.standing
+    progress = found.progress
     assert (
-        standing.to_dict()
-        == Standing(4, [{"epoch": 1, "val/top1": 0.1 + 0.2}], Tally(1 / 3, 7, 0.5), 3, 0.25).to_dict()
+        progress.to_dict()
+        == RunProgress(4, [{"epoch": 1, "val/top1": 0.1 + 0.2}], EpochMeter(1 / 3, 7, 0.5), 3, 0.25).to_dict()
     )
     net, average = make_net(), make_net()
     state = load_checkpoint(run, found, net, average)
@@ -88,7 +88,7 @@ FILES = ["best.safetensors", "checkpoint.json", "ema.safetensors", "model.safete
 def test_a_damaged_checkpoint_is_passed_over(run: Path, name: str, harm: str) -> None:
     spoil(last_folder(run) / name, harm)
     found = find_checkpoint(run)
-    assert (found.folder, found.standing.step) == (previous_folder(run), 3)
+    assert (found.folder, found.progress.step) == (previous_folder(run), 3)
     assert found.damage is not None
     assert str(last_folder(run)) in found.damage
     assert (name if name != "SHA256SUMS" else "SHA256") in found.damage
@@ -96,10 +96,10 @@ def test_a_damaged_checkpoint_is_passed_over(run: Path, name: str, harm: str) ->
     load_checkpoint(run, found, net, make_net())
     assert_equal_tensors(tensors_of(net), tensors_of(make_net(seed=3)))
     # It is the last one now, so that the next save removes the damaged one and not this.
-    assert find_checkpoint(run).standing.step == 3
+    assert find_checkpoint(run).progress.step == 3
     save(run, 5)
     spoil(last_folder(run) / name, harm)
-    assert find_checkpoint(run).standing.step == 3
+    assert find_checkpoint(run).progress.step == 3
 
 
 def spoil(file: Path, harm: str) -> None:
@@ -128,11 +128,11 @@ def test_going_back_brings_back_the_best_weights_of_then(run: Path) -> None:
 
 
 def test_no_checkpoint_and_none_that_is_whole_are_told_apart(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no checkpoint in .*: the run ended before its training began"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .*: the run ended before training started"):
         find_checkpoint(tmp_path / "nothing")
     for folder in (last_folder(run), previous_folder(run)):
         spoil(folder / "state.pt", "cut")
-    with pytest.raises(CheckpointError, match=r"no checkpoint of .* is whole: .*last': .*; .*previous': .*state\.pt"):
+    with pytest.raises(CheckpointError, match=r"every checkpoint .* is damaged: .*last': .*; .*previous': .*state\.pt"):
         find_checkpoint(run)
 
 

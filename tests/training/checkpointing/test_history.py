@@ -6,41 +6,43 @@ from pathlib import Path
 
 import pytest
 
-from dsft.training.checkpointing.history import Standing, Tally, validated_figures, write_history
+from dsft.training.checkpointing.history import EpochMeter, RunProgress, validation_metrics, write_history
 
 
 def test_the_loss_is_the_mean_over_images() -> None:
-    tally = Tally()
-    tally.add(1.0, 3)
-    tally.add(2.0, 1)
-    assert tally.loss == 1.25
-    assert tally.images == 4
-    values = tally.values(epoch=1, step=2, rate=0.1, validated={"val/top1": 50.0})
+    meter = EpochMeter()
+    meter.add(1.0, 3)
+    meter.add_step_time()
+    meter.add(2.0, 1)
+    assert meter.loss == 1.25
+    assert meter.images == 4
+    values = meter.values(epoch=1, step=2, rate=0.1, validated={"val/top1": 50.0})
     assert list(values) == [
         "epoch", "step", "lr", "train_loss", "val/top1", "seconds", "images_per_second", "data_share"
     ]  # fmt: skip
-    assert values["images_per_second"] == pytest.approx(4 / tally.seconds)
-    assert values["seconds"] >= tally.seconds > 0
+    assert values["images_per_second"] == pytest.approx(4 / meter.seconds)
+    assert values["seconds"] >= meter.seconds > 0
 
 
-def test_the_time_until_the_images_are_there_is_told_apart() -> None:
-    tally = Tally()
+def test_waiting_for_images_is_measured() -> None:
+    meter = EpochMeter()
     time.sleep(0.03)
-    tally.got_data()
+    meter.add_data_time()
     time.sleep(0.01)
-    tally.add(1.0, 4)
-    assert 0.03 <= tally.data_seconds <= tally.seconds - 0.01
-    values = tally.values(epoch=1, step=1, rate=0.1, validated={})
-    assert values["data_share"] == tally.data_seconds / tally.seconds
+    meter.add_step_time()
+    meter.add(1.0, 4)
+    assert 0.03 <= meter.data_seconds <= meter.seconds - 0.01
+    values = meter.values(epoch=1, step=1, rate=0.1, validated={})
+    assert values["data_share"] == meter.data_seconds / meter.seconds
 
 
-def test_what_is_no_training_is_left_out() -> None:
-    tally = Tally()
+def test_time_before_start_is_not_counted() -> None:
+    meter = EpochMeter()
     time.sleep(0.05)
-    tally.start()
-    tally.got_data()
-    tally.add(1.0, 4)
-    assert tally.data_seconds <= tally.seconds < 0.05
+    meter.start()
+    meter.add_data_time()
+    meter.add_step_time()
+    assert meter.data_seconds <= meter.seconds < 0.05
 
 
 def test_each_epoch_is_a_line(tmp_path: Path) -> None:
@@ -50,25 +52,27 @@ def test_each_epoch_is_a_line(tmp_path: Path) -> None:
     assert [json.loads(line) for line in lines] == history
 
 
-def test_a_standing_comes_back_from_json_to_the_bit() -> None:
-    standing = Standing(5, [{"epoch": 1, "val/loss": 0.1 + 0.2}], images=3, seconds=0.1)
-    standing.tally.add(1 / 3, 7)
-    again = Standing.from_dict(json.loads(json.dumps(standing.to_dict())))
-    assert again.to_dict() == standing.to_dict()
-    again.tally.add(1.0, 1)
-    assert again.tally.images == 8
-    assert again.tally.seconds > standing.tally.seconds
+def test_progress_survives_json_exactly() -> None:
+    progress = RunProgress(5, [{"epoch": 1, "val/loss": 0.1 + 0.2}], images=3, seconds=0.1)
+    progress.meter.add(1 / 3, 7)
+    progress.meter.add_step_time()
+    again = RunProgress.from_dict(json.loads(json.dumps(progress.to_dict())))
+    assert again.to_dict() == progress.to_dict()
+    again.meter.add(1.0, 1)
+    again.meter.add_step_time()
+    assert again.meter.images == 8
+    assert again.meter.seconds > progress.meter.seconds
 
 
-def test_closing_an_epoch_begins_a_new_tally() -> None:
-    standing = Standing()
-    standing.tally.add(2.0, 4)
-    seconds = standing.tally.seconds
-    standing.close_epoch({"epoch": 1})
-    assert (standing.history, standing.images, standing.seconds) == ([{"epoch": 1}], 4, seconds)
-    assert standing.tally.images == 0
+def test_closing_an_epoch_resets_the_meter() -> None:
+    progress = RunProgress()
+    progress.meter.add(2.0, 4)
+    seconds = progress.meter.seconds
+    progress.close_epoch({"epoch": 1})
+    assert (progress.history, progress.images, progress.seconds) == ([{"epoch": 1}], 4, seconds)
+    assert progress.meter.images == 0
 
 
-def test_validated_figures_are_what_the_loop_did_not_add() -> None:
-    values = Tally(1.0, 1, 1.0).values(epoch=1, step=2, rate=0.1, validated={"val/top1": 50.0})
-    assert validated_figures(values) == {"val/top1": 50.0}
+def test_validation_metrics_are_what_the_loop_did_not_add() -> None:
+    values = EpochMeter(1.0, 1, 1.0).values(epoch=1, step=2, rate=0.1, validated={"val/top1": 50.0})
+    assert validation_metrics(values) == {"val/top1": 50.0}

@@ -69,9 +69,9 @@ def test_breakable_work_is_left_at_the_signal() -> None:
         return "result"
 
     with stop_request() as stop:
-        assert stop.run_or_break(work) is None
+        assert stop.run_or_abort(work) is None
         assert stop.received == signal.SIGINT
-        assert stop.run_or_break(work) is None
+        assert stop.run_or_abort(work) is None
     assert done == ["begun"]
 
 
@@ -80,8 +80,8 @@ def test_breakable_work_gives_its_result_and_its_errors() -> None:
         raise KeyError("own")
 
     stop = StopRequest()
-    assert stop.run_or_break(lambda: 3) == 3
+    assert stop.run_or_abort(lambda: 3) == 3
     with pytest.raises(KeyError, match="own"):
-        stop.run_or_break(fail)
+        stop.run_or_abort(fail)
     stop.take(signal.SIGINT)
     assert stop.is_set()

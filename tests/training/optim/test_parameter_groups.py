@@ -7,12 +7,12 @@ from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from torch import nn
 
 import dsft
+from dsft.choices import Sched
 from dsft.errors import RecipeError
 from dsft.training.optim.optimizer import make_optimizer
 from dsft.training.optim.parameter_groups import parameter_groups
 from dsft.training.optim.schedule import make_schedule
-from dsft.training.settings import OptimizerSettings, ScheduleSettings
-from tests.training.pieces import make_net
+from tests.training.pieces import make_net, optimizer_settings, schedule_settings
 
 
 def by_name(module: nn.Module, groups: list[dict[str, object]], key: str) -> dict[str, object]:
@@ -22,18 +22,18 @@ def by_name(module: nn.Module, groups: list[dict[str, object]], key: str) -> dic
 
 def test_layer_decay_is_timms_own() -> None:
     model = timm.create_model("resnet18", num_classes=3)
-    ours = parameter_groups(model, OptimizerSettings(weight_decay=0.1, layer_decay=0.7), {})
+    ours = parameter_groups(model, optimizer_settings(weight_decay=0.1, layer_decay=0.7), {})
     theirs = param_groups_layer_decay(model, weight_decay=0.1, layer_decay=0.7)
     for key in ("lr_scale", "weight_decay"):
         assert by_name(model, ours, key) == pytest.approx(by_name(model, theirs, key))
 
 
 @pytest.mark.parametrize("sched", ["cosine", "constant", "step", "poly"])
-def test_every_schedule_applies_the_scales(sched: str) -> None:
+def test_every_schedule_applies_the_scales(sched: Sched) -> None:
     net = make_net()
-    settings = OptimizerSettings("adamw", 1e-2, layer_decay=0.5)
+    settings = optimizer_settings("adamw", 1e-2, layer_decay=0.5)
     optimizer = make_optimizer(net, settings)
-    plan = ScheduleSettings(sched, 4, warmup_epochs=1, decay_epochs=2 if sched == "step" else None)  # type: ignore[arg-type]
+    plan = schedule_settings(sched, 4, warmup_epochs=1, decay_epochs=2 if sched == "step" else None)
     set_rate = make_schedule(optimizer, plan, 5)
     for step in (0, 3, 7, 12):
         set_rate(step)
@@ -47,7 +47,7 @@ def test_every_schedule_applies_the_scales(sched: str) -> None:
 
 def test_the_first_pattern_that_matches_multiplies() -> None:
     net = make_net()
-    settings = OptimizerSettings(layer_decay=0.5, lr_mult=(("head", 10.0), ("3.*", 0.2), ("*.weight", 3.0)))
+    settings = optimizer_settings(layer_decay=0.5, lr_mult=(("head", 10.0), ("3.*", 0.2), ("*.weight", 3.0)))
     scales = by_name(net, parameter_groups(net, settings, {"head": ("7.weight", "7.bias")}), "lr_scale")
     expected = {"0.weight": 0.75, "1.weight": 0.75, "1.bias": 0.25, "3.weight": 0.1}
     expected |= {"4.weight": 1.5, "4.bias": 0.5, "7.weight": 10.0, "7.bias": 10.0}
@@ -55,8 +55,8 @@ def test_the_first_pattern_that_matches_multiplies() -> None:
 
 
 def test_a_pattern_that_matches_nothing_is_an_error() -> None:
-    with pytest.raises(RecipeError, match=r"optim\.lr_mult\.layer9\.\*: must match a parameter that trains"):
-        parameter_groups(make_net(), OptimizerSettings(lr_mult=(("layer9.*", 0.1),)), {"head": (), "converted": ()})
+    with pytest.raises(RecipeError, match=r"optim\.lr_mult\.layer9\.\*: must match a trainable parameter"):
+        parameter_groups(make_net(), optimizer_settings(lr_mult=(("layer9.*", 0.1),)), {"head": (), "converted": ()})
 
 
 def test_depthwise_kernels_decay_by_choice() -> None:
@@ -68,7 +68,7 @@ def test_depthwise_kernels_decay_by_choice() -> None:
             self.one = nn.Conv2d(1, 2, 3)
 
     net = Net()
-    groups = parameter_groups(net, OptimizerSettings(depthwise_decay=False), {})
+    groups = parameter_groups(net, optimizer_settings(depthwise_decay=False), {})
     exempt = {name for name, decay in by_name(net, groups, "weight_decay").items() if decay == 0}
     assert exempt == {"conv.bias", "own.weight", "own.bias", "one.bias"}
 
@@ -77,7 +77,7 @@ def test_depthwise_kernels_decay_by_choice() -> None:
 def test_those_of_converted_layers_are_depthwise(order: str) -> None:
     net = dsft.convert(make_net().eval(), torch.zeros(1, 2, 5, 5), rank=2, structures=[order]).model
     for choice in (True, False):
-        groups = parameter_groups(net, OptimizerSettings(weight_decay=0.1, depthwise_decay=choice), {})
+        groups = parameter_groups(net, optimizer_settings(weight_decay=0.1, depthwise_decay=choice), {})
         decay = by_name(net, groups, "weight_decay")
         assert {decay[f"{layer}.depthwise.weight"] for layer in (0, 3)} == {0.1 if choice else 0.0}
         assert {decay[f"{layer}.pointwise.weight"] for layer in (0, 3)} == {0.1}
@@ -85,6 +85,6 @@ def test_those_of_converted_layers_are_depthwise(order: str) -> None:
 
 def test_no_parameter_is_lost_or_counted_twice() -> None:
     model = timm.create_model("convnext_atto", num_classes=3)
-    groups = parameter_groups(model, OptimizerSettings(layer_decay=0.8, lr_mult=(("*norm*", 2.0),)), {})
+    groups = parameter_groups(model, optimizer_settings(layer_decay=0.8, lr_mult=(("*norm*", 2.0),)), {})
     ids = [id(p) for group in groups for p in group["params"]]
     assert sorted(ids) == sorted(id(p) for p in model.parameters())

@@ -10,6 +10,7 @@ from torch import nn
 
 from dsft.training.optim.schedule import make_schedule
 from dsft.training.settings import ScheduleSettings
+from tests.training.pieces import schedule_settings
 
 STEPS_PER_EPOCH = 5
 
@@ -41,23 +42,23 @@ def timm_rates(epochs: int, **options: Any) -> list[float]:
     ("settings", "options"),
     [
         (
-            ScheduleSettings("cosine", 6, warmup_epochs=1.5, warmup_lr=0.01, min_lr=0.02),
+            schedule_settings("cosine", 6, warmup_epochs=1.5, warmup_lr=0.01, min_lr=0.02),
             {"sched": "cosine", "warmup_epochs": 1.5, "warmup_lr": 0.01, "min_lr": 0.02},
         ),
         (
-            ScheduleSettings("step", 6, decay_epochs=1.5, decay_rate=0.3),
+            schedule_settings("step", 6, decay_epochs=1.5, decay_rate=0.3),
             {"sched": "step", "decay_epochs": 1.5, "decay_rate": 0.3},
         ),
         (
-            ScheduleSettings("multistep", 6, decay_epochs=(4, 2), decay_rate=0.3),
+            schedule_settings("multistep", 6, decay_epochs=(4, 2), decay_rate=0.3),
             {"sched": "multistep", "decay_milestones": [2, 4], "decay_rate": 0.3},
         ),
         (
-            ScheduleSettings("tanh", 4, warmup_epochs=1, min_lr=0.02),
+            schedule_settings("tanh", 4, warmup_epochs=1, min_lr=0.02),
             {"sched": "tanh", "warmup_epochs": 1, "warmup_lr": 1e-6, "min_lr": 0.02},
         ),
         (
-            ScheduleSettings("constant", 3, warmup_epochs=1),
+            schedule_settings("constant", 3, warmup_epochs=1),
             {"sched": "constant", "warmup_epochs": 1, "warmup_lr": 1e-6},
         ),
     ],
@@ -70,17 +71,17 @@ def test_rates_are_those_of_timms_training_script(settings: ScheduleSettings, op
 def test_cosine_follows_its_formula() -> None:
     total = 3 * STEPS_PER_EPOCH
     formula = [0.1 + 0.3 * (1 + math.cos(math.pi * step / total)) / 2 for step in range(total)]
-    assert rates(ScheduleSettings("cosine", 3, min_lr=0.1)) == pytest.approx(formula)
+    assert rates(schedule_settings("cosine", 3, min_lr=0.1)) == pytest.approx(formula)
 
 
 def test_poly_falls_in_a_straight_line() -> None:
     total = 2 * STEPS_PER_EPOCH
     line = [0.1 + 0.3 * (1 - step / total) for step in range(total)]
-    assert rates(ScheduleSettings("poly", 2, min_lr=0.1, decay_rate=0.5)) == pytest.approx(line)
+    assert rates(schedule_settings("poly", 2, min_lr=0.1, decay_rate=0.5)) == pytest.approx(line)
 
 
 def test_a_rate_hangs_on_the_step_alone() -> None:
-    settings = ScheduleSettings("cosine", 4, warmup_epochs=1)
+    settings = schedule_settings("cosine", 4, warmup_epochs=1)
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.4)
     set_rate = make_schedule(optimizer, settings, STEPS_PER_EPOCH)
     set_rate(13)

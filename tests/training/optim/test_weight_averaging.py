@@ -11,20 +11,21 @@ from torch import Tensor, nn
 from dsft.choices import WeightsKind
 from dsft.errors import DsftError
 from dsft.progress import Advanced, Event, Report, ignore
-from dsft.training import EmaSettings, FitResult, FitSettings, find_checkpoint, fit
-from dsft.training.optim.weight_averaging import kept_folder
+from dsft.training import FitResult, FitSettings, TrainingSetup, find_checkpoint, fit
+from dsft.training.optim.weight_averaging import epochs_folder
 from tests.training.pieces import (
     CPU,
     Batches,
     assert_equal_tensors,
     constant_rate,
+    ema_settings,
     make_batches,
     make_net,
     tensors_of,
 )
 
 SCORES = (5.0, 7.0, 5.0, 6.0)
-SETTINGS = replace(constant_rate(4), keep_best=3, save_every="1it", ema=EmaSettings(0.5))
+SETTINGS = replace(constant_rate(4), keep_best=3, save_every="1it", ema=ema_settings(0.5))
 
 
 class _Stopped(DsftError):
@@ -41,7 +42,7 @@ def train(
 ) -> tuple[nn.Module, FitResult]:
     net = make_net(seed=5 if resume else 0)
     checkpoint = find_checkpoint(folder) if resume else None
-    scores = iter(SCORES[len(checkpoint.standing.history) if checkpoint else 0 :])
+    scores = iter(SCORES[len(checkpoint.progress.history) if checkpoint else 0 :])
 
     def validate(module: nn.Module) -> dict[str, float]:
         if scored is not None:
@@ -50,7 +51,7 @@ def train(
 
     batches = Batches(make_batches(3))
     result = fit(
-        net, batches, validate=validate, settings=settings, compute=CPU, folder=folder, resume=checkpoint, report=report
+        TrainingSetup(net, settings, CPU), batches, validate=validate, folder=folder, resume=checkpoint, report=report
     )
     return net, result
 
@@ -72,7 +73,7 @@ def test_the_weights_are_the_mean_of_the_best_epochs(tmp_path: Path) -> None:
     expected = mean_of([scored[1], scored[3], scored[0]])
     torch.testing.assert_close(tensors_of(net), expected, rtol=1e-6, atol=1e-7)
     assert not torch.equal(expected["1.running_mean"], scored[1]["1.running_mean"])
-    assert sorted(file.name for file in kept_folder(tmp_path).iterdir()) == [
+    assert sorted(file.name for file in epochs_folder(tmp_path).iterdir()) == [
         f"kept-{epoch}.safetensors" for epoch in (1, 2, 4)
     ]
 
@@ -82,7 +83,7 @@ def test_the_best_epoch_alone_is_no_mean(tmp_path: Path) -> None:
     net, result = train(tmp_path, replace(SETTINGS, keep_best=1), scored=scored)
     assert (result.averaged, result.weights) == ((2,), WeightsKind.EMA)
     assert_equal_tensors(tensors_of(net), scored[1])
-    assert not kept_folder(tmp_path).exists()
+    assert not epochs_folder(tmp_path).exists()
 
 
 @pytest.mark.parametrize("step", range(3, 12))

@@ -1,0 +1,68 @@
+"""The loss of a batch, as the output of a module."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dsft.training.distillation.distiller import Distiller
+from dsft.training.objective import label_loss
+from dsft.training.setup import TrainingSetup
+
+
+class StepLoss(nn.Module):
+    """Computes the loss of a batch: labels, and the teacher where there is one.
+
+    It is a module so that ``DistributedDataParallel`` can wrap it, with the network as its child.
+
+    Args:
+        setup: The network, its teacher and the hyperparameters; both networks are on the device.
+    """
+
+    def __init__(self, setup: TrainingSetup) -> None:
+        super().__init__()
+        settings, compute = setup.settings, setup.compute
+        self.network = torch.compile(setup.module) if settings.compile else setup.module
+        self.anchor = nn.Parameter(torch.zeros((), device=compute.device))
+        self._settings = settings
+        self._compute = compute
+        weights = settings.class_weights
+        self._class_weights = torch.tensor(weights, device=compute.device) if weights is not None else None
+        self._distiller: Distiller | None = None
+        if setup.teacher is not None and settings.distill is not None:
+            self._distiller = Distiller(setup.module, setup.teacher, settings.distill, settings.task)
+
+    def forward(self, images: Tensor | None, targets: Tensor | None) -> Tensor:
+        """Return the mean loss of the images, a scalar in nats.
+
+        Args:
+            images: Model inputs ``(batch, channels, height, width)``, on any device; None in a process that has no
+                image of a batch.
+            targets: Targets of the task, on any device.
+
+        Returns:
+            Without images a zero that depends on :attr:`anchor` alone: its backward pass starts the gradient exchange,
+            and no parameter of the network counts as used.
+        """
+        if images is None or targets is None:
+            return self.anchor * 0.0
+        placed = self._compute.place(images)
+        targets = targets.to(self._compute.device, non_blocking=True)
+        with self._compute.autocast():
+            return self._loss(placed, targets)
+
+    def _loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        settings, distiller = self._settings, self._distiller
+        if distiller is None:
+            output = self.network(images)
+            return label_loss(output, targets, settings.smoothing, self._class_weights, settings.task)
+        with distiller.capture() as features:
+            # A copy: a network that normalizes its input in place would change the teacher's.
+            output = self.network(images.clone())
+        loss = label_loss(output, targets, settings.smoothing, self._class_weights, settings.task)
+        return distiller.combine(loss, output, features, images)
+
+    def close(self) -> None:
+        """Remove the hooks from both networks."""
+        if self._distiller is not None:
+            self._distiller.close()
