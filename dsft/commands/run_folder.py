@@ -20,6 +20,7 @@ from dsft.assembly import Experiment
 from dsft.assembly.experiment import settle_batch_size
 from dsft.commands.outputs import require_apart, require_outside
 from dsft.conversion import ConversionPlan, ConversionReport
+from dsft.conversion.plan_migration import migrate_report
 from dsft.data import Split
 from dsft.errors import CheckpointError, DataError, OutputError, RecipeError
 from dsft.evaluation import Evaluation
@@ -187,7 +188,10 @@ class RunFolder:
     def read_costs(self) -> ConversionReport | None:
         """Read ``conversion.json`` back, where the run has one."""
         path = self.path / COSTS_FILE
-        return TypeAdapter(ConversionReport).validate_json(path.read_bytes()) if path.is_file() else None
+        if not path.is_file():
+            return None
+        values = migrate_report(json.loads(path.read_text(encoding="utf-8")))
+        return TypeAdapter(ConversionReport).validate_python(values)
 
     def write_evaluation(self, slot: str, evaluation: Evaluation, split: Split) -> None:
         """Write the tables and pictures of an evaluation."""

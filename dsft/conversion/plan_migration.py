@@ -31,6 +31,31 @@ def migrate_plan(values: Mapping[str, Any]) -> dict[str, Any]:
     return plan if version == PLAN_VERSION else {**plan, "layers": [_from_version_1(layer) for layer in plan["layers"]]}
 
 
+def migrate_report(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of ``conversion.json`` as the present version writes them.
+
+    Args:
+        values: Its content, as this or an earlier version wrote it.
+
+    Raises:
+        KeyError, TypeError: It is not such a file.
+    """
+    return {**values, "layers": [_report_from_version_1(layer) for layer in values["layers"]]}
+
+
+def _report_from_version_1(layer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a layer of a report with a code for its reason, where it has a sentence of version 1."""
+    if "width" in layer:
+        return layer
+    return {**layer, "reason": _reason_of_version_1(layer), "width": None}
+
+
+def _reason_of_version_1(layer: Mapping[str, Any]) -> Reason:
+    reason = _REASONS_OF_VERSION_1[layer["reason"]]
+    is_kept_by_budget = reason is Reason.BUDGET and layer["decision"] != Decision.CONVERTED
+    return Reason.WITHIN_BUDGET if is_kept_by_budget else reason
+
+
 def _from_version_1(layer: Mapping[str, Any]) -> dict[str, Any]:
     """Return a layer with a code for its reason and the structure in place of the order.
 
@@ -38,14 +63,11 @@ def _from_version_1(layer: Mapping[str, Any]) -> dict[str, Any]:
     low-rank layers no order. Its first plans lacked ``weight_shape``, ``form`` and ``adds_bias``.
     """
     is_converted = layer["decision"] == Decision.CONVERTED
-    reason = _REASONS_OF_VERSION_1[layer["reason"]]
-    if reason is Reason.BUDGET and not is_converted:
-        reason = Reason.WITHIN_BUDGET
     order = layer["order"]
     migrated = {"weight_shape": (), "form": None, "adds_bias": False, **layer}
     del migrated["order"]
     structure = (Structure.LOW_RANK if order is None else order) if is_converted else None
-    return {**migrated, "reason": reason, "structure": structure}
+    return {**migrated, "reason": _reason_of_version_1(layer), "structure": structure}
 
 
 _REASONS_OF_VERSION_1 = {
