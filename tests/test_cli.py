@@ -183,7 +183,7 @@ class TestOutput:
             (["evaluate", "RUN"], ["measured_on", "models"]),
             (
                 ["convert", "RUN", "--rank", "1", "--out", "new"],
-                ["original", "converted", "measured_on", "layers", "trials"],
+                ["verdict", "original", "converted", "measured_on", "layers", "trials"],
             ),
             (["recipes", "schema"], list(json_schema())),
         ],

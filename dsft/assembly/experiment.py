@@ -22,10 +22,10 @@ from dsft.assembly.conversion import (
 from dsft.assembly.data import Loaders, load_batches, open_splits
 from dsft.assembly.held_out import ROLES, Training, count_seen, record_training
 from dsft.assembly.network import Network, load_network
-from dsft.assembly.scoring import main_scorer
 from dsft.assembly.settings import fit_settings
 from dsft.assembly.sharing import require_same_images, require_shares, take_over
 from dsft.assembly.teacher import choose_teacher
+from dsft.assembly.val_score import ValScorer
 from dsft.choices import Method, ModelSource, Runtime, SplitName
 from dsft.conversion import ConversionPlan
 from dsft.conversion.planning.accuracy_search import Trial
@@ -34,7 +34,7 @@ from dsft.devices import Compute, resolve_compute
 from dsft.distributed.processes import ALONE, Processes
 from dsft.errors import DataError, RecipeError
 from dsft.models import head_parameters
-from dsft.progress import Note, Report, Warn
+from dsft.progress import Note, Report, Warn, ignore
 from dsft.recipe import Recipe
 from dsft.recipe.sections import ConvertSection, ModelSection
 from dsft.tasks import Task, task_named
@@ -247,7 +247,7 @@ def _convert(
     if request.method is Method.REFIT:
         images = section.calibration.images
         calibration = draw_calibration(splits.train, recipe.data, network.preprocessing, compute, images, request.seed)
-    score = main_scorer(splits.val, recipe.data, compute)
+    score = ValScorer(splits.val, recipe.data, compute, ignore).points
     return convert_network(
         network, request, compute, report, calibration=calibration, score=score, is_trained=is_trained
     )

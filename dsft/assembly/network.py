@@ -17,7 +17,7 @@ from dsft.assembly.held_out import Training
 from dsft.assembly.own_network import InputFormat, build_own, with_classes, with_outputs, with_weights
 from dsft.choices import ModelSource, Reason, WeightsKind
 from dsft.conversion import ConversionPlan
-from dsft.errors import CheckpointError, ModelError, PretrainedWeightsError
+from dsft.errors import CheckpointError, ConversionError, ModelError, PretrainedWeightsError
 from dsft.models import Builder, LoadedModel, ModelSpec, head_layers, load_model, replace_head
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Note, Report
@@ -49,6 +49,17 @@ class Network:
     plan: ConversionPlan | None
     trainings: tuple[Training, ...]
     task: Task = CLASSIFICATION
+
+    @property
+    def required_plan(self) -> ConversionPlan:
+        """The plan of a network that is known to be converted.
+
+        Raises:
+            ConversionError: It is not.
+        """
+        if self.plan is None:
+            raise ConversionError(f"model {self.spec}: expected a converted network, found a dense one.")
+        return self.plan
 
     def describe(
         self, classes: tuple[str, ...] | None, weights: WeightsKind, provenance: Provenance

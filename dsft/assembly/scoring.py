@@ -1,31 +1,28 @@
-"""The images that finished models are scored on: those that they name themselves, a recipe's, or a folder."""
+"""The images on which finished models are scored."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from dsft.assembly.data import load_split, open_data, split_data
+from dsft.assembly.data import open_data, split_data
+from dsft.assembly.named_data import NamedData
 from dsft.assembly.network import Network
-from dsft.choices import DataSource, SplitName
+from dsft.choices import SplitName
 from dsft.data import ImageSource, Split, held_out_split
-from dsft.devices import Compute
-from dsft.errors import DataError, InputError
-from dsft.evaluation import evaluate
+from dsft.errors import DataError
 from dsft.progress import Report
-from dsft.recipe import load_recipe
 from dsft.recipe.sections import DataSection
 
 
 @dataclass(frozen=True)
 class ScoringData:
-    """An open data set, any split of which a model can be scored on.
+    """An open data set, on any split of which models can be scored.
 
     Attributes:
         section: Where it is and how it is split.
-        is_plain: It is a plain folder of classes, which is one split by itself.
+        is_plain: It is a plain folder of classes, which is scored as a whole.
         sources: Its parts.
     """
 
@@ -34,7 +31,7 @@ class ScoringData:
     sources: Mapping[SplitName, ImageSource]
 
     def split(self, name: SplitName, network: Network, report: Report) -> Split:
-        """Return a split; a plain folder is the split that is asked for.
+        """Return a split; a plain folder is returned as the split that is asked for.
 
         Raises:
             DataError: There is no such split.
@@ -43,71 +40,51 @@ class ScoringData:
             return held_out_split(name, self.sources[SplitName.TRAIN], class_table(network), report)
         return split_data(self.section, self.sources, report).get(name)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class table."""
+        return self.sources[SplitName.TRAIN].classes
 
-def open_scoring_data(
-    data: str | None, overrides: Sequence[str], folder: Path, network: Network, report: Report
-) -> ScoringData:
-    """Open the data that models are to be scored on.
+
+def open_scoring_data(named: NamedData, network: Network, model: str, report: Report) -> ScoringData:
+    """Open the data on which models are scored.
 
     Args:
-        data: A recipe whose data section is used, or a folder of images; None for what the model names.
-        overrides: Changes to the recipe.
-        folder: The model's folder, for messages.
-        network: The model.
-        report: Receives what was found.
+        named: What the command line says about it.
+        network: The first model, whose recorded data is used if none is named.
+        model: Its name, for messages.
+        report: Receives the sizes of the splits.
 
     Raises:
-        InputError: The data are at fault, or the model names none.
+        InputError: The data is missing or invalid, or none is named and the model records none.
     """
-    section = _data_section(data, overrides, folder, network)
+    section = named.section(network.trainings[-1] if network.trainings else None, model)
     sources = open_data(section, report)
-    is_plain = data is not None and Path(data).is_dir() and list(sources) == [SplitName.TRAIN]
+    is_plain = named.is_image_folder and list(sources) == [SplitName.TRAIN]
     return ScoringData(section, is_plain, sources)
 
 
-def main_scorer(images: Split, section: DataSection, compute: Compute) -> Callable[[Network], float]:
-    """Return a function that scores a network by the main score of its task on a split, in points (percent).
-
-    Args:
-        images: The split, its classes numbered as the network does.
-        section: How its images are read.
-        compute: Where networks run; they are scored in their own number format.
-    """
-    exact = dataclasses.replace(compute, amp_dtype=None)
-
-    def score(network: Network) -> float:
-        loader = load_split(images, section, network.preprocessing, exact)
-        evaluation = evaluate(
-            exact.place_module(network.module),
-            loader,
-            classes=images.classes,
-            split_name=images.name,
-            compute=exact,
-            keys=images.keys,
-            task=network.task,
-        )
-        return evaluation.main_score * network.task.layout.main.points
-
-    return score
-
-
-def under_class_table(images: Split, folder: Path, network: Network) -> Split:
+def under_class_table(images: Split, model: str, network: Network) -> Split:
     """Number the classes of a split as a model does.
 
+    Args:
+        images: The split.
+        model: The model's name, for messages.
+        network: The model.
+
     Raises:
-        DataError: The model does not know one of them, or has no class table, or the labels are not of its task.
+        DataError: The model has no class table or lacks one of the classes, or the labels are those of another task.
     """
     if images.has_label_sets != network.task.has_label_sets:
         kinds = {True: "any number of labels", False: "one class"}
         raise DataError(
-            f"model {str(folder)!r}: its task is {network.task.name}, which gives an image "
-            f"{kinds[network.task.has_label_sets]}, and in the data an image has {kinds[images.has_label_sets]}. Give "
-            "other data with --data."
+            f"model {model!r}: its task, {network.task.name}, gives an image {kinds[network.task.has_label_sets]}, and "
+            f"an image of the data has {kinds[images.has_label_sets]}. Give other data with --data."
         )
     table = class_table(network)
     if unknown := [name for name in images.classes if name not in table]:
         raise DataError(
-            f"model {str(folder)!r}: the data has classes that it does not know: {', '.join(unknown[:5])}. It knows "
+            f"model {model!r}: does not know these classes of the data: {', '.join(unknown[:5])}. It knows "
             f"{', '.join(table[:5])}{', ...' if len(table) > 5 else ''}."
         )
     return dataclasses.replace(images, classes=table)
@@ -121,19 +98,7 @@ def class_table(network: Network) -> tuple[str, ...]:
     """
     if network.classes is None:
         raise DataError(
-            f"model {network.spec}: its folder has no class table, so its answers cannot be compared with labels. "
-            "Fine-tune it, or convert it from a source with classes."
+            f"model {network.spec}: its class names are unknown, so its outputs cannot be compared with labels. Give "
+            "them with --classes FILE, or with --classes data if its outputs are the classes of the data, in order."
         )
     return network.classes
-
-
-def _data_section(data: str | None, overrides: Sequence[str], folder: Path, network: Network) -> DataSection:
-    if data is not None and not Path(data).is_dir():
-        return load_recipe(data, overrides).data
-    if overrides:
-        raise InputError(f"overrides {list(overrides)!r}: they change a recipe, so --data must name one.")
-    if data is not None:
-        return DataSection(source=DataSource.FOLDER, root=data)
-    if not network.trainings:
-        raise DataError(f"model {str(folder)!r}: its folder names no data. Say which with --data RECIPE or FOLDER.")
-    return network.trainings[-1].section()

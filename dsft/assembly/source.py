@@ -1,7 +1,8 @@
-"""A SOURCE of the command line becomes a network with weights."""
+"""The SOURCE of a command: a library's network, a model folder or a weights file."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,72 +16,88 @@ from dsft.models.libraries import LIBRARIES
 from dsft.progress import Note, Report
 
 
-def load_source(source: str, model: str | None, image_size: int | None, report: Report) -> Network:
-    """Load ``timm/NAME`` or ``torchvision/NAME`` with its published weights, a model folder, or a weights file.
+@dataclass(frozen=True)
+class Source:
+    """A network as the command line names it.
 
-    A model folder may be on the Hugging Face hub: ``hf/OWNER/NAME``.
+    Attributes:
+        name: ``timm/NAME``, ``torchvision/NAME``, a model or run folder, ``hf/OWNER/NAME`` for a model folder on the
+            Hugging Face hub, or a weights file.
+        model: ``timm/NAME`` or ``torchvision/NAME``: the network of a weights file.
+        classes: A file with the class names of the weights, or ``data``; None if they come with the weights.
+        image_size: Side of the images in pixels; None for the size that the weights were trained with.
+    """
+
+    name: str
+    model: str | None = None
+    classes: str | None = None
+    image_size: int | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a model or run folder, on this machine or on the hub."""
+        path = Path(self.name)
+        return path.is_dir() or (not path.exists() and HubReference.parse(self.name) is not None)
+
+    @property
+    def in_library(self) -> tuple[ModelSource, str] | None:
+        """Library and name of a library's network; None for folders and files."""
+        return None if Path(self.name).exists() else _library_and_name(self.name)
+
+
+def load_source(source: Source, report: Report) -> Network:
+    """Load a network with its weights.
 
     Args:
-        source: One of these.
-        model: ``timm/NAME`` or ``torchvision/NAME``: the network that a weights file belongs to.
-        image_size: Side of the images in pixels; None for what the weights were trained with.
-        report: Receives what was taken from where.
+        source: Which network.
+        report: Receives where the weights come from.
 
     Raises:
-        ModelError: The source is none of these, or a weights file comes without ``model``.
+        ModelError: There is no such source, or a weights file comes without ``model``.
+        CheckpointError: A folder or a file is damaged, or does not fit its network.
     """
-    path = Path(source)
-    named = _library_and_name(source)
-    _check_model(source, model)
-    if is_folder(source):
-        return with_image_size(load_folder(path), image_size, is_fixed=False)
-    if named is not None and not path.exists():
+    _check_model(source)
+    if source.is_folder:
+        return with_image_size(load_folder(Path(source.name)), source.image_size, is_fixed=False)
+    if (named := source.in_library) is not None:
         try:
             loaded = load_model(*named, pretrained=True, report=report)
         except PretrainedWeightsError as error:
-            raise error.advise(f"Then give the file in place of {source}, with --model {source}.") from error
+            raise error.advise(f"Then give the file in place of {source.name}, with --model {source.name}.") from error
     else:
-        loaded = load_model(*_network_of_file(path, model), checkpoint=path, report=report)
+        loaded = load_model(*_network_of_file(source), checkpoint=Path(source.name), report=report)
     for note in loaded.notes:
         report(Note(f"model {loaded.spec}: {note}"))
-    return with_image_size(as_network(loaded), image_size, is_fixed=loaded.fixed_size)
+    return with_image_size(as_network(loaded), source.image_size, is_fixed=loaded.fixed_size)
 
 
-def outline_source(source: str, model: str | None, image_size: int | None, *, meta: bool, report: Report) -> Network:
-    """Build the network of a source for its shapes alone: nothing is downloaded, and weights are random or absent.
+def outline_source(source: Source, *, meta: bool, report: Report) -> Network:
+    """Build a network for its shapes alone: nothing is downloaded, and its weights are random or absent.
 
     Args:
-        source: As :func:`load_source` takes it, or a run's folder. A weights file is read, since it says how many
-            classes and channels there are.
-        model: ``timm/NAME`` or ``torchvision/NAME``: the network that a weights file belongs to.
-        image_size: Side of the images in pixels; None for what the weights were trained with.
-        meta: Build it on torch's meta device, where tensors have shapes and no values; not for weights files.
-        report: Receives what was taken from where.
+        source: Which network. A weights file is read, since its tensors determine classes and channels.
+        meta: Build it on torch's meta device, where tensors have shapes and no values; weights files are loaded.
+        report: Receives where the weights come from.
 
     Raises:
-        ModelError: The source is none of these, or a weights file comes without ``model``.
+        ModelError: There is no such source, or a weights file comes without ``model``.
+        CheckpointError: A folder or a file is damaged, or does not fit its network.
     """
-    path, named = Path(source), _library_and_name(source)
-    _check_model(source, model)
+    _check_model(source)
     with torch.device("meta" if meta else "cpu"):
-        if is_folder(source):
-            return with_image_size(outline_folder(path), image_size, is_fixed=False)
-        if named is None or path.exists():
-            return load_source(source, model, image_size, report)
+        if source.is_folder:
+            return with_image_size(outline_folder(Path(source.name)), source.image_size, is_fixed=False)
+        if (named := source.in_library) is None:
+            return load_source(source, report)
         loaded = load_model(*named)
-    return with_image_size(as_network(loaded), image_size, is_fixed=loaded.fixed_size)
+    return with_image_size(as_network(loaded), source.image_size, is_fixed=loaded.fixed_size)
 
 
-def _check_model(source: str, model: str | None) -> None:
-    is_named = _library_and_name(source) is not None and not Path(source).exists()
-    if model is not None and (is_folder(source) or is_named):
-        raise ModelError(f"--model: goes with a weights file, found {model!r} beside {source!r}. Leave it out.")
-
-
-def is_folder(source: str) -> bool:
-    """Whether a source is a model folder, here or on the hub."""
-    path = Path(source)
-    return path.is_dir() or (not path.exists() and HubReference.parse(source) is not None)
+def _check_model(source: Source) -> None:
+    if source.model is not None and (source.is_folder or source.in_library is not None):
+        raise ModelError(
+            f"--model: goes with a weights file, found {source.model!r} beside {source.name!r}. Leave it out."
+        )
 
 
 def _library_and_name(text: str) -> tuple[ModelSource, str] | None:
@@ -88,16 +105,16 @@ def _library_and_name(text: str) -> tuple[ModelSource, str] | None:
     return (ModelSource(library), name) if library in LIBRARIES and name else None
 
 
-def _network_of_file(path: Path, model: str | None) -> tuple[ModelSource, str]:
-    if not path.is_file():
+def _network_of_file(source: Source) -> tuple[ModelSource, str]:
+    if not Path(source.name).is_file():
         raise ModelError(
-            f"source {str(path)!r}: expected timm/NAME, torchvision/NAME, a model folder or a weights file, and "
-            f"there is no such file or folder."
+            f"source {source.name!r}: expected timm/NAME, torchvision/NAME, a model folder or a weights file, and "
+            "there is no such file or folder."
         )
-    named = _library_and_name(model) if model is not None else None
+    named = _library_and_name(source.model) if source.model is not None else None
     if named is None:
         raise ModelError(
-            f"source {str(path)!r}: a weights file needs --model timm/NAME or torchvision/NAME, the network that "
-            f"it belongs to; found {model!r}."
+            f"source {source.name!r}: a weights file needs --model timm/NAME or torchvision/NAME, the network that "
+            f"it belongs to; found {source.model!r}."
         )
     return named

@@ -16,11 +16,12 @@ def inspect(
     as_json: Json = False,
     progress: Progress = None,
 ) -> None:
-    """List a network's layers: shapes, costs, what could be converted and saved; no weights needed."""
+    """List a network's layers: shapes, costs, and what a conversion could save; needs no weights."""
     with shown_progress(progress, None) as report:
+        from dsft.assembly import Source
         from dsft.commands import inspect as command
 
-        result = command.run(source, model=model, image_size=image_size, report=report)
+        result = command.run(Source(source, model=model, image_size=image_size), report)
     from dsft.console import inspection_table, print_json, print_result
 
     if as_json:

@@ -10,6 +10,9 @@ import typer
 from dsft.choices import AUTO, Cost, Form, Method, Runtime, SplitName
 from dsft.cli.app import app
 from dsft.cli.options import (
+    Classes,
+    Data,
+    DataOverrides,
     Device,
     DryRun,
     Exclude,
@@ -21,7 +24,10 @@ from dsft.cli.options import (
     OrderName,
     Overwrite,
     Progress,
+    SourceArgument,
     StructureNames,
+    named_data,
+    split_overrides,
 )
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
@@ -29,52 +35,60 @@ from dsft.errors import RecipeError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from dsft.commands.convert import ConvertResult
     from dsft.commands.evaluate import EvaluateResult
 
 
 @app.command()
 @reporting_errors
 def convert(
-    source: Annotated[str, typer.Argument(help="timm/NAME, torchvision/NAME, a model folder or a weights file.")],
+    source: SourceArgument,
+    overrides: DataOverrides = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The new model folder.")] = None,
     budget: Annotated[
-        str | None, typer.Option(help="What may be left of macs, params, latency; or max_drop=1.")
+        str | None, typer.Option(help="Share of macs, params or latency that may be left, as macs=0.5; or max_drop=1.")
     ] = None,
-    by: Annotated[Cost | None, typer.Option(help="The cost that max_drop makes smallest; macs by default.")] = None,
-    data: Annotated[str | None, typer.Option(help="Recipe or folder whose val split max_drop is scored on.")] = None,
-    runtime: Annotated[Runtime, typer.Option(help="What a budget's measurements run in.")] = Runtime.EAGER,
+    by: Annotated[Cost | None, typer.Option(help="The cost that max_drop minimizes; macs by default.")] = None,
+    runtime: Annotated[Runtime, typer.Option(help="Runtime of the measurements of a budget.")] = Runtime.EAGER,
     rank: Annotated[str | None, typer.Option(help="Depthwise kernels of each channel, or 'full'.")] = None,
+    data: Data = None,
+    calibration_images: Annotated[int, typer.Option(min=1, help="Images to calibrate on, at most.")] = 512,
     method: MethodName = AUTO,
     order: OrderName = None,
     structures: StructureNames = None,
     form: Annotated[
         str, typer.Option(metavar="|".join([AUTO, *Form]), help="How channels are repeated; auto is measured.")
     ] = AUTO,
-    calibrate: Annotated[str | None, typer.Option(help="Recipe or folder of images to fit weights to.")] = None,
-    calibration_images: Annotated[int, typer.Option(min=1, help="How many of them.")] = 512,
+    only_faster: Annotated[bool, typer.Option("--only-faster", help="Keep dense what measures slower.")] = False,
     include: Include = None,
     exclude: Exclude = None,
     model: ModelOfFile = None,
+    classes: Classes = None,
     image_size: ImageSize = None,
-    only_faster: Annotated[bool, typer.Option("--only-faster", help="Keep dense what is no faster.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of images.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of calibration images.")] = 0,
     device: Device = "auto",
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     progress: Progress = None,
 ) -> None:
-    """Convert a checkpoint to depthwise-separable convolutions; no training."""
+    """Convert a checkpoint to depthwise-separable convolutions, without training.
+
+    The images of --data, or those that SOURCE was trained on, calibrate the conversion and score it on val.
+    """
     if out is None and not dry_run:
-        raise RecipeError("--out: a folder for the converted model is needed, or --dry-run to plan only.")
+        raise RecipeError("--out: a folder for the converted model is needed, or --dry-run to only plan.")
+    # Checked before torch is imported.
+    asked_budget, asked_rank = _budget(budget, by, runtime), _rank(rank)
     with shown_progress(progress, None) as report:
+        from dsft.assembly import Source
         from dsft.commands import convert as command
         from dsft.conversion import Request
         from dsft.conversion.request import read_setting, read_structures
 
         request = Request(
-            budget=_budget(budget, by, runtime),
-            rank=_rank(rank),
+            budget=asked_budget,
+            rank=asked_rank,
             method=read_setting("--method", method, Method),
             structures=read_structures(structures, order),
             form=read_setting("--form", form, Form),
@@ -84,75 +98,69 @@ def convert(
             seed=seed,
         )
         result = command.run(
-            source,
+            Source(source, model=model, classes=classes, image_size=image_size),
             None if dry_run else out,
             request,
-            data=data,
-            calibrate=calibrate,
+            data=named_data(data, overrides),
             calibration_images=calibration_images,
-            model=model,
-            image_size=image_size,
             device=device,
             overwrite=overwrite,
             report=report,
         )
-    from dsft.console import circumstances, costs_table, parameters_line, plan_table, print_json, print_result
-
-    if as_json:
-        print_json(result.to_dict())
-        return
-    results: list[RenderableType] = [plan_table(result.plan)]
-    if result.costs is None:
-        results.append(parameters_line(result.plan))
-    else:
-        folder = f"model folder: {result.folder}"
-        results += [costs_table(result.costs), circumstances(result.costs.measured_on), folder]
-    print_result(*results)
+    _show_conversion(result, as_json)
 
 
 @app.command()
 @reporting_errors
 def evaluate(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Model folders, or folders of runs.")],
-    data: Annotated[str | None, typer.Option(help="A recipe or a folder; else the data that the model names.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change of the recipe, key=value.")] = None,
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL", help="Model or run folders; data.key=value among them changes the data."),
+    ],
+    data: Data = None,
     split: Annotated[SplitName, typer.Option(help="The split to score.")] = SplitName.TEST,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for metrics, tables and pictures.")] = None,
+    classes: Classes = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for metrics, tables and plots.")] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Print the scores of every class.")] = False,
     with_temperature: Annotated[
         bool, typer.Option("--fit-temperature", help="Fit a temperature on val, and score the probabilities with it.")
     ] = False,
+    timed: Annotated[
+        bool | None,
+        typer.Option("--time/--no-time", help="Measure times; by default only to compare several models."),
+    ] = None,
     min_top1: Annotated[
         float | None,
-        typer.Option("--min-top1", min=0, max=100, help="Leave with exit code 1 where top-1 in percent is below."),
+        typer.Option("--min-top1", min=0, max=100, help="Exit with code 1 if top-1, in percent, is below."),
     ] = None,
     min_map: Annotated[
         float | None,
-        typer.Option("--min-map", min=0, max=1, help="The same for the mAP of models of several labels, 0 to 1."),
+        typer.Option("--min-map", min=0, max=1, help="Exit with code 1 if the mAP, 0 to 1, is below."),
     ] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
     progress: Progress = None,
 ) -> None:
-    """Score models on held-out data, side by side, with what they cost."""
+    """Score models on held-out data, side by side, with their costs."""
     least = {name: value for name, value in (("top1", min_top1), ("map", min_map)) if value is not None}
+    folders, overrides = split_overrides(models)
+    if not folders:
+        raise RecipeError(f"MODEL: a model or run folder is needed, found only overrides: {' '.join(overrides)}.")
     with shown_progress(progress, None) as report:
+        from dsft.assembly import Source
         from dsft.commands import evaluate as command
 
         result = command.run(
-            models,
-            data=data,
-            overrides=overrides or [],
-            split=split,
-            with_temperature=with_temperature,
-            required_scores=tuple(least),
+            [Source(folder, classes=classes) for folder in folders],
+            data=named_data(data, overrides),
+            scoring=command.Scoring(split, with_temperature, tuple(least), timed),
             out=out,
             device=device,
             overwrite=overwrite,
             report=report,
         )
-    _show_evaluation(result, as_json, with_classes=per_class or len(models) == 1)
+    _show_evaluation(result, as_json, with_classes=per_class or len(folders) == 1)
     for name, minimum in least.items():
         result.require_score(name, minimum)
 
@@ -162,11 +170,34 @@ def evaluate(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a finished run, or of evaluate --out.")],
 ) -> None:
-    """Make the page of a run or of an evaluation again, from its own files."""
+    """Recreate the page of a run or of an evaluation from its files."""
     from dsft.commands import report as command
     from dsft.console import print_result
 
     print_result(str(command.run(folder)))
+
+
+def _show_conversion(result: ConvertResult, as_json: bool) -> None:
+    from dsft.console import (
+        circumstances,
+        costs_table,
+        parameters_line,
+        plan_table,
+        print_json,
+        print_result,
+        verdict_lines,
+    )
+
+    if as_json:
+        print_json(result.to_dict())
+        return
+    shown: list[RenderableType] = [plan_table(result.plan)]
+    if result.costs is None or result.verdict is None:
+        shown.append(parameters_line(result.plan))
+    else:
+        shown += [costs_table(result.costs), circumstances(result.costs.measured_on)]
+        shown += [verdict_lines(result.verdict), f"model folder: {result.folder}"]
+    print_result(*shown)
 
 
 def _show_evaluation(result: EvaluateResult, as_json: bool, with_classes: bool) -> None:
@@ -195,13 +226,13 @@ def _show_evaluation(result: EvaluateResult, as_json: bool, with_classes: bool) 
         *([differences_table(result.models[0].model, differences)] if differences else []),
         calibration_table(scores),
         size_table(costs),
-        speed_table(costs),
+        *([speed_table(costs)] if costs[0].footprint.latency_ms is not None else []),
         footprint_circumstances(result.measured_on, result.models[0].footprint),
     )
 
 
 def _budget(budget: str | None, by: Cost | None, runtime: Runtime) -> dict[str, Any] | None:
-    """Read ``macs=0.4``, or ``max_drop=1`` and the cost that it goes by."""
+    """Parse ``macs=0.4``, or ``max_drop=1`` with the cost that it minimizes."""
     name, _, number = (budget or "").partition("=")
     if by is not None and name != "max_drop":
         raise RecipeError(f"--by: goes with --budget max_drop=POINTS, found --budget {budget!r}.")
@@ -212,12 +243,14 @@ def _budget(budget: str | None, by: Cost | None, runtime: Runtime) -> dict[str, 
     if name not in [*Cost, "max_drop"] or not _is_number(number):
         forms = ", ".join(f"{cost}=SHARE" for cost in Cost)
         raise RecipeError(f"--budget: expected {forms} or max_drop=POINTS, such as macs=0.4, found {budget!r}.")
+    if name in [*Cost] and not 0 < float(number) <= 1:
+        raise RecipeError(f"--budget {name}: expected a share above 0 and up to 1, found {number}.")
     rest = {} if by is None else {"by": by}
     return {name: float(number), "runtime": runtime, **rest}
 
 
 def _rank(rank: str | None) -> int | Literal["full"] | None:
-    """Read a whole number, or ``full``."""
+    """Parse a whole number, or ``full``."""
     if rank is None:
         return None
     if rank == "full":

@@ -1,12 +1,17 @@
-"""The arguments and options that several commands share."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dsft.choices import AUTO, Method, ProgressMode, Structure
+
+if TYPE_CHECKING:
+    from dsft.assembly.named_data import NamedData
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe.")]
 Overrides = Annotated[
@@ -16,7 +21,25 @@ Overrides = Annotated[
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="SOURCE", help="timm/NAME, torchvision/NAME, a model folder, hf/OWNER/NAME or a weights file."
+        metavar="SOURCE", help="timm/NAME, torchvision/NAME, a model or run folder, hf/OWNER/NAME or a weights file."
+    ),
+]
+DataOverrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Changes of the data: data.key=value sets, ~data.key removes."),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="RECIPE|FOLDER", help="A recipe, a run or a folder of images; else the model's own data."
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="FILE|data",
+        help="Class names of weights without any: a file with one per line, or those of the data.",
     ),
 ]
 BuilderOption = Annotated[
@@ -30,7 +53,7 @@ BuilderOption = Annotated[
 ModelOfFile = Annotated[str | None, typer.Option("--model", help="timm/NAME or torchvision/NAME of a weights file.")]
 ImageSize = Annotated[int | None, typer.Option("--image-size", min=8, help="Side of the images in pixels.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier output of this command.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder, from its last state.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in the output folder from its last checkpoint.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Build and check everything, write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Progress = Annotated[
@@ -60,3 +83,21 @@ OrderName = Annotated[
 ]
 Include = Annotated[list[str] | None, typer.Option("--include", help="Pattern of layers to convert; repeatable.")]
 Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="Pattern of layers to keep; repeatable.")]
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate overrides from names: ``key=value`` and ``~key`` are overrides unless a file of that name exists."""
+    overrides = [each for each in arguments if _is_override(each) and not Path(each).exists()]
+    return [each for each in arguments if each not in overrides], overrides
+
+
+def _is_override(argument: str) -> bool:
+    # A path in the home folder begins with ~ too.
+    return "=" in argument or (argument.startswith("~") and not argument.startswith(("~/", "~\\")))
+
+
+def named_data(data: str | None, overrides: Sequence[str] | None) -> NamedData:
+    """Return what the command line says about the data."""
+    from dsft.assembly.named_data import NamedData
+
+    return NamedData(data, tuple(overrides or ()))

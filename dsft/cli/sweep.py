@@ -10,6 +10,9 @@ import typer
 from dsft.choices import AUTO, Cost, Method
 from dsft.cli.app import app
 from dsft.cli.options import (
+    Classes,
+    Data,
+    DataOverrides,
     Device,
     Exclude,
     ImageSize,
@@ -22,6 +25,7 @@ from dsft.cli.options import (
     Progress,
     SourceArgument,
     StructureNames,
+    named_data,
 )
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
@@ -31,10 +35,11 @@ from dsft.errors import RecipeError
 @reporting_errors
 def sweep(
     source: SourceArgument,
-    budgets: Annotated[str, typer.Option("--budgets", help="Shares of the cost, as 0.3,0.5,0.7.")],
-    by: Annotated[Cost, typer.Option("--by", help="The cost that budgets are shares of.")] = Cost.MACS,
-    data: Annotated[str | None, typer.Option(help="A recipe or a folder; else the data that the model names.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change of the recipe, key=value.")] = None,
+    overrides: DataOverrides = None,
+    *,
+    budgets: Annotated[str, typer.Option("--budgets", help="Shares of the cost, such as 0.3,0.5,0.7.")],
+    by: Annotated[Cost, typer.Option("--by", help="The cost that the budgets are shares of.")] = Cost.MACS,
+    data: Data = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for sweep.json and sweep.png.")] = None,
     method: MethodName = AUTO,
     order: OrderName = None,
@@ -42,16 +47,18 @@ def sweep(
     include: Include = None,
     exclude: Exclude = None,
     model: ModelOfFile = None,
+    classes: Classes = None,
     image_size: ImageSize = None,
-    seed: Annotated[int, typer.Option(help="Seed of the method fresh.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of calibration images.")] = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
     progress: Progress = None,
 ) -> None:
-    """Score a network on val, converted to several budgets and not trained: the curve to pick a budget from."""
+    """Score a network on val at several budgets, before any training, to choose a budget from the curve."""
     shares = _shares(budgets)
     with shown_progress(progress, None) as report:
+        from dsft.assembly import Source
         from dsft.commands import sweep as command
         from dsft.conversion import Budget, Request
         from dsft.conversion.request import read_setting, read_structures
@@ -68,12 +75,9 @@ def sweep(
             for share in shares
         ]
         result = command.run(
-            source,
+            Source(source, model=model, classes=classes, image_size=image_size),
             requests,
-            data=data,
-            overrides=overrides or [],
-            model=model,
-            image_size=image_size,
+            data=named_data(data, overrides),
             device=device,
             out=out,
             overwrite=overwrite,
@@ -84,7 +88,7 @@ def sweep(
     if as_json:
         print_json(result.to_dict())
         return
-    folder = [f"table and picture: {result.folder}"] if result.folder is not None else []
+    folder = [f"table and plot: {result.folder}"] if result.folder is not None else []
     first = result.rows[0].metrics
     main = first.layout.main
     rows = [(r.budget, r.converted, r.macs, r.params, r.latency_ms, main.of(r.metrics)) for r in result.rows]
@@ -97,5 +101,5 @@ def _shares(text: str) -> list[float]:
         try:
             shares.append(float(part))
         except ValueError:
-            raise RecipeError(f"--budgets: expected shares as 0.3,0.5,0.7, found {part.strip()!r}.") from None
+            raise RecipeError(f"--budgets: expected shares such as 0.3,0.5,0.7, found {part.strip()!r}.") from None
     return list(dict.fromkeys(shares))

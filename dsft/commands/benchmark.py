@@ -15,10 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsft.assembly import Network, load_folder, outline_source
+from dsft.assembly import Network, Source, load_source, outline_source
 from dsft.assembly.conversion import require_fitting_images
-from dsft.assembly.network import with_image_size
-from dsft.assembly.source import is_folder
 from dsft.choices import Amp, BenchmarkDtype, BenchmarkRuntime
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion import inspect_layers
@@ -142,9 +140,8 @@ def run(
 
 
 def _load(name: str, image_size: int | None, report: Report) -> Network:
-    if is_folder(name):
-        return with_image_size(load_folder(Path(name)), image_size, is_fixed=False)
-    return outline_source(name, None, image_size, meta=False, report=report)
+    source = Source(name, image_size=image_size)
+    return load_source(source, report) if source.is_folder else outline_source(source, meta=False, report=report)
 
 
 def _require_same_images(names: Sequence[str], networks: Sequence[Network]) -> None:

@@ -1,26 +1,30 @@
-"""``dsft convert``: an existing checkpoint becomes a separable model folder; no training."""
+"""``dsft convert``: convert an existing checkpoint to a separable model folder, without training."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from dsft.artifact import save_model
 from dsft.artifact.manifest import MANIFEST_FILE
-from dsft.assembly import Network, load_source
-from dsft.assembly.calibration import CALIBRATION_IMAGES, CalibrationImages, open_calibration
+from dsft.assembly import Network, Source, load_source
+from dsft.assembly.class_names import name_classes, require_class_file
 from dsft.assembly.conversion import convert_network, example_images, plan_network, require_fitting_images
+from dsft.assembly.conversion_data import CALIBRATION_IMAGES, ConversionData, open_conversion_data
 from dsft.assembly.held_out import Training, provenance
-from dsft.assembly.scoring import main_scorer, open_scoring_data, under_class_table
-from dsft.choices import Amp, SplitName, WeightsKind
-from dsft.commands.outputs import require_apart
+from dsft.assembly.named_data import RECORDED, NamedData
+from dsft.assembly.val_score import NotScored, ValScorer, open_val_scorer
+from dsft.assembly.verdict import Verdict, reach_verdict
+from dsft.choices import AUTO, Amp, Method, SplitName, WeightsKind
+from dsft.commands.outputs import require_apart, require_outside
 from dsft.conversion import ConversionPlan, ConversionReport, Request, report_costs
-from dsft.conversion.convert import choose_method
+from dsft.conversion.planning.accuracy_search import Trial
 from dsft.devices import Compute, resolve_compute
-from dsft.errors import InputError
+from dsft.errors import ConversionError, InputError
 from dsft.progress import Report, Warn, ignore
 from dsft.report.layers import plot_layers
 from dsft.storage import require_replaceable
@@ -28,100 +32,162 @@ from dsft.storage import require_replaceable
 
 @dataclass(frozen=True)
 class ConvertResult:
-    """A conversion: its plan, and after a real run its folder and its measured costs."""
+    """A conversion: its plan, and unless it was a dry run its folder, its measured costs and the verdict."""
 
     folder: Path | None
     plan: ConversionPlan
-    costs: ConversionReport | None
+    costs: ConversionReport | None = None
+    verdict: Verdict | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as JSON values: the content of ``conversion.json``, or the plan of a dry run."""
-        return self.costs.to_dict() if self.costs is not None else self.plan.to_dict()
+        """Return the content of ``conversion.json``, or the plan of a dry run."""
+        if self.costs is None or self.verdict is None:
+            return self.plan.to_dict()
+        return {"verdict": self.verdict.to_dict(), **self.costs.to_dict()}
 
 
 def run(
-    source: str,
+    source: Source,
     out: Path | None,
     request: Request,
     *,
-    data: str | None = None,
-    calibrate: str | None = None,
+    data: NamedData = RECORDED,
     calibration_images: int = CALIBRATION_IMAGES,
-    model: str | None = None,
-    image_size: int | None = None,
     device: str = "auto",
     overwrite: bool = False,
     report: Report = ignore,
 ) -> ConvertResult:
-    """Convert a network and write it as a model folder.
+    """Convert a network, write it as a model folder, and compare it with the original.
 
     Args:
-        source: ``timm/NAME``, ``torchvision/NAME``, a model folder or a weights file.
-        out: The new model folder; None plans only and writes nothing.
+        source: The network, its weights and its class names.
+        out: The new model folder; None only plans and writes nothing.
         request: What the conversion is asked for.
-        data: A recipe or a folder, on whose val split a budget of ``max_drop`` is scored; None for the data that the
-            source's folder names.
-        calibrate: A recipe or a folder, to whose training images the weights are fitted; None for none.
-        calibration_images: How many of them.
-        model: The network that a weights file belongs to, as ``timm/NAME``.
-        image_size: Side in pixels for which costs are counted; None for what the weights were trained with.
-        device: Where the times are measured.
-        overwrite: Replace the model folder that ``out`` is.
+        data: The images: those of its train split calibrate the conversion, those of its val split score it.
+        calibration_images: Number of calibration images, at most.
+        device: Where the network runs and is timed.
+        overwrite: Replace an earlier model folder.
         report: Receives the progress.
 
     Raises:
-        InputError: The source cannot be loaded, the conversion cannot be done, or ``out`` may not be written.
+        InputError: The source cannot be loaded, the data is invalid, the conversion cannot be done, or ``out`` cannot
+            be written.
     """
     if out is not None:
         require_replaceable(out, "model folder", (MANIFEST_FILE,), overwrite=overwrite)
-        require_apart(out, (source, data))
+        require_apart(out, (source.name, data.name))
+    data.require_present()
+    require_class_file(source.classes)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
-    network = load_source(source, model, image_size, report)
+    job = _prepare(source, data, request, calibration_images, compute, report)
+    if out is not None:
+        if job.data is not None:
+            require_outside(out, job.data.section)
+        return _convert(job, out, compute, overwrite, report)
+    if request.max_drop is None:
+        plan = plan_network(job.network, job.request, compute, report, calibration=job.calibration).plan
+    else:
+        plan, _, _ = _apply(job, compute, report)
+    return ConvertResult(None, _checked(plan, request, report))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A conversion that can start.
+
+    Attributes:
+        network: The dense network, on its device.
+        request: What is asked for, with the method settled.
+        data: Its images; None if there are none.
+        calibration: Batches that the weights are fitted to; empty if the method uses none.
+        scorer: Scores networks on val, or why that is impossible.
+    """
+
+    network: Network
+    request: Request
+    data: ConversionData | None
+    calibration: tuple[Tensor, ...]
+    scorer: ValScorer | NotScored
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """What the converted network's weights depend on, for its manifest."""
+        used = [SplitName.TRAIN] if self.calibration else []
+        if self.request.max_drop is not None:
+            used.append(SplitName.VAL)
+        own = self.data.record(used, self.network) if self.data is not None else ()
+        return (*self.network.trainings, *own)
+
+
+def _prepare(source: Source, named: NamedData, request: Request, images: int, compute: Compute, report: Report) -> _Job:
+    network = load_source(source, report)
+    data = open_conversion_data(named, network, source.name, report)
+    network = name_classes(network, source, data.classes if data is not None else None, report)
+    request = dataclasses.replace(request, method=_choose_method(request, source, data, report))
     compute.place_module(network.module)
     require_fitting_images(network, compute)
-    request = dataclasses.replace(request, method=choose_method(request.method, has_calibration=calibrate is not None))
-    images = CalibrationImages()
-    if calibrate is not None:
-        count, seed = calibration_images, request.seed
-        images = open_calibration(calibrate, network.preprocessing, compute, count, seed, report)
-    score, judged = _open_score(Path(source), data, network, request, compute, report)
-    if out is None and score is None:
-        prepared = plan_network(network, request, compute, report, calibration=images.batches)
-        return ConvertResult(None, _checked(prepared.plan, request, report), None)
-    converted, trials = convert_network(network, request, compute, report, calibration=images.batches, score=score)
-    plan = _checked(converted.plan, request, report)
-    if out is None:
-        return ConvertResult(None, plan, None)
-    example = example_images(network.preprocessing, compute)
-    measured = report_costs(network.module, converted.module, plan, example, compute, request.runtime, report)
+    scorer = open_val_scorer(data, network, source.name, compute, report)
+    if isinstance(scorer, NotScored):
+        if request.max_drop is not None:
+            raise InputError(f"--budget max_drop: is measured on a val split, which cannot be scored: {scorer.reason}")
+        if data is not None:
+            report(Warn(f"the conversion is not scored: {scorer.reason}"))
+    calibration: tuple[Tensor, ...] = ()
+    if data is not None and request.method is Method.REFIT:
+        calibration = data.calibration(network, compute, images, request.seed, report)
+    return _Job(network, request, data, calibration, scorer)
+
+
+def _choose_method(request: Request, source: Source, data: ConversionData | None, report: Report) -> Method:
+    """Settle ``auto``: fit the weights to images if there are any, and unless the rank makes every layer exact."""
+    if request.method == AUTO and request.rank == "full":
+        return Method.SVD
+    if data is not None or request.method not in (AUTO, Method.REFIT):
+        return request.choose_method(has_calibration=data is not None)
+    way_out = "Give some with --data RECIPE|FOLDER"
+    if request.method is Method.REFIT:
+        raise ConversionError(
+            f"--method refit: fits the weights to images, and {source.name!r} comes without any. {way_out}, or use "
+            "--method svd."
+        )
+    report(
+        Warn(
+            "there are no images to calibrate on, so the weights are factorized without data (svd), which can lose "
+            f"most of the accuracy. {way_out}."
+        )
+    )
+    return Method.SVD
+
+
+def _apply(job: _Job, compute: Compute, report: Report) -> tuple[ConversionPlan, Network, tuple[Trial, ...]]:
+    score = job.scorer.points if isinstance(job.scorer, ValScorer) else None
+    converted, trials = convert_network(
+        job.network, job.request, compute, report, calibration=job.calibration, score=score
+    )
+    return converted.required_plan, converted, trials
+
+
+def _convert(job: _Job, out: Path, compute: Compute, overwrite: bool, report: Report) -> ConvertResult:
+    """Score, convert, score again, and write the model folder."""
+    # Scored first, so that unreadable images stop the command before the long part.
+    baseline = job.scorer.baseline(job.network)
+    plan, converted, trials = _apply(job, compute, report)
+    _checked(plan, job.request, report)
+    example, runtime = example_images(converted.preprocessing, compute), job.request.runtime
+    measured = report_costs(job.network.module, converted.module, plan, example, compute, runtime, report)
     costs = dataclasses.replace(measured, trials=trials)
-    trainings = (*network.trainings, *images.trainings, *judged)
-    description = converted.describe(converted.classes, WeightsKind.RAW, provenance(trainings))
-    documents = {"conversion.json": costs.to_dict()}
+    verdict = reach_verdict(costs, baseline.compare(converted), job.request, plan.method, report)
+    result = ConvertResult(out, plan, costs, verdict)
+    description = converted.describe(converted.classes, WeightsKind.RAW, provenance(job.trainings))
+    documents = {"conversion.json": result.to_dict()}
     save_model(out, converted.module, description, documents=documents, overwrite=overwrite)
     plot_layers(costs.to_dict()["layers"], out / "conversion.png")
-    return ConvertResult(out, plan, costs)
+    return result
 
 
-def _open_score(
-    source: Path, data: str | None, network: Network, request: Request, compute: Compute, report: Report
-) -> tuple[Callable[[Network], float] | None, tuple[Training, ...]]:
-    """Return how networks are scored, and that val chose among them; nothing where no score is asked for."""
-    if request.max_drop is None:
-        if data is not None:
-            raise InputError(f"--data: is what --budget max_drop=POINTS is scored on, found {data!r} without it.")
-        return None, ()
-    scoring = open_scoring_data(data, (), source, network, report)
-    images = scoring.split(SplitName.VAL, network, report)
-    chosen = Training(scoring.section.model_dump(mode="json"), {SplitName.VAL.value: images.fingerprint})
-    known = any(chosen.fingerprints.items() <= training.fingerprints.items() for training in network.trainings)
-    return main_scorer(under_class_table(images, source, network), scoring.section, compute), () if known else (chosen,)
-
-
-def _checked(plan: ConversionPlan | None, request: Request, report: Report) -> ConversionPlan:
-    """Return a plan, and say where it changes nothing."""
-    assert plan is not None  # noqa: S101 (the network was converted by it)
+def _checked(plan: ConversionPlan, request: Request, report: Report) -> ConversionPlan:
+    """Return a plan, with a warning if it converts nothing."""
     if not plan.converted:
-        reason = "none would become faster" if request.only_faster else "the budget allows the network as it is"
+        reason = "none would become faster" if request.only_faster else "the budget allows the network unchanged"
         report(Warn(f"no convolution is converted: {reason}."))
     return plan

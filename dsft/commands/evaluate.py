@@ -1,4 +1,4 @@
-"""``dsft evaluate``: one or more model folders on held-out data, side by side."""
+"""``dsft evaluate``: score model folders on held-out data, side by side."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
-from dsft.assembly import Network, load_folder, load_split
+from dsft.assembly import Network, Source, load_folder, load_split
+from dsft.assembly.class_names import name_classes, require_class_file
 from dsft.assembly.conversion import example_images
 from dsft.assembly.held_out import ROLES, count_seen
+from dsft.assembly.named_data import RECORDED, NamedData
 from dsft.assembly.network import find_model_folder
 from dsft.assembly.scoring import open_scoring_data, under_class_table
 from dsft.choices import Amp, SplitName
@@ -31,14 +33,14 @@ from dsft.tasks import Metrics
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model: its scores and its cost.
+    """One model: its scores and its costs.
 
     Attributes:
         model: Its folder.
         metrics: Its scores.
         footprint: What it costs to run.
         file_bytes: Size of its weights file.
-        difference: How it differs from the first model; None for that one itself.
+        difference: How its score differs from the first model's; None for the first model.
     """
 
     model: str
@@ -71,31 +73,49 @@ class EvaluateResult:
         return {"measured_on": self.measured_on.to_dict(), "models": [model.to_dict() for model in self.models]}
 
     def require_score(self, name: str, minimum: float) -> None:
-        """Check that every model reaches a main score, such as a top-1 in percent.
+        """Check that every model reaches a minimum score.
 
         Args:
-            name: The score.
-            minimum: What it is to be at least.
+            name: The main score's name, such as ``top1``.
+            minimum: The minimum, in the unit of ``metrics.json``.
 
         Raises:
-            DsftError: One does not.
+            DsftError: A model is below it.
         """
         main = self.models[0].metrics.layout.main
         scores = [(row.model, main.of(row.metrics)) for row in self.models]
         if low := [(model, score) for model, score in scores if not score >= minimum]:
             found = ", ".join(f"{main.number(score)} of {model!r}" for model, score in low)
             unit = " %" if main.points == 1 else ""
-            raise DsftError(f"--min-{name}: at least {minimum:g}{unit} is asked for, found {found}.")
+            raise DsftError(f"--min-{name}: expected at least {minimum:g}{unit}, found {found}.")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How models are scored.
+
+    Attributes:
+        split: The split.
+        with_temperature: Also fit a temperature on the val split of the same data, and score with it.
+        required: Main scores, ``top1`` or ``map``, that the models must have.
+        timed: Measure times; None does so for several models.
+    """
+
+    split: SplitName = SplitName.TEST
+    with_temperature: bool = False
+    required: tuple[str, ...] = ()
+    timed: bool | None = None
+
+
+ON_TEST = Scoring()
+"""The test split, without a temperature."""
 
 
 def run(
-    models: Sequence[Path],
+    models: Sequence[Source],
     *,
-    data: str | None = None,
-    overrides: Sequence[str] = (),
-    split: SplitName = SplitName.TEST,
-    with_temperature: bool = False,
-    required_scores: Sequence[str] = (),
+    data: NamedData = RECORDED,
+    scoring: Scoring = ON_TEST,
     out: Path | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -104,66 +124,74 @@ def run(
     """Score models on a split and measure what they cost.
 
     Args:
-        models: Model folders, or folders of runs.
-        data: A recipe whose data section is used, or a folder of images; None for the data that the first
-            model's folder names.
-        overrides: Changes to the data, as ``data.root=FOLDER``.
-        split: The split to score.
-        with_temperature: Fit a temperature on the val split of the same data, and score with it as well.
-        required_scores: Those main scores, ``top1`` or ``map``, that the models must have.
-        out: Where the metrics, tables and pictures of each model go; None writes nothing.
+        models: Model folders or run folders.
+        data: The images; by default those that the first model records.
+        scoring: How the models are scored.
+        out: Folder for metrics, tables and plots of each model; None writes nothing.
         device: Where the models run.
-        overwrite: Replace the earlier evaluation that ``out`` is.
+        overwrite: Replace an earlier evaluation.
         report: Receives the progress.
 
     Raises:
-        InputError: A folder, the data or the split is at fault.
+        InputError: A folder, the data or the split is invalid.
     """
     if out is not None:
         require_replaceable(out, "evaluation", (COMPARISON_FILE,), overwrite=overwrite)
-        require_apart(out, [*map(str, models), data])
-    if with_temperature and split is SplitName.VAL:
+        require_apart(out, [*(model.name for model in models), data.name])
+    if scoring.with_temperature and scoring.split is SplitName.VAL:
         raise InputError(
-            "--fit-temperature: a temperature is fitted on val, so it cannot be scored there too, found --split val. "
+            "--fit-temperature: the temperature is fitted on val, so val cannot be scored with it; found --split val. "
             "Score another split."
         )
+    data.require_present()
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
-    networks = [load_folder(folder) for folder in models]
-    _require_one_task(models, networks, required_scores)
-    scoring = open_scoring_data(data, overrides, models[0], networks[0], report)
+    candidates, section = _open(models, data, scoring, report)
     if out is not None:
-        require_outside(out, scoring.section)
-    if with_temperature and scoring.is_plain:
-        raise InputError(
-            f"--fit-temperature: a temperature is fitted on val, and {data!r} is a plain folder of classes without "
-            "one. Give a recipe, or a folder with train, val and test."
-        )
-    images = scoring.split(split, networks[0], report)
-    calibration = scoring.split(SplitName.VAL, networks[0], ignore) if with_temperature else None
-    candidates = [
-        _Candidate.of(folder, network, images, calibration) for folder, network in zip(models, networks, strict=True)
-    ]
-    evaluations = [_score(candidate, scoring.section, compute, report) for candidate in candidates]
+        require_outside(out, section)
+    evaluations = [_score(candidate, section, compute, report) for candidate in candidates]
+    timed = len(models) > 1 if scoring.timed is None else scoring.timed
+    first = candidates[0].network
+    example = example_images(first.preprocessing, compute)
     result = EvaluateResult(
-        _compare(candidates, evaluations, compute),
-        measured_on(networks[0].module, example_images(networks[0].preprocessing, compute), compute),
-        out,
+        _compare(candidates, evaluations, compute, timed=timed), measured_on(first.module, example, compute), out
     )
     if out is not None:
         _write(out, candidates, evaluations, result)
     return result
 
 
-def _require_one_task(models: Sequence[Path], networks: Sequence[Network], required_scores: Sequence[str]) -> None:
+def _open(
+    models: Sequence[Source], data: NamedData, scoring: Scoring, report: Report
+) -> tuple[list[_Candidate], DataSection]:
+    """Load the models and their images."""
+    for model in models:
+        require_class_file(model.classes)
+    networks = [load_folder(Path(model.name)) for model in models]
+    _require_one_task(models, networks, scoring.required)
+    opened = open_scoring_data(data, networks[0], models[0].name, report)
+    if scoring.with_temperature and opened.is_plain:
+        raise InputError(
+            f"--fit-temperature: the temperature is fitted on val, and {data.name!r} is a plain folder of classes "
+            "without one. Give a recipe, or a folder with train, val and test."
+        )
+    pairs = zip(networks, models, strict=True)
+    networks = [name_classes(network, model, opened.classes, report) for network, model in pairs]
+    images = opened.split(scoring.split, networks[0], report)
+    calibration = opened.split(SplitName.VAL, networks[0], ignore) if scoring.with_temperature else None
+    pairs = zip(networks, models, strict=True)
+    return [_Candidate.of(Path(model.name), network, images, calibration) for network, model in pairs], opened.section
+
+
+def _require_one_task(models: Sequence[Source], networks: Sequence[Network], required: Sequence[str]) -> None:
     first = networks[0].task
-    for folder, network in zip(models, networks, strict=True):
+    for model, network in zip(models, networks, strict=True):
         if network.task is not first:
             raise InputError(
-                f"models of one task can be compared, found {str(models[0])!r} of task {first.name} and "
-                f"{str(folder)!r} of task {network.task.name}. Evaluate them apart."
+                f"models: expected models of one task, found {models[0].name!r} of task {first.name} and "
+                f"{model.name!r} of task {network.task.name}. Evaluate them separately."
             )
     main = first.layout.main
-    if other := [name for name in required_scores if name != main.name]:
+    if other := [name for name in required if name != main.name]:
         raise InputError(
             f"--min-{other[0]}: the models' task is {first.name}, whose main score is {main.label}. Use "
             f"--min-{main.name}."
@@ -172,7 +200,7 @@ def _require_one_task(models: Sequence[Path], networks: Sequence[Network], requi
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A model, with the images that it is scored on and those for its temperature, under its own class table."""
+    """A model, the images that score it and those that fit its temperature, numbered by its class table."""
 
     folder: Path
     network: Network
@@ -181,32 +209,34 @@ class _Candidate:
 
     @classmethod
     def of(cls, folder: Path, network: Network, images: Split, calibration: Split | None) -> Self:
-        """Number the classes as the model does."""
-        numbered = calibration and under_class_table(calibration, folder, network)
-        return cls(folder, network, under_class_table(images, folder, network), numbered)
+        """Return the model with its images under its own class table."""
+        numbered = calibration and under_class_table(calibration, str(folder), network)
+        return cls(folder, network, under_class_table(images, str(folder), network), numbered)
 
 
 def _score(candidate: _Candidate, section: DataSection, compute: Compute, report: Report) -> Evaluation:
     _warn_if_seen(candidate, report)
     compute.place_module(candidate.network.module)
-    evaluation = _answer(candidate, candidate.images, section, compute, report)
+    evaluation = _evaluate(candidate, candidate.images, section, compute, report)
     if candidate.calibration is None:
         return evaluation
-    held_out = _answer(candidate, candidate.calibration, section, compute, report)
+    held_out = _evaluate(candidate, candidate.calibration, section, compute, report)
     temperature = held_out.task.fit_temperature(held_out.logits, held_out.targets)
     (low, high), main = TEMPERATURES, held_out.task.layout.main
     if not low * 1.01 < temperature < high / 1.01:
         report(
             Warn(
-                f"{candidate.folder}: the likelihood on val has no best temperature between {low:g} and {high:g} "
-                f"({main.label} there is {main.words(held_out.main_score)}), so the bound {temperature:.3g} is taken. "
-                "Do not rely on the probabilities that it gives."
+                f"{candidate.folder}: the likelihood on val has no maximum between temperatures {low:g} and {high:g} "
+                f"({main.label} there is {main.words(held_out.main_score)}), so the bound {temperature:.3g} is used. "
+                "Do not rely on its probabilities."
             )
         )
     return evaluation.at_temperature(temperature, fitted_on=SplitName.VAL.value)
 
 
-def _answer(candidate: _Candidate, images: Split, section: DataSection, compute: Compute, report: Report) -> Evaluation:
+def _evaluate(
+    candidate: _Candidate, images: Split, section: DataSection, compute: Compute, report: Report
+) -> Evaluation:
     network = candidate.network
     return evaluate(
         network.module,
@@ -222,11 +252,12 @@ def _answer(candidate: _Candidate, images: Split, section: DataSection, compute:
 
 
 def _compare(
-    candidates: Sequence[_Candidate], evaluations: Sequence[Evaluation], compute: Compute
+    candidates: Sequence[_Candidate], evaluations: Sequence[Evaluation], compute: Compute, *, timed: bool
 ) -> tuple[ModelResult, ...]:
-    """Put scores and costs together; every model but the first is compared with the first."""
+    """Combine scores and costs; every model but the first is compared with the first."""
     images = [example_images(candidate.network.preprocessing, compute) for candidate in candidates]
-    footprints = measure_footprints([candidate.network.module for candidate in candidates], images, compute)
+    modules = [candidate.network.module for candidate in candidates]
+    footprints = measure_footprints(modules, images, compute, timed=timed)
     return tuple(
         ModelResult(
             str(candidate.folder),
@@ -242,7 +273,7 @@ def _compare(
 def _write(
     out: Path, candidates: Sequence[_Candidate], evaluations: Sequence[Evaluation], result: EvaluateResult
 ) -> None:
-    """Write the tables and pictures of every model in a folder of its own, and what compares them."""
+    """Write the tables and plots of every model to a folder of its own, and their comparison."""
     names = _folder_names([candidate.folder for candidate in candidates])
     found = result.to_dict()
     with staged_folder(out) as staged:
@@ -255,19 +286,19 @@ def _write(
 
 
 def _folder_names(folders: Sequence[Path]) -> list[str]:
-    """Name a folder after each model's path, as ``runs-quickstart``; numbered where two would be the same."""
+    """Derive folder names from the models' paths, such as ``runs-quickstart``; numbered if two are the same."""
     parts = [[part for part in folder.parts if part not in (folder.anchor, "..")] for folder in folders]
     names = ["-".join(path) or folder.resolve().name for path, folder in zip(parts, folders, strict=True)]
     return names if len(set(names)) == len(names) else [f"{number}-{name}" for number, name in enumerate(names, 1)]
 
 
 def _warn_if_seen(candidate: _Candidate, report: Report) -> None:
-    """Say how many of the images trained or chose the model."""
+    """Warn if some of the images trained or selected the model."""
     images = candidate.images
     for role, count in count_seen(images, candidate.network.trainings).items():
         report(
             Warn(
                 f"{candidate.folder}: {count:,} of these {len(images):,} images {ROLES[role]} this model, or one that "
-                "it came from; its score on them is no held-out score."
+                "it was made from; its score on them is not a held-out score."
             )
         )

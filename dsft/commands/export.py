@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from dsft.artifact.manifest import installed_versions
-from dsft.assembly import Network, find_model_folder, load_folder, load_split, outline_source
+from dsft.assembly import Network, Source, find_model_folder, load_folder, load_split, outline_source
+from dsft.assembly.named_data import NamedData
 from dsft.assembly.scoring import ScoringData, open_scoring_data, under_class_table
 from dsft.choices import ExportFormat, SplitName
 from dsft.data import Split
@@ -184,10 +185,10 @@ def _sample(
         )
         size = (NOISE_IMAGES, network.preprocessing.channels, *network.preprocessing.image_size)
         return _Sample([torch.randn(size, generator=torch.Generator().manual_seed(0))], None, [])
-    opened = open_scoring_data(data, overrides, model, network, report)
+    opened = open_scoring_data(NamedData(data, tuple(overrides)), network, str(model), report)
     chosen = opened.split(split, network, report)
     if network.classes is not None:
-        chosen = under_class_table(chosen, model, network)
+        chosen = under_class_table(chosen, str(model), network)
     chosen = _spaced(chosen, images)
     batches, targets = _load(chosen, opened, network)
     return _Sample(
@@ -250,7 +251,7 @@ def _write(
 
 
 def _weights_runner(model: Path, path: Path) -> Runner:
-    outline = outline_source(str(find_model_folder(model)), None, None, meta=False, report=ignore).module
+    outline = outline_source(Source(str(find_model_folder(model))), meta=False, report=ignore).module
     load_weights(outline, safetensors.torch.load_file(path), f"file {str(path)!r}")
     return _Classifier(outline).eval()
 

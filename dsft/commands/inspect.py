@@ -1,4 +1,4 @@
-"""``dsft inspect``: the layers of a network, what each costs and what a conversion could save; no weights needed."""
+"""``dsft inspect``: the layers of a network, their costs, and what a conversion could save; needs no weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dsft.assembly import Network, outline_source
+from dsft.assembly import Network, Source, outline_source
 from dsft.assembly.conversion import require_fitting_images
 from dsft.conversion import Inspection, inspect_layers
 from dsft.devices import Compute
@@ -17,7 +17,7 @@ from dsft.progress import Report, ignore
 
 @dataclass(frozen=True)
 class InspectResult:
-    """The layers of a network at one size of its images, in pixels."""
+    """The layers of a network, for images of a size in pixels."""
 
     model: str
     image_size: tuple[int, int]
@@ -28,27 +28,23 @@ class InspectResult:
         return {"model": self.model, "image_size": list(self.image_size), **self.inspection.to_dict()}
 
 
-def run(
-    source: str, *, model: str | None = None, image_size: int | None = None, report: Report = ignore
-) -> InspectResult:
+def run(source: Source, report: Report = ignore) -> InspectResult:
     """List the layers of a network.
 
     Args:
-        source: ``timm/NAME``, ``torchvision/NAME``, a model folder, the folder of a run, or a weights file.
-        model: The network that a weights file belongs to, as ``timm/NAME``.
-        image_size: Side of the images in pixels; None for what the weights were trained with.
-        report: Receives what was taken from where.
+        source: The network.
+        report: Receives where its weights come from.
 
     Raises:
         InputError: The source cannot be built, or does not take images of this size.
     """
     try:
-        network = outline_source(source, model, image_size, meta=True, report=report)
+        network = outline_source(source, meta=True, report=report)
         inspection = _inspection(network)
     except DsftError:
         raise
-    except Exception:  # some networks look at values while they are built or run, and the meta device has none
-        network = outline_source(source, model, image_size, meta=False, report=ignore)
+    except Exception:  # the meta device has no values, which some networks read while they are built or run
+        network = outline_source(source, meta=False, report=ignore)
         require_fitting_images(network, Compute(torch.device("cpu")))
         inspection = _inspection(network)
     return InspectResult(str(network.spec), network.preprocessing.image_size, inspection)

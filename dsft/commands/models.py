@@ -1,4 +1,4 @@
-"""``dsft models``: the networks there are, what is known of one, and model folders on the Hugging Face hub."""
+"""``dsft models``: list networks, show one, and push model folders to the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from dsft.artifact import Manifest, read_manifest
 from dsft.artifact.hub import push_model_folder
-from dsft.assembly import find_model_folder
+from dsft.assembly import Source, find_model_folder
 from dsft.commands import inspect
 from dsft.errors import ModelError, did_you_mean
 from dsft.models import list_networks
@@ -17,12 +17,12 @@ from dsft.models import list_networks
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What is known of a network.
+    """What is known about a network.
 
     Attributes:
-        source: As it was asked for.
+        source: The network as it was named.
         inspected: Its layers and costs.
-        manifest: What a model folder says of its weights; None for a network of a library.
+        manifest: The manifest of a model folder; None for a library's network.
     """
 
     source: str
@@ -30,7 +30,7 @@ class ModelFacts:
     manifest: Manifest | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the facts as JSON values, without the single layers."""
+        """Return the facts as JSON values, without the layers."""
         inspection = self.inspected.inspection
         return {
             "source": self.source,
@@ -43,31 +43,31 @@ class ModelFacts:
 
 
 def listing(pattern: str, *, published: bool) -> tuple[str, ...]:
-    """Return the networks of the libraries whose name fits a pattern, with or without ``LIBRARY/``.
+    """Return the libraries' networks whose name matches a pattern, with or without ``LIBRARY/``.
 
     Args:
-        pattern: As ``resnet*`` or ``timm/resnet*``; a plain word matches anywhere in the name.
-        published: Only those with published weights, with the tags of the weights.
+        pattern: Such as ``resnet*`` or ``timm/resnet*``; a plain word matches anywhere in the name.
+        published: Only networks with published weights, with the tags of the weights.
 
     Raises:
-        ModelError: None fits.
+        ModelError: None matches.
     """
     known = list_networks(published=published)
     wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
     found = tuple(name for name in known if any(fnmatchcase(part, wanted) for part in (name, name.partition("/")[2])))
     if not found:
         names = [name.partition("/")[2] for name in known]
-        raise ModelError(f"models: no network is called {pattern!r}.{did_you_mean(pattern, names)}")
+        raise ModelError(f"models: no network is named {pattern!r}.{did_you_mean(pattern, names)}")
     return found
 
 
 def show(source: str) -> ModelFacts:
-    """Return what is known of a network or a model folder; nothing is downloaded but what is on the hub.
+    """Return what is known about a network or a model folder; only ``hf/OWNER/NAME`` is downloaded.
 
     Raises:
         InputError: There is no such network or folder, or it is damaged.
     """
-    inspected = inspect.run(source)
+    inspected = inspect.run(Source(source))
     path = Path(source)
     is_library = not path.exists() and source.partition("/")[0] in ("timm", "torchvision")
     manifest = None if is_library else read_manifest(find_model_folder(path))
@@ -75,7 +75,7 @@ def show(source: str) -> ModelFacts:
 
 
 def push(model: Path, repository: str, *, private: bool, message: str | None) -> str:
-    """Write a model folder to the Hugging Face hub and return the address of the commit.
+    """Push a model folder to the Hugging Face hub and return the URL of the commit.
 
     Raises:
         CheckpointError: The folder is missing or damaged.

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from dsft.assembly import Network, load_source, load_split
-from dsft.assembly.calibration import CALIBRATION_IMAGES, draw_calibration
+from dsft.assembly import Network, Source, load_source
+from dsft.assembly.class_names import name_classes, require_class_file
 from dsft.assembly.conversion import (
     apply_to_network,
     example_images,
@@ -19,16 +19,15 @@ from dsft.assembly.conversion import (
     require_dense,
     require_fitting_images,
 )
-from dsft.assembly.scoring import ScoringData, open_scoring_data, under_class_table
-from dsft.choices import AUTO, Amp, Method, SplitName
+from dsft.assembly.conversion_data import CALIBRATION_IMAGES, open_conversion_data
+from dsft.assembly.named_data import RECORDED, NamedData
+from dsft.assembly.val_score import NotScored, ValScorer, open_val_scorer
+from dsft.choices import AUTO, Amp, Method
 from dsft.commands.outputs import require_apart, require_outside
 from dsft.conversion import Budget, Request
-from dsft.conversion.convert import choose_method
 from dsft.conversion.factorization import Weighting
-from dsft.data import Split
 from dsft.devices import Compute, resolve_compute
-from dsft.errors import ConversionError
-from dsft.evaluation import evaluate
+from dsft.errors import ConversionError, InputError
 from dsft.measure import count_macs, count_parameters
 from dsft.progress import Note, Report, Warn, ignore
 from dsft.report.sweep import SweepPoint, plot_sweep
@@ -41,7 +40,7 @@ RESULT_FILE, PICTURE = "sweep.json", "sweep.png"
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One network; ``budget`` is None for the original. ``latency_ms`` was measured in turn with the others."""
+    """One network; ``budget`` is None for the original. ``latency_ms`` is measured interleaved with the others."""
 
     budget: float | None
     converted: int
@@ -53,13 +52,13 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """The original first, then the budgets in the order in which they were asked for.
+    """The original first, then the budgets in the order in which they were given.
 
     Attributes:
-        rows: What each network costs and scores.
+        rows: Cost and score of each network.
         unmet: Budgets that cannot be met, with the reason.
         measured_on: What the times were measured on.
-        folder: Where table and picture are; None where they were not asked for.
+        folder: Folder of the table and the plot; None if none was asked for.
     """
 
     rows: tuple[SweepRow, ...]
@@ -68,7 +67,7 @@ class SweepResult:
     folder: Path | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as JSON values; the metrics without their classes."""
+        """Return the result as JSON values; the metrics without those of the classes."""
         rows = []
         for row in self.rows:
             metrics = {key: value for key, value in row.metrics.to_dict().items() if key != "per_class"}
@@ -78,13 +77,10 @@ class SweepResult:
 
 
 def run(
-    source: str,
+    source: Source,
     requests: Sequence[Request],
     *,
-    data: str | None = None,
-    overrides: Sequence[str] = (),
-    model: str | None = None,
-    image_size: int | None = None,
+    data: NamedData = RECORDED,
     device: str = "auto",
     out: Path | None = None,
     overwrite: bool = False,
@@ -92,75 +88,87 @@ def run(
 ) -> SweepResult:
     """Convert a network to each of several budgets, and score each on the val split before any training.
 
-    Val chooses, so that the test split stays what measures the one that is chosen.
+    The budget is selected on val, so that the test split still measures the selected network.
 
     Args:
-        source: ``timm/NAME``, ``torchvision/NAME``, a model folder or a weights file; its classes must be known.
-        requests: What each conversion is asked for; each with a budget.
-        data: A recipe or a folder of images; None for the data that the model names.
-        overrides: Changes to the recipe.
-        model: The network that a weights file belongs to, as ``timm/NAME``.
-        image_size: Side of the images in pixels; None for what the weights were trained with.
+        source: The network; its class names must be known.
+        requests: What each conversion is asked for, each with a budget.
+        data: The images: those of its train split calibrate the conversions, those of its val split score them.
         device: Where the networks run.
-        out: Where a table and a picture go; None writes nothing.
-        overwrite: Replace the earlier sweep that ``out`` is.
+        out: Folder for a table and a plot; None writes nothing.
+        overwrite: Replace an earlier sweep.
         report: Receives the progress.
 
     Raises:
         ConversionError: No budget can be met.
-        InputError: The source, the data or ``out`` is at fault.
+        InputError: The source or the data is invalid, or ``out`` cannot be written.
     """
     if out is not None:
         require_replaceable(out, "sweep", (RESULT_FILE,), overwrite=overwrite)
-        require_apart(out, (source, data))
+        require_apart(out, (source.name, data.name))
+    data.require_present()
+    require_class_file(source.classes)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
-    original = load_source(source, model, image_size, report)
-    require_dense(original)
-    compute.place_module(original.module)
-    require_fitting_images(original, compute)
-    scoring = open_scoring_data(data, overrides, Path(source), original, report)
+    job = _prepare(source, requests, data, compute, report)
     if out is not None:
-        require_outside(out, scoring.section)
-    images = under_class_table(scoring.split(SplitName.VAL, original, report), Path(source), original)
-    networks: list[tuple[float | None, Network]] = [(None, original)]
-    unmet: dict[float, str] = {}
-    calibration = _calibration(requests, scoring, original, compute)
-    # What was seen of the original at work holds for every budget.
-    known: dict[str, Weighting] = {}
-    for asked, budget in _budgets(requests):
-        request = dataclasses.replace(asked, method=choose_method(asked.method, has_calibration=bool(calibration)))
-        try:
-            prepared = plan_network(original, request, compute, report, calibration=calibration, known=known)
-        except ConversionError as error:
-            unmet[budget.share] = str(error)
-            report(Warn(f"budget {budget.share:g} is left out: {error}"))
-            continue
-        networks.append(
-            (
-                budget.share,
-                apply_to_network(original, prepared, compute, report, calibration=calibration, seed=request.seed),
-            )
-        )
-    if len(networks) == 1:
-        raise ConversionError(f"no budget of {', '.join(f'{share:g}' for share in unmet)} can be met.")
-    rows = _measure(networks, images, scoring, compute, report)
-    result = SweepResult(
-        rows, unmet, measured_on(original.module, example_images(original.preprocessing, compute), compute), out
-    )
+        require_outside(out, job.scorer.section)
+    networks, unmet = _convert_each(job, requests, compute, report)
+    rows = _measure([(None, job.original), *networks], job.scorer, compute, report)
+    example = example_images(job.original.preprocessing, compute)
+    result = SweepResult(rows, unmet, measured_on(job.original.module, example, compute), out)
     if out is not None:
         _write(result, out)
     return result
 
 
-def _calibration(
-    requests: Sequence[Request], scoring: ScoringData, network: Network, compute: Compute
-) -> tuple[Tensor, ...]:
-    """Draw training images where a method fits weights; a folder without splits has none beside those that score."""
-    if scoring.is_plain or not any(request.method in (AUTO, Method.REFIT) for request in requests):
-        return ()
-    train = scoring.split(SplitName.TRAIN, network, ignore)
-    count, seed = CALIBRATION_IMAGES, requests[0].seed
-    return draw_calibration(train, scoring.section, network.preprocessing, compute, count, seed)
+@dataclass(frozen=True)
+class _Job:
+    """A dense network on its device, what scores networks, and the batches that weights are fitted to, if any."""
+
+    original: Network
+    scorer: ValScorer
+    calibration: tuple[Tensor, ...]
+
+
+def _prepare(source: Source, requests: Sequence[Request], named: NamedData, compute: Compute, report: Report) -> _Job:
+    original = load_source(source, report)
+    require_dense(original)
+    data = open_conversion_data(named, original, source.name, report)
+    original = name_classes(original, source, data.classes if data is not None else None, report)
+    compute.place_module(original.module)
+    require_fitting_images(original, compute)
+    scorer = open_val_scorer(data, original, source.name, compute, report)
+    if data is None or isinstance(scorer, NotScored):
+        reason = scorer.reason if isinstance(scorer, NotScored) else ""
+        raise InputError(f"dsft sweep: compares scores on a val split, which cannot be scored: {reason}")
+    calibration: tuple[Tensor, ...] = ()
+    if any(request.method in (AUTO, Method.REFIT) for request in requests):
+        calibration = data.calibration(original, compute, CALIBRATION_IMAGES, requests[0].seed, report)
+    return _Job(original, scorer, calibration)
+
+
+def _convert_each(
+    job: _Job, requests: Sequence[Request], compute: Compute, report: Report
+) -> tuple[list[tuple[float, Network]], dict[float, str]]:
+    """Return the converted network of each budget, and the budgets that cannot be met with the reason."""
+    networks: list[tuple[float, Network]] = []
+    unmet: dict[float, str] = {}
+    # The sensitivity of the layers is measured once, for all budgets.
+    known: dict[str, Weighting] = {}
+    for asked, budget in _budgets(requests):
+        request = dataclasses.replace(asked, method=asked.choose_method(has_calibration=bool(job.calibration)))
+        batches = job.calibration
+        try:
+            prepared = plan_network(job.original, request, compute, report, calibration=batches, known=known)
+        except ConversionError as error:
+            unmet[budget.share] = str(error)
+            report(Warn(f"budget {budget.share:g} is skipped: {error}"))
+            continue
+        converted = apply_to_network(job.original, prepared, compute, report, calibration=batches, seed=request.seed)
+        networks.append((budget.share, converted))
+    if not networks:
+        raise ConversionError(f"no budget of {', '.join(f'{share:g}' for share in unmet)} can be met.")
+    return networks, unmet
 
 
 def _budgets(requests: Sequence[Request]) -> list[tuple[Request, Budget]]:
@@ -168,17 +176,14 @@ def _budgets(requests: Sequence[Request]) -> list[tuple[Request, Budget]]:
 
 
 def _measure(
-    networks: Sequence[tuple[float | None, Network]],
-    images: Split,
-    scoring: ScoringData,
-    compute: Compute,
-    report: Report,
+    networks: Sequence[tuple[float | None, Network]], scorer: ValScorer, compute: Compute, report: Report
 ) -> tuple[SweepRow, ...]:
+    """Score every network, and time all of them interleaved."""
     rows = []
     for budget, network in networks:
         example = example_images(network.preprocessing, compute)
         label = "original" if budget is None else f"budget {budget:g}"
-        metrics, main = _score(network, images, scoring, compute, label, report), network.task.layout.main
+        metrics, main = scorer.evaluate(network).metrics, network.task.layout.main
         converted = len(network.plan.converted) if network.plan is not None else 0
         macs, params = count_macs(network.module, example), count_parameters(network.module)
         report(Note(f"{label}: {main.label} {main.words(main.of(metrics))}"))
@@ -186,22 +191,6 @@ def _measure(
     modules = [network.module for _, network in networks]
     times = compare_latency(modules, [example] * len(modules), compute)
     return tuple(dataclasses.replace(row, latency_ms=time) for row, time in zip(rows, times, strict=True))
-
-
-def _score(
-    network: Network, images: Split, scoring: ScoringData, compute: Compute, label: str, report: Report
-) -> Metrics:
-    return evaluate(
-        network.module,
-        load_split(images, scoring.section, network.preprocessing, compute),
-        classes=images.classes,
-        split_name=images.name,
-        compute=compute,
-        keys=images.keys,
-        task=network.task,
-        report=report,
-        name=f"evaluating {label}",
-    ).metrics
 
 
 def _write(result: SweepResult, out: Path) -> None:

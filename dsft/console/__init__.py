@@ -26,6 +26,7 @@ from dsft.console.results import (
 )
 from dsft.console.sweep import sweep_table
 from dsft.console.tables import build_table, calibration_table, metrics_table, per_class_table
+from dsft.console.verdict import verdict_lines
 
 __all__ = [
     "ModelRow",
@@ -60,5 +61,6 @@ __all__ = [
     "speed_table",
     "sweep_table",
     "timing_table",
+    "verdict_lines",
     "write_log",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -111,18 +112,19 @@ def size_table(rows: Sequence[ModelRow]) -> Table:
 
 
 def speed_table(rows: Sequence[ModelRow]) -> Table:
-    """Set the times of models side by side; ratios are to the first."""
-    first = rows[0].footprint
+    """Set the times of timed models side by side; ratios are to the first."""
+    times = [(row.label, row.footprint.latency_ms or math.nan, row.footprint.throughput or math.nan) for row in rows]
+    (_, first_ms, first_throughput), *_ = times
     numbers = ["latency ms", "ratio", "images/s", "ratio"]
     cells: list[Sequence[str]] = [
         [
-            row.label,
-            f"{row.footprint.latency_ms:.2f}",
-            f"{row.footprint.latency_ms / first.latency_ms:.3f}",
-            figure(row.footprint.throughput, digits=3),
-            f"{row.footprint.throughput / first.throughput:.3f}",
+            label,
+            f"{ms:.2f}",
+            f"{ms / first_ms:.3f}",
+            figure(throughput, digits=3),
+            f"{throughput / first_throughput:.3f}",
         ]
-        for row in rows
+        for label, ms, throughput in times
     ]
     return build_table(["model", *numbers], cells, numbers=numbers)
 
@@ -133,8 +135,8 @@ def circumstances(measured_on: MeasuredOn) -> str:
 
 
 def footprint_circumstances(measured_on: MeasuredOn, footprint: Footprint) -> str:
-    """Say in sentences what the figures of a footprint were measured on."""
-    return (
-        f"{circumstances(measured_on)} Images a second: the same with batch {footprint.throughput_batch}. Memory: the "
-        "most bytes of tensors alive at once in a pass of one image, weights included."
-    )
+    """Return sentences that say how the figures of a footprint were measured."""
+    batch = footprint.throughput_batch
+    is_timed = footprint.latency_ms is not None
+    timing = f"{circumstances(measured_on)} Images a second: the same with batch {batch}. " if is_timed else ""
+    return f"{timing}Memory: peak bytes of live tensors in a forward pass of one image, weights included."

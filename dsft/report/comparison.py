@@ -34,7 +34,10 @@ def write_comparison(folder: Path) -> Path:
         )
     found = read_json(folder / COMPARISON_FILE)
     models = found["models"]
+    is_timed = models[0]["latency_ms"] is not None
+    measured_on = MeasuredOn(**found["measured_on"]).sentence()
     batch = models[0]["throughput_batch"]
+    timing = f"{measured_on} Images a second: the same with batch {batch}. " if is_timed else ""
     calibration = _calibration(models)
     write_page(
         folder / PAGE_FILE,
@@ -48,8 +51,7 @@ def write_comparison(folder: Path) -> Path:
             *([calibration] if calibration.rows else []),
             _costs(models),
         ],
-        circumstances=f"{MeasuredOn(**found['measured_on']).sentence()} Images a second: the same with batch {batch}. "
-        "Memory: the most bytes of tensors alive at once in a pass of one image, weights included.",
+        circumstances=f"{timing}Memory: peak bytes of live tensors in a forward pass of one image, weights included.",
         evaluations=[describe_evaluation(folder / model["slot"], model["model"]) for model in models],
         commands=f"{command_line(found['command'])}\n# make this page again\ndsft report {folder.as_posix()}".strip(),
         circumstances_of_run=[("versions", versions_text(found["versions"]))],
@@ -105,7 +107,7 @@ def _costs(models: Sequence[Values]) -> Table:
             Cell(f"{count(model['file_bytes'])}B", model["file_bytes"]),
             Cell(f"{count(model['memory_bytes'])}B", model["memory_bytes"]),
             number(model["latency_ms"], ".2f"),
-            number(model["latency_ms"] / first["latency_ms"], ".3f"),
+            number(model["latency_ms"] and model["latency_ms"] / first["latency_ms"], ".3f"),
             number(model["throughput"], ",.0f"),
         ]
         for model in models

@@ -26,38 +26,44 @@ class Footprint:
         params: Parameters.
         macs: Multiply-accumulates for one image.
         memory_bytes: Most bytes of tensors alive at once in a pass of one image, weights included.
-        latency_ms: Time of a pass of one image, measured in turn with the other networks.
-        throughput: Images a second in passes of ``throughput_batch`` images, measured likewise.
+        latency_ms: Time of a pass of one image, measured interleaved with the other networks; None if not timed.
+        throughput: Images per second in passes of ``throughput_batch`` images, measured likewise; None if not timed.
         throughput_batch: Images of such a pass.
     """
 
     params: int
     macs: int
     memory_bytes: int
-    latency_ms: float
-    throughput: float
+    latency_ms: float | None
+    throughput: float | None
     throughput_batch: int
 
 
-def measure_footprints(modules: Sequence[nn.Module], images: Sequence[Tensor], compute: Compute) -> list[Footprint]:
-    """Measure networks that take images, in turn and with one thread.
+def measure_footprints(
+    modules: Sequence[nn.Module], images: Sequence[Tensor], compute: Compute, *, timed: bool = True
+) -> list[Footprint]:
+    """Measure networks that take images, interleaved and with one thread.
 
     Args:
         modules: The networks, on the device.
         images: One image ``(1, channels, height, width)`` for each, on the device.
         compute: The device, number format and layout.
+        timed: Measure times as well, which takes seconds per network.
     """
     size = THROUGHPUT_BATCHES.get(compute.device.type, _THROUGHPUT_BATCH)
-    batches = [compute.place(image.repeat(size, 1, 1, 1)) for image in images]
-    times = compare_latency(modules, images, compute)
-    batch_times = compare_latency(modules, batches, compute)
+    times: Sequence[float | None] = [None] * len(modules)
+    batch_times = times
+    if timed:
+        times = compare_latency(modules, images, compute)
+        batches = [compute.place(image.repeat(size, 1, 1, 1)) for image in images]
+        batch_times = compare_latency(modules, batches, compute)
     return [
         Footprint(
             params=count_parameters(module),
             macs=count_macs(module, image),
             memory_bytes=peak_memory(module, image),
             latency_ms=time,
-            throughput=1000 * size / batch_time,
+            throughput=None if batch_time is None else 1000 * size / batch_time,
             throughput_batch=size,
         )
         for module, image, time, batch_time in zip(modules, images, times, batch_times, strict=True)

@@ -118,4 +118,4 @@ def test_a_run_on_images_that_trained_its_source_is_refused(tmp_path: Path, monk
     assert done.exit_code == 0, done.stderr
     assert "images of the val split trained the network" in done.stderr
     done = dsft("evaluate", "runs/quickstart", "--split", "test")
-    assert "images trained this model, or one that it came from" in done.stderr
+    assert "images trained this model, or one that it was made from" in done.stderr

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torchvision.models import get_model  # type: ignore[attr-defined]
 
 import dsft as library
-from dsft.assembly import load_source
+from dsft.assembly import Source, load_source
 from dsft.errors import ModelError
 from dsft.progress import Event, Note, ignore
 from tests.workshop import CLASSES, Workshop
@@ -18,7 +18,7 @@ from tests.zoo import redraw
 
 def test_a_model_folder_or_the_folder_of_its_run(workshop: Workshop) -> None:
     for folder in (workshop.separable, workshop.separable / "model"):
-        network = load_source(str(folder), None, None, ignore)
+        network = load_source(Source(str(folder)), ignore)
         assert network.classes == CLASSES
         assert network.plan is not None
         assert network.preprocessing.image_size == (32, 32)
@@ -34,7 +34,7 @@ def test_a_weights_file_belongs_to_a_network(model: str, tmp_path: Path) -> None
     network = redraw(build(name, num_classes=4)).eval()
     save_file(network.state_dict(), tmp_path / "own.safetensors")
     events: list[Event] = []
-    loaded = load_source(str(tmp_path / "own.safetensors"), model, 64, events.append)
+    loaded = load_source(Source(str(tmp_path / "own.safetensors"), model, image_size=64), events.append)
     images = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(loaded.module.eval()(images), network(images))
@@ -46,7 +46,7 @@ def test_a_weights_file_belongs_to_a_network(model: str, tmp_path: Path) -> None
 def test_a_weights_file_may_be_in_a_folder_called_like_a_library(here: Path) -> None:
     (here / "timm").mkdir()
     save_file(timm.create_model("test_resnet", num_classes=4).state_dict(), here / "timm" / "own.safetensors")
-    loaded = load_source("timm/own.safetensors", "timm/test_resnet", 64, ignore)
+    loaded = load_source(Source("timm/own.safetensors", "timm/test_resnet", image_size=64), ignore)
     assert str(loaded.spec) == "timm/test_resnet"
 
 
@@ -67,14 +67,14 @@ def test_what_is_none_of_these_is_refused(here: Path, source: str, model: str | 
     (here / "own.pth").touch()
     (here / "folder").mkdir()
     with pytest.raises(ModelError, match=message):
-        load_source(source, model, None, ignore)
+        load_source(Source(source, model), ignore)
 
 
 def test_a_network_of_one_image_size_stays_at_it(tmp_path: Path) -> None:
     name = "test_vit"
     torch.save(timm.create_model(name, num_classes=2).state_dict(), tmp_path / "own.pth")
     with pytest.raises(ModelError, match=rf"timm/{name} takes images of 160 pixels only, found 64"):
-        load_source(str(tmp_path / "own.pth"), f"timm/{name}", 64, ignore)
+        load_source(Source(str(tmp_path / "own.pth"), f"timm/{name}", image_size=64), ignore)
 
 
 def test_the_advice_without_a_network_connection_is_for_the_command_line(
@@ -84,6 +84,6 @@ def test_the_advice_without_a_network_connection_is_for_the_command_line(
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     for source in ("timm/resnet18", "torchvision/resnet18"):
         with pytest.raises(ModelError, match=rf"in place of {source}, with --model {source}\.$") as caught:
-            load_source(source, None, None, ignore)
+            load_source(Source(source), ignore)
         assert "pretrained: false" not in str(caught.value)
         assert "model.checkpoint" not in str(caught.value)

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 import dsft as library
+from dsft.assembly import Source
 from dsft.choices import Method
 from dsft.commands import convert
 from dsft.conversion import ConversionPlan, Request
 from dsft.errors import ConversionError, OutputError
 from dsft.separable import LowRankConv
-from tests.workshop import Workshop, contents, dsft
+from tests.workshop import CLASSES, Workshop, contents, dsft, write_pictures
 from tests.zoo import redraw
 
 
@@ -30,7 +31,7 @@ def test_full_rank_keeps_every_answer(workshop: Workshop, here: Path) -> None:
 
 
 def test_the_new_folder_can_be_evaluated_and_tuned(workshop: Workshop, here: Path) -> None:
-    options = ["--budget", "macs=0.5", "--calibrate", str(workshop.dense_recipe), "--out", "new", "--json"]
+    options = ["--budget", "macs=0.5", "--data", str(workshop.dense_recipe), "--out", "new", "--json"]
     done = dsft("convert", workshop.dense / "model", *options)
     assert done.exit_code == 0, done.stderr
     conversion = json.loads(done.stdout)
@@ -48,8 +49,8 @@ def test_the_new_folder_can_be_evaluated_and_tuned(workshop: Workshop, here: Pat
 def test_a_dry_run_plans_and_writes_nothing(workshop: Workshop) -> None:
     done = dsft("convert", workshop.dense, "--rank", "2", "--exclude", "layer4.*", "--dry-run")
     assert done.exit_code == 0, done.stderr
-    assert "convolutions converted by svd" in done.stdout
-    assert "left out by include or exclude" in done.stdout
+    assert "convolutions converted by refit" in done.stdout
+    assert "not selected by include and exclude" in done.stdout
     assert contents(Path()) == {}
     done = dsft("convert", workshop.dense, "--rank", "2", "--exclude", "layer4.*", "--dry-run", "--json")
     plan = ConversionPlan.from_dict(json.loads(done.stdout))
@@ -101,28 +102,120 @@ def test_a_weights_file_with_the_network_that_it_belongs_to(here: Path) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_calibration_images_fit_the_weights_and_are_on_record(workshop: Workshop) -> None:
-    options = ["--budget", "macs=0.4", "--calibrate", str(workshop.pictures), "--calibration-images", "24"]
+    options = ["--budget", "macs=0.4", "--data", str(workshop.pictures), "--calibration-images", "24"]
     done = dsft("convert", workshop.dense, *options, "--out", "new")
     assert done.exit_code == 0, done.stderr
+    assert "calibration: 24 images of" in done.stderr
     assert "converted by refit" in done.stdout
     done = dsft("convert", workshop.dense, *options, "--dry-run", "--json")
     assert json.loads(done.stdout)["method"] == "refit"
     done = dsft("evaluate", "new", "--split", "train", "--json")
     assert "images trained this model" in done.stderr
-    done = dsft(
-        "convert", workshop.dense, "--rank", "1", "--method", "svd", "--calibrate", str(workshop.pictures), "--dry-run"
-    )
-    assert done.exit_code == 2
-    assert "calibration: goes with the method refit" in done.stderr
-    done = dsft("convert", workshop.dense, "--rank", "1", "--method", "refit", "--dry-run")
-    assert done.exit_code == 2
-    assert "method refit: fits the weights to calibration data, found none" in done.stderr
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_folder_is_calibrated_and_scored_on_the_data_that_it_records(workshop: Workshop, here: Path) -> None:
+    done = dsft("convert", workshop.dense, "--budget", "macs=0.5", "--out", "new")
+    assert done.exit_code == 0, done.stderr
+    assert "converted by refit" in done.stdout
+    assert "no images" not in done.stderr
+    conversion = json.loads((here / "new" / "conversion.json").read_text(encoding="utf-8"))
+    verdict = conversion["verdict"]
+    ratio = conversion["converted"]["latency_ms"] / conversion["original"]["latency_ms"]
+    scores = [
+        json.loads(dsft("evaluate", folder, "--split", "val", "--json").stdout)["models"][0]["metrics"]["top1"]
+        for folder in (workshop.dense, "new")
+    ]
+    found = (verdict["split"], verdict["metric"], verdict["score_before"], verdict["score_after"])
+    assert found == ("val", "top1", *scores)
+    assert (verdict["time_ratio"], verdict["runtime"]) == (ratio, "eager")
+    assert f"top-1 on val: {scores[0]:.2f} % -> {scores[1]:.2f} %" in done.stdout
+    # Nothing but the run's own training is on record.
+    own, new = (json.loads((at / "manifest.json").read_bytes()) for at in (workshop.dense / "model", here / "new"))
+    assert all(new[key] == own[key] for key in ("data", "fingerprints", "ancestors", "classes"))
+
+
+def test_without_images_it_says_so_and_names_the_way_out(workshop: Workshop, here: Path) -> None:
+    options = ["--budget", "macs=0.5", "--out", "new", "--json"]
+    gone = dsft("convert", workshop.dense, "data.root=gone", *options)
+    assert gone.exit_code == 0, gone.stderr
+    assert "the data that '" in gone.stderr
+    assert "no images to calibrate on" in gone.stderr
+    assert "Give some with --data RECIPE|FOLDER" in gone.stderr
+    verdict = json.loads(gone.stdout)["verdict"]
+    assert (verdict["split"], verdict["score_after"]) == (None, None)
+    assert verdict["advice"].startswith("Not scored: there are no images. Give some with --data")
+    refused = dsft("convert", workshop.dense, "data.root=gone", "--method", "refit", "--rank", "1", "--out", "other")
+    assert refused.exit_code == 2
+    assert "--method refit: fits the weights to images, and '" in refused.stderr
+    assert not (here / "other").exists()
+
+
+def test_a_weights_file_is_converted_scored_and_evaluated_in_one_line_each(workshop: Workshop, here: Path) -> None:
+    torch.save(library.load(workshop.dense / "model").state_dict(), here / "my.pth")
+    source = ["my.pth", "--model", "timm/test_resnet", "--image-size", "32", "--budget", "macs=0.5", "--out", "new"]
+    done = dsft("convert", *source, "--classes", "data", "--data", workshop.pictures)
+    assert done.exit_code == 0, done.stderr
+    assert "classes: ant, bee, cat (from the data; the order must be that of the network's outputs)" in done.stderr
+    assert "top-1 on val: " in done.stdout
+    assert dsft("evaluate", "new", "--split", "val").exit_code == 0
+    # Without names it is converted, says why it is not scored, and can be given names later.
+    done = dsft("convert", *source, "--overwrite", "--data", workshop.pictures)
+    assert done.exit_code == 0, done.stderr
+    unscored = "the class names of 'my.pth' are unknown. Give them with --classes"
+    assert f"the conversion is not scored: {unscored}" in done.stderr
+    assert f"accuracy: not scored, since {unscored}" in " ".join(done.stdout.split())
+    refused = dsft("evaluate", "new")
+    assert (refused.exit_code, "Give them with --classes FILE" in refused.stderr) == (2, True)
+    (here / "names.txt").write_text("ant\nbee\ncat\n", encoding="utf-8")
+    assert dsft("evaluate", "new", "--classes", "names.txt").exit_code == 0
+    swept = dsft("sweep", *source[:5], "--budgets", "0.5", "--classes", "data", "--data", workshop.pictures)
+    assert swept.exit_code == 0, swept.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget", "0.5"], "--budget: expected macs=SHARE, params=SHARE, latency=SHARE or max_drop=POINTS"),
+        (["--budget", "macs=1.5"], "--budget macs: expected a share above 0 and up to 1, found 1.5"),
+        (["--rank", "few"], "--rank: expected a whole number of at least 1, or full, found 'few'"),
+        (["--rank", "1", "--classes", "names.txt"], "--classes 'names.txt': expected a text file"),
+        (["--rank", "1", "--data", "nowhere"], "--data: expected a folder of images, the folder of a run or a recipe"),
+        (["--rank", "1", "train.seed=1"], "train: only keys of data can be changed here"),
+        (["--budget", "max_drop=1", "--data", "empty"], "--data 'empty': expected a folder with images, found none"),
+        (["--budget", "max_drop=1", "--data", "others"], "does not know these classes of the data: dog, elk"),
+        (["--rank", "1", "--classes", "data", "--data", "others"], "has its own 3: ant, bee, cat. Leave --classes out"),
+        (["--rank", "1", "--data", "broken"], ".png' cannot be read"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(
+    workshop: Workshop, here: Path, arguments: list[str], message: str
+) -> None:
+    (here / "empty").mkdir()
+    write_pictures(here / "others", {"dog": 8, "elk": 8})
+    write_pictures(here / "broken", dict.fromkeys(CLASSES, 8))
+    for path in (here / "broken").rglob("*.png"):
+        path.write_bytes(b"no image")
+    before = contents(here)
+    done = dsft("convert", workshop.dense, *arguments, "--out", "new")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert contents(here) == before
+
+
+def test_data_of_other_classes_calibrates_and_does_not_score(workshop: Workshop, here: Path) -> None:
+    write_pictures(here / "others", {"dog": 8, "elk": 8})
+    done = dsft("convert", workshop.dense, "--rank", "2", "--data", "others", "--out", "new")
+    assert done.exit_code == 0, done.stderr
+    assert "converted by refit" in done.stdout
+    assert "the conversion is not scored: model '" in done.stderr
+    assert "does not know these classes of the data: dog, elk. It knows ant, bee, cat." in done.stderr
 
 
 @pytest.mark.usefixtures("here")
 def test_fresh_weights_are_drawn_by_the_seed(workshop: Workshop) -> None:
     def weights(out: str, seed: int) -> dict[str, torch.Tensor]:
-        result = convert.run(str(workshop.dense), Path(out), Request(rank=1, method=Method.FRESH, seed=seed))
+        result = convert.run(Source(str(workshop.dense)), Path(out), Request(rank=1, method=Method.FRESH, seed=seed))
         assert result.plan.method is Method.FRESH
         return library.load(out).state_dict()
 
@@ -147,7 +240,7 @@ def test_an_earlier_model_folder_is_overwritten_as_a_whole(workshop: Workshop, h
 
 def test_a_network_is_not_converted_twice(workshop: Workshop, here: Path) -> None:
     with pytest.raises(ConversionError, match=r"\d+ of its convolutions are separable already\. Leave the conversion"):
-        convert.run(str(workshop.separable), here / "new", Request(rank=1))
+        convert.run(Source(str(workshop.separable)), here / "new", Request(rank=1))
     assert contents(here) == {}
 
 
@@ -155,4 +248,4 @@ def test_a_network_is_not_converted_twice(workshop: Workshop, here: Path) -> Non
 @pytest.mark.parametrize("out", [".", "..", "/"])
 def test_a_folder_that_cannot_be_replaced_is_refused_before_the_work(workshop: Workshop, out: str) -> None:
     with pytest.raises(OutputError, match="is the working directory, a parent of it, or a mount point"):
-        convert.run(str(workshop.dense), Path(out), Request(rank=1))
+        convert.run(Source(str(workshop.dense)), Path(out), Request(rank=1))

@@ -13,7 +13,8 @@ from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 from torch.nn import functional
 
 import dsft as library
-from dsft.assembly import load_folder, load_split, open_splits
+from dsft.assembly import Source, load_folder, load_split, open_splits
+from dsft.assembly.named_data import NamedData
 from dsft.assembly.network import find_model_folder
 from dsft.choices import SplitName
 from dsft.commands import evaluate
@@ -101,8 +102,8 @@ def test_images_that_made_the_model_are_warned_of(workshop: Workshop, split: str
     assert done.exit_code == 0, done.stderr
     count = {"train": 33, "val": 5, "test": 10}[split]
     expected = [
-        f"warning: {workshop.separable}: {count} of these {count} images {role} this model, or one that it came from; "
-        "its score on them is no held-out score."
+        f"warning: {workshop.separable}: {count} of these {count} images {role} this model, or one that it was made "
+        "from; its score on them is not a held-out score."
     ]
     assert [line for line in done.stderr.splitlines() if "warning" in line] == (expected if role else [])
 
@@ -144,11 +145,19 @@ def test_of_a_folder_with_splits_one_is_scored(workshop: Workshop, here: Path, s
 def test_a_recipe_names_the_data_and_may_be_changed(workshop: Workshop) -> None:
     data = ["--data", str(workshop.dense_recipe)]
     assert scores_of(workshop.dense, *data)["models"][0]["metrics"] == written_by(workshop.dense)
-    changed = scores_of(workshop.dense, *data, "--set", "data.test.fraction=0.5")["models"][0]["metrics"]
+    changed = scores_of(workshop.dense, *data, "data.test.fraction=0.5")["models"][0]["metrics"]
     assert changed["count"] == 24
-    done = dsft("evaluate", workshop.dense, "--set", "data.seed=1")
+    own = scores_of(workshop.dense, "data.test.fraction=0.5")["models"][0]["metrics"]
+    assert own == changed
+    done = dsft("evaluate", workshop.dense, "train.seed=1")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "train: only keys of data can be changed here, such as data.seed=1" in done.stderr
+    done = dsft("evaluate", workshop.dense, "data.rot=1")
     assert done.exit_code == 2
-    assert "they change a recipe, so --data must name one" in done.stderr
+    assert "data.rot: unknown key. Did you mean data.root?" in done.stderr
+    done = dsft("evaluate", "data.seed=1")
+    assert done.exit_code == 2
+    assert "MODEL: a model or run folder is needed, found only overrides: data.seed=1" in done.stderr
 
 
 def test_what_it_writes(workshop: Workshop, here: Path) -> None:
@@ -188,24 +197,24 @@ def test_a_model_that_fails_leaves_nothing_of_those_before_it(workshop: Workshop
     assert done.exit_code == 0, done.stderr
     done = dsft("evaluate", workshop.dense, "other", "--out", "scores")
     assert done.exit_code == 2
-    assert "model 'other': the data has classes that it does not know: ant, bee, cat. It knows dog, elk" in done.stderr
+    assert "model 'other': does not know these classes of the data: ant, bee, cat. It knows dog, elk" in done.stderr
     assert not (here / "scores").exists()
 
 
 def test_a_network_of_the_users_own(here: Path) -> None:
     library.save(Residual(), here / "own", classes=list("abcde"))
-    with pytest.raises(InputError, match=r"a module of the user's own, which only Python can build\. Load it with"):
-        evaluate.run([here / "own"])
+    with pytest.raises(InputError, match=r"was built by your own code, .*--builder FILE:FUNCTION"):
+        evaluate.run([Source(str(here / "own"))])
 
 
 def test_a_converted_checkpoint_says_what_it_lacks(workshop: Workshop, here: Path) -> None:
     weights = workshop.dense / "model" / "model.safetensors"
     done = dsft("convert", weights, "--model", "timm/test_resnet", "--rank", "1", "--image-size", "32", "--out", "new")
     assert done.exit_code == 0, done.stderr
-    with pytest.raises(DataError, match=r"its folder names no data\. Say which with --data"):
-        evaluate.run([here / "new"])
-    with pytest.raises(DataError, match="its folder has no class table"):
-        evaluate.run([here / "new"], data=str(workshop.pictures))
+    with pytest.raises(DataError, match=r"records no data\. Give it with --data"):
+        evaluate.run([Source(str(here / "new"))])
+    with pytest.raises(DataError, match="its class names are unknown"):
+        evaluate.run([Source(str(here / "new"))], data=NamedData(str(workshop.pictures)))
 
 
 @pytest.mark.usefixtures("here")
@@ -235,7 +244,7 @@ def test_a_temperature_is_fitted_on_val(workshop: Workshop) -> None:
 def test_a_temperature_is_never_fitted_on_what_is_scored(workshop: Workshop, here: Path) -> None:
     done = dsft("evaluate", workshop.dense, "--fit-temperature", "--split", "val")
     assert done.exit_code == 2
-    assert "--fit-temperature: a temperature is fitted on val, so it cannot be scored there too" in done.stderr
+    assert "--fit-temperature: the temperature is fitted on val, so val cannot be scored with it" in done.stderr
     write_pictures(here / "new", dict.fromkeys(CLASSES, 3), seed=9)
     done = dsft("evaluate", workshop.dense, "--fit-temperature", "--data", "new")
     assert done.exit_code == 2
@@ -249,6 +258,6 @@ def test_a_minimum_of_top1_decides_the_exit_code(workshop: Workshop) -> None:
     done = dsft("evaluate", workshop.dense, "--min-top1", str(top1 + 0.01), "--json")
     assert done.exit_code == 1
     assert json.loads(done.stdout)["models"][0]["metrics"]["top1"] == top1
-    assert f"--min-top1: at least {top1 + 0.01:g} % is asked for, found {top1:.2f} of '{workshop.dense}'" in done.stderr
+    assert f"--min-top1: expected at least {top1 + 0.01:g} %, found {top1:.2f} of '{workshop.dense}'" in done.stderr
     for number in ("nan", "101", "-1"):
         assert dsft("evaluate", workshop.dense, "--min-top1", number).exit_code == 2

@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 
+from dsft.assembly import Source
 from dsft.commands import inspect
 from dsft.measure import count_macs, count_parameters
 from tests.workshop import Workshop, contents, dsft
@@ -48,7 +49,7 @@ def test_a_weights_file_says_how_many_classes_there_are(here: Path) -> None:
 
 
 def test_a_network_that_the_meta_device_cannot_run_is_run_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = inspect.run("timm/test_resnet")
+    expected = inspect.run(Source("timm/test_resnet"))
     build = timm.create_model
 
     def look_at_values(*arguments: Any, **options: Any) -> torch.nn.Module:
@@ -57,7 +58,7 @@ def test_a_network_that_the_meta_device_cannot_run_is_run_for_real(monkeypatch: 
         return model
 
     monkeypatch.setattr(timm, "create_model", look_at_values)
-    assert inspect.run("timm/test_resnet") == expected
+    assert inspect.run(Source("timm/test_resnet")) == expected
 
 
 @pytest.mark.parametrize(

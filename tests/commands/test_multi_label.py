@@ -229,9 +229,9 @@ def test_a_model_of_one_class_an_image_is_not_scored_on_label_sets(shapes: Shape
     library.save(load_folder(shapes.dense).module, here / "single", classes=["disc", "square"])
     done = dsft("evaluate", here / "single", "--data", shapes.folder / "dense.yaml")
     assert done.exit_code == 2
-    assert "its task is classification, which gives an image one class" in done.stderr
+    assert "its task, classification, gives an image one class" in done.stderr
     together = dsft("evaluate", shapes.dense, here / "single")
     assert together.exit_code == 2
-    assert "models of one task can be compared" in together.stderr
+    assert "models: expected models of one task" in together.stderr
     library.save(load_folder(shapes.dense).module, here / "several", classes=["disc", "square"], task="multi_label")
     assert load_folder(here / "several").task.has_label_sets

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dsft.assembly import Source
 from dsft.choices import Cost
 from dsft.commands import sweep
 from dsft.conversion import Budget, Request
@@ -29,12 +30,12 @@ def test_each_budget_is_scored_on_val_and_costs_what_it_may(workshop: Workshop, 
     ((unmet),) = found["unmet"]
     assert unmet["budget"] == 0.001
     assert "cannot be met: the smallest" in unmet["reason"]
-    assert "budget 0.001 is left out: budget macs=0.001: cannot be met" in done.stderr
+    assert "budget 0.001 is skipped: budget macs=0.001: cannot be met" in done.stderr
     with Image.open(here / "curve" / "sweep.png") as picture:
         assert min(picture.size) > 500
 
     # The same network, converted to the same budget and scored on the same images by the other commands.
-    assert dsft("convert", workshop.dense, "--budget", "macs=0.3", "--out", "new").exit_code == 0
+    assert dsft("convert", workshop.dense, "--method", "svd", "--budget", "macs=0.3", "--out", "new").exit_code == 0
     scored = json.loads(dsft("evaluate", "new", "--split", "val", "--json").stdout)["models"][0]["metrics"]
     assert scored["top1"] == converted[0]["metrics"]["top1"]
     assert scored["loss"] == pytest.approx(converted[0]["metrics"]["loss"], rel=1e-4)
@@ -43,7 +44,7 @@ def test_each_budget_is_scored_on_val_and_costs_what_it_may(workshop: Workshop, 
 def test_the_table_compares_with_the_original(workshop: Workshop) -> None:
     done = dsft("sweep", workshop.dense, "--budgets", "0.5", "--by", "params", "--data", workshop.pictures)
     assert done.exit_code == 0, done.stderr
-    assert "Before any training, on 48 images of val" in done.stdout
+    assert "Before any training, on 5 images of val" in done.stdout
     original, half = (line.split() for line in done.stdout.splitlines() if line.startswith(("original", "0.5")))
     assert original[-1] == "+0.00"
     assert half[0] == "0.5"
@@ -52,7 +53,7 @@ def test_the_table_compares_with_the_original(workshop: Workshop) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--budgets", "half"], "--budgets: expected shares as 0.3,0.5,0.7, found 'half'"),
+        (["--budgets", "half"], "--budgets: expected shares such as 0.3,0.5,0.7, found 'half'"),
         (["--budgets", "1.5"], "budget macs: a share above 0 and up to 1 is needed, found 1.5"),
         (["--budgets", "0.001,0.002"], "no budget of 0.001, 0.002 can be met"),
         (["--budgets", "0.5", "--structures", "dense"], "--structures: "),
@@ -85,6 +86,6 @@ def test_structures_are_those_of_convert(workshop: Workshop, here: Path) -> None
 def test_the_network_is_looked_at_once_for_all_budgets(workshop: Workshop) -> None:
     events: list[Event] = []
     requests = [Request(budget=Budget(Cost.MACS, share)) for share in (0.4, 0.6)]
-    sweep.run(str(workshop.dense), requests, report=events.append)
+    sweep.run(Source(str(workshop.dense)), requests, report=events.append)
     tasks = [event.task for event in events if isinstance(event, Started)]
-    assert (tasks.count("looking"), tasks.count("refitting")) == (1, 2)
+    assert (tasks.count("collecting statistics"), tasks.count("refitting layers")) == (1, 2)

@@ -1,0 +1,121 @@
+"""The images of a conversion: training images calibrate it, the val split scores it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from dsft.assembly.calibration import draw_calibration
+from dsft.assembly.data import open_splits
+from dsft.assembly.held_out import Training
+from dsft.assembly.named_data import NamedData
+from dsft.assembly.network import Network
+from dsft.choices import DataSource, SplitName
+from dsft.data import Split
+from dsft.data.sources import ImageFiles
+from dsft.data.sources.folder import is_hidden, list_images
+from dsft.devices import Compute
+from dsft.errors import CheckpointError, DataError
+from dsft.progress import Note, Report, Warn
+from dsft.recipe.sections import DataSection
+from dsft.storage import at_home
+
+CALIBRATION_IMAGES = 512
+"""Default number of calibration images."""
+
+
+@dataclass(frozen=True)
+class ConversionData:
+    """An open data set.
+
+    Attributes:
+        section: Where it is and how it is read.
+        train: The split from which calibration images are drawn.
+        val: The split that scores; None for a folder of images without labels.
+    """
+
+    section: DataSection
+    train: Split
+    val: Split | None
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The class table, sorted by name; None if the images have no labels."""
+        return self.train.classes if self.val is not None else None
+
+    def calibration(
+        self, network: Network, compute: Compute, images: int, seed: int, report: Report
+    ) -> tuple[Tensor, ...]:
+        """Draw calibration images, as batches that the network takes.
+
+        Args:
+            network: The network.
+            compute: Where it runs.
+            images: How many images, at most.
+            seed: Seed of the draw.
+            report: Receives how many there are.
+        """
+        batches = draw_calibration(self.train, self.section, network.preprocessing, compute, images, seed)
+        report(Note(f"calibration: {sum(map(len, batches)):,} images of {self.train.source.origin!r}"))
+        return batches
+
+    def record(self, used: Sequence[SplitName], network: Network) -> tuple[Training, ...]:
+        """Return the record of a conversion that used these splits, unless the network's trainings cover it.
+
+        Images without labels have no splits and leave no record.
+        """
+        if self.val is None:
+            return ()
+        parts = {SplitName.TRAIN: self.train, SplitName.VAL: self.val}
+        fingerprints = {name.value: parts[name].fingerprint for name in used}
+        known = any(fingerprints.items() <= training.fingerprints.items() for training in network.trainings)
+        return () if known else (Training(self.section.model_dump(mode="json"), fingerprints),)
+
+
+def open_conversion_data(named: NamedData, network: Network, model: str, report: Report) -> ConversionData | None:
+    """Open the data that the command line names, or that the model records.
+
+    A folder with one folder per class is split as a recipe with default settings splits it.
+
+    Args:
+        named: What the command line says.
+        network: The network.
+        model: Its name, for messages.
+        report: Receives the sizes of the splits, and a warning if the recorded data cannot be used.
+
+    Returns:
+        The data; None if nothing is named, and the model records no data or its data cannot be used any more.
+
+    Raises:
+        InputError: The named data is missing or invalid.
+    """
+    recorded = network.trainings[-1] if network.trainings else None
+    if named.name is not None:
+        return _open(named.section(recorded, model), named.is_image_folder, report)
+    if recorded is None:
+        return None
+    try:
+        return _open(named.section(recorded, model), False, report)
+    except (DataError, CheckpointError) as error:
+        report(Warn(f"the data that {model!r} records cannot be used: {error}"))
+        return None
+
+
+def _open(section: DataSection, may_be_unlabelled: bool, report: Report) -> ConversionData:
+    if may_be_unlabelled and section.source is DataSource.FOLDER and section.root is not None:
+        folder = at_home(section.root)
+        if not any(entry.is_dir() and not is_hidden(entry.name) for entry in folder.iterdir()):
+            return ConversionData(section, _unlabelled(folder), None)
+    splits = open_splits(section, report)
+    return ConversionData(section, splits.train, splits.val)
+
+
+def _unlabelled(folder: Path) -> Split:
+    files = list_images(folder)
+    if not files:
+        raise DataError(f"--data {str(folder)!r}: expected a folder with images, found none in it.")
+    source = ImageFiles(folder, ("unlabelled",), tuple(file.name for file in files), (0,) * len(files))
+    return Split(SplitName.TRAIN, source, tuple(range(len(files))), source.classes)

@@ -1,0 +1,90 @@
+"""Which data a command works on: those that ``--data`` names, or those that the model's folder records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsft.artifact.manifest import MANIFEST_FILE
+from dsft.assembly.held_out import Training
+from dsft.choices import DataSource
+from dsft.errors import DataError, RecipeError
+from dsft.recipe import load_recipe, override_data
+from dsft.recipe.sections import DataSection
+from dsft.run_files import RECIPE_FILE, RUN_FILE
+from dsft.storage import at_home
+
+
+@dataclass(frozen=True)
+class NamedData:
+    """What the command line says about the data.
+
+    Attributes:
+        name: ``--data``: a recipe, the folder of a run, or a folder of images; None for the data that the model's
+            folder records.
+        overrides: Changes to the data section, as ``data.seed=1``.
+    """
+
+    name: str | None = None
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def is_image_folder(self) -> bool:
+        """Whether a folder of images is named."""
+        if self.name is None:
+            return False
+        folder = at_home(self.name)
+        return folder.is_dir() and not any((folder / name).is_file() for name in (RECIPE_FILE, RUN_FILE))
+
+    def require_present(self) -> None:
+        """Check that what is named exists, before anything is loaded.
+
+        Raises:
+            InputError: It is neither a folder nor a recipe.
+        """
+        if self.name is not None:
+            self.section(None, "")
+
+    def section(self, recorded: Training | None, model: str) -> DataSection:
+        """Return the data section.
+
+        Args:
+            recorded: The last training of the model, which is used where no data is named; None if unknown.
+            model: The model, for messages.
+
+        Raises:
+            RecipeError: The recipe is missing or invalid, a run's folder has no recipe, or an override is invalid.
+            DataError: Nothing is named, and the model records no data.
+            CheckpointError: The recorded data is of another version, or its place was not published.
+        """
+        if self.is_image_folder:
+            _refuse_model_folder(self.name or "")
+            return override_data(DataSection(source=DataSource.FOLDER, root=self.name), self.overrides)
+        if self.name is not None:
+            return _read_recipe(self.name, self.overrides)
+        if recorded is None:
+            raise DataError(f"model {model!r}: records no data. Give it with --data RECIPE|FOLDER.")
+        return override_data(recorded.section(), self.overrides)
+
+
+RECORDED = NamedData()
+"""The data that the model's folder records."""
+
+
+def _read_recipe(name: str, overrides: tuple[str, ...]) -> DataSection:
+    path = at_home(name)
+    if path.is_dir() and not (path / RECIPE_FILE).is_file():
+        raise RecipeError(
+            f"--data {name!r}: the folder of this run has no {RECIPE_FILE}. Give a recipe or a folder of images."
+        )
+    try:
+        return load_recipe(str(path), overrides).data
+    except RecipeError as error:
+        if path.exists():
+            raise
+        raise RecipeError(f"--data: expected a folder of images, the folder of a run or a recipe; {error}") from error
+
+
+def _refuse_model_folder(name: str) -> None:
+    if (Path(name) / MANIFEST_FILE).is_file():
+        raise RecipeError(f"--data {name!r}: expected a recipe or a folder of images, found a model folder.")

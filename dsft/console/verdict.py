@@ -1,0 +1,28 @@
+"""The verdict on a conversion, as printed at the end of a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dsft.assembly.val_score import NotScored, Scores
+    from dsft.assembly.verdict import Verdict
+
+
+def verdict_lines(verdict: Verdict) -> str:
+    """Return accuracy and time before and after, one line each."""
+    change = f"x {verdict.time_ratio:.3f}, {verdict.runtime}"
+    time = f"time: {verdict.ms_before:.2f} ms -> {verdict.ms_after:.2f} ms ({change})"
+    return f"Verdict\n{_accuracy(verdict.scores)}\n{time}"
+
+
+def _accuracy(scores: Scores | NotScored) -> str:
+    from dsft.assembly.val_score import NotScored
+
+    if isinstance(scores, NotScored):
+        return f"accuracy: not scored, since {scores.reason}"
+    figure = scores.figure
+    before, after = figure.words(scores.before), figure.words(scores.after)
+    return (
+        f"{figure.label} on {scores.split}: {before} -> {after} ({scores.points:+.2f} points, {scores.images:,} images)"
+    )
