@@ -27,8 +27,9 @@ demo: install
 	$(BIN)/dsft convert runs/digits_dense/model --order dw_pw --budget macs=0.35 \
 		--out runs/digits_converted --overwrite
 	$(BIN)/dsft finetune quickstart --overwrite
+	$(BIN)/dsft finetune quickstart name=quickstart_svd convert.method=svd --overwrite
 	$(BIN)/dsft finetune quickstart name=quickstart_fresh convert.method=fresh --overwrite
-	$(BIN)/dsft evaluate runs/digits_dense runs/digits_converted runs/quickstart runs/quickstart_fresh
+	$(BIN)/dsft evaluate runs/digits_dense runs/digits_converted runs/quickstart runs/quickstart_svd runs/quickstart_fresh
 
 test: install
 	$(BIN)/pytest -n 2 -m "not slow" $(TESTS)

@@ -222,7 +222,7 @@ def _show_evaluation(result: EvaluateResult, as_json: bool, with_classes: bool) 
     costs = [ModelRow(row.model, row.footprint, row.file_bytes) for row in result.models]
     print_result(
         *(per_class_table(metrics) for _, metrics in scores if with_classes),
-        metrics_table(scores),
+        metrics_table(scores, [row.untrained for row in result.models]),
         *([differences_table(result.models[0].model, differences)] if differences else []),
         calibration_table(scores),
         size_table(costs),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +32,9 @@ from dsft.runtimes import Footprint, MeasuredOn, measure_footprints, measured_on
 from dsft.storage import require_replaceable, staged_folder, write_json
 from dsft.tasks import Metrics
 
+UNTRAINED_SLOT = "test-converted"
+"""Evaluation of a run that scores the converted network before fine-tuning."""
+
 
 @dataclass(frozen=True)
 class ModelResult:
@@ -41,6 +46,7 @@ class ModelResult:
         footprint: What it costs to run.
         file_bytes: Size of its weights file.
         difference: How its score differs from the first model's; None for the first model.
+        untrained: The score of the converted network before its fine-tuning, where its run recorded it on this split.
     """
 
     model: str
@@ -48,6 +54,7 @@ class ModelResult:
     footprint: Footprint
     file_bytes: int
     difference: Difference | None
+    untrained: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
@@ -57,6 +64,7 @@ class ModelResult:
             **vars(self.footprint),
             "file_bytes": self.file_bytes,
             "difference": self.difference and self.difference.to_dict(),
+            "untrained": self.untrained,
         }
 
 
@@ -152,9 +160,10 @@ def run(
     timed = len(models) > 1 if scoring.timed is None else scoring.timed
     first = candidates[0].network
     example = example_images(first.preprocessing, compute)
-    result = EvaluateResult(
-        _compare(candidates, evaluations, compute, timed=timed), measured_on(first.module, example, compute), out
-    )
+    rows = _compare(candidates, evaluations, compute, timed=timed)
+    if data == RECORDED and scoring.split is SplitName.TEST:
+        rows = tuple(dataclasses.replace(row, untrained=_score_before_training(row)) for row in rows)
+    result = EvaluateResult(rows, measured_on(first.module, example, compute), out)
     if out is not None:
         _write(out, candidates, evaluations, result)
     return result
@@ -268,6 +277,17 @@ def _compare(
         )
         for candidate, evaluation, footprint in zip(candidates, evaluations, footprints, strict=True)
     )
+
+
+def _score_before_training(row: ModelResult) -> float | None:
+    """Return what a run recorded of its converted network before fine-tuning, on the same number of images."""
+    file = Path(row.model) / "evaluation" / UNTRAINED_SLOT / "metrics.json"
+    if not file.is_file():
+        return None
+    recorded = json.loads(file.read_text(encoding="utf-8"))
+    value = recorded.get(row.metrics.layout.main.name)
+    is_comparable = isinstance(value, int | float) and recorded.get("count") == row.metrics.count
+    return float(value) if is_comparable else None
 
 
 def _write(

@@ -49,11 +49,12 @@ def build_table(
     return table
 
 
-def metrics_table(rows: Sequence[tuple[str, Metrics]]) -> Table:
+def metrics_table(rows: Sequence[tuple[str, Metrics]], untrained: Sequence[float | None] = ()) -> Table:
     """Lay the scores of models on splits side by side, a row each.
 
     Args:
         rows: A label, such as the model's folder, and its metrics; all of one task.
+        untrained: The main score of each before fine-tuning, where it is known.
     """
     layout = rows[0][1].layout
     numbers: dict[str, Callable[[Metrics], str]] = {
@@ -66,8 +67,14 @@ def metrics_table(rows: Sequence[tuple[str, Metrics]]) -> Table:
     }
     if not any(metrics.skipped for _, metrics in rows):
         del numbers["skipped"]
-    cells = ([label, metrics.split, *(show(metrics) for show in numbers.values())] for label, metrics in rows)
-    return build_table(["model", "split", *numbers], cells, numbers=numbers)
+    cells = [[label, metrics.split, *(show(metrics) for show in numbers.values())] for label, metrics in rows]
+    headings = list(numbers)
+    if any(score is not None for score in untrained):
+        place = headings.index(layout.main.label)
+        headings.insert(place, "untrained")
+        for row, score in zip(cells, untrained, strict=True):
+            row.insert(2 + place, "-" if score is None else layout.main.number(score))
+    return build_table(["model", "split", *headings], cells, numbers=headings)
 
 
 def calibration_table(rows: Sequence[tuple[str, Metrics]]) -> Table:

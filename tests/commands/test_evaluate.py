@@ -261,3 +261,16 @@ def test_a_minimum_of_top1_decides_the_exit_code(workshop: Workshop) -> None:
     assert f"--min-top1: expected at least {top1 + 0.01:g} %, found {top1:.2f} of '{workshop.dense}'" in done.stderr
     for number in ("nan", "101", "-1"):
         assert dsft("evaluate", workshop.dense, "--min-top1", number).exit_code == 2
+
+
+def test_runs_show_their_score_before_fine_tuning(workshop: Workshop) -> None:
+    rows = scores_of(workshop.dense, workshop.separable)["models"]
+    assert rows[0]["untrained"] is None
+    assert rows[1]["untrained"] == written_by(workshop.separable, "test-converted")["top1"]
+    done = dsft("evaluate", workshop.dense, workshop.separable)
+    headings = next(line for line in done.stdout.splitlines() if "macro F1" in line)
+    assert headings.split()[:5] == ["model", "split", "images", "loss", "untrained"]
+    # Scored on other data, or as a model folder, nothing is known of a time before.
+    elsewhere = scores_of(workshop.separable, "--data", workshop.pictures)["models"]
+    alone = scores_of(workshop.separable / "model")["models"]
+    assert elsewhere[0]["untrained"] is alone[0]["untrained"] is None
