@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
+from dsft.compat.timm_transforms import image_steps
 from dsft.errors import DataError, RecipeError
 from dsft.preprocessing import Preprocessing
 
@@ -83,7 +84,7 @@ def training_transform(
         ) from error
     crop, *flip = crop_and_flip.transforms
     # Without a random crop, training uses the same resized crop as evaluation.
-    geometry = [crop] if scale is not None else evaluation_steps(preprocessing)[:-2]
+    geometry = [crop] if scale is not None else image_steps(evaluation_steps(preprocessing))
     return _compose(preprocessing, [*geometry, *flip, *map(_keep_a_bit, colours.transforms), *to_tensor.transforms])
 
 
