@@ -20,7 +20,7 @@ def is_compiled(module: nn.Module) -> bool:
 
 
 def is_compiled_in_place(module: nn.Module) -> bool:
-    """Whether ``module.compile()`` was called; False if torch has renamed the attribute that tells."""
+    """Whether ``module.compile()`` was called; False if torch has renamed the attribute that records it."""
     return getattr(module, _IN_PLACE, None) is not None
 
 

@@ -57,6 +57,6 @@ def onednn_convolution(
     dilation: Sequence[int],
     groups: int,
 ) -> Tensor | None:
-    """Convolve with oneDNN whatever the number of threads; None if torch does not offer the operator."""
+    """Convolve with oneDNN for any number of threads; None if torch does not offer the operator."""
     operator = lookup("torch", "mkldnn_convolution")
     return None if operator is None else operator(images, weight, bias, padding, stride, dilation, groups)

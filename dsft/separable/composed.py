@@ -18,7 +18,7 @@ COMPOSED_WEIGHT = (
 
 
 class ComposedKernel(Tensor):
-    """A kernel computed from two factors: readable and differentiable, but protected from changes in place."""
+    """A kernel computed from two factors: readable and differentiable, but protected from in-place changes."""
 
     @classmethod
     def __torch_function__(
@@ -28,7 +28,7 @@ class ComposedKernel(Tensor):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Reject operations that write into the kernel; views are protected alike, other results are plain tensors.
+        """Reject operations that write into the kernel; views are protected as well, other results are plain tensors.
 
         Raises:
             RuntimeError: The function changes the kernel in place.

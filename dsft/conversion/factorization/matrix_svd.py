@@ -32,7 +32,7 @@ def truncated_matrices(
     r"""Return two factors of each group's matrix, truncated to a rank.
 
     The singular vectors are eigenvectors of the smaller of :math:`W W^T` and :math:`W^T W`, and the other factor is
-    :math:`U^T W` or :math:`W V`: at full rank this is exact whatever the accuracy of the singular values. With a
+    :math:`U^T W` or :math:`W V`: at full rank this is exact regardless of the accuracy of the singular values. With a
     weighting, :math:`F^{1/2} W S^{1/2}` is decomposed.
 
     Args:

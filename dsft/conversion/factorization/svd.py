@@ -44,8 +44,8 @@ def svd_factors(
     slices = channel_slices(weight, groups, order)
     channels, ranks = kernel_places(kernels, groups)
     depthwise = spectrum.directions[channels, ranks]
-    # W_c v is exact whatever the accuracy of the singular values, so full rank reproduces W. All products of a channel
-    # are computed at once: a copy of its slice for each kernel would take `rank` times the memory.
+    # W_c v is exact regardless of the accuracy of the singular values, so full rank reproduces W. All products of a
+    # channel are computed at once: a copy of its slice for each kernel would take `rank` times the memory.
     points = (slices @ spectrum.duals.transpose(1, 2))[channels, :, ranks]
     pointwise = swap_channels(points, groups) if order is Structure.DW_PW else points
     kernel_size = weight.shape[2:]

@@ -91,7 +91,7 @@ def sample_positions(maps: Tensor, count: int, seed: int) -> Tensor:
 def gather_positions(maps: Tensor, positions: Tensor) -> Tensor:
     """Return the values of maps ``(batch, channels, *size)`` at positions, ``(batch * positions, channels)``, float32.
 
-    The result is a copy, so that operations in place on the maps do not change it.
+    The result is a copy, so that in-place operations on the maps do not change it.
     """
     rows = maps.detach().movedim(1, -1).flatten(1, -2)
     images = torch.arange(len(rows), device=rows.device).unsqueeze(1)

@@ -169,8 +169,8 @@ class _Hooks:
             sums.add_input((inputs[0] if inputs else given["input"]).detach())
             kept = output if output.requires_grad else output.detach().requires_grad_()
             self.outputs.append((sums, kept))
-            # The network goes on with a copy: the gradient is that at the output of the layer, before an operation in
-            # place overwrites it. All readers of the output get the same copy, so such an operation affects them alike.
+            # The network continues with a copy: the gradient is that at the output of the layer, before an in-place
+            # operation overwrites it. All readers of the output get the same copy, so that it affects all of them.
             return kept.clone()
 
         return record
@@ -207,7 +207,7 @@ def _backpropagate(
             loss = torch.stack([_loss(each, generator, sampled_loss).double() for each in outputs]).sum()
             gradients = torch.autograd.grad(loss, [output for _, output in hooks.outputs], allow_unused=True)
     except RuntimeError:
-        # Operations in place may overwrite what the backward pass needs; such a network can only be run.
+        # In-place operations may overwrite what the backward pass needs; such a network can only be run.
         return False
     for (sums, _), gradient in zip(hooks.outputs, gradients, strict=True):
         if gradient is not None:

@@ -53,7 +53,7 @@ class EpilogueTracer(TorchFunctionMode):
     operand of a sum tells which output of the convolution makes the sum correct.
 
     An output that is read again after the operation that followed it, such as one that goes both into a ReLU and into
-    a shortcut, has no epilogue: nothing that only one of the readers does may be assumed. An operation in place
+    a shortcut, has no epilogue: nothing that only one of the readers does may be assumed. An in-place operation
     changes what all readers see, so that it does not count as one of several.
 
     Args:
