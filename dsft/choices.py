@@ -63,16 +63,8 @@ class ExportFormat(StrEnum):
     SAFETENSORS = "safetensors"
 
 
-class BenchmarkRuntime(StrEnum):
-    """What runs a network in a benchmark."""
-
-    EAGER = "eager"
-    COMPILED = "compiled"
-    ONNXRUNTIME = "onnxruntime"
-
-
-class BenchmarkDtype(StrEnum):
-    """The number format of weights and images in a benchmark."""
+class Dtype(StrEnum):
+    """Number format of weights and images in a benchmark."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -131,9 +123,10 @@ class Cost(StrEnum):
 
 
 class Runtime(StrEnum):
-    """What runs a network while it is timed."""
+    """What runs a network: torch, ``torch.compile`` or ONNX Runtime; ``dsft.runtimes.RUNTIMES`` has the details."""
 
     EAGER = "eager"
+    COMPILED = "compiled"
     ONNXRUNTIME = "onnxruntime"
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from dsft.choices import BenchmarkDtype, BenchmarkRuntime
+from dsft.choices import Dtype, Runtime
 from dsft.cli.app import app
 from dsft.cli.options import Device, ImageSize, Json, Progress
 from dsft.cli.session import reporting_errors, shown_progress
@@ -22,26 +22,28 @@ def benchmark(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A model folder, or timm/NAME or torchvision/NAME (random weights).")
     ],
-    against: Annotated[str | None, typer.Option("--against", help="The network that it is compared with.")] = None,
-    batches: Annotated[str, typer.Option("--batch-size", "-b", help="Images in a batch; several as 1,8.")] = "1",
+    against: Annotated[str | None, typer.Option("--against", help="Reference network of the ratios.")] = None,
+    batches: Annotated[str, typer.Option("--batch-size", "-b", help="Images per batch; several as 1,8.")] = "1",
     dtypes: Annotated[
-        str, typer.Option("--dtype", help="float32, bfloat16, float16; several with commas.")
+        str, typer.Option("--dtype", help="float32, bfloat16 or float16; several as float32,bfloat16.")
     ] = "float32",
     runtimes: Annotated[
-        str, typer.Option("--runtime", help="eager, compiled, onnxruntime, or several as eager,compiled.")
+        str, typer.Option("--runtime", help="eager, compiled or onnxruntime; several as eager,compiled.")
     ] = "eager",
-    layers: Annotated[bool, typer.Option("--layers", help="Time every layer by itself as well.")] = False,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of one operation.")] = 1,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="About how long each setting lasts.")] = 3.0,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Time every convolution and linear layer alone as well.")
+    ] = False,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads per operator.")] = 1,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Approximate length of each measurement.")] = 3.0,
     image_size: ImageSize = None,
     device: Device = "auto",
     as_json: Json = False,
     progress: Progress = None,
 ) -> None:
-    """Time networks in turn: medians, spread and paired ratios, by runtime, number format and batch."""
+    """Time one network, or two interleaved: medians, quartiles and ratios by runtime, dtype and batch size."""
     chosen = (
-        _words("--runtime", runtimes, BenchmarkRuntime),
-        _words("--dtype", dtypes, BenchmarkDtype),
+        _words("--runtime", runtimes, Runtime),
+        _words("--dtype", dtypes, Dtype),
         _counts("--batch-size", batches),
     )
     with shown_progress(progress, None) as report:
@@ -68,8 +70,8 @@ def benchmark(
     height, width = result.image_size
     print_result(
         *tables,
-        f"{result.device}, threads: {result.threads}, images of {height} x {width}, {result.layout}; medians of passes "
-        f"in turn, {min(row.timing.rounds for row in result.rows)} rounds or more.",
+        f"{result.device}, threads: {result.threads}, images of {height} x {width}, {result.layout}; medians of "
+        f"interleaved passes, at least {min(row.timing.rounds for row in result.rows)} rounds.",
     )
 
 
@@ -84,5 +86,5 @@ def _words(option: str, text: str, words: type[Word]) -> tuple[Word, ...]:
 def _counts(option: str, text: str) -> tuple[int, ...]:
     found = [part.strip() for part in text.split(",")]
     if wrong := [part for part in found if not part.isdecimal() or int(part) < 1]:
-        raise RecipeError(f"{option}: expected whole numbers of at least 1, as 1,8, found {wrong[0]!r}.")
+        raise RecipeError(f"{option}: expected whole numbers of at least 1, such as 1,8, found {wrong[0]!r}.")
     return tuple(dict.fromkeys(map(int, found)))

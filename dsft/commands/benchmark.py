@@ -1,15 +1,13 @@
-"""``dsft benchmark``: how long networks take, in turn, by runtime, number format and batch."""
+"""``dsft benchmark``: interleaved timing of networks by runtime, number format and batch size."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,44 +15,43 @@ from torch import Tensor, nn
 
 from dsft.assembly import Network, Source, load_source, outline_source
 from dsft.assembly.conversion import require_fitting_images
-from dsft.choices import Amp, BenchmarkDtype, BenchmarkRuntime
+from dsft.choices import Amp, Dtype, Runtime
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion import inspect_layers
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import ModelError, RecipeError
-from dsft.measure.example import evaluation_mode
 from dsft.progress import Report, Warn, ignore, report_task
-from dsft.runtimes import OnnxSession, fold_norms, graph_of, measured_on, require_onnx, trace, write_onnx
-from dsft.runtimes.interleaved_timing import Run, Timing, fixed_threads, time_in_turn
+from dsft.runtimes import RUNTIMES, measured_on, open_exported, open_runs
+from dsft.runtimes.interleaved_timing import Run, Timing, fixed_threads, time_interleaved
 from dsft.separable import FactoredConv
 
 _DTYPES = {
-    BenchmarkDtype.FLOAT32: torch.float32,
-    BenchmarkDtype.BFLOAT16: torch.bfloat16,
-    BenchmarkDtype.FLOAT16: torch.float16,
+    Dtype.FLOAT32: torch.float32,
+    Dtype.BFLOAT16: torch.bfloat16,
+    Dtype.FLOAT16: torch.float16,
 }
 _TIMED_LAYERS = (Convolution, FactoredConv, nn.Linear)
 
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """One network in one setting; ``timing.ratio`` is to the network that it is compared with."""
+    """One network in one setting; ``timing.ratio`` is relative to the reference network."""
 
     model: str
-    runtime: BenchmarkRuntime
-    dtype: BenchmarkDtype
+    runtime: Runtime
+    dtype: Dtype
     batch: int
     timing: Timing
 
     @property
     def images_per_second(self) -> float:
-        """Throughput at the median time."""
+        """Throughput at the median latency."""
         return 1000 * self.batch / self.timing.milliseconds.median
 
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer by itself, eager, in the first setting; None for a network that has no such layer."""
+    """One layer, timed alone in eager mode in the first setting; None for a network without a layer of this name."""
 
     name: str
     against: Timing | None
@@ -66,12 +63,12 @@ class BenchmarkResult:
     """All networks in all settings.
 
     Attributes:
-        device: Its marketing name.
-        threads: Of torch, and of ONNX Runtime.
-        layout: Of the kernels that torch runs.
+        device: Marketing name of the device.
+        threads: Number of threads per operator, of torch and of ONNX Runtime.
+        layout: Memory layout of the kernels in torch.
         image_size: Height and width in pixels.
-        rows: The network that is compared with first, setting by setting.
-        layers: Layer by layer; empty where that was not asked for.
+        rows: For each setting the reference network, if there is one, and the network.
+        layers: The times of single layers; empty unless requested.
     """
 
     device: str
@@ -89,10 +86,18 @@ class BenchmarkResult:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is varied, and what is held."""
+    """The settings of a benchmark: every combination of the first three is timed.
 
-    runtimes: tuple[BenchmarkRuntime, ...]
-    dtypes: tuple[BenchmarkDtype, ...]
+    Attributes:
+        runtimes: What runs the networks.
+        dtypes: Number formats of weights and images.
+        batches: Numbers of images in a batch.
+        threads: Number of threads per operator.
+        seconds: Approximate length of the measurement of one combination.
+    """
+
+    runtimes: tuple[Runtime, ...]
+    dtypes: tuple[Dtype, ...]
     batches: tuple[int, ...]
     threads: int
     seconds: float
@@ -108,23 +113,23 @@ def run(
     device: str = "auto",
     report: Report = ignore,
 ) -> BenchmarkResult:
-    """Time one network, or two in turn.
+    """Time one network, or two interleaved.
 
     Args:
         model: A model folder, or ``timm/NAME`` or ``torchvision/NAME`` with random weights.
-        settings: Runtimes, number formats, batches, threads, seconds.
-        against: The network to compare with; its time is the 1 of every ratio.
-        image_size: Side of the images in pixels; None for what the first network takes.
-        layers: Time every layer by itself as well.
+        settings: Runtimes, number formats, batch sizes, threads and seconds.
+        against: The reference network of the ratios; None for no comparison.
+        image_size: Side of the images in pixels; None for the size that the networks were trained with.
+        layers: Time every convolution and linear layer alone as well.
         device: Where torch runs; ONNX Runtime runs on the CPU.
         report: Receives the progress over the settings.
 
     Raises:
-        InputError: A network cannot be had, does not take the images, or cannot run in a setting.
+        InputError: A network cannot be loaded, does not accept the images, or cannot run in a setting.
     """
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
-    if BenchmarkRuntime.ONNXRUNTIME in settings.runtimes:
-        require_onnx()
+    for runtime in settings.runtimes:
+        RUNTIMES[runtime].require_installed()
     names = [name for name in (against, model) if name is not None]
     networks = [_load(name, image_size, report) for name in names]
     _require_same_images(names, networks)
@@ -149,7 +154,7 @@ def _require_same_images(names: Sequence[str], networks: Sequence[Network]) -> N
     if len(set(shapes)) > 1:
         raise RecipeError(
             f"--against: both networks must take the same images, found {shapes[0]} for {names[0]!r} and {shapes[1]} "
-            f"for {names[1]!r} (channels, height, width). Say which with --image-size."
+            f"for {names[1]!r} (channels, height, width). Set the size with --image-size."
         )
 
 
@@ -158,118 +163,124 @@ def _images(network: Network, batch: int, dtype: torch.dtype, compute: Compute) 
     return compute.place(torch.randn(size, generator=torch.Generator().manual_seed(0))).to(dtype)
 
 
+@dataclass(frozen=True)
+class _Case:
+    """One combination of the settings."""
+
+    runtime: Runtime
+    dtype: Dtype
+    batch: int
+    threads: int
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return _DTYPES[self.dtype]
+
+    @property
+    def is_supported(self) -> bool:
+        return RUNTIMES[self.runtime].supports_dtype(self.torch_dtype)
+
+    def device(self, compute: Compute) -> torch.device:
+        """Return where the networks run: a runtime that does not support the device runs on the CPU."""
+        return compute.device if RUNTIMES[self.runtime].supports_device(compute.device) else torch.device("cpu")
+
+
 def _time_networks(
     names: Sequence[str], networks: Sequence[Network], settings: Settings, compute: Compute, report: Report
 ) -> tuple[BenchmarkRow, ...]:
+    """Time the networks, interleaved, in each supported case."""
     rows = list[BenchmarkRow]()
-    grid = list(itertools.product(settings.runtimes, settings.dtypes, settings.batches))
-    with report_task(report, "timing networks", len(grid), "settings") as advance:
-        for done, (runtime, dtype, batch) in enumerate(grid, start=1):
-            if runtime is BenchmarkRuntime.ONNXRUNTIME and dtype is not BenchmarkDtype.FLOAT32:
-                report(Warn(f"runtime {runtime}: computes in float32 only, so {dtype} is left out."))
-            else:
-                with _opened(networks, runtime, _DTYPES[dtype], batch, settings.threads, compute) as runs:
-                    where = torch.device("cpu") if runtime is BenchmarkRuntime.ONNXRUNTIME else compute.device
-                    timings = time_in_turn(runs, where, threads=settings.threads, seconds=settings.seconds)
-                rows += [BenchmarkRow(n, runtime, dtype, batch, t) for n, t in zip(names, timings, strict=True)]
+    grid = itertools.product(settings.runtimes, settings.dtypes, settings.batches)
+    cases = [_Case(*values, settings.threads) for values in grid]
+    supported = [case for case in cases if case.is_supported]
+    skipped = dict.fromkeys((case.runtime, case.dtype) for case in cases if not case.is_supported)
+    if not supported:
+        runtime = settings.runtimes[0]
+        known = ", ".join(RUNTIMES[runtime].dtypes or ())
+        raise RecipeError(f"--runtime {runtime}: supports only {known}. Add it to --dtype.")
+    for runtime, dtype in skipped:
+        report(Warn(f"runtime {runtime}: does not support {dtype}; skipped."))
+    with report_task(report, "timing networks", len(supported), "settings") as advance:
+        for done, case in enumerate(supported, start=1):
+            with _open(networks, case, compute) as runs:
+                timings = time_interleaved(runs, case.device(compute), threads=case.threads, seconds=settings.seconds)
+            rows += [
+                BenchmarkRow(name, case.runtime, case.dtype, case.batch, timing)
+                for name, timing in zip(names, timings, strict=True)
+            ]
             advance(done)
-    if not rows:
-        raise RecipeError("--runtime onnxruntime: computes in float32 only. Add float32 to --dtype.")
     return tuple(rows)
 
 
 @contextmanager
-def _opened(
-    networks: Sequence[Network],
-    runtime: BenchmarkRuntime,
-    dtype: torch.dtype,
-    batch: int,
-    threads: int,
-    compute: Compute,
-) -> Iterator[list[Run]]:
-    """Yield the pass of each network in one setting."""
-    if runtime is BenchmarkRuntime.ONNXRUNTIME:
-        with tempfile.TemporaryDirectory(prefix="dsft-", ignore_cleanup_errors=True) as folder:
-            yield [
-                _session_run(network, Path(folder) / f"{place}.onnx", batch, threads)
-                for place, network in enumerate(networks)
-            ]
+def _open(networks: Sequence[Network], case: _Case, compute: Compute) -> Iterator[list[Run]]:
+    """Yield the forward pass of each network in one case."""
+    if case.runtime is Runtime.ONNXRUNTIME:
+        cpu = Compute(torch.device("cpu"))
+        modules = [_on_cpu(network) for network in networks]
+        with open_exported(
+            modules, [_images(each, case.batch, torch.float32, cpu) for each in networks], case.threads
+        ) as runs:
+            yield runs
         return
-    modules = [compute.place_module(copy.deepcopy(network.module)).to(dtype) for network in networks]
-    if runtime is BenchmarkRuntime.COMPILED:
-        torch.compiler.reset()
-        runners: list[Any] = [torch.compile(module) for module in modules]
-    else:
-        runners = list(modules)
-    images = [_images(network, batch, dtype, compute) for network in networks]
-    with torch.no_grad(), evaluation_mode(nn.ModuleList(modules)):
-        runs: list[Run] = [partial(runner, each) for runner, each in zip(runners, images, strict=True)]
-        _try(runs, networks, runtime, dtype)
+    modules = [compute.place_module(copy.deepcopy(network.module)).to(case.torch_dtype) for network in networks]
+    images = [_images(network, case.batch, case.torch_dtype, compute) for network in networks]
+    with open_runs(modules, images, compute, case.runtime, threads=case.threads) as runs:
+        _try(runs, networks, case)
         yield runs
 
 
-def _try(runs: Sequence[Run], networks: Sequence[Network], runtime: BenchmarkRuntime, dtype: torch.dtype) -> None:
-    """Run each once, so that what cannot run says so in words."""
-    for network, once in zip(networks, runs, strict=True):
+def _on_cpu(network: Network) -> nn.Module:
+    # torch's stubs know only the overload without memory_format.
+    module: nn.Module = copy.deepcopy(network.module).to(  # type: ignore[call-overload]
+        "cpu", torch.float32, memory_format=torch.contiguous_format
+    )
+    return module.eval()
+
+
+def _try(runs: Sequence[Run], networks: Sequence[Network], case: _Case) -> None:
+    """Run each network once, so that one that cannot run gets a message of its own."""
+    for network, run_once in zip(networks, runs, strict=True):
         try:
-            once()
+            run_once()
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # compilers and kernels raise what they like
+        except Exception as error:  # compilers and kernels raise errors of every kind
             reason = next(iter(str(error).splitlines()), "")
             raise ModelError(
-                f"model {network.spec}: cannot run {runtime} in {str(dtype).removeprefix('torch.')} here "
-                f"({type(error).__name__}: {reason}). Leave it out of --runtime or --dtype."
+                f"model {network.spec}: runtime {case.runtime} cannot run it in {case.dtype} on this machine "
+                f"({type(error).__name__}: {reason}). Leave the runtime out of --runtime, or the number format out of "
+                "--dtype."
             ) from error
-
-
-def _session_run(network: Network, path: Path, batch: int, threads: int) -> Run:
-    """Export a network with its norms folded, as ``dsft export`` does, and return its pass in ONNX Runtime."""
-    cpu = Compute(torch.device("cpu"))
-    module = copy.deepcopy(network.module).to("cpu", torch.float32, memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    example = _images(network, 2, torch.float32, cpu)
-    graph = graph_of(trace(module, example))
-    fold_norms(graph)
-    write_onnx(trace(graph, example), path)
-    session, images = OnnxSession(path, threads), _images(network, batch, torch.float32, cpu)
-    return partial(session, images)
 
 
 def _time_layers(
     networks: Sequence[Network], settings: Settings, compute: Compute, report: Report
 ) -> tuple[LayerRow, ...]:
-    """Time the convolutions and matrices of each network by themselves; layers of one name are a pair."""
-    dtype, batch = _DTYPES[settings.dtypes[0]], settings.batches[0]
-    found: list[dict[str, Run]] = []
-    modules = [compute.place_module(copy.deepcopy(network.module)).to(dtype).eval() for network in networks]
-    for network, module in zip(networks, modules, strict=True):
-        inspection = inspect_layers(module, _images(network, 1, dtype, compute))
-        found.append(
-            {
-                layer.name: _layer_run(module.get_submodule(layer.name), layer.input_shape, batch, dtype, compute)
-                for layer in inspection.layers
-                if layer.input_shape and isinstance(module.get_submodule(layer.name), _TIMED_LAYERS)
-            }
-        )
-    names = list(dict.fromkeys(name for layers in reversed(found) for name in layers))
+    """Time the convolutions and linear layers of each network one by one; layers of the same name form a pair."""
+    layers = [_layer_runs(network, settings, compute) for network in networks]
+    names = list(dict.fromkeys(name for runs in reversed(layers) for name in runs))
     rows = []
     with report_task(report, "timing layers", len(names), "layers") as advance, torch.no_grad():
         for done, name in enumerate(names, start=1):
-            runs = [layers.get(name) for layers in found]
-            timings = iter(
-                time_in_turn(
-                    [each for each in runs if each is not None],
-                    compute.device,
-                    threads=settings.threads,
-                    seconds=settings.seconds / 10,
-                )
-            )
-            ours = [next(timings) if each is not None else None for each in runs]
-            rows.append(LayerRow(name, ours[0] if len(ours) > 1 else None, ours[-1]))
+            found = [runs[name] for runs in layers if name in runs]
+            seconds = settings.seconds / 10
+            timings = iter(time_interleaved(found, compute.device, threads=settings.threads, seconds=seconds))
+            times = [next(timings) if name in runs else None for runs in layers]
+            rows.append(LayerRow(name, times[0] if len(times) > 1 else None, times[-1]))
             advance(done)
     return tuple(rows)
 
 
-def _layer_run(layer: nn.Module, shape: tuple[int, ...], batch: int, dtype: torch.dtype, compute: Compute) -> Run:
-    images = compute.place(torch.randn((batch, *shape), generator=torch.Generator().manual_seed(0))).to(dtype)
-    return partial(layer, images)
+def _layer_runs(network: Network, settings: Settings, compute: Compute) -> dict[str, Run]:
+    """Return the forward pass of each timed layer by its name, in the first number format and batch size."""
+    dtype, batch = _DTYPES[settings.dtypes[0]], settings.batches[0]
+    module = compute.place_module(copy.deepcopy(network.module)).to(dtype).eval()
+    inspection = inspect_layers(module, _images(network, 1, dtype, compute))
+    runs: dict[str, Run] = {}
+    for found in inspection.layers:
+        layer = module.get_submodule(found.name)
+        if found.input_shape and isinstance(layer, _TIMED_LAYERS):
+            images = torch.randn((batch, *found.input_shape), generator=torch.Generator().manual_seed(0))
+            runs[found.name] = partial(layer, compute.place(images).to(dtype))
+    return runs

@@ -31,11 +31,9 @@ from dsft.runtimes import (
     OnnxSession,
     Parity,
     compare_logits,
-    fold_norms,
-    graph_of,
     quantize_onnx,
     require_onnx,
-    trace,
+    trace_folded,
     write_onnx,
 )
 from dsft.runtimes.onnx_export import INPUT, OUTPUT
@@ -238,11 +236,7 @@ def _write(
         state = {key: value.contiguous().clone() for key, value in network.module.state_dict().items()}
         path.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
         return 0, _weights_runner(model, path)
-    # A size of one would be taken for a constant.
-    example = torch.cat([images, images])[:2]
-    graph = graph_of(trace(classifier, example))
-    folded = fold_norms(graph)
-    program = trace(graph, example)
+    program, folded = trace_folded(classifier, images)
     if form is ExportFormat.ONNX:
         write_onnx(program, path)
         return folded, OnnxSession(path)

@@ -1,4 +1,4 @@
-"""The tables of a benchmark."""
+"""Tables of ``dsft benchmark``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def timing_table(rows: Sequence[tuple[str, str, str, int, Timing]]) -> Table:
-    """List timings: model, runtime, number format, batch, and what was measured; a ratio below 1 is faster."""
-    numbers = ["batch", "ms", "quartiles", "images/s", "ratio", "its quartiles"]
+    """Create a table of model, runtime, number format, batch size and timing; a ratio below 1 is faster."""
+    numbers = ["batch", "ms", "quartiles", "images/s", "ratio", "ratio quartiles"]
     cells = [
         [
             model,
@@ -34,7 +34,7 @@ def timing_table(rows: Sequence[tuple[str, str, str, int, Timing]]) -> Table:
 
 
 def layer_timing_table(rows: Sequence[tuple[str, Timing | None, Timing | None]], *, is_pair: bool) -> Table:
-    """List each layer by itself: before (of the network compared with), after, and the ratio of the two."""
+    """Create a table of single layers: time in the reference network, time in the network, and their ratio."""
     total = _total(after for _, _, after in rows)
     numbers = ["ms before", "ms", "ratio", "share"] if is_pair else ["ms", "share"]
     cells = []

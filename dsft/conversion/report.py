@@ -18,7 +18,7 @@ from dsft.measure import count_macs, count_parameters
 from dsft.measure.example import ExampleInput
 from dsft.number_format import plural
 from dsft.progress import Report, ignore, report_task
-from dsft.runtimes import MeasuredOn, compare_latency, compare_runs, measured_on, open_runs
+from dsft.runtimes import MeasuredOn, compare_latency, measured_on, median_times, open_runs
 
 LAYER_SECONDS = 0.1
 """How long the comparison of one layer lasts."""
@@ -119,7 +119,7 @@ def _time_layers(
         open_runs(modules, images, compute, runtime) as runs,
     ):
         for done, name in enumerate(names, start=1):
-            times[name] = compare_runs(runs[2 * done - 2 : 2 * done], compute.device, LAYER_SECONDS)
+            times[name] = median_times(runs[2 * done - 2 : 2 * done], compute.device, LAYER_SECONDS)
             advance(done)
     return times
 

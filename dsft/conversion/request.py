@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from dsft.choices import AUTO, Cost, Form, Method, Runtime, Structure
 from dsft.conversion_rules import find_budget_conflict, find_conflict
 from dsft.errors import ConversionError, did_you_mean
+from dsft.runtimes import RUNTIMES
 
 SEPARABLE = (Structure.DW_PW, Structure.PW_DW)
 """The structures that are allowed by default."""
@@ -39,7 +40,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by", read_word("budget by", self.by, Cost))
-        object.__setattr__(self, "runtime", read_word("budget runtime", self.runtime, Runtime))
+        object.__setattr__(self, "runtime", _read_runtime(self.runtime))
         if not _is_number(self.share) or not 0 < self.share <= 1:
             raise ConversionError(f"budget {self.by}: a share above 0 and up to 1 is needed, found {self.share!r}.")
 
@@ -63,7 +64,7 @@ class MaxDrop:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by", read_word("budget by", self.by, Cost))
-        object.__setattr__(self, "runtime", read_word("budget runtime", self.runtime, Runtime))
+        object.__setattr__(self, "runtime", _read_runtime(self.runtime))
         if not _is_number(self.points) or not 0 <= self.points < math.inf:
             raise ConversionError(f"budget max_drop: a number of at least 0 is needed, found {self.points!r}.")
 
@@ -243,6 +244,17 @@ def _require_rank(rank: Rank | None) -> None:
     is_count = isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1
     if rank is not None and rank != "full" and not is_count:
         raise ConversionError(f"rank: a whole number of at least 1, or 'full', is needed, found {rank!r}.")
+
+
+def _read_runtime(runtime: str) -> Runtime:
+    known = read_word("budget runtime", runtime, Runtime)
+    if not RUNTIMES[known].times_layers:
+        usable = [str(each) for each, support in RUNTIMES.items() if support.times_layers]
+        raise ConversionError(
+            f"budget runtime: a plan needs the times of single layers, which {known} does not provide since it fuses "
+            f"layers. Use {' or '.join(usable)}."
+        )
+    return known
 
 
 def _is_number(value: object) -> bool:

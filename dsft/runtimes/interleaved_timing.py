@@ -1,4 +1,4 @@
-"""Several passes timed in turn, with their spread and the ratios within each round."""
+"""Interleaved timing of several forward passes: medians, quartiles and the ratios within each round."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Run = Callable[[], object]
 """One forward pass."""
 
 ROUNDS = (7, 200)
-"""Fewest and most rounds of a comparison."""
+"""Minimum and maximum number of rounds of a comparison."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The middle of some measurements: the median, and the quartiles around it."""
+    """The median of some measurements, and the quartiles below and above it."""
 
     median: float
     low: float
@@ -29,19 +29,19 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Summarise at least two measurements."""
+        """Summarize at least two measurements."""
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
         return cls(median, low, high)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One of several passes that were timed in turn.
+    """The times of one of several passes that were timed together.
 
     Attributes:
-        milliseconds: Of one pass.
-        ratio: To the first pass of the same round, so that what slows both does not count.
-        rounds: How often each was timed.
+        milliseconds: Time of one pass.
+        ratio: Time relative to that of the first pass in the same round, which cancels what slows both.
+        rounds: How often each pass was timed.
     """
 
     milliseconds: Spread
@@ -49,20 +49,20 @@ class Timing:
     rounds: int
 
 
-def time_in_turn(runs: Sequence[Run], device: torch.device, *, threads: int, seconds: float) -> tuple[Timing, ...]:
-    """Time several passes in turn.
+def time_interleaved(runs: Sequence[Run], device: torch.device, *, threads: int, seconds: float) -> tuple[Timing, ...]:
+    """Time several passes in rounds, each of which runs every pass.
 
-    Three untimed passes of each go first: they choose algorithms, compile and fill caches. Then a round is one timed
-    pass of each, after an untimed one that finds its weights in the cache. With one thread on the CPU the time is
-    what the thread was given, so that other processes of a busy machine do not count: a pass longer than a time slice
-    of the scheduler waits for them in its midst, a shorter one mostly does not, and the ratio of the two would be
-    wrong. Otherwise it is that of the clock on the wall.
+    Three untimed calls of each pass come first: they select algorithms, compile and fill caches. In a round, each pass
+    is called twice and the second call is timed, so that its weights are in the cache. With one thread on the CPU the
+    thread's CPU time is measured, so that other processes of a busy machine do not count: a pass longer than a time
+    slice of the scheduler waits for them, a shorter one mostly does not, which would distort the ratio of the two.
+    Otherwise wall-clock time is measured.
 
     Args:
-        runs: What is timed; the first is what the others are compared with.
+        runs: The passes; the first is the reference of the ratios.
         device: Where they run.
         threads: How many of torch's threads they use.
-        seconds: About how long the comparison lasts, which bounds the number of its rounds.
+        seconds: Approximate length of the comparison, which determines the number of rounds.
     """
     clock = time.thread_time if device.type == "cpu" and threads == 1 and _HAS_THREAD_CLOCK else time.perf_counter
     with default_memory():
@@ -82,7 +82,7 @@ def time_in_turn(runs: Sequence[Run], device: torch.device, *, threads: int, sec
 
 @contextmanager
 def fixed_threads(threads: int) -> Iterator[None]:
-    """Let torch use so many threads for one operation, and as many as before at the end."""
+    """Set the number of threads that torch uses within an operation, and restore it at the end."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -105,5 +105,5 @@ def _wait_for(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-# That of Windows moves in steps of 16 ms.
+# The resolution on Windows is 16 ms.
 _HAS_THREAD_CLOCK = time.get_clock_info("thread_time").resolution < 1e-6

@@ -1,4 +1,4 @@
-"""Time, measured so that a comparison holds on a busy machine."""
+"""Latency of modules, compared in a way that is robust on a busy machine."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch import nn
 from dsft.choices import Runtime
 from dsft.devices import Compute
 from dsft.measure.example import ExampleInput, batch_size_of
-from dsft.runtimes.interleaved_timing import Run, time_in_turn
-from dsft.runtimes.registry import open_runs
+from dsft.runtimes.interleaved_timing import Run, time_interleaved
+from dsft.runtimes.registry import RUNTIMES, dtype_name, open_runs
 
 SECONDS = 1.0
-"""Default length of one comparison, which bounds the number of its rounds."""
+"""Default length of one comparison, which determines the number of rounds."""
 
 
 @dataclass(frozen=True)
 class MeasuredOn:
-    """The circumstances without which a time means nothing."""
+    """The conditions of a latency measurement."""
 
     device: str
     threads: int
@@ -33,31 +33,30 @@ class MeasuredOn:
     runtime: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the circumstances as JSON values."""
+        """Return the conditions as JSON values."""
         return dict(vars(self))
 
     def sentence(self) -> str:
-        """Say them in one sentence."""
+        """Return the conditions as one sentence."""
         return (
             f"Latency: {self.device}, {self.threads} thread, batch {self.batch}, {self.dtype}, {self.layout}, "
-            f"{self.runtime}; median of runs in turn."
+            f"{self.runtime}; median of interleaved runs."
         )
 
 
 def measured_on(
     module: nn.Module, example_input: ExampleInput, compute: Compute, runtime: Runtime = Runtime.EAGER
 ) -> MeasuredOn:
-    """Describe what :func:`compare_latency` measures a module on."""
+    """Return the conditions under which :func:`compare_latency` measures a module."""
     weight = next((parameter for parameter in module.parameters() if parameter.dim() == 4), None)
-    # ONNX Runtime is given contiguous images in the network's own format, and lays its kernels out as it likes.
-    is_eager = runtime is Runtime.EAGER
-    is_last = is_eager and weight is not None and weight.is_contiguous(memory_format=torch.channels_last)
-    amp = compute.amp_dtype if is_eager else None
+    uses_compute = RUNTIMES[runtime].uses_compute
+    is_last = uses_compute and weight is not None and weight.is_contiguous(memory_format=torch.channels_last)
+    amp = compute.amp_dtype if uses_compute else None
     return MeasuredOn(
         device=device_name(compute.device),
         threads=1,
         batch=batch_size_of(example_input),
-        dtype=str(amp or (torch.float32 if weight is None else weight.dtype)).removeprefix("torch."),
+        dtype=dtype_name(amp or (torch.float32 if weight is None else weight.dtype)),
         layout="channels_last" if is_last else "contiguous",
         runtime=str(runtime),
     )
@@ -70,14 +69,14 @@ def compare_latency(
     seconds: float = SECONDS,
     runtime: Runtime = Runtime.EAGER,
 ) -> tuple[float, ...]:
-    """Time forward passes of several modules in turn, with one thread.
+    """Time forward passes of several modules, interleaved and with one thread.
 
     Args:
-        modules: What is compared.
+        modules: The modules, on the device.
         example_inputs: The input of each, on the device.
         compute: The device and the number format.
-        seconds: About how long the comparison lasts.
-        runtime: What runs them.
+        seconds: Approximate length of the comparison.
+        runtime: What runs the modules.
 
     Returns:
         The median time of each module's pass, in milliseconds.
@@ -86,28 +85,26 @@ def compare_latency(
         ModelError: The runtime is not installed, or cannot run the modules.
     """
     with open_runs(modules, example_inputs, compute, runtime) as runs:
-        return compare_runs(runs, compute.device, seconds)
+        return median_times(runs, compute.device, seconds)
 
 
-def compare_runs(runs: Sequence[Run], device: torch.device, seconds: float = SECONDS) -> tuple[float, ...]:
-    """Time several passes in turn, with one thread; see :func:`dsft.runtimes.interleaved_timing.time_in_turn`.
-
-    The median over the rounds leaves out what other processes disturbed.
+def median_times(runs: Sequence[Run], device: torch.device, seconds: float = SECONDS) -> tuple[float, ...]:
+    """Time several passes with :func:`~dsft.runtimes.interleaved_timing.time_interleaved` and one thread.
 
     Args:
-        runs: What is compared.
-        device: Where it runs.
-        seconds: About how long the comparison lasts, which bounds the number of its rounds.
+        runs: The forward passes.
+        device: Where they run.
+        seconds: Approximate length of the comparison, which determines the number of rounds.
 
     Returns:
-        The median time of each, in milliseconds.
+        The median time of each pass over the rounds, in milliseconds.
     """
-    timings = time_in_turn(runs, device, threads=1, seconds=seconds)
+    timings = time_interleaved(runs, device, threads=1, seconds=seconds)
     return tuple(timing.milliseconds.median for timing in timings)
 
 
 def device_name(device: torch.device) -> str:
-    """Return the marketing name of a device, where the system tells it."""
+    """Return the marketing name of a device, or the architecture if the system does not provide it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")

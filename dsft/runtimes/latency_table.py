@@ -1,4 +1,4 @@
-"""A table of measured times that is kept on disk, so that nothing is measured twice on one machine."""
+"""A table of measured layer times on disk, so that nothing is measured twice on one machine."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from dsft.choices import Runtime
 from dsft.devices import Compute
 from dsft.progress import Note, Report, ignore
 from dsft.runtimes.latency import compare_latency, device_name
+from dsft.runtimes.registry import RUNTIMES
 from dsft.storage import cache_folder, write_json
 
 FORMAT = 2
-"""Version of the file."""
+"""Format version of the file."""
 
 SECONDS = 0.03
-"""How long one contestant is measured; a comparison lasts as many times as long as it has contestants."""
+"""Seconds of measurement per layer of a comparison."""
 
 Builder = Callable[[], nn.Module]
 Entries = dict[str, dict[str, float]]
@@ -34,15 +35,15 @@ Entries = dict[str, dict[str, float]]
 class LatencyTable:
     """Times of layers on one device, in one layout, number format and runtime.
 
-    Layers are known by text: a subject, such as a convolution and the shape of its input, and beside it what may
-    stand in its place. What is not known yet is measured in turn with the subject, and kept as its share of the
-    subject's time, so that entries of different moments can be compared. The file names what was measured on; one
-    of another machine or version is never read, and a damaged one is measured anew.
+    A row has a text as its key, the subject: a layer and the shape of its input. Its entries are the time of this
+    layer and the times of its possible replacements. A missing replacement is measured interleaved with the original
+    layer and stored relative to its time, so that entries of different measurements can be compared. The file records
+    the conditions of the measurements: one of another machine or version is not read. A damaged file is discarded.
 
     Attributes:
         compute: The device, number format and layout.
         runtime: What runs the layers.
-        report: Receives a note where the file is damaged or cannot be written.
+        report: Receives a note if the file is damaged or cannot be written.
     """
 
     compute: Compute
@@ -53,16 +54,16 @@ class LatencyTable:
     def times(
         self, subject: str, original: Builder, others: Mapping[str, Builder], images: Callable[[], Tensor]
     ) -> tuple[float, dict[str, float]]:
-        """Return the time of a layer and of what may stand in its place, measuring what is not known yet.
+        """Return the times of a layer and of its possible replacements; measure those that are missing.
 
         Args:
-            subject: What tells the layer and its input from all others, the number format included.
+            subject: Unique key of the layer with its input and number format.
             original: Builds the layer.
-            others: Builds each of the others, by what tells it from all other things in the layer's place.
-            images: Makes the input.
+            others: For each replacement a key, unique for this layer, and a function that builds it.
+            images: Creates the input.
 
         Returns:
-            The median time of the layer in milliseconds, and those of the others.
+            The median time of the layer and those of the replacements, in milliseconds.
 
         Raises:
             ModelError: The runtime is not installed, or cannot run the layers.
@@ -72,19 +73,19 @@ class LatencyTable:
         if missing or ORIGINAL not in known:
             measured = self._measure([original, *(others[name] for name in missing)], images)
             shares = {name: time / measured[0] for name, time in zip(missing, measured[1:], strict=True)}
-            self._keep(subject, {ORIGINAL: measured[0], **known, **shares})
+            self._store(subject, {ORIGINAL: measured[0], **known, **shares})
             known = self._read()[subject]
         return known[ORIGINAL], {name: known[name] * known[ORIGINAL] for name in others}
 
     @property
     def path(self) -> Path:
-        """The file that the table is kept in."""
-        digest = hashlib.sha256(json.dumps(self._circumstances(), sort_keys=True).encode()).hexdigest()
+        """The file of the table."""
+        digest = hashlib.sha256(json.dumps(self._conditions(), sort_keys=True).encode()).hexdigest()
         return cache_folder() / "latency" / f"{self.runtime}-{digest[:16]}.json"
 
     def _measure(self, builders: Sequence[Builder], images: Callable[[], Tensor]) -> tuple[float, ...]:
         example = self.compute.place(images())
-        # The weights do not matter, so drawing them shall not move the caller's random numbers on.
+        # The random weights do not affect the times, and must not advance the caller's random state.
         with torch.random.fork_rng(devices=[example.device] if example.is_cuda else []):
             layers = [build().to(example.device) for build in builders]
         if self.compute.channels_last and example.dim() == 4:
@@ -93,17 +94,17 @@ class LatencyTable:
         seconds = SECONDS * len(layers)
         return compare_latency(layers, [example] * len(layers), self.compute, seconds, self.runtime)
 
-    def _circumstances(self) -> dict[str, Any]:
-        is_eager = self.runtime is Runtime.EAGER
+    def _conditions(self) -> dict[str, Any]:
+        support = RUNTIMES[self.runtime]
         return {
             "format": FORMAT,
             "device": device_name(self.compute.device),
             "instructions": torch.backends.cpu.get_cpu_capability() if self.compute.device.type == "cpu" else "",
             "threads": 1,
-            "amp": str(self.compute.amp_dtype if is_eager else None),
-            "layout": "channels_last" if is_eager and self.compute.channels_last else "contiguous",
+            "amp": str(self.compute.amp_dtype if support.uses_compute else None),
+            "layout": "channels_last" if support.uses_compute and self.compute.channels_last else "contiguous",
             "runtime": str(self.runtime),
-            "versions": {name: importlib.metadata.version(name) for name in _PACKAGES[self.runtime]},
+            "versions": {name: importlib.metadata.version(name) for name in support.packages},
         }
 
     def _read(self) -> Entries:
@@ -121,27 +122,27 @@ class LatencyTable:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            self.report(Note(f"latency table {str(self.path)!r} cannot be read; what it held is measured anew."))
+            self.report(Note(f"latency table {str(self.path)!r} cannot be read. Its times are measured again."))
             return {}
-        return entries if content.get("measured_on") == self._circumstances() else {}
+        return entries if content.get("measured_on") == self._conditions() else {}
 
-    def _keep(self, subject: str, row: dict[str, float]) -> None:
-        # Another process may have measured meanwhile.
+    def _store(self, subject: str, row: dict[str, float]) -> None:
+        # Another process may have written since.
         entries = {**self._load(), **self._read(), subject: row}
         self._entries = entries
         try:
-            write_json(self.path, {"measured_on": self._circumstances(), "times": entries})
+            write_json(self.path, {"measured_on": self._conditions(), "times": entries})
         except OSError as error:
-            self.report(Note(f"latency table {str(self.path)!r} cannot be written ({error}); it holds for this run."))
+            self.report(
+                Note(f"latency table {str(self.path)!r} cannot be written ({error}). Its times hold for this run only.")
+            )
 
 
 ORIGINAL = "ms"
-"""The entry that is a time in milliseconds; all others of a row are shares of it."""
-
-_PACKAGES = {Runtime.EAGER: ["torch"], Runtime.ONNXRUNTIME: ["torch", "onnxruntime", "onnxscript"]}
+"""Key of the original layer's time in milliseconds; the other entries of a row are relative to it."""
 
 
 def _positive(value: Any) -> float:
     if not isinstance(value, float | int) or not 0 < value < math.inf:
-        raise ValueError(f"a time above 0 is needed, found {value!r}")
+        raise ValueError(f"expected a time above 0, found {value!r}")
     return float(value)

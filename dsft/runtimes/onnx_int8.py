@@ -1,4 +1,4 @@
-"""INT8 by static quantisation of an ONNX file (ONNX Runtime's, QDQ form)."""
+"""INT8 by static quantization of an ONNX file (ONNX Runtime's, in QDQ format)."""
 
 from __future__ import annotations
 
@@ -14,44 +14,46 @@ from typing import Any
 from torch import Tensor
 
 from dsft.errors import ExportError
-from dsft.runtimes.onnx_export import INPUT, require_onnx
+from dsft.runtimes.onnx_export import INPUT
+from dsft.runtimes.onnx_runtime import require_onnx
 
 
 def quantize_onnx(source: Path, target: Path, calibration: Iterable[Tensor]) -> None:
-    """Write an ONNX file with 8-bit weights (by channel) and activations, whose ranges are those of real images.
+    """Quantize an ONNX file statically: int8 weights per channel, uint8 activations with calibrated ranges.
 
     Args:
         source: The float32 file.
         target: The new file.
-        calibration: Batches ``(batch, channels, height, width)`` as the model takes them, float32.
+        calibration: Preprocessed images in batches ``(batch, channels, height, width)``, float32.
 
     Raises:
-        ExportError: ONNX Runtime cannot quantise the file, or the packages are missing.
+        ExportError: ONNX Runtime cannot quantize the file.
+        ModelError: A package is missing.
     """
     require_onnx()
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder, _quietly():
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder, _silenced():
         prepared = Path(folder) / "prepared.onnx"
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             quantization.quantize_static(
                 str(prepared),
                 str(target),
-                _Reader(iter(calibration)),
+                _CalibrationReader(iter(calibration)),
                 quant_format=quantization.QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
             )
         except Exception as error:  # it raises plain exceptions of every kind
-            raise ExportError(f"ONNX Runtime cannot quantise the network ({type(error).__name__}: {error}).") from error
+            raise ExportError(f"ONNX Runtime cannot quantize the network ({type(error).__name__}: {error}).") from error
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """Hands out one batch after the other, as ONNX Runtime asks for them."""
+class _CalibrationReader:
+    """The interface of ``onnxruntime.quantization.CalibrationDataReader`` over batches of images."""
 
     batches: Iterator[Tensor]
 
@@ -61,8 +63,8 @@ class _Reader:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep what the packages log and warn of away from the user, who cannot follow their advice."""
+def _silenced() -> Iterator[None]:
+    """Suppress log messages and warnings of the quantization, which users cannot act on."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,10 +1,10 @@
-"""Modules in ONNX Runtime, to be timed there; an optional extra of the installation."""
+"""Modules exported to ONNX and loaded into ONNX Runtime, to be timed there."""
 
 from __future__ import annotations
 
-import importlib.util
-import warnings
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,75 +14,99 @@ from torch import Tensor, nn
 
 from dsft.compat.torch_pytree import tree_leaves, tree_map
 from dsft.devices import Compute
-from dsft.errors import ModelError
+from dsft.errors import ExportError, ModelError
 from dsft.measure.example import ExampleInput, call
 from dsft.runtimes.interleaved_timing import Run
-
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-
-
-def require_onnxruntime(compute: Compute, modules: Iterable[nn.Module] = ()) -> None:
-    """Check that ONNX Runtime is installed and is asked for what it can do here.
-
-    Raises:
-        ModelError: A package is missing, or another device or number format is asked for.
-    """
-    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        raise ModelError(
-            f"runtime onnxruntime: needs the package {', '.join(missing)}, which is not installed. Install it with: "
-            "pip install 'dsft[onnx]'"
-        )
-    weights = (weight.dtype for module in modules for weight in module.parameters() if weight.is_floating_point())
-    dtype = next((each for each in weights if each is not torch.float32), torch.float32)
-    if compute.device.type != "cpu" or dtype is not torch.float32:
-        found = f"{compute.device.type}, {str(dtype).removeprefix('torch.')}"
-        raise ModelError(
-            f"runtime onnxruntime: is measured on the CPU in float32, found {found}. Choose the device cpu, or the "
-            "runtime eager."
-        )
+from dsft.runtimes.onnx_export import to_onnx, write_onnx
+from dsft.runtimes.onnx_runtime import OnnxSession, create_session, require_onnx
+from dsft.runtimes.tracing import trace_folded
 
 
+@contextmanager
 def open_sessions(
-    modules: Sequence[nn.Module], example_inputs: Sequence[ExampleInput], compute: Compute, folder: Path
-) -> list[Run]:
-    """Export modules and load each into a session with one thread.
+    modules: Sequence[nn.Module],
+    example_inputs: Sequence[ExampleInput],
+    compute: Compute,  # noqa: ARG001 (the signature of all runtimes; the sessions are on the CPU)
+    threads: int,
+) -> Iterator[list[Run]]:
+    """Export modules and load each into a session of its own.
 
-    torch's exporter takes a second or more whatever the size, so that it is called once for all modules, and each
-    is cut out of the graph.
+    A call of torch's exporter takes a second or more, whatever the size of the module. Therefore all modules are
+    exported in one call, and each is extracted from the graph.
 
     Args:
         modules: In evaluation mode.
-        example_inputs: The input of each, which fixes its shapes.
-        compute: Must be the CPU.
-        folder: Where the files are written; the sessions read weights from there as long as they run.
+        example_inputs: The input of each, which determines its shapes.
+        compute: Not used.
+        threads: Number of threads per operator.
 
     Raises:
         ModelError: ONNX Runtime is not installed, or cannot run the modules.
     """
-    require_onnxruntime(compute, modules)
+    require_onnx()
+    # The sessions read weights from the files as long as they run.
+    with tempfile.TemporaryDirectory(prefix="dsft-", ignore_cleanup_errors=True) as folder:
+        try:
+            runs = _open_all(modules, example_inputs, Path(folder), threads)
+        except (ExportError, ModelError) as error:
+            raise ModelError(f"runtime onnxruntime: {error} Choose the runtime eager.") from error
+        yield runs
+
+
+@contextmanager
+def open_exported(networks: Sequence[nn.Module], images: Sequence[Tensor], threads: int) -> Iterator[list[Run]]:
+    """Yield forward passes in ONNX Runtime of networks as ``dsft export`` writes them, batch norms folded.
+
+    Args:
+        networks: Image classifiers on the CPU, float32, in evaluation mode.
+        images: The batch of each ``(batch, channels, height, width)``, float32.
+        threads: Number of threads per operator.
+
+    Raises:
+        ExportError: A network cannot be exported.
+        ModelError: ONNX Runtime is not installed, or cannot run a network.
+    """
+    require_onnx()
+    with tempfile.TemporaryDirectory(prefix="dsft-", ignore_cleanup_errors=True) as folder:
+        runs: list[Run] = []
+        for index, (network, batch) in enumerate(zip(networks, images, strict=True)):
+            path = Path(folder) / f"{index}.onnx"
+            program, _ = trace_folded(network, batch)
+            write_onnx(program, path)
+            runs.append(partial(OnnxSession(path, threads), batch))
+        yield runs
+
+
+def _open_all(
+    modules: Sequence[nn.Module], example_inputs: Sequence[ExampleInput], folder: Path, threads: int
+) -> list[Run]:
     import onnx_ir
 
-    # Two inputs that are one tensor would become one input of the graph.
-    examples = [tree_map(_as_plain, example) for example in example_inputs]
+    # Two inputs that are the same tensor would become one input of the graph.
+    examples = [tree_map(_contiguous_copy, example) for example in example_inputs]
     side_by_side = _SideBySide(modules).eval()
-    outputs = [len(found) for found in side_by_side(examples)]
-    model: Any = _export(side_by_side, examples)
-    names, results = ([value.name for value in values] for values in (model.graph.inputs, model.graph.outputs))
-    runs, first_input, first_output = [], 0, 0
-    for place, example in enumerate(examples):
+    output_counts = [len(outputs) for outputs in side_by_side(examples)]
+    # The return type's annotation is a protocol that onnx_ir's functions do not accept.
+    model: Any = to_onnx(side_by_side, (examples,)).model
+    input_names, output_names = (
+        [value.name for value in values] for values in (model.graph.inputs, model.graph.outputs)
+    )
+    inputs, outputs = iter(input_names), iter(output_names)
+    runs: list[Run] = []
+    for index, (example, count) in enumerate(zip(examples, output_counts, strict=True)):
         tensors = [leaf for leaf in tree_leaves(example) if isinstance(leaf, Tensor)]
-        ours = names[first_input : first_input + len(tensors)]
-        wanted = results[first_output : first_output + outputs[place]]
-        first_input, first_output = first_input + len(tensors), first_output + outputs[place]
-        part = onnx_ir.convenience.extract(model.graph, inputs=ours, outputs=wanted)
-        file = folder / f"{place}.onnx"
-        onnx_ir.save(onnx_ir.Model(part, ir_version=model.ir_version), file, external_data=f"{place}.data")
-        runs.append(_open_session(file, {name: tensor.numpy() for name, tensor in zip(ours, tensors, strict=True)}))
+        feed = {next(inputs): tensor.numpy() for tensor in tensors}
+        part = onnx_ir.convenience.extract(
+            model.graph, inputs=list(feed), outputs=[next(outputs) for _ in range(count)]
+        )
+        file = folder / f"{index}.onnx"
+        onnx_ir.save(onnx_ir.Model(part, ir_version=model.ir_version), file, external_data=f"{index}.data")
+        runs.append(partial(create_session(file, threads).run, None, feed))
     return runs
 
 
 class _SideBySide(nn.Module):
-    """Several modules, each with an input of its own; the tensors that each returns."""
+    """Several modules, each with its own input; returns the tensors in the output of each."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -93,36 +117,5 @@ class _SideBySide(nn.Module):
         return [[leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)] for output in outputs]
 
 
-def _as_plain(leaf: Any) -> Any:
+def _contiguous_copy(leaf: Any) -> Any:
     return leaf.detach().clone(memory_format=torch.contiguous_format) if isinstance(leaf, Tensor) else leaf
-
-
-def _export(module: nn.Module, examples: list[ExampleInput]) -> Any:
-    try:
-        with warnings.catch_warnings():
-            # What it warns of is its own code, and the network's, which its user cannot change.
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(module, (examples,), dynamo=True, verbose=False)
-    except torch.onnx.errors.OnnxExporterError as error:
-        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")
-        raise ModelError(
-            f"runtime onnxruntime: the network has no ONNX form ({reason}). Choose the runtime eager."
-        ) from error
-    assert program is not None  # noqa: S101 (so it is where no file is named)
-    return program.model
-
-
-def _open_session(file: Path, feed: dict[str, Any]) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors: it warns of what it optimises away
-    try:
-        session = onnxruntime.InferenceSession(file, sess_options=options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its classes of errors have no public base
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(
-            f"runtime onnxruntime: cannot run the network ({reason}). Choose the runtime eager."
-        ) from error
-    return partial(session.run, None, feed)

@@ -1,4 +1,4 @@
-"""Whether an exported file answers as the model does."""
+"""Compare the outputs of an exported file with those of the model."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from torch import Tensor
 
 TOLERANCE = 1e-4
-"""Largest difference of a logit that a file may show, as a share of the largest logit."""
+"""Largest allowed difference of a logit, relative to the largest logit."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The answers of a file beside those of the model, on the same images.
+    """Differences between the outputs of a file and of the model, on the same images.
 
     Attributes:
-        images: How many there were.
-        largest_difference: Of any logit.
-        largest_logit: The largest magnitude among the model's logits.
-        agreement: Share of the images with the same answer, such as the same top-1 class, 0 to 1.
-        clear_disagreements: Images with another answer although the model's logits are further from one than the
-            largest difference.
+        images: Number of images.
+        largest_difference: Largest absolute difference of a logit.
+        largest_logit: Largest absolute logit of the model.
+        agreement: Fraction of the images with the same prediction, such as the same top-1 class.
+        clear_disagreements: Number of images whose predictions differ although the model's margin is larger than
+            ``largest_difference``.
     """
 
     images: int
@@ -32,13 +32,13 @@ class Parity:
 
     @property
     def relative_difference(self) -> float:
-        """The largest difference as a share of the largest logit."""
+        """The largest difference relative to the largest logit."""
         return self.largest_difference / (self.largest_logit or 1.0)
 
     @property
     def holds(self) -> bool:
-        """Whether the file may be kept."""
-        # A NaN is not at most anything, so it fails too.
+        """Whether the differences are within the tolerance."""
+        # Comparisons with NaN are false, so it fails too.
         return self.relative_difference <= TOLERANCE and self.clear_disagreements == 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,15 +48,15 @@ class Parity:
 
 @dataclass(frozen=True)
 class Int8:
-    """What 8 bits cost: a score on the images of the parity check, None where they have no labels.
+    """Effect of the quantization to int8, on the images of the parity check.
 
     Attributes:
-        images: Calibration images, none of which is among those that are scored.
+        images: Number of calibration images; none of them is scored.
         score: Name of the score, such as ``top1``.
-        of_float: The model's.
-        of_int8: The file's.
-        agreement: Share of the images with the same answer, 0 to 1.
-        largest_difference: Of any logit.
+        of_float: Score of the float32 model; None without labels.
+        of_int8: Score of the int8 file; None without labels.
+        agreement: Fraction of the images with the same prediction.
+        largest_difference: Largest absolute difference of a logit.
     """
 
     images: int
@@ -67,7 +67,7 @@ class Int8:
     largest_difference: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as JSON values; the scores are called as the score is, such as ``top1_float``."""
+        """Return the comparison as JSON values; the keys of the scores contain their name, such as ``top1_float``."""
         return {
             "images": self.images,
             f"{self.score}_float": self.of_float,
@@ -78,13 +78,13 @@ class Int8:
 
 
 def compare_logits(expected: Tensor, found: Tensor, *, agrees: Tensor, margins: Tensor) -> Parity:
-    """Compare the answers of a model with those of a file.
+    """Compare the logits of a model with those of a file.
 
     Args:
         expected: Logits of the model ``(images, classes)``.
-        found: Logits of the file.
-        agrees: Whether both mean the same ``(images,)``, bool.
-        margins: By how much a logit of the model may change before its answer does ``(images,)``.
+        found: Logits of the file ``(images, classes)``.
+        agrees: Whether both make the same prediction ``(images,)``, bool.
+        margins: By how much the model's logits may change before its prediction changes ``(images,)``.
     """
     expected, found = expected.double(), found.double()
     difference = float((expected - found).abs().max())

@@ -71,7 +71,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["resnet18", "vgg16", "resnet50"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--runtimes", nargs="+", type=Runtime, default=list(Runtime))
+    parser.add_argument("--runtimes", nargs="+", type=Runtime, default=[Runtime.EAGER, Runtime.ONNXRUNTIME])
     parser.add_argument("--rank", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10.0, help="about how long a case is timed")
     parser.add_argument("--losses", action="store_true", help="also say where the time goes (eager)")

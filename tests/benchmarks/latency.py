@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["resnet18"])
     parser.add_argument("--shares", nargs="+", type=float, default=[0.5, 0.7])
-    parser.add_argument("--runtimes", nargs="+", type=Runtime, default=list(Runtime))
+    parser.add_argument("--runtimes", nargs="+", type=Runtime, default=[Runtime.EAGER, Runtime.ONNXRUNTIME])
     parser.add_argument("--seconds", type=float, default=10.0, help="about how long a network is timed")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -69,9 +69,9 @@ def test_a_compiled_network(workshop: Workshop) -> None:
     [
         (["--runtime", "tensorrt"], "--runtime: expected eager, compiled, onnxruntime, found 'tensorrt'"),
         (["--dtype", "int8"], "--dtype: expected float32, bfloat16, float16, found 'int8'"),
-        (["--batch-size", "0"], "--batch-size: expected whole numbers of at least 1, as 1,8, found '0'"),
+        (["--batch-size", "0"], "--batch-size: expected whole numbers of at least 1, such as 1,8, found '0'"),
         (["--against", "timm/test_resnet"], "--against: both networks must take the same images"),
-        (["--runtime", "onnxruntime", "--dtype", "bfloat16"], "--runtime onnxruntime: computes in float32 only"),
+        (["--runtime", "onnxruntime", "--dtype", "bfloat16"], "--runtime onnxruntime: supports only float32"),
         (["--against", "nothere"], "source 'nothere': expected timm/NAME"),
     ],
 )

@@ -39,6 +39,10 @@ def test_a_recipe_is_checked_with_its_overrides() -> None:
         ("augment.auto_augment=rnad-m9", "augment.auto_augment: timm cannot parse the policy 'rnad-m9'"),
         ("augment.cutmix_minmax=[0.2,0.201]", "augment.cutmix_minmax: there is no whole number of pixels between"),
         ("model.in_chans=4", "model.in_chans: images are grayscale"),
+        (
+            "convert={budget: {latency: 0.5, runtime: compiled}}",
+            "convert: budget runtime: a plan needs the times of single layers",
+        ),
         ("optim.opt=adamww", "optim.opt: unknown optimizer, found 'adamww'. Did you mean adamw"),
         ("train.device=gpu", "train.device: expected auto, cpu, cuda, cuda:N or mps, found 'gpu'."),
     ],

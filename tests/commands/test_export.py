@@ -15,8 +15,9 @@ import dsft as library
 from dsft.choices import ExportFormat
 from dsft.commands import export
 from dsft.errors import ExportError
-from dsft.runtimes import OnnxSession, fold_norms, operator_types
+from dsft.runtimes import OnnxSession, fold_norms, tracing
 from dsft.storage import sha256_of
+from tests.onnx_files import operator_types
 from tests.preprocessing_by_hand import load_by_hand
 from tests.workshop import Workshop, contents, dsft
 
@@ -121,7 +122,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(workshop: Workshop, monkeypat
             next(graph.buffers()).mul_(1.01)
         return count
 
-    monkeypatch.setattr(export, "fold_norms", spoil)
+    monkeypatch.setattr(tracing, "fold_norms", spoil)
     Path("out.onnx").write_text("precious", encoding="utf-8")
     with pytest.raises(ExportError, match=r"'out\.onnx' is not kept: on \d+ images its logits differ"):
         export.run(workshop.dense, Path("out.onnx"), ExportFormat.ONNX, overwrite=True)
@@ -164,8 +165,10 @@ def test_missing_packages_are_named_with_the_command(workshop: Workshop, monkeyp
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name))
     done = dsft("export", workshop.dense, "--out", "out.onnx")
-    assert done.exit_code == 1
-    assert "ONNX needs the package onnxscript. Install it with: pip install 'dsft[onnx]'" in done.stderr
+    assert done.exit_code == 2
+    assert "needs the package onnxscript, which is not installed. Install the extra: pip install 'dsft[onnx]'" in (
+        done.stderr
+    )
 
 
 def test_the_file_scores_alike_with_numpy_pillow_and_onnxruntime_alone(workshop: Workshop, files: Path) -> None:

@@ -138,7 +138,7 @@ def test_comparisons_fit_80_columns(table: Table) -> None:
 
 def test_what_times_were_measured_on_is_one_sentence() -> None:
     assert circumstances(MEASURED_ON) == (
-        "Latency: Some Processor, 1 thread, batch 1, float32, channels_last, eager; median of runs in turn."
+        "Latency: Some Processor, 1 thread, batch 1, float32, channels_last, eager; median of interleaved runs."
     )
 
 

@@ -57,7 +57,10 @@ def test_a_share_is_above_0_and_up_to_1(share: float) -> None:
         ({"runtime": "eager"}, "found none"),
         ({"macs": 0.5, "params": 0.5}, "found macs and params"),
         ({"macs": 0.5, "by": "params"}, "by: names the cost that max_drop minimizes"),
-        ({"latency": 0.5, "runtime": "onnx"}, "budget runtime: one of eager, onnxruntime is needed, found 'onnx'"),
+        (
+            {"latency": 0.5, "runtime": "onnx"},
+            "budget runtime: one of eager, compiled, onnxruntime is needed, found 'onnx'",
+        ),
         ({"max_drop": -1}, "budget max_drop: a number of at least 0 is needed, found -1"),
         ({"max_drop": float("nan")}, "found nan"),
         ({"max_drop": "1"}, "found '1'"),
@@ -82,6 +85,14 @@ def test_budgets_are_read_in_every_notation() -> None:
     assert Budget(*text) == read_budget(latency) == latency
     assert Request(budget=latency).runtime is Runtime.ONNXRUNTIME
     assert Request(rank=1).runtime is Runtime.EAGER
+
+
+@pytest.mark.parametrize("budget", [{"latency": 0.5}, {"macs": 0.5}, {"max_drop": 1.0}])
+def test_a_runtime_that_cannot_time_layers_is_an_error(budget: dict[str, float]) -> None:
+    with pytest.raises(
+        ConversionError, match=r"budget runtime: .* which compiled does not .* Use eager or onnxruntime\."
+    ):
+        Request(budget={**budget, "runtime": "compiled"})
 
 
 def test_a_share_takes_the_place_of_a_loss_of_score() -> None:

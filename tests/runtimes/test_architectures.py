@@ -11,8 +11,9 @@ from torch import nn
 from torchvision.models._api import get_model
 
 import dsft
-from dsft.runtimes import OnnxSession, compare_logits, fold_norms, graph_of, operator_types, trace, write_onnx
+from dsft.runtimes import OnnxSession, compare_logits, trace_folded, write_onnx
 from dsft.tasks import CLASSIFICATION
+from tests.onnx_files import operator_types
 from tests.zoo import redraw
 
 OF_SEPARABLE_LAYERS = {"Conv", "Concat", "Split", "Slice", "Gather", "Add"}
@@ -67,9 +68,8 @@ def test_a_converted_network_answers_alike_in_onnx_runtime(name: str, tmp_path: 
     operators = {}
     for part, model in (("original", original), ("converted", converted)):
         path = tmp_path / f"{part}.onnx"
-        graph = graph_of(trace(model, images[:2]))
-        fold_norms(graph)
-        write_onnx(trace(graph, images[:2]), path)
+        program, _ = trace_folded(model, images)
+        write_onnx(program, path)
         operators[part] = operator_types(path)
     found = OnnxSession(path, threads=1)(images)
     agrees = CLASSIFICATION.right(found, CLASSIFICATION.decide(expected))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dsft.runtimes.interleaved_timing import ROUNDS, Spread, fixed_threads, time_in_turn
+from dsft.runtimes.interleaved_timing import ROUNDS, Spread, fixed_threads, time_interleaved
 
 CPU = torch.device("cpu")
 
@@ -19,7 +19,7 @@ def test_twice_the_work_takes_twice_the_time() -> None:
         once()
         once()
 
-    first, second = time_in_turn([once, twice], CPU, threads=1, seconds=0.3)
+    first, second = time_interleaved([once, twice], CPU, threads=1, seconds=0.3)
     assert first.ratio == Spread(1.0, 1.0, 1.0)
     assert second.ratio.median == pytest.approx(2, rel=0.25)
     assert second.ratio.low <= second.ratio.median <= second.ratio.high
@@ -33,7 +33,7 @@ def test_quartiles_are_numpys() -> None:
 
 def test_each_pass_is_warm_and_as_often_as_the_others() -> None:
     calls: list[int] = []
-    time_in_turn([lambda: calls.append(0), lambda: calls.append(1)], CPU, threads=2, seconds=0.001)
+    time_interleaved([lambda: calls.append(0), lambda: calls.append(1)], CPU, threads=2, seconds=0.001)
     assert calls.count(0) == calls.count(1)
     assert calls[:4] == [0, 0, 1, 1]
 

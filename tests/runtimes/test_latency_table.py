@@ -93,7 +93,7 @@ def test_a_damaged_table_is_measured_anew_with_a_note(content: str, measured: li
     path.parent.mkdir(parents=True)
     path.write_text(content, encoding="utf-8")
     look_up(LatencyTable(CPU, report=heard.append), 1)
-    assert any(isinstance(each, Note) and "measured anew" in each.message for each in heard)
+    assert any(isinstance(each, Note) and "measured again" in each.message for each in heard)
     look_up(LatencyTable(CPU), 1)
     assert measured == [2]
 

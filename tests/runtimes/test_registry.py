@@ -8,8 +8,10 @@ from torch import nn
 
 from dsft.choices import Runtime
 from dsft.devices import Compute
+from dsft.errors import ModelError
 from dsft.measure import ExampleInput
-from dsft.runtimes import open_runs
+from dsft.runtimes import RUNTIMES, open_runs
+from dsft.runtimes.registry import require_supported
 
 CPU = Compute(torch.device("cpu"))
 
@@ -37,6 +39,32 @@ def test_inputs_are_given_as_the_module_takes_them(example: ExampleInput) -> Non
     module = nn.Linear(3, 2)
     with open_runs([module], [example], CPU) as (run,):
         assert torch.equal(run(), module(torch.ones(2, 3)))  # type: ignore[arg-type]
+
+
+def test_every_runtime_is_registered() -> None:
+    assert list(RUNTIMES) == list(Runtime)
+
+
+def test_devices_and_dtypes_that_a_runtime_does_not_support_are_errors() -> None:
+    pytest.importorskip("onnxruntime")
+    module, images = nn.Conv2d(2, 2, 3), torch.ones(1, 2, 8, 8)
+    with pytest.raises(ModelError, match="supports device cpu and dtype float32, found cuda and float32"):
+        require_supported(Runtime.ONNXRUNTIME, [module], Compute(torch.device("cuda")))
+    half = module.to(torch.bfloat16)
+    with (
+        pytest.raises(ModelError, match="supports device cpu and dtype float32, found cpu and bfloat16"),
+        open_runs([half], [images.bfloat16()], CPU, Runtime.ONNXRUNTIME),
+    ):
+        pass
+    with open_runs([half], [images.bfloat16()], CPU) as (run,):
+        run()
+
+
+@pytest.mark.slow
+def test_a_compiled_pass_computes_what_the_module_computes() -> None:
+    module, images = nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU()), torch.randn(1, 2, 8, 8)
+    with open_runs([module], [images], CPU, Runtime.COMPILED) as (run,):
+        torch.testing.assert_close(run(), module(images))
 
 
 def test_onnx_runtime_computes_in_the_calling_thread_alone() -> None:

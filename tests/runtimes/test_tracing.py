@@ -29,6 +29,6 @@ class OneSize(nn.Module):
 
 
 @pytest.mark.parametrize("model", [LooksAtValues(), OneSize()], ids=["values", "size"])
-def test_what_no_graph_can_say_is_an_error(model: nn.Module) -> None:
-    with pytest.raises(ExportError, match="cannot be recorded as a graph for batches of any size"):
+def test_a_forward_pass_that_cannot_be_traced_is_an_error(model: nn.Module) -> None:
+    with pytest.raises(ExportError, match="cannot be traced for batches of any size"):
         trace(model, torch.randn(2, 3, 8, 8))
