@@ -93,9 +93,8 @@ class EvaluateResult:
         main = self.models[0].metrics.layout.main
         scores = [(row.model, main.of(row.metrics)) for row in self.models]
         if low := [(model, score) for model, score in scores if not score >= minimum]:
-            found = ", ".join(f"{main.number(score)} of {model!r}" for model, score in low)
-            unit = " %" if main.points == 1 else ""
-            raise DsftError(f"--min-{name}: expected at least {minimum:g}{unit}, found {found}.")
+            found = ", ".join(f"{main.words(score)} of {model!r}" for model, score in low)
+            raise DsftError(f"--min-{name}: expected at least {main.words(minimum)}, found {found}.")
 
 
 @dataclass(frozen=True)

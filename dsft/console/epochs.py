@@ -37,6 +37,7 @@ _COLUMNS: Mapping[str, Column] = {
     "val/top1": _percent("top-1"),
     "val/top5": _percent("top-5"),
     "val/map": _percent("mAP", 100),
+    "val/exact_match": _percent("exact match", 100),
     "val/micro_f1": _percent("micro F1", 100),
     "val/macro_f1": _percent("macro F1", 100),
     "lr": Column("lr", "{:.3g}".format),

@@ -36,4 +36,4 @@ def int8_sentence(int8: Int8, answer: str, score: Figure) -> str:
     )
     if int8.of_float is None or int8.of_int8 is None:
         return sentence
-    return f"{sentence}; {score.label} {score.number(int8.of_int8)} instead of {score.number(int8.of_float)}"
+    return f"{sentence}; {score.label} {score.words(int8.of_int8)} instead of {score.words(int8.of_float)}"

@@ -74,7 +74,7 @@ def metrics_table(rows: Sequence[tuple[str, Metrics]], untrained: Sequence[float
         headings.insert(place, "untrained")
         for row, score in zip(cells, untrained, strict=True):
             row.insert(2 + place, "-" if score is None else layout.main.number(score))
-    return build_table(["model", "split", *headings], cells, numbers=headings)
+    return build_table(["model", "split", *headings], cells, numbers=headings, title="Scores in percent, loss in nats")
 
 
 def calibration_table(rows: Sequence[tuple[str, Metrics]]) -> Table:
@@ -83,7 +83,7 @@ def calibration_table(rows: Sequence[tuple[str, Metrics]]) -> Table:
     Args:
         rows: A label, such as the model's folder, and its metrics.
     """
-    numbers = ["temperature", "NLL", "Brier", "ECE"]
+    numbers = ["temperature", "NLL", "Brier", "ECE %"]
     cells: list[Sequence[str]] = []
     for label, metrics in rows:
         cells.append([label, *_probabilities(1.0, metrics)])
@@ -95,9 +95,9 @@ def calibration_table(rows: Sequence[tuple[str, Metrics]]) -> Table:
 def per_class_table(metrics: Metrics) -> Table:
     """List the scores of every class; of more than 40 classes, those with the lowest F1."""
     classes = list(metrics.per_class)
-    title = f"Classes of {metrics.split}"
+    title = f"Classes of {metrics.split}, in percent"
     if len(classes) > _MOST_CLASSES:
-        title += f" (lowest F1, {_MOST_CLASSES} of {len(classes)})"
+        title += f": the {_MOST_CLASSES} of {len(classes)} with the lowest F1"
         classes = sorted(classes, key=lambda scores: scores.f1)[:_MOST_CLASSES]
     figures = metrics.layout.classes
     numbers = [*(figure.label for figure in figures), "images"]
@@ -115,4 +115,4 @@ def _shown(figure: Figure) -> Callable[[Metrics], str]:
 
 
 def _probabilities(temperature: float, scores: Metrics | CalibratedMetrics) -> list[str]:
-    return [f"{temperature:.3f}", f"{scores.nll:.4f}", f"{scores.brier:.4f}", f"{scores.ece:.4f}"]
+    return [f"{temperature:.3f}", f"{scores.nll:.4f}", f"{scores.brier:.4f}", f"{100 * scores.ece:.2f}"]

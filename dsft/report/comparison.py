@@ -82,12 +82,13 @@ def _differences(models: Sequence[Values]) -> Table:
 
 
 def _calibration(models: Sequence[Values]) -> Table:
-    numbers = ["temperature", "NLL", "Brier", "ECE"]
+    numbers = ["temperature", "NLL", "Brier", "ECE %"]
     rows = [
         [
             Cell(model["model"]),
             number(scaled["temperature"], ".3f"),
-            *(number(scaled[name], ".4f") for name in ("nll", "brier", "ece")),
+            *(number(scaled[name], ".4f") for name in ("nll", "brier")),
+            number(100 * scaled["ece"], ".2f"),
         ]
         for model in models
         if (scaled := model["metrics"]["calibrated"]) is not None

@@ -34,12 +34,14 @@ def plot_reliability(
         counts = np.array(found.counts)
         filled = counts > 0
         accuracy = np.array(found.accuracy)
-        upper.bar(middles[filled], accuracy[filled], width * 0.9, color=BLUE, label=f"found, ECE {found.error:.3f}")
+        upper.bar(
+            middles[filled], accuracy[filled], width * 0.9, color=BLUE, label=f"measured, ECE {100 * found.error:.1f} %"
+        )
         lower.bar(middles, 100 * counts / counts.sum(), width * 0.9, color=BLUE)
         if scaled is not None:
             used = np.array(scaled.counts) > 0
             points = np.array(scaled.confidence)[used], np.array(scaled.accuracy)[used]
-            upper.plot(*points, "o-", color=ORANGE, label=f"at the temperature, ECE {scaled.error:.3f}")
+            upper.plot(*points, "o-", color=ORANGE, label=f"at the fitted temperature, ECE {100 * scaled.error:.1f} %")
         upper.set(ylabel=upwards, ylim=(0, 1.02), xlim=(0, 1))
         lower.set(xlabel=across, ylabel=counted)
         upper.legend(loc="upper left")

@@ -13,8 +13,8 @@ from typing import Any
 
 from dsft.report.evaluation import CONFUSION_PICTURE, MISTAKES_PICTURE, RELIABILITY_PICTURE
 from dsft.report.mistakes import NO_LABEL
-from dsft.report.page import Cell, Picture, Table, embed, number
-from dsft.tasks import task_of
+from dsft.report.page import NOTHING, Cell, Picture, Table, embed, number
+from dsft.tasks import Figure, task_of
 
 _MOST_ROWS = 50
 _WIDE_CLASSES = 15
@@ -77,22 +77,27 @@ def scores_table(caption: str, rows: Iterable[tuple[str, Values]]) -> Table:
     rows = list(rows)
     layout = task_of(rows[0][1] if rows else {}).layout
     main, others = layout.main, layout.others
-    numbers = ["images", main.heading, "95 % CI", *(figure.heading for figure in others), "loss", "Brier", "ECE"]
+    numbers = ["images", main.heading, "95 % CI", *(figure.heading for figure in others), "loss", "Brier", "ECE %"]
     cells = [
         [
             Cell(label),
             Cell(metrics["split"]),
             number(metrics["count"], ",d"),
-            number(metrics[main.name], main.style),
+            score_cell(main, metrics[main.name]),
             Cell(layout.show_interval(metrics[layout.interval], " to "), metrics[layout.interval][0]),
-            *(number(metrics[figure.name], figure.style) for figure in others),
+            *(score_cell(figure, metrics[figure.name]) for figure in others),
             number(metrics["loss"], ".4f"),
             number(metrics["brier"], ".4f"),
-            number(metrics["ece"], ".4f"),
+            number(100 * metrics["ece"], ".2f"),
         ]
         for label, metrics in rows
     ]
     return Table(caption, ["network", "split", *numbers], numbers, cells)
+
+
+def score_cell(figure: Figure, value: float | None) -> Cell:
+    """Return a cell with a score in percent; None is an empty one."""
+    return Cell(NOTHING) if value is None else Cell(figure.number(value), value)
 
 
 def command_line(arguments: Sequence[str]) -> str:
@@ -124,7 +129,7 @@ def _pictures(folder: Path, metrics: Values) -> list[Picture]:
             folder / RELIABILITY_PICTURE,
             f"Reliability on {split}: how often it is right when it is so sure",
             f"Bars of {upwards} by {across} beside the diagonal of a calibrated network, above what is in each "
-            f"interval; the expected calibration error is {metrics['ece']:.4f}.",
+            f"interval; the expected calibration error is {100 * metrics['ece']:.2f} %.",
         ),
         embed(
             folder / MISTAKES_PICTURE,
@@ -137,13 +142,13 @@ def _pictures(folder: Path, metrics: Values) -> list[Picture]:
 
 def _classes(metrics: Values) -> Table:
     figures = task_of(metrics).layout.classes
-    numbers = [*(figure.label for figure in figures), "images"]
+    numbers = [*(figure.heading for figure in figures), "images"]
     # The worst come first: they are what someone looks for.
     worst_first = sorted(metrics["per_class"], key=lambda row: row["f1"])
     rows = [
         [
             Cell(row["name"]),
-            *(number(row[figure.name], figure.style) for figure in figures),
+            *(score_cell(figure, row[figure.name]) for figure in figures),
             number(row["support"], ",d"),
         ]
         for row in worst_first

@@ -37,7 +37,7 @@ def plot_sweep(points: Sequence[SweepPoint], dense_score: float, figure: Figure,
         figure: Which score it is.
         path: The PNG file; it is written whole or not at all.
     """
-    dense = f"original: {dense_score:.1f} %" if figure.points == 1 else f"original: {figure.number(dense_score)}"
+    dense = f"original: {figure.words(dense_score)}"
     with drawing(path, height=6.0) as canvas:
         above, below = canvas.subplots(2, 1, sharey=True)
         for axes, costs, label in (
@@ -46,7 +46,7 @@ def plot_sweep(points: Sequence[SweepPoint], dense_score: float, figure: Figure,
         ):
             axes.axhline(dense_score, color=GREY, linestyle="--", linewidth=1, label=dense)
             _draw(axes, list(zip(costs, points, strict=True)))
-            axes.set(xlabel=label, ylabel=f"{figure.label} (%)" if figure.points == 1 else figure.label)
+            axes.set(xlabel=label, ylabel=f"{figure.label} (%)")
             axes.legend(loc="lower right")
         above.set_title("before any training, on val; labels: the budget")
 

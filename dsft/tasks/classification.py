@@ -30,8 +30,8 @@ from dsft.tasks.figures import ClassFigure, Figure, Layout
 from dsft.tasks.task import CalibratedMetrics, Chooser, Chosen, Metrics, Scored
 
 LAYOUT = Layout(
-    main=Figure("top1", "top-1", ".2f", points=1),
-    others=(Figure("top5", "top-5", ".2f", points=1), Figure("macro_f1", "macro F1")),
+    main=Figure("top1", "top-1", points=1),
+    others=(Figure("top5", "top-5", points=1), Figure("macro_f1", "macro F1")),
     classes=(
         ClassFigure("precision", "precision", mean="macro_precision"),
         ClassFigure("recall", "recall", mean="macro_recall"),

@@ -1,4 +1,8 @@
-"""Which scores a task has, and how they are written, alike on a terminal, on a page and in a picture."""
+"""Which scores a task has and how they are written, in the same way on a terminal, on a page and in a picture.
+
+Tables and messages have all scores in percent. Files have them under their keys in ``metrics.json``, where top-1 and
+top-5 are percentages and the others fractions.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +16,22 @@ class Figure:
 
     Attributes:
         name: Its key in ``metrics.json``, and the attribute of the metrics.
-        label: What headings call it.
-        style: The format of its number, such as ``.2f``.
-        points: What its unit is worth in points, that is in percent: 1 for percentages, 100 for fractions.
+        label: Its name in headings.
+        points: Percentage points per unit: 100 for a score that is a fraction, 1 for a percentage.
     """
 
     name: str
     label: str
-    style: str = ".4f"
     points: float = 100.0
 
     @property
     def heading(self) -> str:
-        """The label, with its unit where it has one."""
-        return f"{self.label} %" if self.points == 1 else self.label
+        """The label with its unit."""
+        return f"{self.label} %"
 
     @property
     def title(self) -> str:
-        """The label as a sentence begins with it."""
+        """The label as the beginning of a sentence."""
         return self.label.capitalize() if self.label.islower() else self.label
 
     def of(self, metrics: object) -> float:
@@ -37,12 +39,12 @@ class Figure:
         return float(getattr(metrics, self.name))
 
     def number(self, value: float) -> str:
-        """Return a value without its unit."""
-        return format(value, self.style)
+        """Return a value in percent, without the unit."""
+        return f"{self.points * value:.2f}"
 
     def words(self, value: float) -> str:
-        """Return a value with its unit."""
-        return f"{self.number(value)} %" if self.points == 1 else self.number(value)
+        """Return a value in percent, with the unit."""
+        return f"{self.number(value)} %"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class ClassFigure(Figure):
     mean: str = ""
 
     def show(self, scores: object) -> str:
-        """Return the score of a class as text; ``-`` where it has none."""
+        """Return the score of a class as text; ``-`` if it has none."""
         value = getattr(scores, self.name)
         return "-" if value is None else self.number(value)
 
@@ -66,11 +68,11 @@ class Layout:
     """The scores of a task.
 
     Attributes:
-        main: The one that models are compared by; the metrics have its confidence interval as ``NAME_interval``.
-        others: Further ones that stand beside it.
-        classes: Those that every class has.
-        answer: What the answer about an image is called where two are compared.
-        truth: What the truth about an image is called.
+        main: The score that models are compared by; the metrics have its confidence interval as ``NAME_interval``.
+        others: Further scores in tables of models.
+        classes: Scores of each class.
+        answer: Name of the prediction for an image, such as ``top-1``.
+        truth: Name of the ground truth of an image, such as ``class``.
     """
 
     main: Figure
@@ -89,6 +91,5 @@ class Layout:
         return self.show_interval(getattr(metrics, self.interval), "-")
 
     def show_interval(self, interval: Sequence[float], between: str) -> str:
-        """Return an interval as text, with one digit less than the score has in points."""
-        digits = 1 if self.main.points == 1 else 3
-        return between.join(f"{end:.{digits}f}" for end in interval)
+        """Return an interval of the main score in percent, with one decimal."""
+        return between.join(f"{self.main.points * end:.1f}" for end in interval)

@@ -88,7 +88,7 @@ def test_models_stand_side_by_side(workshop: Workshop) -> None:
     scores, differences, calibration, sizes, speeds = rows
     assert scores[4] == f"{second['metrics']['top1']:.2f}"
     assert differences[1] == f"{difference['top1']:+.2f}"
-    assert calibration[-1] == f"{second['metrics']['ece']:.4f}"
+    assert calibration[-1] == f"{100 * second['metrics']['ece']:.2f}"
     assert f"{second['macs'] / first['macs']:.3f}" in sizes
     assert len(speeds) == 5
     assert dsft("evaluate", workshop.dense, workshop.separable, "--per-class").stdout.count("Classes of test") == 2

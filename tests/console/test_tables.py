@@ -47,9 +47,10 @@ def test_the_scores_of_models_fit_80_columns_with_every_digit(skipped: int) -> N
         if skipped
         else ("model split images loss top-1 95 % CI top-5 macro F1")
     )
-    assert lines[0].split() == heading.split()
+    assert lines[0].strip() == "Scores in percent, loss in nats"
+    assert lines[1].split() == heading.split()
     numbers = ["test", "1234567", *(["12"] if skipped else []), "10.1234", "100.00", "98.8-100.0"]
-    numbers += ["100.00", "0.3300"]
+    numbers += ["100.00", "33.00"]
     assert any(line.split()[1:] == numbers for line in lines)
     # Folded, and whole when the pieces are put together.
     first = next(number for number, line in enumerate(lines) if line.startswith("/home"))
@@ -60,27 +61,28 @@ def test_calibration_is_shown_before_and_after_scaling() -> None:
     table = calibration_table([("dense", _metrics()), ("scaled", _metrics(has_temperature=True))])
     lines = _lines(table)
     assert lines[0].strip() == "Calibration on test"
-    assert lines[1].split() == ["model", "temperature", "NLL", "Brier", "ECE"]
+    assert lines[1].split() == ["model", "temperature", "NLL", "Brier", "ECE", "%"]
     assert [line.split() for line in lines[3:]] == [
-        ["dense", "1.000", "10.1234", "0.4567", "0.0123"],
-        ["scaled", "1.000", "10.1234", "0.4567", "0.0123"],
-        ["scaled", "1.500", "9.5000", "0.4500", "0.0050"],
+        ["dense", "1.000", "10.1234", "0.4567", "1.23"],
+        ["scaled", "1.000", "10.1234", "0.4567", "1.23"],
+        ["scaled", "1.500", "9.5000", "0.4500", "0.50"],
     ]
 
 
 def test_every_class_has_a_row_and_the_last_is_the_macro_mean() -> None:
     lines = _lines(per_class_table(_metrics()))
-    assert lines[0].strip() == "Classes of test"
+    assert lines[0].strip() == "Classes of test, in percent"
     assert lines[1].split() == ["class", "precision", "recall", "F1", "images"]
-    assert lines[3].split() == ["class", "0", "0.5000", "0.2500", "0.0000", "9"]
-    assert lines[-1].split() == ["macro", "mean", "0.1100", "0.2200", "0.3300", "1234567"]
+    assert lines[3].split() == ["class", "0", "50.00", "25.00", "0.00", "9"]
+    assert lines[-1].split() == ["macro", "mean", "11.00", "22.00", "33.00", "1234567"]
 
 
 def test_of_many_classes_those_with_the_lowest_f1_are_shown_and_it_is_said() -> None:
     lines = _lines(per_class_table(_metrics(classes=100)))
-    assert lines[0].strip() == "Classes of test (lowest F1, 40 of 100)"
-    assert [line.split()[1] for line in lines[3:43]] == [str(number) for number in range(40)]
-    assert len(lines) == 3 + 40 + 2
+    title = " ".join(line.strip() for line in lines[:2])
+    assert title == "Classes of test, in percent: the 40 of 100 with the lowest F1"
+    assert [line.split()[1] for line in lines[4:44]] == [str(number) for number in range(40)]
+    assert len(lines) == 4 + 40 + 2
 
 
 def test_nothing_is_read_as_markup() -> None:

@@ -22,7 +22,8 @@ def test_every_run_has_a_page_with_its_scores_costs_and_pictures(workshop: Works
     metrics = json.loads((workshop.separable / "evaluation" / "test" / "metrics.json").read_text(encoding="utf-8"))
     conversion = json.loads((workshop.separable / "conversion.json").read_text(encoding="utf-8"))
     assert f"{metrics['top1']:.2f} %" in page.words
-    assert {f"{metrics[name]:.4f}" for name in ("loss", "brier", "ece", "macro_f1")} <= set(page.words)
+    assert {f"{metrics[name]:.4f}" for name in ("loss", "brier")} <= set(page.words)
+    assert {f"{100 * metrics[name]:.2f}" for name in ("ece", "macro_f1")} <= set(page.words)
     assert {"original", "converted, untrained", "fine-tuned", "separable", "Layers"} <= set(page.words)
     assert {f"x {conversion['converted']['macs'] / conversion['original']['macs']:.3f}"} <= set(page.words)
     assert {layer["name"] for layer in conversion["layers"]} <= set(page.words)
