@@ -24,5 +24,5 @@ def plural(number: int, noun: str, plural_noun: str | None = None) -> str:
     """
     if number == 1:
         return f"1 {noun}"
-    ending = "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    ending = "es" if noun.endswith(("s", "x", "tch", "sh")) else "s"
     return f"{number:,} {plural_noun or noun + ending}"

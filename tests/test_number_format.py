@@ -30,6 +30,7 @@ def test_rounding_never_shows_an_exponent(number: int) -> None:
         (1, "class", "1 class"),
         (2, "class", "2 classes"),
         (3, "batch", "3 batches"),
+        (3, "epoch", "3 epochs"),
     ],
 )
 def test_a_noun_agrees_with_its_number(number: int, noun: str, text: str) -> None:

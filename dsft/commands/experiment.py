@@ -24,7 +24,7 @@ from dsft.evaluation import Evaluation, evaluate
 from dsft.progress import FolderOpened, Note, Report, Scored, Warn, ignore
 from dsft.recipe import Recipe
 from dsft.report import write_report
-from dsft.report.run import BEFORE
+from dsft.report.finished_run import NETWORKS_BEFORE_TRAINING as BEFORE
 from dsft.storage import at_home
 from dsft.tasks import Metrics
 from dsft.training import Checkpoint, FitResult, fit, ignored_save_signal

@@ -36,6 +36,6 @@ def plain_progress(console: Console | None = None, clock: Callable[[], float] = 
         if isinstance(event, Advanced) and event.task in transcript.tasks and clock() - last >= _INTERVAL:
             last = clock()
             task = transcript.tasks[event.task]
-            console.print("  ".join([task.label, *(word.text for word in task.words(last))]), markup=False)
+            console.print("  ".join([task.name, *(word.text for word in task.words(last))]), markup=False)
 
     return report

@@ -69,6 +69,14 @@ class LayerPlan:
         """``dw_pw`` or ``pw_dw`` where the layer is one of these, else None."""
         return self.structure if self.structure in (Structure.DW_PW, Structure.PW_DW) else None
 
+    @property
+    def size(self) -> str:
+        """Its depthwise kernels per channel on average, or its rank, as text; empty where it is kept."""
+        if not self.kernels:
+            return ""
+        is_low_rank = self.structure is Structure.LOW_RANK
+        return f"rank {self.kernels[0]}" if is_low_rank else f"{sum(self.kernels) / len(self.kernels):.1f}"
+
     def kept(self, reason: Reason) -> Self:
         """Return the plan of a dense convolution under the same name, of another shape."""
         return replace(

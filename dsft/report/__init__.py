@@ -1,4 +1,4 @@
-"""Pictures of results, and the pages that put them together."""
+"""Plots of results, and HTML pages that combine them."""
 
 from dsft.report.comparison import COMPARISON_FILE, write_comparison
 from dsft.report.evaluation import report_evaluation

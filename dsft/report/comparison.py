@@ -1,4 +1,4 @@
-"""The page of an evaluation of several models."""
+"""The page of an evaluation of one or more models."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsft.errors import InputError
-from dsft.number_format import count
-from dsft.report.page import Cell, Table, number, write_page
-from dsft.report.run import PAGE_FILE
+from dsft.number_format import count, plural
+from dsft.report.page import PAGE_FILE, Cell, Table, number, write_page
 from dsft.report.sections import Values, command_line, describe_evaluation, read_json, scores_table, versions_text
 from dsft.runtimes import MeasuredOn
 from dsft.tasks import task_of
@@ -17,20 +16,21 @@ COMPARISON_FILE = "models.json"
 
 
 def write_comparison(folder: Path) -> Path:
-    """Put what ``dsft evaluate`` wrote on one page, ``report.html``; it can be made again at any time.
+    """Write the page of an evaluation, ``report.html``, from the files of its folder.
 
     Args:
-        folder: The output folder.
+        folder: The output folder of ``dsft evaluate``.
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
-        InputError: It is no such folder.
+        InputError: It is not such a folder.
     """
     if not (folder / COMPARISON_FILE).is_file():
         raise InputError(
-            f"evaluation folder {str(folder)!r}: {COMPARISON_FILE} is missing. Give the output folder of dsft evaluate."
+            f"evaluation folder {str(folder)!r}: expected the output folder of dsft evaluate, but {COMPARISON_FILE} is "
+            "missing."
         )
     found = read_json(folder / COMPARISON_FILE)
     models = found["models"]
@@ -43,24 +43,24 @@ def write_comparison(folder: Path) -> Path:
         folder / PAGE_FILE,
         "evaluation.html",
         title=" · ".join(model["model"] for model in models),
-        summary=f"{len(models)} model{'s' * (len(models) > 1)} on the {models[0]['metrics']['count']:,} images of "
-        f"{models[0]['metrics']['split']}, side by side.",
+        summary=f"{plural(len(models), 'model')} evaluated on {plural(models[0]['metrics']['count'], 'image')} of the "
+        f"{models[0]['metrics']['split']} split.",
         tables=[
-            scores_table("Scores", ((model["model"], model["metrics"]) for model in models)),
+            scores_table("Scores", [(model["model"], model["metrics"]) for model in models], {}),
             *([_differences(models)] if len(models) > 1 else []),
             *([calibration] if calibration.rows else []),
             _costs(models),
         ],
         circumstances=f"{timing}Memory: peak bytes of live tensors in a forward pass of one image, weights included.",
         evaluations=[describe_evaluation(folder / model["slot"], model["model"]) for model in models],
-        commands=f"{command_line(found['command'])}\n# make this page again\ndsft report {folder.as_posix()}".strip(),
+        commands=f"{command_line(found['command'])}\n# write this page again\ndsft report {folder.as_posix()}".strip(),
         circumstances_of_run=[("versions", versions_text(found["versions"]))],
     )
     return folder / PAGE_FILE
 
 
 def _differences(models: Sequence[Values]) -> Table:
-    numbers = ["points", "95 % CI", "only it is right", "only the first is", "McNemar p"]
+    numbers = ["points", "95 % CI", "only this correct", "only first correct", "McNemar p"]
     main = task_of(models[0]["metrics"]).layout.main
     rows = [
         [
@@ -77,7 +77,7 @@ def _differences(models: Sequence[Values]) -> Table:
         for model in models[1:]
     ]
     return Table(
-        f"{main.title} less that of {models[0]['model']}, on the same images", ["model", *numbers], numbers, rows
+        f"{main.title} minus that of {models[0]['model']}, on the same images", ["model", *numbers], numbers, rows
     )
 
 
@@ -113,4 +113,4 @@ def _costs(models: Sequence[Values]) -> Table:
         ]
         for model in models
     ]
-    return Table("Cost; ratios are to the first", ["model", *numbers], numbers, rows)
+    return Table("Cost; ratios are to the first model", ["model", *numbers], numbers, rows)

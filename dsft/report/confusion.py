@@ -18,28 +18,28 @@ _MOST_NAMES = 120  # classes; with more, the names of neighbours overlap
 
 
 def plot_confusion(confusion: Tensor, classes: Sequence[str], path: Path) -> None:
-    """Draw a confusion matrix into a PNG file: rows are truths, columns predictions.
+    """Plot a confusion matrix into a PNG file: rows are true classes, columns predicted ones.
 
-    A cell's shade is the square root of its share of the true class, so that rare classes and rare mistakes
-    are seen; it goes from light to dark, which is read with every kind of colour vision. With few classes
-    the counts are written into the cells; with very many the axes are numbered by class, and each mistaken pair is a
-    dot, since a cell would be smaller than a pixel.
+    The shade of a cell is the square root of its share of the true class, so that rare classes and rare mistakes are
+    visible. It goes from light to dark, which works with every kind of colour vision. With few classes the counts are
+    written into the cells. With very many, the axes are numbered by class and each confused pair is a dot, since a cell
+    would be smaller than a pixel.
 
     Args:
         confusion: Counts ``(classes, classes)``.
         classes: The class names, in order.
-        path: The PNG file; it is written whole or not at all.
+        path: The PNG file; it is written completely or not at all.
     """
     counts = confusion.cpu().numpy()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     has_counts, has_names = len(classes) <= _MOST_COUNTS, len(classes) <= _MOST_NAMES
     side = max(3.5, len(classes) * (0.42 if has_counts else 0.16)) if has_names else 7.5
-    # Two pixels for each class at least.
+    # At least two pixels for each class.
     dpi = 110 if has_names else max(110, round(2.5 * len(classes) / side))
     with drawing(path, side + 1.5, side, dpi) as figure:
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(True)
-        # Without interpolation: among hundreds of classes a single wrong cell must not be blurred away.
+        # Without interpolation, which would blur away a single wrong cell among hundreds of classes.
         image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="none")
         figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
         if has_names:

@@ -1,4 +1,4 @@
-"""The folder of an evaluation: its tables and its pictures."""
+"""Tables and pictures in the folder of an evaluation."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CONFUSION_PICTURE, RELIABILITY_PICTURE, MISTAKES_PICTURE = "confusion.png", "rel
 def report_evaluation(folder: Path, evaluation: Evaluation, split: Split) -> None:
     """Write an evaluation as tables (:func:`dsft.evaluation.write_evaluation`) and pictures.
 
-    * ``confusion.png``: which classes are taken for which; not where an image has several labels
-    * ``reliability.png``: how often it is right over how sure it is
-    * ``mistakes.png``: the images that it is most confidently wrong about; none where all are right
+    * ``confusion.png``: confusion matrix; not if images have several labels
+    * ``reliability.png``: accuracy by confidence
+    * ``mistakes.png``: the most confident mistakes; not if there are none
 
     Args:
-        folder: Where to write; it is replaced.
-        evaluation: What to write.
-        split: The images.
+        folder: Output folder; it is replaced.
+        evaluation: The evaluation.
+        split: The split with the images.
     """
     write_evaluation(folder, evaluation, split.keys)
     if (confusion := evaluation.confusion) is not None:

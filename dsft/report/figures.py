@@ -1,4 +1,4 @@
-"""What all pictures share: their look, and how they become files."""
+"""Style of all plots, and writing them as PNG files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 
 from dsft.storage import write_bytes
 
-# Okabe and Ito 2008: told apart with every kind of colour vision, and in print by their lightness.
+# Okabe and Ito 2008: distinguishable with every kind of colour vision, and in print by their lightness.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 
 WIDTH = 5.0
-"""Inches of a picture that is read on a phone too: text of 10 points is 10 pixels high at its 350 pixels."""
+"""Inches of a picture that is legible on a phone: at a width of 350 pixels, text of 10 points is 10 pixels high."""
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
@@ -37,13 +37,13 @@ _STYLE: Any = {
 
 @contextlib.contextmanager
 def drawing(path: Path, width: float = WIDTH, height: float = 3.5, dpi: int = 160) -> Iterator[Figure]:
-    """Yield a figure to draw on, and write it as a PNG file when the block ends well.
+    """Yield a figure to draw on, and write it as a PNG file unless the block raises an error.
 
     Args:
-        path: The file; it is written whole or not at all.
+        path: The file; it is written completely or not at all.
         width: In inches.
         height: In inches.
-        dpi: Pixels an inch.
+        dpi: Pixels per inch.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained", dpi=dpi)
@@ -52,7 +52,7 @@ def drawing(path: Path, width: float = WIDTH, height: float = 3.5, dpi: int = 16
 
 
 def shorten(name: str, longest: int = 24) -> str:
-    """Return a name with its middle left out where it is too long to be drawn; line breaks become spaces."""
+    """Return a name, with its middle replaced by an ellipsis if it is too long; line breaks become spaces."""
     name = " ".join(name.split())
     if len(name) <= longest:
         return name
@@ -63,7 +63,7 @@ def shorten(name: str, longest: int = 24) -> str:
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; the tables beside the picture have it in full.
+        # Characters that the font lacks are drawn as boxes; the tables beside the picture have the full names.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What a conversion did to each convolution, as a picture."""
+"""Cost, time and error of each convolution before and after a conversion, as a picture."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Layer = Mapping[str, Any]
 
 
 def plot_layers(layers: Sequence[Layer], path: Path) -> None:
-    """Draw cost, time and error of every convolution into a PNG file.
+    """Plot cost, time and error of every convolution into a PNG file.
 
-    A converted layer has a light bar of what it cost and a dark one of what it costs; one that is kept has a grey bar.
+    A converted layer has a light bar for its cost before and a dark one for its cost after, a kept layer a grey bar.
 
     Args:
         layers: The layers of ``conversion.json``; at least one.
-        path: The PNG file; it is written whole or not at all.
+        path: The PNG file; it is written completely or not at all.
     """
     has_times = any(layer["latency_ms_before"] is not None for layer in layers)
     has_errors = any(layer["relative_error"] is not None for layer in layers)
@@ -48,7 +48,7 @@ def _draw_pairs(axes: Axes, layers: Sequence[Layer], figure: str, label: str, sc
         (converted, "before", 0.7, "#9ecae1", "before"),
         (converted, "after", 0.35, BLUE, "after"),
     ):
-        # A layer that is kept is not timed.
+        # Kept layers are not timed.
         values = {row: layer[f"{figure}_{when}"] for row, layer in rows.items()}
         known = {row: value * scale for row, value in values.items() if value is not None}
         axes.barh(list(known), list(known.values()), height, color=colour, label=name)

@@ -1,4 +1,4 @@
-"""The images that a network is most confidently wrong about, on one sheet."""
+"""The images that a network is most confidently wrong about, in one picture."""
 
 from __future__ import annotations
 
@@ -12,19 +12,29 @@ from numpy.typing import NDArray
 
 from dsft.data import Split
 from dsft.evaluation import Evaluation
-from dsft.report.figures import ORANGE, WIDTH, drawing, shorten
+from dsft.report.figures import ORANGE, drawing, shorten
 
 MOST_MISTAKES = 24
 NO_LABEL = "no label"
-"""How an image is described that has none of several labels."""
+"""Description of an image without any of several labels."""
 
-_COLUMNS = 3
-_SIDE = 256  # pixels of the largest picture that is drawn
+COLUMNS = 6
+"""Images in a row of the picture."""
+
+_CELL = (1.6, 2.15)  # inches of an image with its labels
+_LARGEST_SIDE = 256  # pixels of an image as it is drawn
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image with a wrong answer: its position in the split, truth and answer, and the probability of the answer."""
+    """A wrong prediction.
+
+    Attributes:
+        position: Position of the image in the split.
+        target: The true class, or classes.
+        predicted: The predicted class, or classes.
+        probability: The predicted probability.
+    """
 
     position: int
     target: str
@@ -33,23 +43,23 @@ class Mistake:
 
 
 def worst_mistakes(evaluation: Evaluation, most: int = MOST_MISTAKES) -> list[Mistake]:
-    """List the mistakes that the network was surest of, the surest first."""
+    """List the wrong predictions with the highest probabilities, the highest first."""
     rows = zip(evaluation.positions.tolist(), evaluation.right.tolist(), evaluation.name_answers(), strict=True)
     wrong = [Mistake(position, *answer) for position, is_right, answer in rows if not is_right]
     return sorted(wrong, key=lambda mistake: -mistake.probability)[:most]
 
 
 def plot_mistakes(mistakes: Sequence[Mistake], split: Split, path: Path) -> None:
-    """Draw images with their true and predicted class into a PNG file.
+    """Draw images with their true and predicted class into a PNG file, up to six in a row.
 
     Args:
         mistakes: At least one.
-        split: Where the images are.
-        path: The PNG file; it is written whole or not at all.
+        split: The split with the images.
+        path: The PNG file; it is written completely or not at all.
     """
-    columns = min(len(mistakes), _COLUMNS)
+    columns = min(len(mistakes), COLUMNS)
     rows = -(-len(mistakes) // columns)
-    with drawing(path, width=max(WIDTH / _COLUMNS * columns, 2.2), height=2.3 * rows) as figure:
+    with drawing(path, width=max(_CELL[0] * columns, 2.2), height=_CELL[1] * rows) as figure:
         grid = figure.subplots(rows, columns, squeeze=False).flatten()
         for axes in grid:
             axes.set(xticks=[], yticks=[])
@@ -60,15 +70,15 @@ def plot_mistakes(mistakes: Sequence[Mistake], split: Split, path: Path) -> None
 
 def _draw(axes: Axes, mistake: Mistake, split: Split) -> None:
     pixels = _thumbnail(split, mistake.position)
-    # Pixels of a tiny image are shown as they are, not blurred.
-    smoothing = "nearest" if max(pixels.shape[:2]) < 64 else "antialiased"
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=smoothing)
-    axes.set_title(f"is {shorten(mistake.target or NO_LABEL, 20)}", fontsize=9, loc="center", parse_math=False)
-    guess = f"taken for {shorten(mistake.predicted or NO_LABEL, 12)}\n{100 * mistake.probability:.1f} % sure"
-    axes.set_xlabel(guess, fontsize=9, color=ORANGE, parse_math=False)
+    # A tiny image is drawn with sharp pixels rather than blurred.
+    interpolation = "nearest" if max(pixels.shape[:2]) < 64 else "antialiased"
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=interpolation)
+    axes.set_title(f"true: {shorten(mistake.target or NO_LABEL, 16)}", fontsize=9, loc="center", parse_math=False)
+    predicted = f"predicted: {shorten(mistake.predicted or NO_LABEL, 12)}\n{100 * mistake.probability:.1f} %"
+    axes.set_xlabel(predicted, fontsize=9, color=ORANGE, parse_math=False)
 
 
 def _thumbnail(split: Split, position: int) -> NDArray[np.uint8]:
     image = split.source.read(split.indices[position])
-    image.thumbnail((_SIDE, _SIDE))
+    image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
     return np.asarray(image)

@@ -1,7 +1,7 @@
-"""Pages: one self-contained HTML file each, with tables that sort and pictures embedded.
+"""Self-contained HTML pages with sortable tables and embedded pictures.
 
-Everything that comes from files is escaped by the template engine; beyond that the page's own policy lets a browser run
-nothing but the page's own script and load nothing from anywhere.
+The template engine escapes everything that comes from files. In addition, the page's content security policy allows a
+browser to run only the page's own script and to load nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from markupsafe import Markup
 
 from dsft.storage import write_text
 
+PAGE_FILE = "report.html"
+
 NOTHING = "-"
-"""What stands in a cell without a value."""
+"""Text of a cell without a value."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, and the number that it is sorted by where it is one."""
+    """A cell of a table: its text, and for numbers the value to sort by."""
 
     text: str
     value: float | None = None
@@ -35,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that sorts; the columns that are ``numbers`` are set to the right."""
+    """A sortable table; the columns in ``numbers`` are right-aligned."""
 
     caption: str
     columns: Sequence[str]
@@ -48,12 +50,12 @@ class Picture:
     """An embedded PNG file.
 
     Attributes:
-        title: What it shows; stands below it.
-        alt: What someone who cannot see it needs to know of it.
-        data: Its content as a ``data:`` address.
-        width: In pixels of the page.
-        height: In pixels of the page.
-        is_wide: On a narrow screen it is scrolled rather than shrunk.
+        title: The caption.
+        alt: Text alternative for those who cannot see it.
+        data: Its content as a ``data:`` URL.
+        width: In CSS pixels.
+        height: In CSS pixels.
+        is_wide: It has the whole width of the page, and on a narrow screen it is scrolled rather than scaled down.
     """
 
     title: str
@@ -65,19 +67,19 @@ class Picture:
 
 
 def number(value: float | None, style: str) -> Cell:
-    """Return a cell with a number in a format such as ``.2f``; None is an empty one."""
+    """Return a cell with a number in a format such as ``.2f``; an empty cell for None."""
     return Cell(NOTHING) if value is None else Cell(format(value, style), value)
 
 
 def embed(path: Path, title: str, alt: str, *, is_wide: bool = False) -> Picture | None:
-    """Return a PNG file as a picture of a page; None where there is no such file."""
+    """Return a PNG file as a picture of a page; None if there is no such file."""
     if not path.is_file():
         return None
     content = path.read_bytes()
-    # The sizes stand in the first chunk of every PNG file (PNG specification, section 11.2.1).
+    # Every PNG file has its size in the first chunk (PNG specification, section 11.2.1).
     width, height = struct.unpack(">II", content[16:24])
     data = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    # Drawn at more pixels than it is shown with, so that it is sharp on every screen.
+    # The file has more pixels than the page displays, so that it is sharp on every screen.
     shown = min(width, 900 if is_wide else 560)
     return Picture(title, alt, data, shown, round(height * shown / width), is_wide)
 
@@ -86,9 +88,9 @@ def write_page(path: Path, template: str, **values: Any) -> None:
     """Render a template into a file.
 
     Args:
-        path: The HTML file; it is written whole or not at all.
+        path: The HTML file; it is written completely or not at all.
         template: Name of the template, such as ``run.html``.
-        **values: What it shows.
+        **values: The variables of the template.
     """
     style, script = (_asset(name) for name in ("page.css", "page.js"))
     page = _environment().get_template(template)

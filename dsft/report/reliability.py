@@ -1,4 +1,4 @@
-"""Whether a network is right as often as it says, as a picture."""
+"""Reliability diagrams: accuracy by confidence, as a picture."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def plot_reliability(
     scaled: Reliability | None = None,
     axes_labels: tuple[str, str, str] = CLASSIFICATION.calibration_axes,
 ) -> None:
-    """Draw accuracy over confidence into a PNG file, above the share of images in each interval of confidence.
+    """Plot accuracy against confidence into a PNG file, above the share of images in each bin of confidence.
 
     Args:
-        found: Accuracy and confidence by interval.
-        path: The PNG file; it is written whole or not at all.
+        found: Accuracy and confidence of each bin.
+        path: The PNG file; it is written completely or not at all.
         scaled: The same after temperature scaling, or None.
-        axes_labels: What is across, what upwards, and what is counted.
+        axes_labels: Labels of the x axis, of the y axis, and of the axis of the shares.
     """
     across, upwards, counted = axes_labels
     edges = np.linspace(0, 1, len(found.counts) + 1)
@@ -44,6 +44,7 @@ def plot_reliability(
             upper.plot(*points, "o-", color=ORANGE, label=f"at the fitted temperature, ECE {100 * scaled.error:.1f} %")
         upper.set(ylabel=upwards, ylim=(0, 1.02), xlim=(0, 1))
         lower.set(xlabel=across, ylabel=counted)
-        upper.legend(loc="upper left")
+        # Above the panels, where it covers no bar.
+        figure.legend(*upper.get_legend_handles_labels(), loc="outside upper center", ncols=2)
         for axes in (upper, lower):
             axes.grid(axis="y")

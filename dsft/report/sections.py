@@ -1,4 +1,4 @@
-"""The parts of a page, from the files of an evaluation."""
+"""Parts of pages that come from the files of an evaluation."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import csv
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dsft.number_format import plural
 from dsft.report.evaluation import CONFUSION_PICTURE, MISTAKES_PICTURE, RELIABILITY_PICTURE
-from dsft.report.mistakes import NO_LABEL
+from dsft.report.mistakes import MOST_MISTAKES, NO_LABEL
 from dsft.report.page import NOTHING, Cell, Picture, Table, embed, number
 from dsft.tasks import Figure, task_of
 
 _MOST_ROWS = 50
 _WIDE_CLASSES = 15
+_NARROW_MISTAKES = 3  # images that fit into half the width of a page
 
 Values = Mapping[str, Any]
 """The content of a JSON file."""
@@ -25,9 +27,16 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class EvaluationPart:
-    """What a page shows of one evaluation: its pictures, and the tables of classes, mistaken pairs and mistakes.
+    """One evaluation on a page.
 
-    ``truth`` is what is right or wrong about an image, such as ``class``.
+    Attributes:
+        slot: Name of its folder.
+        title: The heading.
+        pictures: Plots and mistakes.
+        classes: Scores of each class.
+        confusions: Pairs of true and predicted classes.
+        mistakes: The wrong predictions.
+        truth: Name of the ground truth of an image, such as ``class``.
     """
 
     slot: str
@@ -45,10 +54,10 @@ def read_json(path: Path) -> Any:
 
 
 def describe_evaluation(folder: Path, title: str) -> EvaluationPart:
-    """Read what a page shows of an evaluation's folder.
+    """Read the part of a page from the folder of an evaluation.
 
     Args:
-        folder: What :func:`dsft.report.report_evaluation` wrote.
+        folder: The folder that :func:`dsft.report.report_evaluation` wrote.
         title: The heading.
     """
     metrics = read_json(folder / "metrics.json")
@@ -59,7 +68,7 @@ def describe_evaluation(folder: Path, title: str) -> EvaluationPart:
     return EvaluationPart(
         folder.name,
         title,
-        _pictures(folder, metrics),
+        _pictures(folder, metrics, len(wrong)),
         _classes(metrics),
         _confusions(wrong, truth),
         _mistakes(wrong, truth),
@@ -67,17 +76,18 @@ def describe_evaluation(folder: Path, title: str) -> EvaluationPart:
     )
 
 
-def scores_table(caption: str, rows: Iterable[tuple[str, Values]]) -> Table:
-    """Set the metrics of networks side by side.
+def scores_table(caption: str, rows: Sequence[tuple[str, Values]], latencies: Mapping[str, float]) -> Table:
+    """Compare the metrics of networks.
 
     Args:
-        caption: What they are.
+        caption: The caption.
         rows: A label and the content of a ``metrics.json``, all of one task.
+        latencies: Milliseconds of a forward pass by label, where they are known.
     """
-    rows = list(rows)
     layout = task_of(rows[0][1] if rows else {}).layout
     main, others = layout.main, layout.others
     numbers = ["images", main.heading, "95 % CI", *(figure.heading for figure in others), "loss", "Brier", "ECE %"]
+    numbers += ["latency ms"] if latencies else []
     cells = [
         [
             Cell(label),
@@ -89,6 +99,7 @@ def scores_table(caption: str, rows: Iterable[tuple[str, Values]]) -> Table:
             number(metrics["loss"], ".4f"),
             number(metrics["brier"], ".4f"),
             number(100 * metrics["ece"], ".2f"),
+            *([number(latencies.get(label), ".2f")] if latencies else []),
         ]
         for label, metrics in rows
     ]
@@ -96,12 +107,12 @@ def scores_table(caption: str, rows: Iterable[tuple[str, Values]]) -> Table:
 
 
 def score_cell(figure: Figure, value: float | None) -> Cell:
-    """Return a cell with a score in percent; None is an empty one."""
+    """Return a cell with a score in percent; an empty cell for None."""
     return Cell(NOTHING) if value is None else Cell(figure.number(value), value)
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """Return the command that a program was started with, as it is typed; empty where it was not dsft's."""
+    """Return the command line that started a process of dsft; empty if the process was another program."""
     program, *rest = arguments or [""]
     is_ours = Path(program).name in ("dsft", "dsft.exe") or Path(program).parts[-2:] == ("dsft", "__main__.py")
     return shlex.join(["dsft", *rest]) if is_ours else ""
@@ -112,29 +123,31 @@ def versions_text(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def _pictures(folder: Path, metrics: Values) -> list[Picture]:
-    split, count = metrics["split"], len(metrics["per_class"])
+def _pictures(folder: Path, metrics: Values, mistakes: int) -> list[Picture]:
+    split, classes = metrics["split"], len(metrics["per_class"])
     task = task_of(metrics)
     main, (across, upwards, _) = task.layout.main, task.calibration_axes
     worst = min(metrics["per_class"], key=lambda row: row["f1"])
     found = (
         embed(
             folder / CONFUSION_PICTURE,
-            f"Confusion on {split}: a row a true class, a column a predicted one",
-            f"Confusion matrix of {count} classes; {main.words(metrics[main.name])} of the images are on its "
-            f"diagonal. The lowest F1 has {worst['name']} with {worst['f1']:.3f}.",
-            is_wide=count > _WIDE_CLASSES,
+            f"Confusion matrix on {split}: rows are true classes, columns predicted classes",
+            f"Confusion matrix of {plural(classes, 'class')}, with {main.words(metrics[main.name])} on its "
+            f"diagonal. The class with the lowest F1, {100 * worst['f1']:.2f} %, is {worst['name']}.",
+            is_wide=classes > _WIDE_CLASSES,
         ),
         embed(
             folder / RELIABILITY_PICTURE,
-            f"Reliability on {split}: how often it is right when it is so sure",
-            f"Bars of {upwards} by {across} beside the diagonal of a calibrated network, above what is in each "
-            f"interval; the expected calibration error is {100 * metrics['ece']:.2f} %.",
+            f"Reliability diagram on {split}; ECE is the expected calibration error",
+            f"Bars of {upwards} by {across} with the diagonal of a calibrated network, above the share of images in "
+            f"each bin; the expected calibration error is {100 * metrics['ece']:.2f} %.",
         ),
         embed(
             folder / MISTAKES_PICTURE,
-            "The surest mistakes",
-            "Images that were given a wrong answer, the surest first; the table of mistakes lists them.",
+            "Wrong predictions with the highest probabilities",
+            f"The {min(mistakes, MOST_MISTAKES)} most confident of {plural(mistakes, 'mistake')}, which the table of "
+            "mistakes lists.",
+            is_wide=mistakes > _NARROW_MISTAKES,
         ),
     )
     return [picture for picture in found if picture is not None]
@@ -143,7 +156,7 @@ def _pictures(folder: Path, metrics: Values) -> list[Picture]:
 def _classes(metrics: Values) -> Table:
     figures = task_of(metrics).layout.classes
     numbers = [*(figure.heading for figure in figures), "images"]
-    # The worst come first: they are what someone looks for.
+    # The worst classes are those that a reader looks for.
     worst_first = sorted(metrics["per_class"], key=lambda row: row["f1"])
     rows = [
         [
@@ -153,7 +166,7 @@ def _classes(metrics: Values) -> Table:
         ]
         for row in worst_first
     ]
-    return Table(f"Classes on {metrics['split']}, the worst first", ["class", *numbers], numbers, rows)
+    return Table(f"Classes on {metrics['split']}, lowest F1 first", ["class", *numbers], numbers, rows)
 
 
 def _confusions(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:
@@ -162,10 +175,8 @@ def _confusions(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:
         [Cell(target or NO_LABEL), Cell(guess or NO_LABEL), number(times, ",d")]
         for (target, guess), times in pairs.most_common(_MOST_ROWS)
     ]
-    caption = "Which classes are taken for which" + (
-        f" (the {_MOST_ROWS} pairs met most)" if len(pairs) > _MOST_ROWS else ""
-    )
-    return Table(caption, [f"true {truth}", "taken for", "images"], ["images"], rows)
+    caption = "Confused classes" + (f" (the {_MOST_ROWS} most frequent pairs)" if len(pairs) > _MOST_ROWS else "")
+    return Table(caption, [f"true {truth}", f"predicted {truth}", "images"], ["images"], rows)
 
 
 def _mistakes(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:
@@ -178,5 +189,5 @@ def _mistakes(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:
         ]
         for row in wrong[:_MOST_ROWS]
     ]
-    caption = f"Mistakes, the surest first ({len(rows)} of {len(wrong):,})"
-    return Table(caption, ["image", f"true {truth}", "taken for", "probability"], ["probability"], rows)
+    caption = f"Mistakes, most confident first ({len(rows)} of {len(wrong):,})"
+    return Table(caption, ["image", f"true {truth}", f"predicted {truth}", "probability"], ["probability"], rows)

@@ -9,7 +9,7 @@ from dsft.progress import Event, Warn
 from dsft.runtimes import MeasuredOn
 from dsft.tasks import Figure
 
-TOP1, MAP = Figure("top1", "top-1", ".2f", 1), Figure("map", "mAP")
+TOP1, MAP = Figure("top1", "top-1", 1), Figure("map", "mAP")
 WHERE = MeasuredOn("a CPU", 1, 1, "float32", "channels_last", "eager")
 HALF = Request(budget=Budget(Cost.MACS, 0.5))
 

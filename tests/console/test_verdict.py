@@ -6,7 +6,7 @@ from dsft.choices import SplitName
 from dsft.console import verdict_lines
 from dsft.tasks import Figure
 
-TOP1 = Figure("top1", "top-1", ".2f", 1)
+TOP1 = Figure("top1", "top-1", 1)
 
 
 def test_accuracy_and_time_have_a_line_each() -> None:

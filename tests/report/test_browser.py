@@ -73,7 +73,7 @@ def test_all_pictures_load(page: Page) -> None:
 
 
 def test_tables_sort_both_ways_and_say_so(page: Page) -> None:
-    table = page.get_by_role("region", name="Scores of every network")
+    table = page.get_by_role("region", name="Scores of all networks")
     column = "all => all.map(row => row.cells[3].textContent)"
     for direction, is_reversed in (("ascending", False), ("descending", True)):
         table.get_by_role("button", name="top-1 %").click()
@@ -87,8 +87,8 @@ def test_tables_sort_both_ways_and_say_so(page: Page) -> None:
 
 
 def test_numbers_sort_by_value_and_empty_cells_go_last(page: Page) -> None:
-    page.get_by_text("Every convolution in figures").click()
-    table = page.get_by_role("region", name="Every convolution", exact=True)
+    page.get_by_text("Table of all convolutions").click()
+    table = page.get_by_role("region", name="All convolutions")
     table.get_by_role("button", name="MACs before").click()
     column = "all => all.map(row => Number(row.cells[4].dataset.value))"
     values = table.locator("tbody tr").evaluate_all(column)
@@ -120,6 +120,6 @@ def test_only_tables_and_pictures_scroll_sideways(page: Page, width: int) -> Non
 
 
 def test_paper_shows_what_is_folded(page: Page) -> None:
-    assert not page.get_by_text("Every epoch", exact=True).is_visible()
+    assert not page.get_by_text("All epochs, as in metrics.jsonl").is_visible()
     assert page.pdf(format="A4").startswith(b"%PDF")
     assert page.evaluate("[...document.querySelectorAll('details')].every(part => part.open)")

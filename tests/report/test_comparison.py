@@ -29,5 +29,5 @@ def test_evaluate_leaves_a_page_that_can_be_made_again(workshop: Workshop, here:
 
 
 def test_another_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"models\.json is missing\. Give the output folder of dsft evaluate"):
+    with pytest.raises(InputError, match=r"expected the output folder of dsft evaluate, but models\.json is missing"):
         write_comparison(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from dsft.errors import InputError
 from dsft.report import write_report
-from dsft.report.run import read_run
+from dsft.report.finished_run import read_run
 from tests.report.test_page import Parsed
 from tests.workshop import CLASSES, Workshop, dsft
 
@@ -29,7 +29,7 @@ def test_every_run_has_a_page_with_its_scores_costs_and_pictures(workshop: Works
     assert {layer["name"] for layer in conversion["layers"]} <= set(page.words)
     assert set(CLASSES) <= set(page.words)
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) >= 6
+    assert len(pictures) >= 7
     assert all(len(attributes["alt"] or "") > 20 for attributes in pictures)
 
 
@@ -37,8 +37,9 @@ def test_a_run_without_conversion_has_no_part_for_it(workshop: Workshop) -> None
     page = page_of(workshop.dense)
     assert "Layers" not in page.words
     assert {"Training", "trained"} <= set(page.words)
-    assert {path.name for path in (workshop.dense / "plots").iterdir()} == {"curves.png"}
-    assert {path.name for path in (workshop.separable / "plots").iterdir()} == {"curves.png", "layers.png"}
+    assert {path.name for path in (workshop.dense / "plots").iterdir()} == {"losses.png", "scores.png"}
+    plots = {path.name for path in (workshop.separable / "plots").iterdir()}
+    assert plots == {"losses.png", "scores.png", "layers.png"}
 
 
 def test_the_epoch_that_was_kept_is_the_one_that_the_checkpoint_is_of(workshop: Workshop) -> None:
@@ -46,7 +47,7 @@ def test_the_epoch_that_was_kept_is_the_one_that_the_checkpoint_is_of(workshop: 
         run = read_run(folder)
         scores = [values["val/top1"] for values in run.history]
         assert run.best["epoch"] == 1 + scores.index(max(scores))
-        assert f"epoch {run.best['epoch']:.0f}, chosen by val/top1 = {max(scores):.4g}" in page_of(folder).words
+        assert f"epoch {run.best['epoch']:.0f}, selected by val/top1 = {max(scores):.4g}" in page_of(folder).words
 
 
 def test_mistaken_pairs_are_counted(workshop: Workshop, tmp_path: Path) -> None:
@@ -57,11 +58,11 @@ def test_mistaken_pairs_are_counted(workshop: Workshop, tmp_path: Path) -> None:
     path.write_text("\n".join(["key,target,predicted,probability", *lines, ""]), encoding="utf-8")
     write_report(copy)
     words = [word for word in page_of(copy).words if word.strip()]
-    start = words.index("Which classes are taken for which")
+    start = words.index("Confused classes")
     shown = [tuple(words[at : at + 3]) for at in range(start, len(words))]
     assert {("ant", "bee", "3"), ("bee", "ant", "2"), ("cat", "ant", "1")} <= set(shown)
-    # The surest comes first.
-    first = words.index("Mistakes, the surest first (6 of 6)")
+    # The most confident comes first.
+    first = words.index("Mistakes, most confident first (6 of 6)")
     keys = [word for word in words[first:] if word.endswith(".png")][:6]
     assert keys == ["9.png", "4.png", "3.png", "2.png", "1.png", "0.png"]
 
@@ -92,10 +93,39 @@ def test_class_names_are_escaped(workshop: Workshop, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_finished_run_is_an_error(workshop: Workshop, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a run that has come to its end is needed, and recipe\.yaml is missing"):
+    with pytest.raises(InputError, match=r"expected the folder of a finished run, but recipe\.yaml is missing"):
         write_report(tmp_path)
     copy = shutil.copytree(workshop.dense, tmp_path / "run")
     shutil.rmtree(copy / "model")
     done = dsft("report", copy)
     assert done.exit_code == 2
     assert "model/manifest.json is missing. Give the output folder of dsft train or dsft finetune" in done.stderr
+
+
+def test_a_run_from_a_model_folder_names_its_network_and_image_size(workshop: Workshop) -> None:
+    for folder, origin in (
+        (workshop.dense, "randomly initialized"),
+        (workshop.separable, f"weights from {workshop.dense.as_posix()}/model"),
+    ):
+        page = page_of(folder)
+        assert f"timm/test_resnet, {origin}" in page.words
+        assert "32 x 32 pixels, 3 channels" in page.words
+
+
+def test_times_stand_beside_the_scores(workshop: Workshop) -> None:
+    conversion = json.loads((workshop.separable / "conversion.json").read_text(encoding="utf-8"))
+    before, after = conversion["original"]["latency_ms"], conversion["converted"]["latency_ms"]
+    latencies = read_run(workshop.separable).latencies
+    assert latencies == {
+        "teacher": before,
+        "original": before,
+        "converted, untrained": after,
+        "fine-tuned": after,
+    }
+    assert "latency ms" in page_of(workshop.separable).words
+    assert read_run(workshop.dense).latencies == {}
+
+
+def test_losses_are_comparable_without_distillation(workshop: Workshop) -> None:
+    assert read_run(workshop.dense).has_plain_loss
+    assert not read_run(workshop.separable).has_plain_loss

@@ -1,5 +1,5 @@
 "use strict";
-// Tables sort by the column whose heading is clicked: numbers by their value, texts as a person would.
+// Clicking a heading sorts the table by that column: numbers by value, text in natural order.
 const byText = new Intl.Collator(undefined, { numeric: true });
 const valueOf = (row, column) => {
   const cell = row.cells[column];
@@ -17,14 +17,14 @@ for (const heading of document.querySelectorAll("thead th")) {
     const body = heading.closest("table").tBodies[0];
     const rows = [...body.rows].map((row) => [valueOf(row, heading.cellIndex), row]);
     rows.sort(([first], [second]) => {
-      // What has no value goes last, whichever way the others go.
+      // Empty cells are last in both directions.
       if (isEmpty(first) || isEmpty(second)) return isEmpty(first) - isEmpty(second);
       return direction === "ascending" ? compare(first, second) : compare(second, first);
     });
     body.append(...rows.map(([, row]) => row));
   });
 }
-// On paper nothing can be unfolded.
+// On paper nothing can be expanded.
 addEventListener("beforeprint", () => {
   for (const part of document.querySelectorAll("details")) part.open = true;
 });
