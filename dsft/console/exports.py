@@ -1,4 +1,4 @@
-"""How an exported file compares with its model, in words."""
+"""Sentences about an exported file and its model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 def parity_sentence(parity: Parity, answer: str) -> str:
-    """Say how far the answers of a float32 file are from the model's.
+    """Describe the differences between a float32 file and its model.
 
     Args:
         parity: The comparison.
-        answer: What an answer is, such as ``top-1``.
+        answer: Name of the prediction, such as ``top-1``.
     """
     return (
         f"parity on {parity.images} images: largest logit difference {parity.largest_difference:.2e} "
@@ -23,12 +23,12 @@ def parity_sentence(parity: Parity, answer: str) -> str:
 
 
 def int8_sentence(int8: Int8, answer: str, score: Figure) -> str:
-    """Say what 8 bits cost.
+    """Describe the effect of the quantization.
 
     Args:
         int8: The comparison.
-        answer: What an answer is, such as ``top-1``.
-        score: What it is scored by.
+        answer: Name of the prediction, such as ``top-1``.
+        score: The score.
     """
     sentence = (
         f"int8, calibrated on {int8.images} images: largest logit difference {int8.largest_difference:.2g}, same "

@@ -1,0 +1,125 @@
+"""The images with which an exported file is checked and calibrated."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dsft.assembly import Network, load_split
+from dsft.assembly.named_data import RECORDED, NamedData
+from dsft.assembly.scoring import ScoringData, open_scoring_data, under_class_table
+from dsft.choices import SplitName
+from dsft.data import Split
+from dsft.devices import Compute
+from dsft.errors import DataError
+from dsft.progress import Report, Warn
+
+NOISE_IMAGES = 8
+"""Number of random images for the check of a model that records no data."""
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """The images for the parity check and for the calibration of int8.
+
+    Attributes:
+        data: Which data set; by default the one that the model records.
+        split: The split of the parity check.
+        images: Number of its images.
+        calibration_images: Number of images of the train split for the calibration of int8.
+    """
+
+    data: NamedData = RECORDED
+    split: SplitName = SplitName.TEST
+    images: int = 256
+    calibration_images: int = 256
+
+
+@dataclass(frozen=True)
+class CheckImages:
+    """Preprocessed images.
+
+    Attributes:
+        batches: Images of the parity check, in batches ``(batch, channels, height, width)``.
+        targets: Their targets ``(images, ...)``; None if the model has no class table.
+        calibration: Images for the calibration, in batches; empty if none were requested.
+    """
+
+    batches: list[Tensor]
+    targets: Tensor | None
+    calibration: list[Tensor]
+
+
+def load_check_images(
+    network: Network, model: str, settings: CheckSettings, report: Report, *, with_calibration: bool
+) -> CheckImages:
+    """Load the images of a check; without any data, draw noise.
+
+    Args:
+        network: The model.
+        model: Its name, for messages.
+        settings: Which images.
+        report: Receives a warning if the check uses noise.
+        with_calibration: Load images for the calibration as well.
+
+    Raises:
+        InputError: The data is missing or invalid, or no images are left for the calibration.
+    """
+    if settings.data.name is None and not network.trainings:
+        if with_calibration:
+            raise DataError(
+                f"model {model!r}: records no data, but --int8 calibrates the activation ranges on images. Give them "
+                "with --data RECIPE|FOLDER."
+            )
+        return _noise(network, model, report)
+    opened = open_scoring_data(settings.data, network, model, report)
+    split = opened.split(settings.split, network, report)
+    if network.classes is not None:
+        split = under_class_table(split, model, network)
+    split = _evenly_spaced(split, settings.images)
+    batches, targets = _load(split, opened, network)
+    calibration: list[Tensor] = []
+    if with_calibration:
+        pool = _calibration_pool(opened, split, network, report)
+        calibration, _ = _load(_evenly_spaced(pool, settings.calibration_images), opened, network)
+    return CheckImages(batches, targets if network.classes is not None else None, calibration)
+
+
+def _noise(network: Network, model: str, report: Report) -> CheckImages:
+    report(
+        Warn(
+            f"model {model!r}: records no data, so the file is checked on {NOISE_IMAGES} images of noise. Give images "
+            "with --data RECIPE|FOLDER."
+        )
+    )
+    size = (NOISE_IMAGES, network.preprocessing.channels, *network.preprocessing.image_size)
+    return CheckImages([torch.randn(size, generator=torch.Generator().manual_seed(0))], None, [])
+
+
+def _calibration_pool(opened: ScoringData, scored: Split, network: Network, report: Report) -> Split:
+    """Return the train split; of a plain folder, the images that are not scored."""
+    pool = opened.split(SplitName.TRAIN, network, report)
+    if pool.source is scored.source:
+        taken = set(scored.indices)
+        pool = dataclasses.replace(pool, indices=tuple(index for index in pool.indices if index not in taken))
+    if not len(pool):
+        raise DataError(
+            "data: --int8 calibrates on images that are not scored, and none are left. Lower --images, or add images."
+        )
+    return pool
+
+
+def _evenly_spaced(split: Split, count: int) -> Split:
+    """Return a split of at most ``count`` images, spread evenly over the split and so over its classes."""
+    step = max(len(split) / count, 1.0)
+    chosen = [split.indices[int(place * step)] for place in range(min(count, len(split)))]
+    return dataclasses.replace(split, indices=tuple(chosen))
+
+
+def _load(split: Split, opened: ScoringData, network: Network) -> tuple[list[Tensor], Tensor]:
+    loader = load_split(split, opened.section, network.preprocessing, Compute(torch.device("cpu")))
+    batches = [(batch.images, batch.targets) for batch in loader.epoch(0)]
+    return [images for images, _ in batches], torch.cat([targets for _, targets in batches])
