@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dsft.artifact.own_network import load, save
+    from dsft.commands.export import export
     from dsft.conversion import Budget, Conversion, ConversionPlan, Request, apply_plan, convert, plan_conversion
     from dsft.separable import (
         DepthwiseSeparableConv1d,
@@ -35,6 +36,7 @@ _HOMES = {
     "Request": "dsft.conversion",
     "apply_plan": "dsft.conversion",
     "convert": "dsft.conversion",
+    "export": "dsft.commands.export",
     "load": "dsft.artifact.own_network",
     "plan_conversion": "dsft.conversion",
     "save": "dsft.artifact.own_network",
@@ -54,6 +56,7 @@ __all__ = [
     "Request",
     "apply_plan",
     "convert",
+    "export",
     "load",
     "plan_conversion",
     "save",

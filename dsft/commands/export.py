@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from torch import Tensor, nn
 
 from dsft.artifact.manifest import installed_versions
 from dsft.assembly import Network, Source, load_folder, outline_source
+from dsft.assembly.named_data import NamedData
 from dsft.assembly.network import find_model_folder
 from dsft.choices import ExportFormat
 from dsft.commands.export_images import CheckImages, CheckSettings, load_check_images
 from dsft.data.preprocessing_steps import describe_steps
-from dsft.errors import ExportError, RecipeError
+from dsft.errors import ExportError, ModelError, RecipeError
 from dsft.models import load_weights
 from dsft.progress import Note, Report, ignore
 from dsft.runtimes import (
@@ -126,6 +128,50 @@ def run(
         document = {**_describe(network, result), "sha256": sha256_of(staged)}
     write_json(description, document)
     return result
+
+
+def export(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] | None = None,
+    images: int = 256,
+    int8: bool = False,
+    overwrite: bool = False,
+    report: Report = ignore,
+) -> ExportResult:
+    """Export a model folder to ONNX, torch.export or safetensors, and check that the file computes the same outputs.
+
+    Batch norms are folded into the convolutions before them. A JSON file beside the file describes inputs, outputs,
+    preprocessing and classes.
+
+    Args:
+        model: A model folder, such as ``dsft.save`` writes, a run folder, or ``hf/OWNER/NAME``. A network in memory is
+            saved with ``dsft.save`` first.
+        out: The file; its suffix ``.onnx``, ``.pt2`` or ``.safetensors`` determines the format.
+        data: A recipe or a folder of images for the comparison with the model; None for the data that the model
+            records, or for noise without any.
+        images: Number of images for the comparison, and for the calibration of int8.
+        int8: Quantize the ONNX file to int8.
+        overwrite: Replace ``out``.
+        report: Receives the progress.
+
+    Returns:
+        The paths, the size and the differences from the model.
+
+    Raises:
+        ExportError: The model cannot be exported, or the outputs of the file differ; then it is not written.
+        InputError: The folder, the data or ``out`` is invalid, or a package is missing.
+    """
+    if isinstance(model, nn.Module):
+        raise ModelError(
+            f"export: a model folder is needed, found a {type(model).__name__}. Save it first with dsft.save(model, "
+            "folder)."
+        )
+    named = NamedData(os.fspath(data) if data is not None else None)
+    check = CheckSettings(named, images=images, calibration_images=images)
+    source = Source(os.fspath(model))
+    return run(source, Path(out), int8=int8, check=check, overwrite=overwrite, report=report)
 
 
 def format_of(out: Path) -> ExportFormat:

@@ -14,7 +14,7 @@ import torch
 import dsft as library
 from dsft.assembly import Source
 from dsft.commands import export
-from dsft.errors import ExportError
+from dsft.errors import ExportError, ModelError
 from dsft.runtimes import OnnxSession, fold_norms, tracing
 from dsft.storage import sha256_of
 from tests.onnx_files import operator_types
@@ -81,6 +81,18 @@ def test_a_torch_export_program_needs_torch_alone(workshop: Workshop) -> None:
     with torch.inference_mode():
         expected = library.load(workshop.separable / "model")(images)
         torch.testing.assert_close(program(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("here")
+def test_python_exports_a_model_folder(workshop: Workshop) -> None:
+    result = library.export(workshop.separable, "out.onnx", data=workshop.pictures, images=9)
+    assert (result.parity.images, result.parity.agreement) == (9, 1)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        expected = library.load(workshop.separable / "model")(images)
+    torch.testing.assert_close(OnnxSession(result.path)(images), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ModelError, match=r"found a Linear\. Save it first"):
+        library.export(torch.nn.Linear(1, 1), "out.onnx")  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("here")
