@@ -68,7 +68,7 @@ def name_classes(network: Network, source: Source, of_data: tuple[str, ...] | No
         DataError: There are more or fewer names than outputs, the network has other class names of its own, or the
             data has no classes.
     """
-    asked, model = source.classes, source.name
+    asked, model = source.classes, source.label
     if asked is None:
         return network
     names = of_data if asked == FROM_DATA else read_class_names(asked)

@@ -9,7 +9,7 @@ import typer
 
 from dsft.choices import Dtype, Runtime
 from dsft.cli.app import app
-from dsft.cli.options import Device, ImageSize, Json, Progress
+from dsft.cli.options import BuilderOption, Device, ImageSize, Json, Progress, split_source
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
 
@@ -20,8 +20,12 @@ Word = TypeVar("Word", bound=StrEnum)
 @reporting_errors
 def benchmark(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A model folder, or timm/NAME or torchvision/NAME (random weights).")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="A model folder, or timm/NAME or torchvision/NAME (random weights); optional with --builder.",
+        ),
+    ] = None,
     against: Annotated[str | None, typer.Option("--against", help="Reference network of the ratios.")] = None,
     batches: Annotated[str, typer.Option("--batch-size", "-b", help="Images per batch; several as 1,8.")] = "1",
     dtypes: Annotated[
@@ -35,6 +39,7 @@ def benchmark(
     ] = False,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads per operator.")] = 1,
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Approximate length of each measurement.")] = 3.0,
+    builder: BuilderOption = None,
     image_size: ImageSize = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -46,14 +51,15 @@ def benchmark(
         _words("--dtype", dtypes, Dtype),
         _counts("--batch-size", batches),
     )
+    name, _ = split_source(model, None, builder)
     with shown_progress(progress, None) as report:
+        from dsft.assembly import Source
         from dsft.commands import benchmark as command
 
         result = command.run(
-            model,
+            Source(name, builder=builder, image_size=image_size),
             command.Settings(*chosen, threads=threads, seconds=seconds),
-            against=against,
-            image_size=image_size,
+            against=Source(against, builder=builder, image_size=image_size) if against is not None else None,
             layers=layers,
             device=device,
             report=report,

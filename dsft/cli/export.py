@@ -9,7 +9,7 @@ import typer
 
 from dsft.choices import ExportFormat, SplitName
 from dsft.cli.app import app
-from dsft.cli.options import Data, DataOverrides, Json, Overwrite, Progress, named_data
+from dsft.cli.options import BuilderOption, Data, DataOverrides, Json, Overwrite, Progress, named_data
 from dsft.cli.session import reporting_errors, shown_progress
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def export(
     calibration: Annotated[
         int, typer.Option("--calibration", min=1, help="Number of training images that calibrate --int8.")
     ] = 256,
+    builder: BuilderOption = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     progress: Progress = None,
@@ -46,7 +47,7 @@ def export(
         from dsft.commands.export_images import CheckSettings
 
         result = command.run(
-            Source(model),
+            Source(model, builder=builder),
             out,
             form=to,
             int8=int8,

@@ -10,6 +10,7 @@ import typer
 from dsft.choices import AUTO, Cost, Form, Method, Runtime, SplitName
 from dsft.cli.app import app
 from dsft.cli.options import (
+    BuilderOption,
     Classes,
     Data,
     DataOverrides,
@@ -28,6 +29,7 @@ from dsft.cli.options import (
     StructureNames,
     named_data,
     split_overrides,
+    split_source,
 )
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 @app.command()
 @reporting_errors
 def convert(
-    source: SourceArgument,
+    source: SourceArgument = None,
     overrides: DataOverrides = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The new model folder.")] = None,
     budget: Annotated[
@@ -63,6 +65,7 @@ def convert(
     include: Include = None,
     exclude: Exclude = None,
     model: ModelOfFile = None,
+    builder: BuilderOption = None,
     classes: Classes = None,
     image_size: ImageSize = None,
     seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of calibration images.")] = 0,
@@ -79,6 +82,7 @@ def convert(
     if out is None and not dry_run:
         raise RecipeError("--out: a folder for the converted model is needed, or --dry-run to only plan.")
     # Checked before torch is imported.
+    name, changes = split_source(source, overrides, builder)
     asked_budget, asked_rank = _budget(budget, by, runtime), _rank(rank)
     with shown_progress(progress, None) as report:
         from dsft.assembly import Source
@@ -98,10 +102,10 @@ def convert(
             seed=seed,
         )
         result = command.run(
-            Source(source, model=model, classes=classes, image_size=image_size),
+            Source(name, model=model, builder=builder, classes=classes, image_size=image_size),
             None if dry_run else out,
             request,
-            data=named_data(data, overrides),
+            data=named_data(data, changes),
             calibration_images=calibration_images,
             device=device,
             overwrite=overwrite,
@@ -119,6 +123,7 @@ def evaluate(
     ],
     data: Data = None,
     split: Annotated[SplitName, typer.Option(help="The split to score.")] = SplitName.TEST,
+    builder: BuilderOption = None,
     classes: Classes = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for metrics, tables and plots.")] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Print the scores of every class.")] = False,
@@ -152,7 +157,7 @@ def evaluate(
         from dsft.commands import evaluate as command
 
         result = command.run(
-            [Source(folder, classes=classes) for folder in folders],
+            [Source(folder, builder=builder, classes=classes) for folder in folders],
             data=named_data(data, overrides),
             scoring=command.Scoring(split, with_temperature, tuple(least), timed),
             out=out,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dsft.choices import AUTO, Method, ProgressMode, Structure
+from dsft.errors import RecipeError
 
 if TYPE_CHECKING:
     from dsft.assembly.named_data import NamedData
@@ -17,12 +18,6 @@ RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML fi
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Changes: section.key=value sets, ~section.key removes."),
-]
-SourceArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE", help="timm/NAME, torchvision/NAME, a model or run folder, hf/OWNER/NAME or a weights file."
-    ),
 ]
 DataOverrides = Annotated[
     list[str] | None,
@@ -51,6 +46,14 @@ BuilderOption = Annotated[
     ),
 ]
 ModelOfFile = Annotated[str | None, typer.Option("--model", help="timm/NAME or torchvision/NAME of a weights file.")]
+SourceArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SOURCE",
+        help="timm/NAME, torchvision/NAME, a model or run folder, hf/OWNER/NAME or a weights file; optional with "
+        "--builder.",
+    ),
+]
 ImageSize = Annotated[int | None, typer.Option("--image-size", min=8, help="Side of the images in pixels.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier output of this command.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in the output folder from its last checkpoint.")]
@@ -89,6 +92,25 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Separate overrides from names: ``key=value`` and ``~key`` are overrides unless a file of that name exists."""
     overrides = [each for each in arguments if _is_override(each) and not Path(each).exists()]
     return [each for each in arguments if each not in overrides], overrides
+
+
+def split_source(
+    source: str | None, overrides: Sequence[str] | None, builder: str | None
+) -> tuple[str | None, list[str]]:
+    """Separate the SOURCE of a command from its overrides; with ``--builder`` it may be left out.
+
+    Raises:
+        RecipeError: There is no SOURCE, or more than one.
+    """
+    names, changes = split_overrides([each for each in (source, *(overrides or ())) if each is not None])
+    if len(names) > 1:
+        raise RecipeError(f"SOURCE: expected one network, and after it key=value; found {names[1]!r}.")
+    if not names and builder is None:
+        raise RecipeError(
+            "SOURCE: expected timm/NAME, torchvision/NAME, a model folder or a weights file, or for a network of your "
+            "own --builder FILE:FUNCTION."
+        )
+    return (names[0] if names else None), changes
 
 
 def _is_override(argument: str) -> bool:

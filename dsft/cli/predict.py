@@ -10,7 +10,7 @@ import typer
 
 from dsft.choices import BadImages, PredictionFormat
 from dsft.cli.app import app
-from dsft.cli.options import Device, Overwrite, Progress
+from dsft.cli.options import BuilderOption, Device, Overwrite, Progress
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
 
@@ -21,33 +21,35 @@ if TYPE_CHECKING:
 @app.command()
 @reporting_errors
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or the folder of a run.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model or run folder.")],
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATHS", help="Images, folders, patterns; - reads paths from standard input.")
+        list[str],
+        typer.Argument(metavar="PATHS", help="Images, folders or patterns; - reads paths from standard input."),
     ],
     top_k: Annotated[
-        int | None, typer.Option("--top-k", min=1, help="Classes to name for each image; 1 by default.")
+        int | None, typer.Option("--top-k", min=1, help="Number of classes per image; 1 by default.")
     ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
-            "--threshold", min=0, max=1, help="Of a model of several labels: probability above which one is named; 0.5."
+            "--threshold", min=0, max=1, help="Probability above which a multi_label model names a label; 0.5."
         ),
     ] = None,
     form: Annotated[
-        PredictionFormat | None, typer.Option("--format", help="How they are written; else by the ending of --out.")
+        PredictionFormat | None, typer.Option("--format", help="Output format; by default by the ending of --out.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="A file instead of standard output.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file instead of standard output.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in a batch.")] = 64,
     workers: Annotated[str, typer.Option("--workers", "-j", help="Processes that read images, or auto.")] = "auto",
     bad_images: Annotated[
-        BadImages, typer.Option("--bad-images", help="skip: leave out, tell, and exit with 1; error: stop.")
+        BadImages, typer.Option("--bad-images", help="skip: leave out with a warning, and exit with 1; error: stop.")
     ] = BadImages.SKIP,
+    builder: BuilderOption = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     progress: Progress = None,
 ) -> None:
-    """Name the most probable classes of images, preprocessed as the model's folder says."""
+    """Predict the classes of images, preprocessed as the model folder records."""
     form = _format(form, out)
     if out is not None:
         from dsft.storage import require_free_file
@@ -55,10 +57,11 @@ def predict(
         require_free_file(out, overwrite=overwrite)
     asked = _paths(paths)
     with shown_progress(progress, None) as report:
+        from dsft.assembly import Source
         from dsft.commands import predict as command
 
         result = command.run(
-            model,
+            Source(model, builder=builder),
             asked,
             top_k=top_k,
             threshold=threshold,
@@ -81,7 +84,7 @@ def _format(form: PredictionFormat | None, out: Path | None) -> PredictionFormat
     if form is None and ending in written:
         return PredictionFormat(ending)
     if form not in written:
-        raise RecipeError(f"--out {str(out)!r}: a file ends in .csv or .jsonl, or say --format csv or jsonl.")
+        raise RecipeError(f"--out {str(out)!r}: expected a file ending in .csv or .jsonl, or --format csv or jsonl.")
     return form
 
 
@@ -100,11 +103,11 @@ def _show(result: PredictResult, form: PredictionFormat, out: Path | None) -> No
 
 
 def _paths(paths: list[str]) -> list[str]:
-    """Put the lines of standard input in the place of ``-``."""
+    """Replace ``-`` with the lines of standard input."""
     lines = [line for line in sys.stdin.read().splitlines() if line.strip()] if "-" in paths else []
     asked = [each for path in paths for each in (lines if path == "-" else [path])]
     if not asked:
-        raise RecipeError("PATHS: standard input has no path in it. Give one a line.")
+        raise RecipeError("PATHS: expected one path per line on standard input, found none.")
     return asked
 
 

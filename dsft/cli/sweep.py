@@ -10,6 +10,7 @@ import typer
 from dsft.choices import AUTO, Cost, Method
 from dsft.cli.app import app
 from dsft.cli.options import (
+    BuilderOption,
     Classes,
     Data,
     DataOverrides,
@@ -26,6 +27,7 @@ from dsft.cli.options import (
     SourceArgument,
     StructureNames,
     named_data,
+    split_source,
 )
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
@@ -34,7 +36,7 @@ from dsft.errors import RecipeError
 @app.command()
 @reporting_errors
 def sweep(
-    source: SourceArgument,
+    source: SourceArgument = None,
     overrides: DataOverrides = None,
     *,
     budgets: Annotated[str, typer.Option("--budgets", help="Shares of the cost, such as 0.3,0.5,0.7.")],
@@ -47,6 +49,7 @@ def sweep(
     include: Include = None,
     exclude: Exclude = None,
     model: ModelOfFile = None,
+    builder: BuilderOption = None,
     classes: Classes = None,
     image_size: ImageSize = None,
     seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of calibration images.")] = 0,
@@ -56,6 +59,7 @@ def sweep(
     progress: Progress = None,
 ) -> None:
     """Score a network on val at several budgets, before any training, to choose a budget from the curve."""
+    name, changes = split_source(source, overrides, builder)
     shares = _shares(budgets)
     with shown_progress(progress, None) as report:
         from dsft.assembly import Source
@@ -75,9 +79,9 @@ def sweep(
             for share in shares
         ]
         result = command.run(
-            Source(source, model=model, classes=classes, image_size=image_size),
+            Source(name, model=model, builder=builder, classes=classes, image_size=image_size),
             requests,
-            data=named_data(data, overrides),
+            data=named_data(data, changes),
             device=device,
             out=out,
             overwrite=overwrite,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dsft.assembly import Network, Source, load_source, outline_source
 from dsft.assembly.conversion import require_fitting_images
+from dsft.assembly.source import share_builder
 from dsft.choices import Amp, Dtype, Runtime
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion import inspect_layers
@@ -104,11 +105,10 @@ class Settings:
 
 
 def run(
-    model: str,
+    model: Source,
     settings: Settings,
     *,
-    against: str | None = None,
-    image_size: int | None = None,
+    against: Source | None = None,
     layers: bool = False,
     device: str = "auto",
     report: Report = ignore,
@@ -116,10 +116,9 @@ def run(
     """Time one network, or two interleaved.
 
     Args:
-        model: A model folder, or ``timm/NAME`` or ``torchvision/NAME`` with random weights.
+        model: The network; one of a library has random weights.
         settings: Runtimes, number formats, batch sizes, threads and seconds.
         against: The reference network of the ratios; None for no comparison.
-        image_size: Side of the images in pixels; None for the size that the networks were trained with.
         layers: Time every convolution and linear layer alone as well.
         device: Where torch runs; ONNX Runtime runs on the CPU.
         report: Receives the progress over the settings.
@@ -130,8 +129,9 @@ def run(
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     for runtime in settings.runtimes:
         RUNTIMES[runtime].require_installed()
-    names = [name for name in (against, model) if name is not None]
-    networks = [_load(name, image_size, report) for name in names]
+    sources = [share_builder(source) for source in (against, model) if source is not None]
+    names = [source.label for source in sources]
+    networks = [_load(source, report) for source in sources]
     _require_same_images(names, networks)
     for network in networks:
         require_fitting_images(network, Compute(torch.device("cpu")))
@@ -144,9 +144,9 @@ def run(
     return BenchmarkResult(where.device, settings.threads, where.layout, size, rows, timed)
 
 
-def _load(name: str, image_size: int | None, report: Report) -> Network:
-    source = Source(name, image_size=image_size)
-    return load_source(source, report) if source.is_folder else outline_source(source, meta=False, report=report)
+def _load(source: Source, report: Report) -> Network:
+    is_folder = source.folder is not None
+    return load_source(source, report) if is_folder else outline_source(source, meta=False, report=report)
 
 
 def _require_same_images(names: Sequence[str], networks: Sequence[Network]) -> None:

@@ -121,12 +121,12 @@ class _Job:
 
 def _prepare(source: Source, named: NamedData, request: Request, images: int, compute: Compute, report: Report) -> _Job:
     network = load_source(source, report)
-    data = open_conversion_data(named, network, source.name, report)
+    data = open_conversion_data(named, network, source.label, report)
     network = name_classes(network, source, data.classes if data is not None else None, report)
     request = dataclasses.replace(request, method=_choose_method(request, source, data, report))
     compute.place_module(network.module)
     require_fitting_images(network, compute)
-    scorer = open_val_scorer(data, network, source.name, compute, report)
+    scorer = open_val_scorer(data, network, source.label, compute, report)
     if isinstance(scorer, NotScored):
         if request.max_drop is not None:
             raise InputError(f"--budget max_drop: is measured on a val split, which cannot be scored: {scorer.reason}")
@@ -147,7 +147,7 @@ def _choose_method(request: Request, source: Source, data: ConversionData | None
     way_out = "Give some with --data RECIPE|FOLDER"
     if request.method is Method.REFIT:
         raise ConversionError(
-            f"--method refit: fits the weights to images, and {source.name!r} comes without any. {way_out}, or use "
+            f"--method refit: fits the weights to images, and {source.label!r} comes without any. {way_out}, or use "
             "--method svd."
         )
     report(

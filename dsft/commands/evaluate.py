@@ -174,9 +174,9 @@ def _open(
     """Load the models and their images."""
     for model in models:
         require_class_file(model.classes)
-    networks = [load_folder(Path(model.name)) for model in models]
+    networks = [load_folder(Path(model.label), model.read_builder()) for model in models]
     _require_one_task(models, networks, scoring.required)
-    opened = open_scoring_data(data, networks[0], models[0].name, report)
+    opened = open_scoring_data(data, networks[0], models[0].label, report)
     if scoring.with_temperature and opened.is_plain:
         raise InputError(
             f"--fit-temperature: the temperature is fitted on val, and {data.name!r} is a plain folder of classes "
@@ -187,7 +187,7 @@ def _open(
     images = opened.split(scoring.split, networks[0], report)
     calibration = opened.split(SplitName.VAL, networks[0], ignore) if scoring.with_temperature else None
     pairs = zip(networks, models, strict=True)
-    return [_Candidate.of(Path(model.name), network, images, calibration) for network, model in pairs], opened.section
+    return [_Candidate.of(Path(model.label), network, images, calibration) for network, model in pairs], opened.section
 
 
 def _require_one_task(models: Sequence[Source], networks: Sequence[Network], required: Sequence[str]) -> None:
@@ -195,8 +195,8 @@ def _require_one_task(models: Sequence[Source], networks: Sequence[Network], req
     for model, network in zip(models, networks, strict=True):
         if network.task is not first:
             raise InputError(
-                f"models: expected models of one task, found {models[0].name!r} of task {first.name} and "
-                f"{model.name!r} of task {network.task.name}. Evaluate them separately."
+                f"models: expected models of one task, found {models[0].label!r} of task {first.name} and "
+                f"{model.label!r} of task {network.task.name}. Evaluate them separately."
             )
     main = first.layout.main
     if other := [name for name in required if name != main.name]:

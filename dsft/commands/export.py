@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from dsft.artifact.manifest import installed_versions
 from dsft.assembly import Network, Source, load_folder, outline_source
 from dsft.assembly.named_data import NamedData
-from dsft.assembly.network import find_model_folder
 from dsft.choices import ExportFormat
 from dsft.commands.export_images import CheckImages, CheckSettings, load_check_images
 from dsft.data.preprocessing_steps import describe_steps
@@ -113,9 +112,9 @@ def run(
     for file in (out, description):
         require_free_file(file, overwrite=overwrite)
     _require_possible(form, int8=int8)
-    network = load_folder(Path(model.name))
+    network = load_folder(Path(model.label), model.read_builder())
     classifier = _Classifier(network.module.float()).eval()
-    images = load_check_images(network, model.name, check or CheckSettings(), report, with_calibration=int8)
+    images = load_check_images(network, model.label, check or CheckSettings(), report, with_calibration=int8)
     expected = _run(classifier, images.batches)
     report(Note(f"writing {out}"))
     with staged_file(out) as staged:
@@ -228,8 +227,7 @@ def _write(
 
 
 def _weights_runner(model: Source, path: Path) -> Runner:
-    source = Source(str(find_model_folder(Path(model.name))))
-    outline = outline_source(source, meta=False, report=ignore).module
+    outline = outline_source(model, meta=False, report=ignore).module
     load_weights(outline, safetensors.torch.load_file(path), f"file {str(path)!r}")
     return _Classifier(outline).eval()
 

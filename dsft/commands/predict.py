@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dsft.assembly import load_folder
+from dsft.assembly import Source, load_folder
 from dsft.choices import Amp, BadImages, SplitName
 from dsft.data import Split, evaluation_transform, find_images, make_loader
 from dsft.data.decoding import read_image
@@ -46,7 +46,7 @@ class PredictResult:
 
 
 def run(
-    model: Path,
+    model: Source,
     paths: Sequence[str],
     *,
     top_k: int | None = None,
@@ -75,7 +75,7 @@ def run(
     """
     images = find_images(paths)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
-    network = load_folder(model)
+    network = load_folder(Path(model.label), model.read_builder())
     choose = network.task.chooser(top_k, threshold)
     compute.place_module(network.module)
     loader = make_loader(

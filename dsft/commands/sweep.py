@@ -133,11 +133,11 @@ class _Job:
 def _prepare(source: Source, requests: Sequence[Request], named: NamedData, compute: Compute, report: Report) -> _Job:
     original = load_source(source, report)
     require_dense(original)
-    data = open_conversion_data(named, original, source.name, report)
+    data = open_conversion_data(named, original, source.label, report)
     original = name_classes(original, source, data.classes if data is not None else None, report)
     compute.place_module(original.module)
     require_fitting_images(original, compute)
-    scorer = open_val_scorer(data, original, source.name, compute, report)
+    scorer = open_val_scorer(data, original, source.label, compute, report)
     if data is None or isinstance(scorer, NotScored):
         reason = scorer.reason if isinstance(scorer, NotScored) else ""
         raise InputError(f"dsft sweep: compares scores on a val split, which cannot be scored: {reason}")

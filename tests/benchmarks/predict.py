@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 import dsft
+from dsft.assembly import Source
 from dsft.choices import ModelSource
 from dsft.commands import predict
 from dsft.data import evaluation_transform
@@ -66,8 +67,10 @@ def main() -> None:
                 for start in range(0, IMAGES, BATCH):
                     model(images[: IMAGES - start])
 
+        model_folder = Source(str(folder / "model"))
+
         def predict_all() -> None:
-            predict.run(folder / "model", [str(folder / "pictures")], batch_size=BATCH, workers=0, device="cpu")
+            predict.run(model_folder, [str(folder / "pictures")], batch_size=BATCH, workers=0, device="cpu")
 
         def load() -> None:
             dsft.load(folder / "model")

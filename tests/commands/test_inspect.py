@@ -24,7 +24,7 @@ def test_a_network_of_a_library_needs_no_weights() -> None:
     assert found["macs"] == count_macs(model, torch.zeros(1, 3, 64, 64))
     assert found["params"] == count_parameters(model)
     reasons = {layer["name"]: layer["reason"] for layer in found["layers"]}
-    assert reasons["layer2.0.downsample.0"] == "kernel of one position"
+    assert reasons["layer2.0.downsample.0"] == "pointwise"
     assert reasons["layer1.0.conv1"] is None
     assert contents(Path()) == {}
 

@@ -69,7 +69,7 @@ def test_paths_come_from_standard_input(workshop: Workshop) -> None:
     assert [row["path"] for row in rows(result.stdout)] == pictures
     empty = CliRunner().invoke(app, ["predict", str(workshop.dense), "-"], input="\n")
     assert empty.exit_code == 2
-    assert "standard input has no path in it" in empty.stderr
+    assert "expected one path per line on standard input, found none" in empty.stderr
 
 
 class TestUnreadable:
@@ -104,8 +104,8 @@ class TestUnreadable:
     ("arguments", "message"),
     [
         (["nothere.png"], "'nothere.png': must be an image, a folder or a pattern"),
-        (["PICTURES", "--out", "predictions"], "a file ends in .csv or .jsonl"),
-        (["PICTURES", "--out", "a.txt", "--format", "table"], "a file ends in .csv or .jsonl"),
+        (["PICTURES", "--out", "predictions"], "expected a file ending in .csv or .jsonl"),
+        (["PICTURES", "--out", "a.txt", "--format", "table"], "expected a file ending in .csv or .jsonl"),
         (["PICTURES", "--workers", "two"], "--workers: expected a whole number, or auto, found 'two'"),
         (["PICTURES", "--device", "tpu"], "device: expected auto, cpu"),
     ],
