@@ -113,7 +113,7 @@ def plan_network(
         clock=Clock(compute, request.runtime, norm_between=request.norm_between, report=report),
         known=known,
         report=report,
-        sampled_loss=network.task.sampled_loss,
+        sampled_loss=network.task.objective.sampled_loss,
     )
 
 

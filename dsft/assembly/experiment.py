@@ -239,9 +239,9 @@ def _convert(
     task = task_named(recipe.task)
     if request.max_drop is not None and not (is_trained and _knows_task(network, splits, task)):
         raise RecipeError(
-            f"convert.budget.max_drop: a network is scored by its {task.layout.main.label} on val, which one that was "
-            "not trained on the classes of the data does not have. Fine-tune it first without the section convert, or "
-            "ask for macs."
+            f"convert.budget.max_drop: a network is scored by its {task.scorer.layout.main.label} on val, which one "
+            "that was not trained on the classes of the data does not have. Fine-tune it first without the section "
+            "convert, or ask for macs."
         )
     calibration: Sequence[Tensor] = ()
     if request.method is Method.REFIT:
@@ -269,7 +269,7 @@ def _class_weights(recipe: Recipe, splits: Splits) -> tuple[float, ...] | None:
     if weights is None:
         return None
     given = None if weights == "auto" else class_weights(train.classes, weights)
-    return task_named(recipe.task).class_weights(train.count_classes(), len(train), given)
+    return task_named(recipe.task).objective.class_weights(train.count_classes(), len(train), given)
 
 
 def _converted_layers(network: Network) -> tuple[str, ...]:

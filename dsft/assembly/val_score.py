@@ -17,7 +17,7 @@ from dsft.errors import DataError
 from dsft.evaluation import Evaluation, evaluate
 from dsft.progress import Report, Warn
 from dsft.recipe.sections import DataSection
-from dsft.tasks import Figure
+from dsft.tasks import MetricSpec
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Scores:
 
     split: SplitName
     images: int
-    figure: Figure
+    figure: MetricSpec
     before: float
     after: float
 
@@ -79,7 +79,7 @@ class ValScorer:
 
     def points(self, network: Network) -> float:
         """Return the main score of a network in points (percent)."""
-        return self.evaluate(network).main_score * network.task.layout.main.points
+        return self.evaluate(network).main_score * network.task.scorer.layout.main.points
 
     def baseline(self, original: Network) -> Baseline:
         """Score the original."""
@@ -91,10 +91,8 @@ class ValScorer:
         return evaluate(
             exact.place_module(network.module),
             load_split(self.images, self.section, network.preprocessing, exact),
-            classes=self.images.classes,
-            split_name=self.images.name,
+            self.images,
             compute=exact,
-            keys=self.images.keys,
             task=network.task,
             report=self.report,
         )
@@ -109,7 +107,7 @@ class Baseline:
 
     def compare(self, converted: Network) -> Scores:
         """Score the converted network on the same images."""
-        evaluation, figure = self.scorer.evaluate(converted), converted.task.layout.main
+        evaluation, figure = self.scorer.evaluate(converted), converted.task.scorer.layout.main
         return Scores(self.scorer.images.name, evaluation.metrics.count, figure, self.score, evaluation.main_score)
 
 

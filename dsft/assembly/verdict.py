@@ -108,7 +108,7 @@ def reach_verdict(
         warnings.append(f"the converted network is slower than the original here: {change}. {ways}")
     if isinstance(scores, Scores) and scores.points < -MUCH_WORSE_POINTS:
         figure = scores.figure
-        change = f"{figure.words(scores.before)} before, {figure.words(scores.after)} after"
+        change = f"{figure.with_unit(scores.before)} before, {figure.with_unit(scores.after)} after"
         ways = _join(_ways_to_accuracy(request, method, wording, is_tuned=is_tuned))
         warnings.append(f"the converted network is much worse on {scores.split}: {figure.label} {change}. {ways}")
     for warning in warnings:

@@ -70,6 +70,6 @@ def _show(result: ExportResult) -> None:
     if result.form is not ExportFormat.SAFETENSORS:
         print_result(f"batch norms folded: {result.norms_folded}")
     layout = result.layout
-    print_result(parity_sentence(result.parity, layout.answer))
+    print_result(parity_sentence(result.parity, layout.prediction))
     if result.int8 is not None:
-        print_result(int8_sentence(result.int8, layout.answer, layout.main))
+        print_result(int8_sentence(result.int8, layout.prediction, layout.main))

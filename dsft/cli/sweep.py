@@ -95,7 +95,7 @@ def sweep(
     folder = [f"table and plot: {result.folder}"] if result.folder is not None else []
     first = result.rows[0].metrics
     main = first.layout.main
-    rows = [(r.budget, r.converted, r.macs, r.params, r.latency_ms, main.of(r.metrics)) for r in result.rows]
+    rows = [(r.budget, r.converted, r.macs, r.params, r.latency_ms, main.value_in(r.metrics)) for r in result.rows]
     print_result(sweep_table(rows, f"{first.count} images of val", main), circumstances(result.measured_on), *folder)
 
 

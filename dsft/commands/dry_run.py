@@ -39,10 +39,8 @@ def try_experiment(experiment: Experiment, report: Report) -> None:
     evaluate(
         experiment.student.module,
         _FirstBatch(loaders.evaluation[SplitName.VAL]),
-        classes=split.classes,
-        split_name=SplitName.VAL,
+        split,
         compute=experiment.compute,
-        keys=split.keys,
         task=experiment.settings.task,
         processes=experiment.processes,
     )

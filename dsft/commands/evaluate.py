@@ -91,10 +91,10 @@ class EvaluateResult:
             DsftError: A model is below it.
         """
         main = self.models[0].metrics.layout.main
-        scores = [(row.model, main.of(row.metrics)) for row in self.models]
+        scores = [(row.model, main.value_in(row.metrics)) for row in self.models]
         if low := [(model, score) for model, score in scores if not score >= minimum]:
-            found = ", ".join(f"{main.words(score)} of {model!r}" for model, score in low)
-            raise DsftError(f"--min-{name}: expected at least {main.words(minimum)}, found {found}.")
+            found = ", ".join(f"{main.with_unit(score)} of {model!r}" for model, score in low)
+            raise DsftError(f"--min-{name}: expected at least {main.with_unit(minimum)}, found {found}.")
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _require_one_task(models: Sequence[Source], networks: Sequence[Network], req
                 f"models: expected models of one task, found {models[0].label!r} of task {first.name} and "
                 f"{model.label!r} of task {network.task.name}. Evaluate them separately."
             )
-    main = first.layout.main
+    main = first.scorer.layout.main
     if other := [name for name in required if name != main.name]:
         raise InputError(
             f"--min-{other[0]}: the models' task is {first.name}, whose main score is {main.label}. Use "
@@ -229,14 +229,14 @@ def _score(candidate: _Candidate, section: DataSection, compute: Compute, report
     if candidate.calibration is None:
         return evaluation
     held_out = _evaluate(candidate, candidate.calibration, section, compute, report)
-    temperature = held_out.task.fit_temperature(held_out.logits, held_out.targets)
-    (low, high), main = TEMPERATURES, held_out.task.layout.main
+    temperature = held_out.task.scorer.fit_temperature(held_out.logits, held_out.targets)
+    (low, high), main = TEMPERATURES, held_out.task.scorer.layout.main
     if not low * 1.01 < temperature < high / 1.01:
         report(
             Warn(
                 f"{candidate.folder}: the likelihood on val has no maximum between temperatures {low:g} and {high:g} "
-                f"({main.label} there is {main.words(held_out.main_score)}), so the bound {temperature:.3g} is used. "
-                "Do not rely on its probabilities."
+                f"({main.label} there is {main.with_unit(held_out.main_score)}), so the bound {temperature:.3g} is "
+                "used. Do not rely on its probabilities."
             )
         )
     return evaluation.at_temperature(temperature, fitted_on=SplitName.VAL.value)
@@ -249,10 +249,8 @@ def _evaluate(
     return evaluate(
         network.module,
         load_split(images, section, network.preprocessing, compute),
-        classes=images.classes,
-        split_name=images.name,
+        images,
         compute=compute,
-        keys=images.keys,
         task=network.task,
         report=report,
         name=f"evaluating {candidate.folder} on {images.name}",

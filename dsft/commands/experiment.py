@@ -195,13 +195,13 @@ def _score_teacher(experiment: Experiment, folder: RunFolder, report: Report) ->
     module = experiment.compute.place_module(experiment.teacher.module)
     score = _score(experiment, module, SplitName.VAL, "val-teacher", BEFORE["val-teacher"], folder, report)
     main = score.metrics.layout.main
-    value = main.of(score.metrics)
-    report(Note(f"teacher: {main.label} {main.words(value)} on val"))
+    value = main.value_in(score.metrics)
+    report(Note(f"teacher: {main.label} {main.with_unit(value)} on val"))
     if value * main.points < LOW_TEACHER_POINTS:
         report(
             Warn(
-                f"teacher: {main.label} of {main.words(value)} on val is low, and a weak teacher makes its pupil worse "
-                "than labels alone. Fine-tune it on this data first, or lower distill.logits."
+                f"teacher: {main.label} of {main.with_unit(value)} on val is low, and a weak teacher makes the student "
+                "worse than labels alone. Fine-tune it on this data first, or lower distill.logits."
             )
         )
     return [score]
@@ -222,7 +222,7 @@ def _score_before(experiment: Experiment, folder: RunFolder, report: Report) -> 
 
 def _fit(experiment: Experiment, folder: Path, checkpoint: Checkpoint | None, report: Report) -> FitResult:
     def validate(module: nn.Module) -> Mapping[str, float]:
-        watched = _evaluate(experiment, module, SplitName.VAL, experiment.compute, report).watched
+        watched = _evaluate(experiment, module, SplitName.VAL, experiment.compute, report).monitored
         return {f"val/{name}": value for name, value in watched.items()}
 
     return fit(
@@ -252,10 +252,8 @@ def _evaluate(
     return evaluate(
         module,
         experiment.loaders.evaluation[name],
-        classes=split.classes,
-        split_name=name,
+        split,
         compute=compute,
-        keys=split.keys,
         task=experiment.settings.task,
         processes=experiment.processes,
         report=report,

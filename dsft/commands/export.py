@@ -35,7 +35,7 @@ from dsft.runtimes import (
 )
 from dsft.runtimes.onnx_export import INPUT, OUTPUT
 from dsft.storage import require_free_file, sha256_of, staged_file, write_json
-from dsft.tasks import Layout, Task, split_outputs
+from dsft.tasks import MetricLayout, Task, split_outputs
 
 Runner = Callable[[Tensor], Tensor]
 """Maps images ``(batch, channels, height, width)`` to logits ``(batch, classes)``."""
@@ -69,7 +69,7 @@ class ExportResult:
     norms_folded: int
     parity: Parity
     int8: Int8 | None
-    layout: Layout
+    layout: MetricLayout
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
@@ -122,7 +122,7 @@ def run(
         parity = _compare(network.task, expected, _run(runner, images.batches))
         _require_parity(parity, out)
         quantized = _quantize(staged, network.task, expected, images) if int8 else None
-        size, layout = staged.stat().st_size, network.task.layout
+        size, layout = staged.stat().st_size, network.task.scorer.layout
         result = ExportResult(out, description, form, size, folded, parity, quantized, layout)
         document = {**_describe(network, result), "sha256": sha256_of(staged)}
     write_json(description, document)
@@ -233,8 +233,8 @@ def _weights_runner(model: Source, path: Path) -> Runner:
 
 
 def _compare(task: Task, expected: Tensor, found: Tensor) -> Parity:
-    agrees = task.right(found, task.decide(expected))
-    return compare_logits(expected, found, agrees=agrees, margins=task.margin(expected.double()))
+    agrees = task.scorer.is_correct(found, task.scorer.predict(expected))
+    return compare_logits(expected, found, agrees=agrees, margins=task.scorer.margin(expected.double()))
 
 
 def _require_parity(parity: Parity, out: Path) -> None:
@@ -254,9 +254,9 @@ def _quantize(staged: Path, task: Task, expected: Tensor, images: CheckImages) -
         quantize_onnx(staged, target, images.calibration)
         staged.write_bytes(target.read_bytes())
     found = _run(OnnxSession(staged), images.batches)
-    parity, score = _compare(task, expected, found), task.layout.main.name
+    parity, score = _compare(task, expected, found), task.scorer.layout.main.name
     before, after = (
-        task.watch(logits, images.targets)[score] if images.targets is not None else None
+        task.scorer.monitored_metrics(logits, images.targets)[score] if images.targets is not None else None
         for logits in (expected, found)
     )
     count = sum(map(len, images.calibration))
@@ -280,7 +280,7 @@ def _describe(network: Network, result: ExportResult) -> dict[str, Any]:
         "preprocessing": {**preprocessing.to_dict(), "steps": describe_steps(preprocessing)},
         "classes": list(network.classes) if network.classes is not None else None,
         "task": network.task.name.value,
-        "probabilities": network.task.activation,
+        "probabilities": network.task.view.activation,
         "norms_folded": result.norms_folded,
         "parity": result.parity.to_dict(),
         "int8": result.int8.to_dict() if result.int8 is not None else None,

@@ -76,7 +76,7 @@ def run(
     images = find_images(paths)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     network = load_folder(Path(model.label), model.read_builder())
-    choose = network.task.chooser(top_k, threshold)
+    choose = network.task.view.class_selector(top_k, threshold)
     compute.place_module(network.module)
     loader = make_loader(
         Split(SplitName.TEST, images, tuple(range(len(images.keys))), images.classes),
@@ -96,7 +96,7 @@ def run(
                 network.module,
                 loader,
                 classes=classes,
-                choose=choose,
+                select=select,
                 compute=compute,
                 keys=images.keys,
                 report=report,

@@ -200,7 +200,7 @@ class RunFolder:
     def read_metrics(self, slot: str, task: Task) -> Metrics | None:
         """Read the metrics of an evaluation back, where there was one."""
         path = self.path / "evaluation" / slot / "metrics.json"
-        return TypeAdapter(task.metrics).validate_json(path.read_bytes()) if path.is_file() else None
+        return TypeAdapter(task.scorer.metrics_type).validate_json(path.read_bytes()) if path.is_file() else None
 
     def _record(self) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))

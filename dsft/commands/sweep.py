@@ -183,10 +183,10 @@ def _measure(
     for budget, network in networks:
         example = example_images(network.preprocessing, compute)
         label = "original" if budget is None else f"budget {budget:g}"
-        metrics, main = scorer.evaluate(network).metrics, network.task.layout.main
+        metrics, main = scorer.evaluate(network).metrics, network.task.scorer.layout.main
         converted = len(network.plan.converted) if network.plan is not None else 0
         macs, params = count_macs(network.module, example), count_parameters(network.module)
-        report(Note(f"{label}: {main.label} {main.words(main.of(metrics))}"))
+        report(Note(f"{label}: {main.label} {main.with_unit(main.value_in(metrics))}"))
         rows.append(SweepRow(budget, converted, macs, params, 0.0, metrics))
     modules = [network.module for _, network in networks]
     times = compare_latency(modules, [example] * len(modules), compute)
@@ -197,9 +197,11 @@ def _write(result: SweepResult, out: Path) -> None:
     dense, *converted = result.rows
     main = dense.metrics.layout.main
     points = [
-        SweepPoint(row.budget or 1.0, row.macs / dense.macs, row.latency_ms / dense.latency_ms, main.of(row.metrics))
+        SweepPoint(
+            row.budget or 1.0, row.macs / dense.macs, row.latency_ms / dense.latency_ms, main.value_in(row.metrics)
+        )
         for row in converted
     ]
     with staged_folder(out) as staged:
         write_json(staged / RESULT_FILE, result.to_dict())
-        plot_sweep(points, main.of(dense.metrics), main, staged / PICTURE)
+        plot_sweep(points, main.value_in(dense.metrics), main, staged / PICTURE)

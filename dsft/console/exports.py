@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dsft.runtimes import Int8, Parity
-    from dsft.tasks import Figure
+    from dsft.tasks import MetricSpec
 
 
 def parity_sentence(parity: Parity, answer: str) -> str:
@@ -22,7 +22,7 @@ def parity_sentence(parity: Parity, answer: str) -> str:
     )
 
 
-def int8_sentence(int8: Int8, answer: str, score: Figure) -> str:
+def int8_sentence(int8: Int8, answer: str, score: MetricSpec) -> str:
     """Describe the effect of the quantization.
 
     Args:
@@ -36,4 +36,4 @@ def int8_sentence(int8: Int8, answer: str, score: Figure) -> str:
     )
     if int8.of_float is None or int8.of_int8 is None:
         return sentence
-    return f"{sentence}; {score.label} {score.words(int8.of_int8)} instead of {score.words(int8.of_float)}"
+    return f"{sentence}; {score.label} {score.with_unit(int8.of_int8)} instead of {score.with_unit(int8.of_float)}"

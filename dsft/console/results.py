@@ -78,7 +78,7 @@ def differences_table(first: str, rows: Sequence[tuple[str, Difference]]) -> Tab
         rows: A label and the difference for each of the others.
     """
     numbers = ["points", "95 % CI", "only it", "only first", "McNemar p"]
-    figure = rows[0][1].figure
+    figure = rows[0][1].metric
     cells = (
         [
             label,

@@ -11,13 +11,13 @@ from dsft.console.tables import build_table
 from dsft.number_format import count
 
 if TYPE_CHECKING:
-    from dsft.tasks import Figure
+    from dsft.tasks import MetricSpec
 
 Row = tuple[float | None, int, int, int, float, float]
 """Budget (None for the original), converted layers, MACs, parameters, milliseconds, the score."""
 
 
-def sweep_table(rows: Sequence[Row], title: str, figure: Figure) -> Table:
+def sweep_table(rows: Sequence[Row], title: str, figure: MetricSpec) -> Table:
     """Lay budgets side by side; ratios and points are to the original, which comes first.
 
     Args:
@@ -36,7 +36,7 @@ def sweep_table(rows: Sequence[Row], title: str, figure: Figure) -> Table:
             f"{ours / macs:.3f}",
             f"{time:.2f}",
             f"{time / milliseconds:.3f}",
-            figure.number(score),
+            figure.format(score),
             f"{figure.points * (score - first):+.2f}",
         ]
         for budget, layers, ours, params, time, score in rows

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from dsft.tasks import CalibratedMetrics, Figure, Metrics
+    from dsft.tasks import CalibratedMetrics, Metrics, MetricSpec
 
 _MOST_CLASSES = 40
 _NARROWEST_TEXT = 8  # columns of a terminal
@@ -62,7 +62,7 @@ def metrics_table(rows: Sequence[tuple[str, Metrics]], untrained: Sequence[float
         "skipped": lambda metrics: str(metrics.skipped),
         "loss": lambda metrics: f"{metrics.loss:.4f}",
         layout.main.label: _shown(layout.main),
-        "95 % CI": layout.interval_of,
+        "95 % CI": layout.interval_in,
         **{figure.label: _shown(figure) for figure in layout.others},
     }
     if not any(metrics.skipped for _, metrics in rows):
@@ -73,7 +73,7 @@ def metrics_table(rows: Sequence[tuple[str, Metrics]], untrained: Sequence[float
         place = headings.index(layout.main.label)
         headings.insert(place, "untrained")
         for row, score in zip(cells, untrained, strict=True):
-            row.insert(2 + place, "-" if score is None else layout.main.number(score))
+            row.insert(2 + place, "-" if score is None else layout.main.format(score))
     return build_table(["model", "split", *headings], cells, numbers=headings, title="Scores in percent, loss in nats")
 
 
@@ -103,15 +103,15 @@ def per_class_table(metrics: Metrics) -> Table:
     numbers = [*(figure.label for figure in figures), "images"]
     return build_table(
         ["class", *numbers],
-        ([scores.name, *(figure.show(scores) for figure in figures), str(scores.support)] for scores in classes),
+        ([scores.name, *(figure.format_in(scores) for figure in figures), str(scores.support)] for scores in classes),
         numbers=numbers,
         title=title,
-        footer=["macro mean", *(figure.number(figure.mean_of(metrics)) for figure in figures), str(metrics.count)],
+        footer=["macro mean", *(figure.format(figure.mean_in(metrics)) for figure in figures), str(metrics.count)],
     )
 
 
-def _shown(figure: Figure) -> Callable[[Metrics], str]:
-    return lambda metrics: figure.number(figure.of(metrics))
+def _shown(figure: MetricSpec) -> Callable[[Metrics], str]:
+    return lambda metrics: figure.format(figure.value_in(metrics))
 
 
 def _probabilities(temperature: float, scores: Metrics | CalibratedMetrics) -> list[str]:

@@ -22,7 +22,7 @@ def _accuracy(scores: Scores | NotScored) -> str:
     if isinstance(scores, NotScored):
         return f"accuracy: not scored, since {scores.reason}"
     figure = scores.figure
-    before, after = figure.words(scores.before), figure.words(scores.after)
+    before, after = figure.with_unit(scores.before), figure.with_unit(scores.after)
     return (
         f"{figure.label} on {scores.split}: {before} -> {after} ({scores.points:+.2f} points, {scores.images:,} images)"
     )

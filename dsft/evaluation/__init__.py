@@ -1,6 +1,6 @@
-"""A network over images: its metrics on a split, how they compare, and their files; or its predictions."""
+"""Evaluation of a network on a split, comparison of two evaluations, and prediction for unlabelled images."""
 
-from dsft.evaluation.batches import BatchSource, LabelledBatch
+from dsft.evaluation.batches import BatchSource, EvaluatedSplit, LabelledBatch
 from dsft.evaluation.comparison import Difference, compare
 from dsft.evaluation.evaluate import evaluate
 from dsft.evaluation.files import write_evaluation
@@ -10,6 +10,7 @@ from dsft.evaluation.result import Evaluation
 __all__ = [
     "BatchSource",
     "Difference",
+    "EvaluatedSplit",
     "Evaluation",
     "LabelledBatch",
     "Prediction",

@@ -1,15 +1,15 @@
-"""What evaluation needs of a data loader."""
+"""What evaluation needs from a data loader and a split."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from torch import Tensor
 
 
 class LabelledBatch(Protocol):
-    """Images with their classes, and where in the split they stand."""
+    """Images with their targets, and their positions in the split."""
 
     @property
     def images(self) -> Tensor:
@@ -17,19 +17,35 @@ class LabelledBatch(Protocol):
 
     @property
     def targets(self) -> Tensor:
-        """Class numbers ``(batch,)``, int64, or 0 and 1 ``(batch, classes)``, float32, as the task has them."""
+        """Targets in the representation of the task: ``(batch,)``, int64, or ``(batch, classes)``, float32."""
 
     @property
     def positions(self) -> Tensor:
-        """Indices within the split ``(batch,)``, int64."""
+        """Positions in the split ``(batch,)``, int64."""
 
 
 class BatchSource(Protocol):
-    """A split, batch by batch, every image at most once."""
+    """The batches of a split, with every image at most once."""
 
     @property
     def skipped(self) -> Collection[str]:
-        """The keys of the images that could not be read and were left out."""
+        """The keys of the unreadable images, which are skipped."""
 
     def epoch(self, number: int) -> Iterator[LabelledBatch]:
         """Yield the batches of one pass over the split."""
+
+
+class EvaluatedSplit(Protocol):
+    """The names that an evaluation needs, as those of :class:`dsft.data.Split`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the split."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Key of each image, by position."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The class table, in the order of the logits."""

@@ -1,4 +1,4 @@
-"""Two networks on the same images."""
+"""Compare two networks on the same images."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 from dsft.errors import DataError
 from dsft.evaluation.result import Evaluation
 from dsft.metrics import Interval, disagreements, mcnemar_p
-from dsft.tasks import Figure
+from dsft.tasks import MetricSpec
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better a network is than another, and whether that is more than the luck of the draw of images.
+    """The difference between two networks in the main metric, and its significance.
 
     Attributes:
-        figure: The score that they are compared by.
-        value: Its score less the other's, in the figure's unit.
-        interval: Low and high end of the difference's 95 % confidence interval (paired bootstrap over the images).
-        only_other_right: Images that only the other network got right; with several labels an image, all of them.
-        only_this_right: Images that only this one got right.
+        metric: The main metric.
+        value: The value of this network minus that of the other one, in the unit of the metric.
+        interval: Bounds of the difference's 95 % confidence interval (paired bootstrap over the images).
+        only_other_right: Number of images that only the other network predicted entirely correctly.
+        only_this_right: Number of images that only this network predicted entirely correctly.
         mcnemar_p: P-value of McNemar's exact test.
     """
 
-    figure: Figure
+    metric: MetricSpec
     value: float
     interval: Interval
     only_other_right: int
@@ -32,31 +32,31 @@ class Difference:
     mcnemar_p: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the difference as JSON values; its value is called as the figure is, such as ``top1``."""
-        rest = {key: value for key, value in vars(self).items() if key not in ("figure", "value")}
-        return {self.figure.name: self.value, **rest, "interval": list(self.interval)}
+        """Return the difference as JSON values; the key of the value is the name of the metric, such as ``top1``."""
+        rest = {key: value for key, value in vars(self).items() if key not in ("metric", "value")}
+        return {self.metric.name: self.value, **rest, "interval": list(self.interval)}
 
 
 def compare(other: Evaluation, this: Evaluation) -> Difference:
-    """Compare two networks image by image; their class tables may be in different orders.
+    """Compare two networks image by image; their class tables may have different orders.
 
     Args:
-        other: What to compare with.
-        this: What is compared, on the same images in the same order, and for the same task.
+        other: The baseline.
+        this: The network to compare, for the same task, on the same images in the same order.
 
     Raises:
-        DataError: The images are not the same.
+        DataError: The images differ.
     """
     if other.positions.tolist() != this.positions.tolist():
         raise DataError(
-            f"split {this.split_name}: models are compared on the same images, found {len(other.positions)} that "
-            f"one has answered and {len(this.positions)} of the other. Check that the images can be read throughout."
+            f"split {this.split_name}: models must be compared on the same images, found {len(other.positions):,} and "
+            f"{len(this.positions):,}. Check that all images are readable."
         )
-    before, after = other.right, this.right
+    before, after = other.is_correct, this.is_correct
     return Difference(
-        this.task.layout.main,
+        this.task.scorer.layout.main,
         this.main_score - other.main_score,
-        this.task.difference_interval(other.scored, this.scored),
+        this.task.scorer.difference_interval(other.labelled_logits, this.labelled_logits),
         *disagreements(before, after),
         mcnemar_p(before, after),
     )

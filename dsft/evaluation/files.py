@@ -1,4 +1,4 @@
-"""The files of an evaluation."""
+"""Write the files of an evaluation."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from dsft.storage import staged_folder, write_json
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, keys: Sequence[str]) -> None:
-    """Write an evaluation as JSON and CSV; the folder is replaced as a whole.
+    """Write an evaluation as JSON and CSV; an existing folder is replaced.
 
-    * ``metrics.json``: the task's metrics
-    * ``per_class.csv``: a row a class
-    * ``confusion.csv``: a row a true class, a column a predicted one; not where an image has several labels
-    * ``predictions.csv``: a row an image: key, truth, answer and the probability of just this answer
+    * ``metrics.json``: the metrics of the task
+    * ``per_class.csv``: one row per class
+    * ``confusion.csv``: one row per true class, one column per predicted class; not for multi-label tasks
+    * ``predictions.csv``: one row per image with key, target, prediction and the probability of the prediction
 
     Args:
-        folder: Where to write, such as ``runs/quickstart/evaluation/test``.
-        evaluation: What to write.
-        keys: Names of the split's images, by position.
+        folder: The folder, such as ``runs/quickstart/evaluation/test``.
+        evaluation: The evaluation.
+        keys: Key of each image, by position.
     """
-    metrics, confusion = evaluation.metrics.to_dict(), evaluation.confusion
+    metrics, confusion = evaluation.metrics.to_dict(), evaluation.confusion_matrix
     with staged_folder(folder) as staging:
         write_json(staging / "metrics.json", metrics)
         per_class = metrics["per_class"]
@@ -37,13 +37,13 @@ def write_evaluation(folder: Path, evaluation: Evaluation, keys: Sequence[str]) 
 
 
 def _predictions(evaluation: Evaluation, keys: Sequence[str]) -> Iterable[Iterable[object]]:
-    rows = zip(evaluation.positions.tolist(), evaluation.name_answers(), strict=True)
-    for position, (target, guess, probability) in rows:
-        yield keys[position], target, guess, f"{probability:.6f}"
+    rows = zip(evaluation.positions.tolist(), evaluation.name_predictions(), strict=True)
+    for position, (target, predicted, probability) in rows:
+        yield keys[position], target, predicted, f"{probability:.6f}"
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    # newline="" as the csv module asks; \n on every system, so that files compare.
+    # newline="" as the csv module requires; \n on every system, so that files are equal.
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

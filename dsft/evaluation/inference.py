@@ -1,8 +1,8 @@
-"""The answers of a network, batch by batch."""
+"""Run a network on batches of images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,17 +12,16 @@ from dsft.devices import Compute
 from dsft.errors import ModelError, TrainingError
 from dsft.evaluation.batches import BatchSource, LabelledBatch
 from dsft.measure.example import evaluation_mode
-from dsft.progress import Report, ignore, report_task
 from dsft.tasks import split_outputs
 
 
-class Answers(NamedTuple):
-    """The answers to one batch.
+class BatchOutputs(NamedTuple):
+    """The outputs for a batch.
 
     Attributes:
         logits: ``(batch, classes)``, float32, on the CPU.
-        targets: The truth, as the task has it.
-        positions: Index within the split of every row ``(batch,)``, int64.
+        targets: In the representation of the task.
+        positions: Position of every row in the split ``(batch,)``, int64.
     """
 
     logits: Tensor
@@ -30,7 +29,7 @@ class Answers(NamedTuple):
     positions: Tensor
 
 
-def answer_batches(
+def infer_batches(
     module: nn.Module,
     loader: BatchSource,
     *,
@@ -38,48 +37,43 @@ def answer_batches(
     compute: Compute,
     keys: Sequence[str],
     what: str,
-    task: str,
-    report: Report = ignore,
-    processes: int = 1,
-) -> Iterator[Answers]:
-    """Yield a network's answers to every readable image.
+    advance: Callable[[int], None],
+) -> Iterator[BatchOutputs]:
+    """Yield the outputs of a network for all readable images.
 
-    The network runs in evaluation mode and without gradients; at the end every part of it is in the mode that it was
-    in.
+    The network runs in evaluation mode and without gradients; afterwards the training mode of all modules is restored.
 
     Args:
         module: The network, on the device of ``compute``.
         loader: The images, with the evaluation transform and not shuffled.
-        num_classes: Logits that each answer must have.
+        num_classes: Expected number of logits.
         compute: How the network runs.
-        keys: Names of the images, by position.
-        what: What messages call the images, such as ``split test``.
-        task: What the progress is called.
-        report: Receives the progress, in images.
-        processes: How many share the images; the others are taken to be as far as this one.
+        keys: Key of each image, by position.
+        what: Name of the images in messages, such as ``split test``.
+        advance: Called with the number of images processed so far.
 
     Raises:
         ModelError: The output is not one logit for each class.
         TrainingError: A logit is not finite.
     """
     done = 0
-    with report_task(report, task, len(keys), "images") as advance, evaluation_mode(module):
+    with evaluation_mode(module):
         for batch in loader.epoch(0):
-            logits = _answer(module, batch, compute, num_classes)
+            logits = _infer(module, batch, compute, num_classes)
             _require_finite(logits, batch.positions, keys, what)
             done += len(logits)
-            advance(min(done * processes, len(keys)))
-            yield Answers(logits, batch.targets, batch.positions)
+            advance(done)
+            yield BatchOutputs(logits, batch.targets, batch.positions)
 
 
-def _answer(module: nn.Module, batch: LabelledBatch, compute: Compute, num_classes: int) -> Tensor:
-    # Here and not around the loop: a generator would leave the mode switched on for its caller.
+def _infer(module: nn.Module, batch: LabelledBatch, compute: Compute, num_classes: int) -> Tensor:
+    # Not around the loop: a suspended generator would leave inference mode enabled for its caller.
     with torch.inference_mode(), compute.autocast():
         logits, _ = split_outputs(module(compute.place(batch.images)))
     if logits.shape != (len(batch.targets), num_classes):
         raise ModelError(
-            f"output of the model: {num_classes} classes need logits of shape ({len(batch.targets)}, "
-            f"{num_classes}), found {tuple(logits.shape)}. Replace the head, or give data of these classes."
+            f"output of the model: for {num_classes} classes the logits must have shape ({len(batch.targets)}, "
+            f"{num_classes}), found {tuple(logits.shape)}. Replace the head, or use data with the model's classes."
         )
     return logits.float().cpu()
 

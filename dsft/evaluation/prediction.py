@@ -1,4 +1,4 @@
-"""What a network says about images whose class nobody knows."""
+"""Predict the classes of unlabelled images."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import nn
 
 from dsft.devices import Compute
 from dsft.evaluation.batches import BatchSource
-from dsft.evaluation.inference import answer_batches
-from dsft.progress import Report, ignore
-from dsft.tasks import Chooser
+from dsft.evaluation.inference import infer_batches
+from dsft.progress import Report, ignore, report_task
+from dsft.tasks import ClassSelector
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The classes that a network names for one image: the most probable, or all that it may well have.
+    """The predicted classes of an image.
 
     Attributes:
         path: The image.
-        classes: Their names, the most probable first.
-        probabilities: Their probabilities, fractions of 1.
+        classes: Names of the predicted classes in order of decreasing probability.
+        probabilities: Their probabilities, 0 to 1.
     """
 
     path: str
@@ -40,18 +40,18 @@ def predict(
     loader: BatchSource,
     *,
     classes: Sequence[str],
-    choose: Chooser,
+    select: ClassSelector,
     compute: Compute,
     keys: Sequence[str],
     report: Report = ignore,
 ) -> Iterator[Prediction]:
-    """Yield the classes of every readable image, in the order of ``keys``.
+    """Yield the predicted classes of all readable images, in the order of ``keys``.
 
     Args:
         module: The network, on the device of ``compute``.
         loader: The images, with the evaluation transform and not shuffled.
         classes: The class table, in the order of the logits.
-        choose: Which classes to name, see :meth:`dsft.tasks.Task.chooser`.
+        select: Selects the predicted classes, see :meth:`dsft.tasks.View.class_selector`.
         compute: How the network runs.
         keys: Paths of the images, by position.
         report: Receives the progress, in images.
@@ -60,16 +60,11 @@ def predict(
         ModelError: The output is not one logit for each class.
         TrainingError: A logit is not finite.
     """
-    answers = answer_batches(
-        module,
-        loader,
-        num_classes=len(classes),
-        compute=compute,
-        keys=keys,
-        what="images",
-        task="predicting",
-        report=report,
-    )
-    for logits, _, positions in answers:
-        for position, chosen in zip(positions.tolist(), choose(logits), strict=True):
-            yield Prediction(keys[position], tuple(classes[index] for index in chosen.classes), chosen.probabilities)
+    with report_task(report, "predicting", len(keys), "images") as advance:
+        batches = infer_batches(
+            module, loader, num_classes=len(classes), compute=compute, keys=keys, what="images", advance=advance
+        )
+        for logits, _, positions in batches:
+            for position, chosen in zip(positions.tolist(), select(logits), strict=True):
+                names = tuple(classes[index] for index in chosen.classes)
+                yield Prediction(keys[position], names, chosen.probabilities)

@@ -1,4 +1,4 @@
-"""What an evaluation finds."""
+"""The result of an evaluation."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Self
 from torch import Tensor
 
 from dsft.metrics import Reliability
-from dsft.tasks import CLASSIFICATION, CalibratedMetrics, Metrics, Scored, Task
+from dsft.tasks import CLASSIFICATION, CalibratedMetrics, LabelledLogits, Metrics, Task
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A network's answers on a split, and what they are worth.
+    """The outputs of a network on a split, and their metrics.
 
     Attributes:
-        logits: The answers ``(images, classes)``, float32, on the CPU.
-        targets: The truth about each image, as the task has it.
-        positions: Index within the split of every row ``(images,)``, int64; skipped images have no row.
+        logits: The outputs ``(images, classes)``, float32, on the CPU.
+        targets: In the representation of the task.
+        positions: Position of every row in the split ``(images,)``, int64; skipped images have no row.
         classes: The class table, in the order of the logits.
         split_name: Name of the split.
-        skipped: Images that could not be read.
-        task: What the logits mean.
-        calibrated: What the probabilities are worth at a temperature, where one was fitted.
+        skipped: Number of unreadable images.
+        task: The task of the network.
+        calibrated: The metrics after temperature scaling; None if no temperature was fitted.
     """
 
     logits: Tensor
@@ -39,9 +39,9 @@ class Evaluation:
 
     @cached_property
     def metrics(self) -> Metrics:
-        """All the scores."""
-        return self.task.score(
-            *self.scored,
+        """All metrics."""
+        return self.task.scorer.compute_metrics(
+            *self.labelled_logits,
             classes=self.classes,
             split_name=self.split_name,
             skipped=self.skipped,
@@ -49,53 +49,54 @@ class Evaluation:
         )
 
     @cached_property
-    def watched(self) -> dict[str, float]:
-        """The scores that a training is watched by, which are quicker to have than all."""
-        return self.task.watch(*self.scored)
+    def monitored(self) -> dict[str, float]:
+        """The metrics that are monitored during training, which are faster to compute than all."""
+        return self.task.scorer.monitored_metrics(*self.labelled_logits)
 
     @property
     def main_score(self) -> float:
-        """The score that models are compared by."""
-        return self.watched[self.task.layout.main.name]
+        """The main metric, by which models are compared."""
+        return self.monitored[self.task.scorer.layout.main.name]
 
     @property
-    def scored(self) -> Scored:
-        """The answers and the truth."""
-        return Scored(self.logits, self.targets)
+    def labelled_logits(self) -> LabelledLogits:
+        """Logits and targets."""
+        return LabelledLogits(self.logits, self.targets)
 
     @property
-    def right(self) -> Tensor:
-        """Whether the answer to each image is wholly right ``(images,)``, bool."""
-        return self.task.right(*self.scored)
+    def is_correct(self) -> Tensor:
+        """Whether the prediction for each image is entirely correct ``(images,)``, bool."""
+        return self.task.scorer.is_correct(*self.labelled_logits)
 
     @property
-    def confusion(self) -> Tensor | None:
-        """Counts ``(classes, classes)``, int64: rows are truths, columns predictions; None where there is no such."""
-        return self.task.confusion(*self.scored)
+    def confusion_matrix(self) -> Tensor | None:
+        """Counts ``(classes, classes)``, int64, of targets (rows) and predictions (columns); None if undefined."""
+        return self.task.scorer.confusion_matrix(*self.labelled_logits)
 
     @property
     def reliability(self) -> Reliability:
-        """How often the network is right by how sure it is."""
-        return self.task.reliability(*self.scored)
+        """The accuracy as a function of the predicted probability."""
+        return self.task.scorer.reliability(*self.labelled_logits)
 
     @property
     def scaled_reliability(self) -> Reliability | None:
-        """The same at the temperature, where one was fitted."""
+        """The same after temperature scaling; None if no temperature was fitted."""
         if self.calibrated is None:
             return None
-        return self.task.reliability(self.logits.double() / self.calibrated.temperature, self.targets)
+        return self.task.scorer.reliability(self.logits.double() / self.calibrated.temperature, self.targets)
 
-    def name_answers(self) -> list[tuple[str, str, float]]:
-        """Return of each image the truth and the answer in words, and the probability that the network gives it."""
-        truths = self.task.name_targets(self.targets, self.classes)
-        answers = self.task.name_answers(self.logits, self.classes)
-        return [(truth, *answer) for truth, answer in zip(truths, answers, strict=True)]
+    def name_predictions(self) -> list[tuple[str, str, float]]:
+        """Return target and prediction of each image as text, and the probability of the prediction."""
+        targets = self.task.view.name_targets(self.targets, self.classes)
+        predictions = self.task.view.name_predictions(self.logits, self.classes)
+        return [(target, *prediction) for target, prediction in zip(targets, predictions, strict=True)]
 
     def at_temperature(self, temperature: float, fitted_on: str) -> Self:
-        """Return the evaluation with the scores that its probabilities have at a temperature.
+        """Return the evaluation with the metrics after temperature scaling.
 
         Args:
-            temperature: What :meth:`dsft.tasks.Task.fit_temperature` found.
+            temperature: The result of :meth:`dsft.tasks.Scorer.fit_temperature`.
             fitted_on: The split that it was fitted on.
         """
-        return replace(self, calibrated=self.task.calibrate(*self.scored, temperature, fitted_on))
+        scaled = self.task.scorer.calibrated_metrics(*self.labelled_logits, temperature, fitted_on)
+        return replace(self, calibrated=scaled)

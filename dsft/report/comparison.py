@@ -61,7 +61,7 @@ def write_comparison(folder: Path) -> Path:
 
 def _differences(models: Sequence[Values]) -> Table:
     numbers = ["points", "95 % CI", "only this correct", "only first correct", "McNemar p"]
-    main = task_of(models[0]["metrics"]).layout.main
+    main = task_of(models[0]["metrics"]).scorer.layout.main
     rows = [
         [
             Cell(model["model"]),

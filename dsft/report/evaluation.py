@@ -26,13 +26,13 @@ def report_evaluation(folder: Path, evaluation: Evaluation, split: Split) -> Non
         split: The split with the images.
     """
     write_evaluation(folder, evaluation, split.keys)
-    if (confusion := evaluation.confusion) is not None:
+    if (confusion := evaluation.confusion_matrix) is not None:
         plot_confusion(confusion, split.classes, folder / CONFUSION_PICTURE)
     plot_reliability(
         evaluation.reliability,
         folder / RELIABILITY_PICTURE,
         evaluation.scaled_reliability,
-        evaluation.task.calibration_axes,
+        evaluation.task.view.calibration_axes,
     )
     if mistakes := worst_mistakes(evaluation):
         plot_mistakes(mistakes, split, folder / MISTAKES_PICTURE)

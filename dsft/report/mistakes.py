@@ -44,7 +44,9 @@ class Mistake:
 
 def worst_mistakes(evaluation: Evaluation, most: int = MOST_MISTAKES) -> list[Mistake]:
     """List the wrong predictions with the highest probabilities, the highest first."""
-    rows = zip(evaluation.positions.tolist(), evaluation.right.tolist(), evaluation.name_answers(), strict=True)
+    rows = zip(
+        evaluation.positions.tolist(), evaluation.is_correct.tolist(), evaluation.name_predictions(), strict=True
+    )
     wrong = [Mistake(position, *answer) for position, is_right, answer in rows if not is_right]
     return sorted(wrong, key=lambda mistake: -mistake.probability)[:most]
 

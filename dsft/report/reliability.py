@@ -15,7 +15,7 @@ def plot_reliability(
     found: Reliability,
     path: Path,
     scaled: Reliability | None = None,
-    axes_labels: tuple[str, str, str] = CLASSIFICATION.calibration_axes,
+    axes_labels: tuple[str, str, str] = CLASSIFICATION.view.calibration_axes,
 ) -> None:
     """Plot accuracy against confidence into a PNG file, above the share of images in each bin of confidence.
 

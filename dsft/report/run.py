@@ -68,7 +68,7 @@ def _plot(run: Run) -> None:
 
 def _curves(run: Run) -> list[Picture]:
     plots, first, last = run.folder / "plots", run.history[0], run.history[-1]
-    main, monitor = task_named(run.recipe.task).layout.main, run.recipe.evaluate.monitor
+    main, monitor = task_named(run.recipe.task).scorer.layout.main, run.recipe.evaluate.monitor
     after = plural(len(run.history), "epoch")
     found = (
         embed(

@@ -32,12 +32,14 @@ def _scores(run: Run) -> Iterator[Card]:
     metrics = run.metrics.get(slot)
     if metrics is None:
         return
-    layout = task_named(run.recipe.task).layout
-    main, interval = layout.main, f"95 % CI {layout.show_interval(metrics[layout.interval], ' to ')}"
-    yield Card(f"{main.label} on {slot}", main.words(metrics[main.name]), interval)
+    layout = task_named(run.recipe.task).scorer.layout
+    main, interval = layout.main, f"95 % CI {layout.format_interval(metrics[layout.interval], ' to ')}"
+    yield Card(f"{main.label} on {slot}", main.with_unit(metrics[main.name]), interval)
     if (original := run.metrics.get(f"{slot}-original")) is not None:
         difference = main.points * (metrics[main.name] - original[main.name])
-        yield Card("difference from original", f"{difference:+.2f}", f"points from {main.words(original[main.name])}")
+        yield Card(
+            "difference from original", f"{difference:+.2f}", f"points from {main.with_unit(original[main.name])}"
+        )
 
 
 def _costs(conversion: Values) -> Iterator[Card]:

@@ -15,7 +15,7 @@ from dsft.number_format import plural
 from dsft.report.evaluation import CONFUSION_PICTURE, MISTAKES_PICTURE, RELIABILITY_PICTURE
 from dsft.report.mistakes import MOST_MISTAKES, NO_LABEL
 from dsft.report.page import NOTHING, Cell, Picture, Table, embed, number
-from dsft.tasks import Figure, task_of
+from dsft.tasks import MetricSpec, task_of
 
 _MOST_ROWS = 50
 _WIDE_CLASSES = 15
@@ -64,7 +64,7 @@ def describe_evaluation(folder: Path, title: str) -> EvaluationPart:
     with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
         wrong = [row for row in csv.DictReader(file) if row["target"] != row["predicted"]]
     wrong.sort(key=lambda row: -float(row["probability"]))
-    truth = task_of(metrics).layout.truth
+    truth = task_of(metrics).scorer.layout.target
     return EvaluationPart(
         folder.name,
         title,
@@ -84,7 +84,7 @@ def scores_table(caption: str, rows: Sequence[tuple[str, Values]], latencies: Ma
         rows: A label and the content of a ``metrics.json``, all of one task.
         latencies: Milliseconds of a forward pass by label, where they are known.
     """
-    layout = task_of(rows[0][1] if rows else {}).layout
+    layout = task_of(rows[0][1] if rows else {}).scorer.layout
     main, others = layout.main, layout.others
     numbers = ["images", main.heading, "95 % CI", *(figure.heading for figure in others), "loss", "Brier", "ECE %"]
     numbers += ["latency ms"] if latencies else []
@@ -94,7 +94,7 @@ def scores_table(caption: str, rows: Sequence[tuple[str, Values]], latencies: Ma
             Cell(metrics["split"]),
             number(metrics["count"], ",d"),
             score_cell(main, metrics[main.name]),
-            Cell(layout.show_interval(metrics[layout.interval], " to "), metrics[layout.interval][0]),
+            Cell(layout.format_interval(metrics[layout.interval], " to "), metrics[layout.interval][0]),
             *(score_cell(figure, metrics[figure.name]) for figure in others),
             number(metrics["loss"], ".4f"),
             number(metrics["brier"], ".4f"),
@@ -106,9 +106,9 @@ def scores_table(caption: str, rows: Sequence[tuple[str, Values]], latencies: Ma
     return Table(caption, ["network", "split", *numbers], numbers, cells)
 
 
-def score_cell(figure: Figure, value: float | None) -> Cell:
+def score_cell(figure: MetricSpec, value: float | None) -> Cell:
     """Return a cell with a score in percent; an empty cell for None."""
-    return Cell(NOTHING) if value is None else Cell(figure.number(value), value)
+    return Cell(NOTHING) if value is None else Cell(figure.format(value), value)
 
 
 def command_line(arguments: Sequence[str]) -> str:
@@ -126,13 +126,13 @@ def versions_text(versions: Mapping[str, str]) -> str:
 def _pictures(folder: Path, metrics: Values, mistakes: int) -> list[Picture]:
     split, classes = metrics["split"], len(metrics["per_class"])
     task = task_of(metrics)
-    main, (across, upwards, _) = task.layout.main, task.calibration_axes
+    main, (across, upwards, _) = task.scorer.layout.main, task.view.calibration_axes
     worst = min(metrics["per_class"], key=lambda row: row["f1"])
     found = (
         embed(
             folder / CONFUSION_PICTURE,
             f"Confusion matrix on {split}: rows are true classes, columns predicted classes",
-            f"Confusion matrix of {plural(classes, 'class')}, with {main.words(metrics[main.name])} on its "
+            f"Confusion matrix of {plural(classes, 'class')}, with {main.with_unit(metrics[main.name])} on its "
             f"diagonal. The class with the lowest F1, {100 * worst['f1']:.2f} %, is {worst['name']}.",
             is_wide=classes > _WIDE_CLASSES,
         ),
@@ -154,7 +154,7 @@ def _pictures(folder: Path, metrics: Values, mistakes: int) -> list[Picture]:
 
 
 def _classes(metrics: Values) -> Table:
-    figures = task_of(metrics).layout.classes
+    figures = task_of(metrics).scorer.layout.classes
     numbers = [*(figure.heading for figure in figures), "images"]
     # The worst classes are those that a reader looks for.
     worst_first = sorted(metrics["per_class"], key=lambda row: row["f1"])

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 
 from dsft.report.figures import BLUE, GREY, drawing
-from dsft.tasks import Figure
+from dsft.tasks import MetricSpec
 
 
 class SweepPoint(NamedTuple):
@@ -28,7 +28,7 @@ class SweepPoint(NamedTuple):
     score: float
 
 
-def plot_sweep(points: Sequence[SweepPoint], dense_score: float, figure: Figure, path: Path) -> None:
+def plot_sweep(points: Sequence[SweepPoint], dense_score: float, figure: MetricSpec, path: Path) -> None:
     """Plot the score against the relative cost into a PNG file: against MACs above, against time below.
 
     Args:
@@ -44,14 +44,14 @@ def plot_sweep(points: Sequence[SweepPoint], dense_score: float, figure: Figure,
             (below, [point.latency for point in points], "time of a forward pass relative to the original"),
         ):
             dense = axes.axhline(figure.points * dense_score, color=GREY, linestyle="--", linewidth=1)
-            dense.set_label(f"original: {figure.words(dense_score)}")
+            dense.set_label(f"original: {figure.with_unit(dense_score)}")
             _draw(axes, costs, points, figure)
             axes.set(xlabel=label, ylabel=f"{figure.label} on val (%)")
         # Above the panels, where it covers no point.
         canvas.legend(*above.get_legend_handles_labels(), loc="outside upper center", ncols=2)
 
 
-def _draw(axes: Axes, costs: Sequence[float], points: Sequence[SweepPoint], figure: Figure) -> None:
+def _draw(axes: Axes, costs: Sequence[float], points: Sequence[SweepPoint], figure: MetricSpec) -> None:
     ordered = sorted(zip(costs, points, strict=True), key=lambda each: each[1].budget)
     scores = [figure.points * point.score for _, point in ordered]
     axes.plot([cost for cost, _ in ordered], scores, "o-", color=BLUE, label="converted, labelled by budget")

@@ -1,6 +1,7 @@
-"""What differs between tasks: what the logits of a network mean, what trains them and what they are worth.
+"""The tasks: what the logits of a network mean, how they are trained, scored and presented.
 
-:class:`Task` is the whole list. A new task is a file beside :mod:`dsft.tasks.classification`.
+:class:`Task` is the interface. A new task is a package beside :mod:`dsft.tasks.classification` and one entry in the
+registry here, with its word in :class:`dsft.choices.TaskName`.
 """
 
 from collections.abc import Mapping
@@ -8,27 +9,42 @@ from typing import Any
 
 from dsft.choices import TaskName
 from dsft.tasks.classification import CLASSIFICATION, ClassificationMetrics, ClassMetrics
-from dsft.tasks.figures import ClassFigure, Figure, Layout
+from dsft.tasks.metric_specs import ClassMetricSpec, MetricLayout, MetricSpec
 from dsft.tasks.multi_label import MULTI_LABEL, LabelMetrics, MultiLabelMetrics
 from dsft.tasks.outputs import split_outputs
-from dsft.tasks.task import CalibratedMetrics, Chooser, Chosen, Metrics, Scored, Task
+from dsft.tasks.task import (
+    CalibratedMetrics,
+    ClassSelector,
+    Codec,
+    LabelledLogits,
+    Metrics,
+    Objective,
+    Scorer,
+    SelectedClasses,
+    Task,
+    View,
+)
 
 __all__ = [
     "CLASSIFICATION",
     "MULTI_LABEL",
     "CalibratedMetrics",
-    "Chooser",
-    "Chosen",
-    "ClassFigure",
+    "ClassMetricSpec",
     "ClassMetrics",
+    "ClassSelector",
     "ClassificationMetrics",
-    "Figure",
+    "Codec",
     "LabelMetrics",
-    "Layout",
+    "LabelledLogits",
+    "MetricLayout",
+    "MetricSpec",
     "Metrics",
     "MultiLabelMetrics",
-    "Scored",
+    "Objective",
+    "Scorer",
+    "SelectedClasses",
     "Task",
+    "View",
     "split_outputs",
     "task_named",
     "task_of",
@@ -43,5 +59,5 @@ def task_named(name: TaskName) -> Task:
 
 
 def task_of(metrics: Mapping[str, Any]) -> Task:
-    """Return the task whose metrics a ``metrics.json`` holds; where there is one class an image it names none."""
+    """Return the task of a ``metrics.json``; that of classification does not contain its name."""
     return task_named(TaskName(metrics.get("task", TaskName.CLASSIFICATION)))

@@ -1,4 +1,4 @@
-"""The output of a classifier: one row of class scores an image, and maybe those of auxiliary heads."""
+"""The outputs of a classifier: logits, and optionally those of auxiliary heads."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from dsft.errors import ModelError
 
 
 def split_outputs(output: object) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Split what a network returned into its main logits and those of its auxiliary heads.
+    """Split the outputs of a network into its main logits and those of its auxiliary heads.
 
-    Read are a tensor, and a named tuple (torchvision's GoogLeNet and Inception v3) or dict whose main entry
-    is ``logits`` or ``out``; its other entries, where they are not None, are auxiliary.
+    The outputs are a tensor, or a named tuple (torchvision's GoogLeNet and Inception v3) or dict whose main entry is
+    ``logits`` or ``out``; the other entries that are not None are auxiliary.
 
     Args:
         output: The return value of ``module(images)``.
 
     Returns:
-        Main logits ``(batch, classes)``, and the auxiliary logits, each of such a shape.
+        Main logits ``(batch, classes)``, and the auxiliary logits of the same shape.
 
     Raises:
-        ModelError: The output is none of these, or not one row of class scores an image.
+        ModelError: The outputs have another type or shape.
     """
     parts = _parts(output)
     logits = tuple(part for part in parts if isinstance(part, Tensor) and part.ndim == 2)
     if len(logits) != len(parts):
         raise ModelError(
-            "output of the model: a classifier returns logits (batch, classes), as a tensor, or as a named "
-            f"tuple or dict whose main entry is logits or out; found {_describe(output)}. "
-            "Wrap the model so that its forward returns the logits."
+            "output of the model: a classifier must return logits (batch, classes) as a tensor, or a named "
+            f"tuple or dict with the main entry logits or out; found {_describe(output)}. "
+            "Wrap the model so that its forward method returns the logits."
         )
     return logits[0], logits[1:]
 
 
 def _parts(output: object) -> list[object]:
-    """List the entries of an output, the main one first."""
+    """Return the entries of an output, the main one first."""
     if isinstance(output, tuple) and hasattr(output, "_asdict"):
         output = output._asdict()
     if not isinstance(output, Mapping):

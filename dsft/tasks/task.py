@@ -1,7 +1,8 @@
-"""What a task is: everything in which one differs from another, and nothing else knows.
+"""The interface of a task: everything that differs between tasks.
 
-A network puts out one row of class scores an image (logits). The task says what they mean: which loss trains them,
-which probabilities and answers they stand for, and what these are worth.
+A network outputs one row of class scores per image (logits). The four parts of a task define the loss that trains them
+(:class:`Objective`), the representation of targets (:class:`Codec`), the metrics (:class:`Scorer`), and how predictions
+are presented (:class:`View`). No other package depends on the meaning of the logits.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from torch import Generator, Tensor
 
 from dsft.choices import TaskName
 from dsft.metrics import Interval, Reliability
-from dsft.tasks.figures import Layout
+from dsft.tasks.metric_specs import MetricLayout
 
 
 @dataclass(frozen=True)
 class CalibratedMetrics:
-    """What becomes of the probabilities when the logits are divided by a temperature; the answers stay.
+    """The metrics of the probabilities after temperature scaling, which does not change the predictions.
 
     Attributes:
-        temperature: The divisor.
+        temperature: The temperature, by which the logits are divided.
         fitted_on: The split that it was fitted on.
-        ece: As in the metrics, and so are the next two.
+        ece: Expected calibration error, a fraction.
         nll: Negative log-likelihood, in nats.
         brier: Brier score.
     """
@@ -37,7 +38,7 @@ class CalibratedMetrics:
 
 
 class ClassScore(Protocol):
-    """The scores of one class; the others are those of :attr:`Layout.classes`."""
+    """The metrics of a class; :attr:`MetricLayout.classes` lists further ones."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -52,23 +53,23 @@ class ClassScore(Protocol):
 
 
 class Metrics(Protocol):
-    """The scores of a network on a split, whatever its task.
+    """The metrics of a network on a split, for any task.
 
     Attributes:
-        layout: Which scores there are beside those named here.
-        split: The split's name.
-        count: Images that were scored.
-        skipped: Images that could not be read and were left out.
-        loss: The mean loss, in nats.
+        layout: The metrics of the task in addition to these.
+        split: Name of the split.
+        count: Number of evaluated images.
+        skipped: Number of unreadable images, which were skipped.
+        loss: Mean loss, in nats.
         ece: Expected calibration error, a fraction.
         nll: Negative log-likelihood, in nats.
         brier: Brier score.
-        calibrated: The same after temperature scaling; None where no temperature was fitted.
-        per_class: The scores of every class, in the order of the class table.
+        calibrated: The metrics after temperature scaling; None if no temperature was fitted.
+        per_class: The metrics of every class, in the order of the class table.
     """
 
     @property
-    def layout(self) -> Layout: ...  # noqa: D102
+    def layout(self) -> MetricLayout: ...  # noqa: D102
     @property
     def split(self) -> str: ...  # noqa: D102
     @property
@@ -89,96 +90,99 @@ class Metrics(Protocol):
     def per_class(self) -> Sequence[ClassScore]: ...  # noqa: D102
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the metrics as JSON values, under the names of the attributes."""
+        """Return the metrics as JSON values, with the names of the attributes as keys."""
         ...
 
 
-class Scored(NamedTuple):
-    """The answers of a network and the truth, in the same order.
+class LabelledLogits(NamedTuple):
+    """The logits and the targets of the same images.
 
     Attributes:
         logits: ``(images, classes)``.
-        targets: As the task has them, see :meth:`Task.placeholder_targets`.
+        targets: In the representation of the task, see :meth:`Codec.placeholder_targets`.
     """
 
     logits: Tensor
     targets: Tensor
 
 
-class Chosen(NamedTuple):
-    """The classes that a prediction names for one image, the most probable first, and their probabilities."""
+class SelectedClasses(NamedTuple):
+    """The predicted classes of an image in order of decreasing probability, and their probabilities."""
 
     classes: tuple[int, ...]
     probabilities: tuple[float, ...]
 
 
-Chooser = Callable[[Tensor], list[Chosen]]
-"""From logits ``(images, classes)`` to what a prediction names, an image each."""
+ClassSelector = Callable[[Tensor], list[SelectedClasses]]
+"""Selects the predicted classes of each image from logits ``(images, classes)``."""
 
 
-class Task(Protocol):
-    """One task.
-
-    Attributes:
-        name: Its name in recipes and model folders.
-        layout: Its scores.
-        metrics: The class of its metrics, which can be read back from JSON.
-        has_label_sets: An image has any number of classes, and not exactly one.
-        activation: The function that makes probabilities of logits.
-        calibration_axes: What a reliability diagram shows: across, upwards, and what is counted.
-    """
-
-    @property
-    def name(self) -> TaskName: ...  # noqa: D102
-    @property
-    def layout(self) -> Layout: ...  # noqa: D102
-    @property
-    def metrics(self) -> type[Metrics]: ...  # noqa: D102
-    @property
-    def has_label_sets(self) -> bool: ...  # noqa: D102
-    @property
-    def activation(self) -> str: ...  # noqa: D102
-    @property
-    def calibration_axes(self) -> tuple[str, str, str]: ...  # noqa: D102
+class Objective(Protocol):
+    """The loss functions of a task."""
 
     def label_loss(self, logits: Tensor, targets: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
-        """Return the mean loss against the labels, a scalar in nats.
+        """Return the mean loss with respect to the labels, a scalar in nats.
 
         Args:
             logits: ``(batch, classes)``.
-            targets: As in a split, or blended, ``(batch, classes)``.
+            targets: In the representation of the task, or mixed, ``(batch, classes)``.
             smoothing: Label smoothing, 0 to 1.
-            weights: What :meth:`class_weights` returned, or None.
+            weights: The result of :meth:`class_weights`, or None.
         """
         ...
 
-    def teacher_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """Return how far softened answers ``(batch, classes)`` are from a teacher's, a scalar in nats."""
+    def distillation_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """Return the divergence of softened logits ``(batch, classes)`` from a teacher's, a scalar in nats."""
         ...
 
     def sampled_loss(self, logits: Tensor, generator: Generator) -> Tensor:
-        """Return the summed loss against labels drawn from the logits themselves."""
+        """Return the summed loss with respect to labels that are sampled from the predicted distribution."""
         ...
 
     def class_weights(self, counts: Sequence[int], images: int, given: Sequence[float] | None) -> tuple[float, ...]:
-        """Return what the loss weighs every class with.
+        """Return the weight of every class in the loss.
 
         Args:
-            counts: Images of each class, each at least 1.
-            images: All images.
-            given: A weight for each class; None evens them out.
+            counts: Number of images of each class, at least 1.
+            images: Number of images.
+            given: A weight for each class; None balances the classes.
         """
         ...
 
+
+class Codec(Protocol):
+    """The representation of targets.
+
+    Attributes:
+        has_label_sets: Whether an image has a set of labels instead of exactly one class.
+    """
+
+    @property
+    def has_label_sets(self) -> bool: ...  # noqa: D102
+
     def placeholder_targets(self, images: int, num_classes: int) -> Tensor:
-        """Return targets of the shape and type that a batch has."""
+        """Return arbitrary targets with the shape and dtype of those of a batch."""
         ...
 
-    def watch(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return the scores that a training is watched by after every epoch, by name."""
+
+class Scorer(Protocol):
+    """The metrics of a task.
+
+    Attributes:
+        layout: The metrics and their format.
+        metrics_type: The class of the metrics, which can be read from JSON.
+    """
+
+    @property
+    def layout(self) -> MetricLayout: ...  # noqa: D102
+    @property
+    def metrics_type(self) -> type[Metrics]: ...  # noqa: D102
+
+    def monitored_metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return the metrics that are monitored during training, by name; they are fast to compute."""
         ...
 
-    def score(
+    def compute_metrics(
         self,
         logits: Tensor,
         targets: Tensor,
@@ -188,57 +192,92 @@ class Task(Protocol):
         skipped: int,
         calibrated: CalibratedMetrics | None,
     ) -> Metrics:
-        """Return all the scores of a network on a split."""
+        """Return all metrics of a network on a split."""
         ...
 
-    def calibrate(self, logits: Tensor, targets: Tensor, temperature: float, fitted_on: str) -> CalibratedMetrics:
-        """Return what the probabilities are worth when the logits are divided by a temperature."""
+    def calibrated_metrics(
+        self, logits: Tensor, targets: Tensor, temperature: float, fitted_on: str
+    ) -> CalibratedMetrics:
+        """Return the metrics of the probabilities after temperature scaling."""
         ...
 
     def fit_temperature(self, logits: Tensor, targets: Tensor) -> float:
-        """Return the temperature with the least negative log-likelihood."""
+        """Return the temperature that minimises the negative log-likelihood."""
         ...
 
     def reliability(self, logits: Tensor, targets: Tensor) -> Reliability:
-        """Return how often the network is right by how sure it is."""
+        """Return the accuracy as a function of the predicted probability."""
         ...
 
-    def confusion(self, logits: Tensor, targets: Tensor) -> Tensor | None:
-        """Return which classes are taken for which ``(classes, classes)``; None where that cannot be said."""
+    def confusion_matrix(self, logits: Tensor, targets: Tensor) -> Tensor | None:
+        """Return the confusion matrix ``(classes, classes)``; None if it is not defined for the task."""
         ...
 
-    def decide(self, logits: Tensor) -> Tensor:
-        """Return the answers, in the form of targets."""
+    def predict(self, logits: Tensor) -> Tensor:
+        """Return the predictions in the representation of the targets."""
         ...
 
-    def right(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return whether the answer to each image is wholly right ``(images,)``, bool."""
+    def is_correct(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return whether the prediction for each image is entirely correct ``(images,)``, bool."""
         ...
 
     def margin(self, logits: Tensor) -> Tensor:
-        """Return by how much a logit can change before the answer to each image may be another ``(images,)``."""
+        """Return the change of a logit that can change the prediction for each image ``(images,)``."""
         ...
 
-    def difference_interval(self, first: Scored, second: Scored) -> Interval:
-        """Return the 95 % confidence interval of ``second - first`` in the main score, on the same images."""
+    def difference_interval(self, first: LabelledLogits, second: LabelledLogits) -> Interval:
+        """Return the 95 % confidence interval of ``second - first`` in the main metric, on the same images."""
         ...
 
-    def name_answers(self, logits: Tensor, classes: Sequence[str]) -> list[tuple[str, float]]:
-        """Return the answer to each image in words, and the probability that the network gives it."""
+
+class View(Protocol):
+    """The presentation of predictions.
+
+    Attributes:
+        activation: Name of the function that converts logits to probabilities.
+        calibration_axes: Labels of a reliability diagram: horizontal axis, vertical axis, and histogram.
+    """
+
+    @property
+    def activation(self) -> str: ...  # noqa: D102
+    @property
+    def calibration_axes(self) -> tuple[str, str, str]: ...  # noqa: D102
+
+    def name_predictions(self, logits: Tensor, classes: Sequence[str]) -> list[tuple[str, float]]:
+        """Return the prediction for each image as text, and its probability."""
         ...
 
     def name_targets(self, targets: Tensor, classes: Sequence[str]) -> list[str]:
-        """Return the truth about each image, in words as those of answers."""
+        """Return the target of each image as text, in the same form as predictions."""
         ...
 
-    def chooser(self, top_k: int | None, threshold: float | None) -> Chooser:
-        """Return how a prediction chooses the classes that it names.
+    def class_selector(self, top_k: int | None, threshold: float | None) -> ClassSelector:
+        """Return a function that selects the predicted classes.
 
         Args:
-            top_k: So many of the most probable.
-            threshold: Those with a probability above it, 0 to 1.
+            top_k: Select this number of most probable classes.
+            threshold: Select the classes with a larger probability, 0 to 1.
 
         Raises:
-            InputError: The task has no use for one of the two.
+            InputError: The task does not support one of the options.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task.
+
+    Attributes:
+        name: Its name in recipes and model folders.
+        objective: The loss functions.
+        codec: The representation of targets.
+        scorer: The metrics.
+        view: The presentation of predictions.
+    """
+
+    name: TaskName
+    objective: Objective
+    codec: Codec
+    scorer: Scorer
+    view: View

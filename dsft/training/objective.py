@@ -24,7 +24,7 @@ def label_loss(output: object, targets: Tensor, smoothing: float, weights: Tenso
         A scalar, in nats.
     """
     logits, auxiliary = split_outputs(output)
-    loss = task.label_loss(logits, targets, smoothing, weights)
+    loss = task.objective.label_loss(logits, targets, smoothing, weights)
     for extra in auxiliary:
-        loss = loss + AUXILIARY_WEIGHT * task.label_loss(extra, targets, smoothing, weights)
+        loss = loss + AUXILIARY_WEIGHT * task.objective.label_loss(extra, targets, smoothing, weights)
     return loss

@@ -7,9 +7,9 @@ from dsft.conversion import Budget, ConversionReport, Request
 from dsft.conversion.report import ModelCost
 from dsft.progress import Event, Warn
 from dsft.runtimes import MeasuredOn
-from dsft.tasks import Figure
+from dsft.tasks import MetricSpec
 
-TOP1, MAP = Figure("top1", "top-1", 1), Figure("map", "mAP")
+TOP1, MAP = MetricSpec("top1", "top-1", 1), MetricSpec("map", "mAP")
 WHERE = MeasuredOn("a CPU", 1, 1, "float32", "channels_last", "eager")
 HALF = Request(budget=Budget(Cost.MACS, 0.5))
 
@@ -18,7 +18,7 @@ def costs(after_ms: float) -> ConversionReport:
     return ConversionReport(ModelCost(10, 10, 2.0), ModelCost(5, 5, after_ms), WHERE, ())
 
 
-def scores(before: float, after: float, figure: Figure = TOP1) -> Scores:
+def scores(before: float, after: float, figure: MetricSpec = TOP1) -> Scores:
     return Scores(SplitName.VAL, 100, figure, before, after)
 
 

@@ -211,7 +211,7 @@ def test_budgets_are_compared_by_the_mean_average_precision(shapes: Shapes, here
 def test_a_conversion_without_training_keeps_the_task(shapes: Shapes, here: Path) -> None:
     done = dsft("convert", shapes.dense, "--budget", "macs=0.7", "--method", "svd", "--out", "converted")
     assert done.exit_code == 0, done.stderr
-    assert load_folder(here / "converted").task.has_label_sets
+    assert load_folder(here / "converted").task.codec.has_label_sets
 
 
 @pytest.mark.usefixtures("here")
@@ -234,4 +234,4 @@ def test_a_model_of_one_class_an_image_is_not_scored_on_label_sets(shapes: Shape
     assert together.exit_code == 2
     assert "models: expected models of one task" in together.stderr
     library.save(load_folder(shapes.dense).module, here / "several", classes=["disc", "square"], task="multi_label")
-    assert load_folder(here / "several").task.has_label_sets
+    assert load_folder(here / "several").task.codec.has_label_sets

@@ -124,7 +124,7 @@ def test_times_are_compared_with_the_first() -> None:
 
 
 def test_differences_say_what_they_are_against_and_how_sure() -> None:
-    difference = Difference(CLASSIFICATION.layout.main, -1.25, (-2.5, 0.0), 12, 3, 0.035156)
+    difference = Difference(CLASSIFICATION.scorer.layout.main, -1.25, (-2.5, 0.0), 12, 3, 0.035156)
     shown = lines(differences_table("runs/digits_dense", [("runs/quickstart", difference)]))
     assert shown[0] == "Top-1 less that of runs/digits_dense"
     assert cells(shown[1]) == ["model", "points", "95 % CI", "only it", "only first", "McNemar p"]

@@ -4,9 +4,9 @@ from dsft.assembly.val_score import NotScored, Scores
 from dsft.assembly.verdict import Verdict
 from dsft.choices import SplitName
 from dsft.console import verdict_lines
-from dsft.tasks import Figure
+from dsft.tasks import MetricSpec
 
-TOP1 = Figure("top1", "top-1", 1)
+TOP1 = MetricSpec("top1", "top-1", 1)
 
 
 def test_accuracy_and_time_have_a_line_each() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,16 @@ from dsft.progress import Advanced, Event, Finished, Started
 CLASSES = ["ant", "bee", "cow"]
 KEYS = [f"images/{number}.png" for number in range(10)]
 CPU = Compute(torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class _Split:
+    name: str
+    keys: Sequence[str]
+    classes: Sequence[str]
+
+
+SPLIT = _Split("val", KEYS, CLASSES)
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ def _network() -> nn.Sequential:
 
 
 def _evaluate(module: nn.Module, batches: _Batches, compute: Compute = CPU) -> Evaluation:
-    return evaluate(module, batches, classes=CLASSES, split_name="val", compute=compute, keys=KEYS)
+    return evaluate(module, batches, SPLIT, compute=compute)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -96,15 +106,7 @@ def test_skipped_images_are_counted_and_have_no_row() -> None:
 
 def test_progress_is_reported_in_images() -> None:
     events: list[Event] = []
-    evaluate(
-        _network(),
-        _Batches(),
-        classes=CLASSES,
-        split_name="val",
-        compute=CPU,
-        keys=KEYS,
-        report=events.append,
-    )
+    evaluate(_network(), _Batches(), SPLIT, compute=CPU, report=events.append)
     advanced = [Advanced("evaluating on val", done) for done in (4, 8, 10)]
     assert events == [Started("evaluating on val", 10, "images"), *advanced, Finished("evaluating on val")]
 
@@ -114,14 +116,14 @@ def test_logits_that_are_not_finite_are_an_error_that_names_the_image(value: flo
     batches, module, events = _Batches(), _network().train(), list[Event]()
     batches.images[6] = value
     with pytest.raises(TrainingError, match=r"split val: logits must be finite, found \[nan.*'images/6\.png'"):
-        evaluate(module, batches, classes=CLASSES, split_name="val", compute=CPU, keys=KEYS, report=events.append)
+        evaluate(module, batches, SPLIT, compute=CPU, report=events.append)
     assert events[-1] == Finished("evaluating on val")
     assert module.training
 
 
 def test_another_number_of_logits_than_classes_is_an_error() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(36, 1000))
-    with pytest.raises(ModelError, match=r"3 classes need logits of shape \(4, 3\), found \(4, 1000\)"):
+    with pytest.raises(ModelError, match=r"for 3 classes the logits must have shape \(4, 3\), found \(4, 1000\)"):
         _evaluate(module, _Batches())
 
 

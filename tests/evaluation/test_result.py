@@ -42,8 +42,8 @@ def test_the_scores_are_those_of_scikit_learn_over_the_whole_split(evaluation: E
     assert metrics.macro_recall == pytest.approx(reference.recall_score(targets, predictions, **macro))
     assert metrics.macro_f1 == pytest.approx(reference.f1_score(targets, predictions, **macro))
     assert metrics.loss == metrics.nll == pytest.approx(reference.log_loss(targets, probability, labels=range(6)))
-    assert evaluation.confusion is not None
-    assert evaluation.confusion.tolist() == reference.confusion_matrix(targets, predictions).tolist()
+    assert evaluation.confusion_matrix is not None
+    assert evaluation.confusion_matrix.tolist() == reference.confusion_matrix(targets, predictions).tolist()
 
 
 def test_every_class_has_its_scores_even_one_without_images(evaluation: Evaluation) -> None:

@@ -10,7 +10,7 @@ from dsft.report.sweep import SweepPoint, plot_sweep
 from dsft.tasks import CLASSIFICATION, MULTI_LABEL
 from tests.report.pictures import pixels_of
 
-TOP1, MAP = CLASSIFICATION.layout.main, MULTI_LABEL.layout.main
+TOP1, MAP = CLASSIFICATION.scorer.layout.main, MULTI_LABEL.scorer.layout.main
 
 
 def _points(*scores: float) -> list[SweepPoint]:

@@ -72,8 +72,8 @@ def test_a_converted_network_answers_alike_in_onnx_runtime(name: str, tmp_path: 
         write_onnx(program, path)
         operators[part] = operator_types(path)
     found = OnnxSession(path, threads=1)(images)
-    agrees = CLASSIFICATION.right(found, CLASSIFICATION.decide(expected))
-    parity = compare_logits(expected, found, agrees=agrees, margins=CLASSIFICATION.margin(expected))
+    agrees = CLASSIFICATION.scorer.is_correct(found, CLASSIFICATION.scorer.predict(expected))
+    parity = compare_logits(expected, found, agrees=agrees, margins=CLASSIFICATION.scorer.margin(expected))
     assert parity.relative_difference <= 1e-4
     assert parity.clear_disagreements == 0
     more = OF_SEPARABLE_LAYERS | (OF_SAME_PADDING if "tf_" in name else set())

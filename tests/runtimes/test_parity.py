@@ -10,8 +10,8 @@ EXPECTED = torch.tensor([[1.0, 5.0, 2.0], [10.0, 9.0, 0.0]])
 
 
 def compare(expected: torch.Tensor, found: torch.Tensor) -> Parity:
-    agrees = TASK.right(found, TASK.decide(expected))
-    return compare_logits(expected, found, agrees=agrees, margins=TASK.margin(expected.double()))
+    agrees = TASK.scorer.is_correct(found, TASK.scorer.predict(expected))
+    return compare_logits(expected, found, agrees=agrees, margins=TASK.scorer.margin(expected.double()))
 
 
 def test_equal_answers_agree() -> None:

@@ -13,6 +13,7 @@ from dsft.choices import TaskName
 from dsft.errors import InputError
 from dsft.recipe.sections.evaluate import MONITORS
 from dsft.tasks import MULTI_LABEL, MultiLabelMetrics, task_named, task_of
+from dsft.tasks.multi_label.scorer import MultiLabelScorer
 
 CLASSES = ["ant", "bee", "cow", "dog"]
 GENERATOR = torch.Generator().manual_seed(0)
@@ -21,7 +22,9 @@ LOGITS = torch.randn(60, 4, generator=GENERATOR) + TARGETS
 
 
 def score(logits: torch.Tensor = LOGITS, targets: torch.Tensor = TARGETS) -> MultiLabelMetrics:
-    return MULTI_LABEL.score(logits, targets, classes=CLASSES, split_name="test", skipped=2, calibrated=None)
+    return MultiLabelScorer().compute_metrics(
+        logits, targets, classes=CLASSES, split_name="test", skipped=2, calibrated=None
+    )
 
 
 def test_the_scores_are_those_of_scikit_learn() -> None:
@@ -68,24 +71,26 @@ def test_the_dictionary_is_json_that_says_its_task_and_is_read_back() -> None:
     assert list(read) == [field.name for field in dataclasses.fields(MultiLabelMetrics)]
     assert read["task"] == "multi_label"
     assert task_of(read) is MULTI_LABEL
-    assert TypeAdapter(MULTI_LABEL.metrics).validate_python(found) is found
-    assert TypeAdapter(MULTI_LABEL.metrics).validate_json(json.dumps(found.to_dict())) == found
+    assert TypeAdapter(MULTI_LABEL.scorer.metrics_type).validate_python(found) is found
+    assert TypeAdapter(MULTI_LABEL.scorer.metrics_type).validate_json(json.dumps(found.to_dict())) == found
 
 
 @pytest.mark.parametrize("name", list(TaskName))
 def test_what_a_recipe_may_monitor_is_what_is_watched(name: TaskName) -> None:
     task = task_named(name)
-    logits, targets = torch.randn(6, 3), task.placeholder_targets(6, 3)
-    watched = task.watch(logits, targets)
+    logits, targets = torch.randn(6, 3), task.codec.placeholder_targets(6, 3)
+    watched = task.scorer.monitored_metrics(logits, targets)
     assert {f"val/{figure}" for figure in watched} == set(MONITORS[name])
-    assert MONITORS[name][0] == f"val/{task.layout.main.name}"
-    metrics = task.score(logits, targets, classes="abc", split_name="val", skipped=0, calibrated=None).to_dict()
+    assert MONITORS[name][0] == f"val/{task.scorer.layout.main.name}"
+    metrics = task.scorer.compute_metrics(
+        logits, targets, classes="abc", split_name="val", skipped=0, calibrated=None
+    ).to_dict()
     assert watched.items() <= metrics.items()
 
 
 def test_an_answer_is_a_set_of_labels_and_the_probability_of_just_these() -> None:
     logits = torch.tensor([[2.0, -1.0, 0.5, -3.0], [-1.0, -1.0, -1.0, -1.0]])
-    (first, first_share), (second, second_share) = MULTI_LABEL.name_answers(logits, CLASSES)
+    (first, first_share), (second, second_share) = MULTI_LABEL.view.name_predictions(logits, CLASSES)
     assert (first, second) == ("ant;cow", "")
     chances = logits.double().sigmoid().numpy()
     assert first_share == pytest.approx(chances[0, 0] * (1 - chances[0, 1]) * chances[0, 2] * (1 - chances[0, 3]))
@@ -94,23 +99,23 @@ def test_an_answer_is_a_set_of_labels_and_the_probability_of_just_these() -> Non
 
 def test_a_prediction_names_the_labels_over_the_threshold() -> None:
     logits = torch.tensor([[-0.1, 3.0, 0.1, -5.0], [-4.0, -4.0, -4.0, -4.0]])
-    first, second = MULTI_LABEL.chooser(None, None)(logits)
+    first, second = MULTI_LABEL.view.class_selector(None, None)(logits)
     assert first.classes == (1, 2)
     assert first.probabilities == pytest.approx(torch.tensor([3.0, 0.1]).sigmoid().tolist())
     assert second.classes == second.probabilities == ()
-    assert MULTI_LABEL.chooser(None, 0.4)(logits)[0].classes == (1, 2, 0)
-    assert MULTI_LABEL.chooser(None, 0.0)(logits)[1].classes == (0, 1, 2, 3)
+    assert MULTI_LABEL.view.class_selector(None, 0.4)(logits)[0].classes == (1, 2, 0)
+    assert MULTI_LABEL.view.class_selector(None, 0.0)(logits)[1].classes == (0, 1, 2, 3)
     with pytest.raises(InputError, match=r"--top-k: .* found 3\. Use --threshold"):
-        MULTI_LABEL.chooser(3, None)
+        MULTI_LABEL.view.class_selector(3, None)
 
 
 def test_weights_that_even_out_are_absences_for_each_presence() -> None:
-    assert MULTI_LABEL.class_weights([5, 20, 40], 40, None) == (7.0, 1.0, 1 / 40)
-    assert MULTI_LABEL.class_weights([5, 20, 40], 40, (1.0, 2.0, 3.0)) == (1.0, 2.0, 3.0)
+    assert MULTI_LABEL.objective.class_weights([5, 20, 40], 40, None) == (7.0, 1.0, 1 / 40)
+    assert MULTI_LABEL.objective.class_weights([5, 20, 40], 40, (1.0, 2.0, 3.0)) == (1.0, 2.0, 3.0)
 
 
 def test_the_margin_is_what_a_logit_may_change_before_a_label_does() -> None:
     logits = torch.tensor([[2.0, -0.25, 1.0]])
-    assert MULTI_LABEL.margin(logits).tolist() == [0.25]
-    assert MULTI_LABEL.right(logits + 0.24, MULTI_LABEL.decide(logits)).tolist() == [True]
-    assert MULTI_LABEL.right(logits + 0.26, MULTI_LABEL.decide(logits)).tolist() == [False]
+    assert MULTI_LABEL.scorer.margin(logits).tolist() == [0.25]
+    assert MULTI_LABEL.scorer.is_correct(logits + 0.24, MULTI_LABEL.scorer.predict(logits)).tolist() == [True]
+    assert MULTI_LABEL.scorer.is_correct(logits + 0.26, MULTI_LABEL.scorer.predict(logits)).tolist() == [False]

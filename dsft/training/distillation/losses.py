@@ -38,7 +38,7 @@ def blend_logits_loss(
             f"distill.teacher: must know the task's {student.shape[1]} classes, found {teacher.shape[1]} "
             "outputs. Use a teacher that was trained on this data, such as distill.teacher=runs/dense/model."
         )
-    softened = task.teacher_loss(student, teacher, distill.temperature)
+    softened = task.objective.distillation_loss(student, teacher, distill.temperature)
     return (1 - distill.logits) * labels + distill.logits * softened
 
 

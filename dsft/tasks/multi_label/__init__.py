@@ -1,0 +1,19 @@
+"""Multi-label classification: any number of labels per image, with a sigmoid for each class."""
+
+from dsft.choices import TaskName
+from dsft.tasks.multi_label.codec import MultiLabelCodec
+from dsft.tasks.multi_label.metrics import LabelMetrics, MultiLabelMetrics
+from dsft.tasks.multi_label.objective import MultiLabelObjective
+from dsft.tasks.multi_label.scorer import MultiLabelScorer
+from dsft.tasks.multi_label.view import MultiLabelView
+from dsft.tasks.task import Task
+
+MULTI_LABEL = Task(
+    TaskName.MULTI_LABEL,
+    MultiLabelObjective(),
+    MultiLabelCodec(),
+    MultiLabelScorer(),
+    MultiLabelView(),
+)
+
+__all__ = ["MULTI_LABEL", "LabelMetrics", "MultiLabelMetrics"]

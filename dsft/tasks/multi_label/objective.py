@@ -1,0 +1,32 @@
+"""The loss functions of multi-label classification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Generator, Tensor
+
+from dsft.losses import binary_cross_entropy, binary_distillation_loss, sampled_binary_cross_entropy
+
+
+class MultiLabelObjective:
+    """Implements :class:`dsft.tasks.Objective`."""
+
+    def label_loss(self, logits: Tensor, targets: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
+        """Return the binary cross entropy; the weights are those of the positive labels."""
+        return binary_cross_entropy(logits, targets, smoothing=smoothing, weights=weights)
+
+    def distillation_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """Return the softened divergence of all binary decisions."""
+        return binary_distillation_loss(student, teacher, temperature)
+
+    def sampled_loss(self, logits: Tensor, generator: Generator) -> Tensor:
+        """Return the binary cross entropy with respect to sampled sets of labels."""
+        return sampled_binary_cross_entropy(logits, generator)
+
+    def class_weights(self, counts: Sequence[int], images: int, given: Sequence[float] | None) -> tuple[float, ...]:
+        """Return the weights of the positive labels; by default positives and negatives of a label are balanced."""
+        if given is not None:
+            return tuple(given)
+        # At least one negative: with weight 0 the label would be unlearnt.
+        return tuple(max(images - count, 1) / count for count in counts)

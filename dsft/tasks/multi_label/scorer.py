@@ -1,0 +1,120 @@
+"""The scorer of multi-label classification."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from dsft.metrics import (
+    Interval,
+    Reliability,
+    average_precision,
+    binary_brier_score,
+    binary_negative_log_likelihood,
+    exact_matches,
+    fit_binary_temperature,
+    map_difference_interval,
+    map_interval,
+    mean_average_precision,
+    micro_f1,
+    multilabel_reliability,
+    multilabel_scores,
+)
+from dsft.tasks.metric_specs import MetricLayout
+from dsft.tasks.multi_label.metrics import LAYOUT, LabelMetrics, MultiLabelMetrics
+from dsft.tasks.task import CalibratedMetrics, LabelledLogits, Metrics
+
+
+class MultiLabelScorer:
+    """Implements :class:`dsft.tasks.Scorer`."""
+
+    layout: ClassVar[MetricLayout] = LAYOUT
+    metrics_type: ClassVar[type[Metrics]] = MultiLabelMetrics
+
+    def monitored_metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return loss, mAP, exact match, micro and macro F1."""
+        scores = multilabel_scores(logits, targets)
+        return {
+            "loss": binary_negative_log_likelihood(logits, targets),
+            "map": mean_average_precision(logits, targets),
+            "exact_match": exact_matches(logits, targets).double().mean().item(),
+            "micro_f1": micro_f1(logits, targets),
+            "macro_f1": scores.macro(scores.f1),
+        }
+
+    def compute_metrics(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        *,
+        classes: Sequence[str],
+        split_name: str,
+        skipped: int,
+        calibrated: CalibratedMetrics | None,
+    ) -> MultiLabelMetrics:
+        """Return :class:`MultiLabelMetrics`."""
+        scores, monitored = multilabel_scores(logits, targets), self.monitored_metrics(logits, targets)
+        ranked = [None if math.isnan(value) else value for value in average_precision(logits, targets).tolist()]
+        columns = (scores.precision, scores.recall, scores.f1, scores.support)
+        rows = zip(classes, *(column.tolist() for column in columns), ranked, strict=True)
+        return MultiLabelMetrics(
+            split=split_name,
+            count=len(targets),
+            skipped=skipped,
+            loss=monitored["loss"],
+            map=monitored["map"],
+            map_interval=map_interval(logits, targets),
+            exact_match=monitored["exact_match"],
+            micro_f1=monitored["micro_f1"],
+            macro_precision=scores.macro(scores.precision),
+            macro_recall=scores.macro(scores.recall),
+            macro_f1=monitored["macro_f1"],
+            ece=multilabel_reliability(logits, targets).error,
+            nll=monitored["loss"],
+            brier=binary_brier_score(logits, targets),
+            calibrated=calibrated,
+            per_class=tuple(LabelMetrics(*row) for row in rows),
+        )
+
+    def calibrated_metrics(
+        self, logits: Tensor, targets: Tensor, temperature: float, fitted_on: str
+    ) -> CalibratedMetrics:
+        """Return the metrics of the decisions' probabilities after temperature scaling."""
+        scaled = logits.double() / temperature
+        return CalibratedMetrics(
+            temperature,
+            fitted_on,
+            ece=multilabel_reliability(scaled, targets).error,
+            nll=binary_negative_log_likelihood(scaled, targets),
+            brier=binary_brier_score(scaled, targets),
+        )
+
+    def fit_temperature(self, logits: Tensor, targets: Tensor) -> float:
+        """See :func:`dsft.metrics.fit_binary_temperature`."""
+        return fit_binary_temperature(logits, targets)
+
+    def reliability(self, logits: Tensor, targets: Tensor) -> Reliability:
+        """See :func:`dsft.metrics.multilabel_reliability`."""
+        return multilabel_reliability(logits, targets)
+
+    def confusion_matrix(self, logits: Tensor, targets: Tensor) -> None:
+        """Return None, since a confusion matrix is not defined for sets of labels."""
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """Return 1 for the labels with a probability above 0.5."""
+        return (logits > 0).float()
+
+    def is_correct(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return whether exactly the true labels are predicted."""
+        return exact_matches(logits, targets)
+
+    def margin(self, logits: Tensor) -> Tensor:
+        """Return the smallest distance of a logit to 0."""
+        return logits.abs().amin(dim=1)
+
+    def difference_interval(self, first: LabelledLogits, second: LabelledLogits) -> Interval:
+        """Return the paired bootstrap interval of the difference in mAP, as fractions."""
+        return map_difference_interval(first, second)

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from dsft.tasks import CLASSIFICATION, MULTI_LABEL, MetricSpec
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "text"),
+    [
+        (MetricSpec("top1", "top-1", points=1), 97.2222, "97.22 %"),
+        (MetricSpec("macro_f1", "macro F1"), 0.972222, "97.22 %"),
+    ],
+)
+def test_every_score_is_written_in_percent(figure: MetricSpec, value: float, text: str) -> None:
+    assert figure.with_unit(value) == text
+    assert f"{figure.format(value)} %" == text
+    assert figure.heading.endswith(" %")
+
+
+def test_percentages_are_those_scores_that_metrics_json_has_as_percentages() -> None:
+    figures = [
+        figure
+        for layout in (CLASSIFICATION.scorer.layout, MULTI_LABEL.scorer.layout)
+        for figure in (layout.main, *layout.others, *layout.classes)
+    ]
+    assert {figure.name for figure in figures if figure.points == 1} == {"top1", "top5"}
+    assert {figure.points for figure in figures} == {1, 100}
+
+
+def test_an_interval_is_in_percent_too() -> None:
+    assert CLASSIFICATION.scorer.layout.format_interval((96.94, 99.4), " to ") == "96.9 to 99.4"
+    assert MULTI_LABEL.scorer.layout.format_interval((0.9694, 0.994), "-") == "96.9-99.4"
