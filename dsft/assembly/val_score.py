@@ -27,21 +27,21 @@ class Scores:
     Attributes:
         split: The split that was scored.
         images: Number of its images.
-        figure: Which score it is.
+        metric: Which score it is.
         before: The original's score.
         after: The converted network's.
     """
 
     split: SplitName
     images: int
-    figure: MetricSpec
+    metric: MetricSpec
     before: float
     after: float
 
     @property
     def points(self) -> float:
         """Change of the score in points (percent); negative is worse."""
-        return self.figure.points * (self.after - self.before)
+        return self.metric.points * (self.after - self.before)
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ class Baseline:
 
     def compare(self, converted: Network) -> Scores:
         """Score the converted network on the same images."""
-        evaluation, figure = self.scorer.evaluate(converted), converted.task.scorer.layout.main
-        return Scores(self.scorer.images.name, evaluation.metrics.count, figure, self.score, evaluation.main_score)
+        evaluation, metric = self.scorer.evaluate(converted), converted.task.scorer.layout.main
+        return Scores(self.scorer.images.name, evaluation.metrics.count, metric, self.score, evaluation.main_score)
 
 
 def open_val_scorer(

@@ -47,7 +47,7 @@ class Verdict:
         reason = [] if isinstance(self.scores, Scores) else [f"Not scored: {self.scores.reason}"]
         return {
             "split": scored.split.value if scored else None,
-            "metric": scored.figure.name if scored else None,
+            "metric": scored.metric.name if scored else None,
             "score_before": scored.before if scored else None,
             "score_after": scored.after if scored else None,
             "time_ratio": self.time_ratio,
@@ -107,10 +107,10 @@ def reach_verdict(
         ways = _join(_ways_to_time(request, wording))
         warnings.append(f"the converted network is slower than the original here: {change}. {ways}")
     if isinstance(scores, Scores) and scores.points < -MUCH_WORSE_POINTS:
-        figure = scores.figure
-        change = f"{figure.with_unit(scores.before)} before, {figure.with_unit(scores.after)} after"
+        metric = scores.metric
+        change = f"{metric.with_unit(scores.before)} before, {metric.with_unit(scores.after)} after"
         ways = _join(_ways_to_accuracy(request, method, wording, is_tuned=is_tuned))
-        warnings.append(f"the converted network is much worse on {scores.split}: {figure.label} {change}. {ways}")
+        warnings.append(f"the converted network is much worse on {scores.split}: {metric.label} {change}. {ways}")
     for warning in warnings:
         report(Warn(warning))
     return Verdict(scores, before, after, runtime, tuple(warnings))

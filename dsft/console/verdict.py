@@ -21,8 +21,8 @@ def _accuracy(scores: Scores | NotScored) -> str:
 
     if isinstance(scores, NotScored):
         return f"accuracy: not scored, since {scores.reason}"
-    figure = scores.figure
-    before, after = figure.with_unit(scores.before), figure.with_unit(scores.after)
+    metric = scores.metric
+    before, after = metric.with_unit(scores.before), metric.with_unit(scores.after)
     return (
-        f"{figure.label} on {scores.split}: {before} -> {after} ({scores.points:+.2f} points, {scores.images:,} images)"
+        f"{metric.label} on {scores.split}: {before} -> {after} ({scores.points:+.2f} points, {scores.images:,} images)"
     )

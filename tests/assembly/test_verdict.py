@@ -18,8 +18,8 @@ def costs(after_ms: float) -> ConversionReport:
     return ConversionReport(ModelCost(10, 10, 2.0), ModelCost(5, 5, after_ms), WHERE, ())
 
 
-def scores(before: float, after: float, figure: MetricSpec = TOP1) -> Scores:
-    return Scores(SplitName.VAL, 100, figure, before, after)
+def scores(before: float, after: float, metric: MetricSpec = TOP1) -> Scores:
+    return Scores(SplitName.VAL, 100, metric, before, after)
 
 
 def judged(

@@ -184,7 +184,7 @@ def test_predictions_name_the_labels_over_the_threshold(shapes: Shapes, here: Pa
     assert dsft("predict", shapes.dense, "2.png").stdout.split()[-3:] == ["2.png", "-", "-"]
     refused = dsft("predict", shapes.dense, "2.png", "--top-k", "2")
     assert refused.exit_code == 2
-    assert "--top-k: is for models that give an image one class" in refused.stderr
+    assert "--top-k: requires a model that predicts one class per image" in refused.stderr
 
 
 def test_an_exported_file_says_what_its_output_means(shapes: Shapes, here: Path) -> None:

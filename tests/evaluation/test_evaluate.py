@@ -128,5 +128,5 @@ def test_another_number_of_logits_than_classes_is_an_error() -> None:
 
 
 def test_a_split_without_readable_images_is_an_error() -> None:
-    with pytest.raises(DataError, match=r"split val: .*found none \(10 of 10 could not be read\)"):
+    with pytest.raises(DataError, match=r"split val: .*found none \(10 of 10 images cannot be read\)"):
         _evaluate(_network(), _Batches(skipped=tuple(range(10))))
