@@ -6,7 +6,7 @@ from dsft.tasks import CLASSIFICATION, MULTI_LABEL, MetricSpec
 
 
 @pytest.mark.parametrize(
-    ("figure", "value", "text"),
+    ("metric", "value", "text"),
     [
         (MetricSpec("top1", "top-1", points=1), 97.2222, "97.22 %"),
         (MetricSpec("macro_f1", "macro F1"), 0.972222, "97.22 %"),
@@ -19,13 +19,13 @@ def test_every_score_is_written_in_percent(figure: MetricSpec, value: float, tex
 
 
 def test_percentages_are_those_scores_that_metrics_json_has_as_percentages() -> None:
-    figures = [
-        figure
+    metrics = [
+        metric
         for layout in (CLASSIFICATION.scorer.layout, MULTI_LABEL.scorer.layout)
-        for figure in (layout.main, *layout.others, *layout.classes)
+        for metric in (layout.main, *layout.others, *layout.classes)
     ]
-    assert {figure.name for figure in figures if figure.points == 1} == {"top1", "top5"}
-    assert {figure.points for figure in figures} == {1, 100}
+    assert {metric.name for metric in metrics if metric.points == 1} == {"top1", "top5"}
+    assert {metric.points for metric in metrics} == {1, 100}
 
 
 def test_an_interval_is_in_percent_too() -> None:
