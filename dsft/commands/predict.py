@@ -76,7 +76,7 @@ def run(
     images = find_images(paths)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     network = load_folder(Path(model.label), model.read_builder())
-    choose = network.task.view.class_selector(top_k, threshold)
+    select = network.task.view.class_selector(top_k, threshold)
     compute.place_module(network.module)
     loader = make_loader(
         Split(SplitName.TEST, images, tuple(range(len(images.keys))), images.classes),
