@@ -53,8 +53,7 @@ def defined_in_package() -> set[str]:
     return {name for path in PACKAGE.rglob("*.py") for name in defined_names(ast.parse(path.read_text()))}
 
 
-PENDING = PACKAGE / "training" / "optim" / "optimizer.py"
-FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PENDING and PACKAGE / "compat" not in path.parents]
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if PACKAGE / "compat" not in path.parents]
 # The end of the names of some metrics.
 OWN_STRINGS = {"_interval"}
 
