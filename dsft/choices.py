@@ -40,6 +40,19 @@ class DataSource(StrEnum):
     WDS = "wds"
 
 
+class Start(StrEnum):
+    """How a run treats its output folder.
+
+    ``new`` needs an empty or missing folder, ``overwrite`` replaces an earlier run, ``resume`` continues an interrupted
+    one, ``dry_run`` runs one training and one evaluation batch and writes nothing.
+    """
+
+    NEW = "new"
+    OVERWRITE = "overwrite"
+    RESUME = "resume"
+    DRY_RUN = "dry_run"
+
+
 class SplitName(StrEnum):
     """The splits of a data set: train fits the weights, val selects them, test is for the final evaluation."""
 

@@ -278,7 +278,7 @@ class TestImages:
         rows = (here / "out" / "evaluation" / "test" / "predictions.csv").read_text(encoding="utf-8").splitlines()
         assert len(rows) == 1 + 8
         assert not any("ant/000.png" in row for row in rows)
-        assert "1 of 18 images of the train split cannot be read and were left out, such as 'ant/000" in done.stderr
+        assert "1 of 18 images of the train split cannot be read and were skipped, such as 'ant/000" in done.stderr
 
     def test_unreadable_image_to_evaluate(self, workshop: Workshop, here: Path) -> None:
         write_pictures(here / "pictures", dict.fromkeys(CLASSES, 2))
@@ -344,16 +344,16 @@ class TestTeachers:
         )
         assert f"distill.teacher '{teacher}': the teacher must know the 2 classes of the data" in message
 
-    def test_checkpoint_with_a_class_table_that_nobody_told(self, workshop: Workshop, here: Path) -> None:
+    def test_checkpoint_without_class_names(self, workshop: Workshop, here: Path) -> None:
         torch.save(timm.create_model("test_resnet", num_classes=3).state_dict(), here / "own.pth")
         changes = ["model.checkpoint=own.pth", "distill.teacher=original"]
         message = refused("finetune", workshop.dense_recipe, OUT, *changes)
-        assert "found a class table that nobody told" in message
+        assert "found unknown class names" in message
 
     def test_train_has_no_original(self, workshop: Workshop, here: Path) -> None:
         del here
         message = refused("train", workshop.dense_recipe, OUT, "distill.logits=0.5")
-        assert "dsft train has no trained original to learn from" in message
+        assert "dsft train has no trained original to distill from" in message
 
 
 class TestOutputs:
@@ -393,7 +393,7 @@ class TestOutputs:
     def test_the_systems_own_refusal(self, workshop: Workshop, here: Path) -> None:
         (here / "file").touch()
         message = refused("train", workshop.dense_recipe, "output.dir=file/out", exit_code=1)
-        assert message.startswith("the system refused: ")
+        assert message.startswith("the operating system reports: ")
 
 
 @pytest.fixture

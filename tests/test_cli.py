@@ -137,14 +137,14 @@ class TestErrors:
         monkeypatch.setattr(recipes, "listing", fail)
         done = dsft("recipes", "ls")
         assert done.exit_code == 1
-        assert "error: unforeseen ZeroDivisionError: division by zero." in done.stderr
+        assert "error: unexpected ZeroDivisionError: division by zero." in done.stderr
         assert "dsft --debug" in done.stderr
 
     def test_of_the_system_are_told(self, here: Path) -> None:
         (here / "file").touch()
         done = dsft("recipes", "cp", "quickstart", "file/mine.yaml")
         assert done.exit_code == 1
-        assert done.stderr.startswith("error: the system refused: ")
+        assert done.stderr.startswith("error: the operating system reports: ")
 
     def test_a_reader_that_has_enough_is_none(self) -> None:
         command = f"{sys.executable} -m dsft recipes schema | head -n 1"

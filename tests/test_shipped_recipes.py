@@ -11,7 +11,7 @@ from torchvision.models import get_model  # type: ignore[attr-defined]
 
 from dsft.artifact import ModelDescription, save_model
 from dsft.assembly import Verb
-from dsft.choices import DataSource, ModelSource
+from dsft.choices import DataSource, ModelSource, Start
 from dsft.commands import experiment
 from dsft.models import ModelSpec, build_model
 from dsft.models.load import preprocessing_of
@@ -59,7 +59,7 @@ def test_every_recipe_dry_runs(name: str, images: Path, tmp_path: Path, monkeypa
         data = ["data.source=folder", "data.name=null", "data.download=false", f"data.root={images.as_posix()}"]
         overrides += data
     before = sorted(tmp_path.rglob("*"))
-    result = experiment.run(load_recipe(name, overrides), VERBS[name], overwrite=False, dry_run=True)
+    result = experiment.run(load_recipe(name, overrides), VERBS[name], start=Start.DRY_RUN)
     assert (result.plan is not None) == (recipe.convert is not None)
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -1,10 +1,10 @@
-"""From words to things: recipe sections and model sources become data, networks and settings.
+"""Translate recipe sections and model sources into data, networks and settings.
 
-The only room that translates; what is above it works with what is built here.
+This is the only package that reads recipes to build something; the packages above it work with what is built here.
 """
 
 from dsft.assembly.data import Loaders, load_batches, load_split, open_data, open_splits, split_data
-from dsft.assembly.experiment import Experiment, Verb, prepare_experiment
+from dsft.assembly.experiment import Experiment, RunData, RunNetworks, Verb, prepare_experiment
 from dsft.assembly.network import Network, find_model_folder, load_folder, load_network
 from dsft.assembly.source import Source, load_source, outline_source
 
@@ -12,6 +12,8 @@ __all__ = [
     "Experiment",
     "Loaders",
     "Network",
+    "RunData",
+    "RunNetworks",
     "Source",
     "Verb",
     "find_model_folder",

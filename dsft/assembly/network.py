@@ -14,7 +14,7 @@ from dsft.artifact import ModelDescription, Provenance, build_outline, load_mode
 from dsft.artifact.hub import HubReference, fetch_model_folder
 from dsft.artifact.manifest import MANIFEST_FILE, Manifest
 from dsft.assembly.held_out import Training
-from dsft.assembly.own_network import InputFormat, build_own, with_classes, with_outputs, with_weights
+from dsft.assembly.own_network import InputFormat, build_own, copy_own, with_classes, with_outputs, with_weights
 from dsft.choices import ModelSource, Reason, WeightsKind
 from dsft.conversion import ConversionPlan
 from dsft.errors import CheckpointError, ConversionError, ModelError, PretrainedWeightsError
@@ -83,6 +83,7 @@ def load_network(
     seed: int,
     report: Report,
     task: Task = CLASSIFICATION,
+    module: nn.Module | None = None,
 ) -> Network:
     """Build the network that a run starts from, with one output for each class of the data.
 
@@ -93,6 +94,7 @@ def load_network(
         seed: Seed of whatever weights are drawn.
         report: Receives what was taken from where.
         task: What the data have it learn.
+        module: The user's own network, which is copied; None to build what the section names.
 
     Returns:
         The network; ``classes`` and ``task`` say what its head knew before it was replaced.
@@ -103,7 +105,7 @@ def load_network(
         if section.source is ModelSource.DSFT:
             network, is_fixed = _load_named_folder(section), False
         elif section.source is ModelSource.PYTHON:
-            loaded = _load_own(section, classes, image_size, report)
+            loaded = _load_own(section, classes, image_size, report, module)
             network, is_fixed = dataclasses.replace(as_network(loaded), task=task), False
         else:
             loaded = _load_from_library(section, classes, report)
@@ -261,15 +263,18 @@ def _load_named_folder(section: ModelSection) -> Network:
     return load_folder(folder, Builder.parse(section.builder))
 
 
-def _load_own(section: ModelSection, classes: tuple[str, ...], image_size: int | None, report: Report) -> LoadedModel:
-    """Build the network of a recipe's builder, with the weights of the checkpoint where there is one."""
+def _load_own(
+    section: ModelSection, classes: tuple[str, ...], image_size: int | None, report: Report, module: nn.Module | None
+) -> LoadedModel:
+    """Build the network of a recipe's builder, or copy the user's own; load the checkpoint, if there is one."""
     stated = InputFormat(
         image_size,
         section.in_chans,
         tuple(section.mean) if section.mean is not None else None,
         tuple(section.std) if section.std is not None else None,
     )
-    loaded = build_own(Builder.parse(section.builder or ""), stated)
+    name = section.builder or ""
+    loaded = build_own(Builder.parse(name), stated) if module is None else copy_own(module, name, stated)
     named = _stated_classes(section, classes)
     if section.checkpoint is not None:
         loaded = with_weights(loaded, at_home(section.checkpoint), named)

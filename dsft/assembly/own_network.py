@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from dsft.choices import ModelSource
+from dsft.conversion import copied, unwrapped
 from dsft.errors import CheckpointError, ModelError
 from dsft.measure import run_example
-from dsft.models import Builder, LoadedModel, ModelSpec, load_weights, read_weights, replace_head
+from dsft.models import Builder, LoadedModel, ModelSpec, identify, load_weights, read_weights, replace_head
 from dsft.models.inputs import for_channels
 from dsft.models.timm_library import read_preprocessing
 from dsft.preprocessing import Preprocessing
@@ -65,6 +66,35 @@ def build_own(builder: Builder, stated: InputFormat, preprocessing: Preprocessin
         raise builder.explain(error, action) from error
 
 
+def copy_own(module: nn.Module, name: str, stated: InputFormat) -> LoadedModel:
+    """Copy a network that the user gives in Python to the CPU, and find out how many outputs it has.
+
+    Args:
+        module: The network; it is left unchanged.
+        name: What messages and manifests call it.
+        stated: What is known of the images that it takes.
+
+    Raises:
+        ModelError: It cannot be run on such images, or is not a classifier.
+        ConversionError: It is not a network, or one that cannot be copied.
+    """
+    copied_module = copied(unwrapped(module)).cpu()
+    preprocessing = state_preprocessing(copied_module, stated)
+    try:
+        described = describe_module(copied_module, name, preprocessing)
+    except ModelError:
+        raise
+    except Exception as error:
+        shape = " x ".join(map(str, (preprocessing.channels, *preprocessing.image_size)))
+        raise ModelError(
+            f"model {name}: running it on an image of {shape} failed ({type(error).__name__}: {error}). Set "
+            "data.image_size to the size that it takes."
+        ) from error
+    # A network that timm built is saved so that it loads by itself.
+    spec = identify(copied_module, lambda plain: plain)
+    return described if spec is None else dataclasses.replace(described, spec=spec)
+
+
 def describe_module(module: nn.Module, name: str, preprocessing: Preprocessing) -> LoadedModel:
     """Describe a network of the user's own; it is run once on a black image, so that its outputs can be counted.
 
@@ -74,9 +104,7 @@ def describe_module(module: nn.Module, name: str, preprocessing: Preprocessing) 
     """
     outputs = count_outputs(module, preprocessing)
     spec = ModelSpec(ModelSource.PYTHON, name, outputs, preprocessing.channels)
-    return LoadedModel(
-        module, spec, preprocessing, None, fixed_size=False, notes=("Weights as the builder made them.",)
-    )
+    return LoadedModel(module, spec, preprocessing, None, fixed_size=False, notes=("Weights as given.",))
 
 
 def count_outputs(module: nn.Module, preprocessing: Preprocessing) -> int:

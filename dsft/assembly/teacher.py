@@ -1,4 +1,4 @@
-"""The teacher of a distillation: it must know the task."""
+"""The teacher of a distillation, which must have learned the task of the run."""
 
 from __future__ import annotations
 
@@ -8,91 +8,106 @@ from dsft.assembly.network import Network, load_folder
 from dsft.choices import ModelSource
 from dsft.errors import RecipeError
 from dsft.preprocessing import Preprocessing
+from dsft.recipe import Recipe
 from dsft.recipe.sections import DistillSection
+from dsft.tasks import Task, task_named
 
 ORIGINAL = "original"
 
+_WAY_OUT = (
+    "Fine-tune the dense network on the data first and use its model folder, as model.path or as distill.teacher; or "
+    "leave the distill section out"
+)
 
-def choose_teacher(
-    section: DistillSection | None, original: Network, student: Network, classes: tuple[str, ...]
-) -> Network | None:
-    """Return the network to learn from, or None where nothing is distilled.
+
+def load_teacher(recipe: Recipe, original: Network, classes: tuple[str, ...]) -> Network | None:
+    """Return the network to distill from, or None if the recipe distills nothing.
+
+    This is done before the conversion, which takes long: everything but the layers that it will convert is known.
 
     Args:
-        section: The recipe's distill section.
-        original: The network before conversion; its class table is what its own weights were trained on.
-        student: The network that learns.
+        recipe: The recipe.
+        original: The network before conversion; its class table is that of its own weights.
         classes: The class table of the data.
 
     Raises:
-        RecipeError: Logits are distilled and the teacher's class table is unknown or not that of the data, or it learnt
-            another task; features
-            are, and the student has no converted layer or the teacher is no such network; the teacher's images are
-            normalised otherwise; or the original is itself converted.
+        RecipeError: Logits are distilled, and the teacher's classes are unknown or not those of the data, or it has
+            learned another task. Or features are distilled, and nothing is converted or the teacher has another
+            architecture. Or the teacher's images are normalized differently. Or the original is converted already.
     """
+    section = recipe.distill
     if section is None or section.logits == section.features == 0:
         return None
     if section.teacher == ORIGINAL and original.plan is not None:
         raise RecipeError(
-            "distill.teacher 'original': the network is converted already, so that its original is another one. Give "
-            "the dense network's model folder as distill.teacher."
+            "distill.teacher 'original': the network is converted already, so its original is another one. Give the "
+            "dense network's model folder as distill.teacher."
         )
     teacher = original if section.teacher == ORIGINAL else load_folder(Path(section.teacher))
     if section.features > 0:
-        _require_like(section.teacher, teacher, student)
-    if section.logits > 0 and (teacher.classes != classes or teacher.task is not student.task):
-        raise RecipeError(_unfit(section.teacher, teacher, classes))
-    _check_input(section.teacher, teacher.preprocessing, original.preprocessing)
+        _require_same_layers(section.teacher, teacher, original, has_conversion=recipe.convert is not None)
+    if section.logits > 0:
+        _require_task(section.teacher, teacher, classes, task_named(recipe.task))
+    _require_same_input(section.teacher, teacher.preprocessing, original.preprocessing)
     return teacher
 
 
-def _require_like(name: str, teacher: Network, student: Network) -> None:
-    """Check that the teacher has, dense, the layers that are converted in the student."""
-    if student.plan is None or not student.plan.converted:
+def require_converted_layers(section: DistillSection | None, student: Network) -> None:
+    """Check that the student has converted layers whose outputs can be compared with the teacher's.
+
+    Raises:
+        RecipeError: Features are distilled, and it has none.
+    """
+    if section is not None and section.features > 0 and (student.plan is None or not student.plan.converted):
         raise RecipeError(
             "distill.features: compares converted layers with the teacher's, and the network has none. Add a convert "
             "section, or set distill.features=0."
         )
-    own = student.spec
-    if teacher.plan is not None or _architecture(teacher) != _architecture(student):
+
+
+def _require_same_layers(name: str, teacher: Network, original: Network, *, has_conversion: bool) -> None:
+    """Check that the teacher has, dense, the layers that are converted in the student."""
+    if not has_conversion:
+        require_converted_layers(DistillSection(features=1.0), original)
+    if teacher.plan is not None or _architecture(teacher) != _architecture(original):
         kind = f"{teacher.spec}{', converted' if teacher.plan is not None else ''}"
         raise RecipeError(
-            f"distill.teacher {name!r}: features are compared layer by layer, so that the teacher must be a dense "
-            f"{own.source}/{own.name}, found {kind}. Choose such a one, or set distill.features=0."
+            f"distill.teacher {name!r}: features are compared layer by layer, so the teacher must be a dense "
+            f"{original.spec}, found {kind}. Choose such a teacher, or set distill.features=0."
         )
 
 
 def _architecture(network: Network) -> tuple[ModelSource, str]:
-    # What follows the dot in a name of timm's says where the weights come from.
+    # In a name of timm's, the part after the dot says where the weights come from.
     return network.spec.source, network.spec.name.partition(".")[0]
 
 
-def _check_input(name: str, taught: Preprocessing, learning: Preprocessing) -> None:
-    """Refuse a teacher that would see the images otherwise than it was trained to: both get the same tensors."""
+def _require_same_input(name: str, teacher: Preprocessing, student: Preprocessing) -> None:
+    """Check that the teacher was trained on images with the same normalization: both networks get the same tensors."""
     for key in ("channels", "mean", "std"):
-        theirs, ours = getattr(taught, key), getattr(learning, key)
+        theirs, ours = getattr(teacher, key), getattr(student, key)
         if theirs != ours:
             raise RecipeError(
-                f"distill.teacher {name!r}: takes images with {key} {theirs}, the network that learns with {ours}, and "
-                "both are given the same. Choose a teacher with the same input."
+                f"distill.teacher {name!r}: takes images with {key} {theirs}, the student with {ours}, and both are "
+                "given the same images. Choose a teacher with the same input."
             )
 
 
-def _unfit(name: str, teacher: Network, classes: tuple[str, ...]) -> str:
+def _require_task(name: str, teacher: Network, classes: tuple[str, ...], task: Task) -> None:
     if teacher.classes == classes:
-        return (
-            f"distill.teacher {name!r}: the teacher must have learnt the same task, found one of task "
-            f"{teacher.task.name}. Fine-tune the dense network on the data first and take its model folder, as "
-            "model.path or as distill.teacher; or leave the distill section out."
+        if teacher.task is task:
+            return
+        raise RecipeError(
+            f"distill.teacher {name!r}: the teacher must have learned the task {task.name}, found {teacher.task.name}. "
+            f"{_WAY_OUT}."
         )
-    known = (
+    found = (
         f"{len(teacher.classes)} classes ({', '.join(teacher.classes[:3])}, ...)"
         if teacher.classes is not None
-        else "a class table that nobody told"
+        else "unknown class names"
     )
-    return (
+    raise RecipeError(
         f"distill.teacher {name!r}: the teacher must know the {len(classes)} classes of the data "
-        f"({', '.join(classes[:3])}, ...), found {known}. Fine-tune the dense network on the data first and take "
-        "its model folder, as model.path or as distill.teacher; or leave the distill section out; or, where a "
-        "checkpoint was trained on exactly these classes, say model.classes=data."
+        f"({', '.join(classes[:3])}, ...), found {found}. {_WAY_OUT}; or, if a checkpoint was trained on exactly these "
+        "classes, set model.classes=data."
     )

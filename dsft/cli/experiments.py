@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from dsft.choices import ProgressMode
+from dsft.choices import ProgressMode, Start
 from dsft.cli.app import app
 from dsft.cli.options import BuilderOption, DryRun, Json, Overrides, Overwrite, Progress, RecipeArgument, Resume
-from dsft.cli.session import joined_processes, read_recipe, reporting_errors, shown_progress
+from dsft.cli.session import hidden_progress, joined_processes, read_recipe, reporting_errors, shown_progress
 from dsft.errors import InputError
-from dsft.progress import ignore
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from dsft.commands.experiment import ExperimentResult
+    from dsft.recipe import Recipe
 
 
 @app.command()
@@ -31,7 +31,8 @@ def train(
     progress: Progress = None,
 ) -> None:
     """Train from random weights, dense or separable."""
-    _run_recipe("train", recipe, overrides, builder, dry_run, overwrite, resume, as_json, progress)
+    start = _start(overwrite, resume, dry_run)
+    _run("train", lambda: read_recipe(recipe, overrides, builder), start, as_json, progress)
 
 
 @app.command()
@@ -46,42 +47,37 @@ def finetune(
     as_json: Json = False,
     progress: Progress = None,
 ) -> None:
-    """Load weights, optionally convert, fine-tune, evaluate: the main job."""
-    _run_recipe("finetune", recipe, overrides, builder, dry_run, overwrite, resume, as_json, progress)
+    """Load weights, optionally convert, fine-tune and evaluate: the main command."""
+    start = _start(overwrite, resume, dry_run)
+    _run("finetune", lambda: read_recipe(recipe, overrides, builder), start, as_json, progress)
 
 
-def _run_recipe(
+def _start(overwrite: bool, resume: bool, dry_run: bool) -> Start:
+    if resume and (overwrite or dry_run):
+        other = "--overwrite" if overwrite else "--dry-run"
+        raise InputError(f"--resume: cannot be combined with {other}. Give one of the two.")
+    if dry_run:
+        return Start.DRY_RUN
+    return Start.RESUME if resume else Start.OVERWRITE if overwrite else Start.NEW
+
+
+def _run(
     verb: Literal["train", "finetune"],
-    recipe: str,
-    overrides: list[str] | None,
-    builder: str | None,
-    dry_run: bool,
-    overwrite: bool,
-    resume: bool,
+    load: Callable[[], Recipe],
+    start: Start,
     as_json: bool,
     progress: ProgressMode | None,
 ) -> None:
-    if resume and (overwrite or dry_run):
-        raise InputError(
-            f"--resume: goes without {'--overwrite' if overwrite else '--dry-run'}; choose one of the two."
-        )
+    # A process that finds an error in the recipe must tell the others, so it joins them first.
     with joined_processes() as processes:
-        loaded = read_recipe(recipe, overrides, builder)
+        recipe = load()
         is_shown = processes is None or processes.is_first
-        with shown_progress(progress, loaded) if is_shown else nullcontext(ignore) as report:
+        with shown_progress(progress, recipe) if is_shown else hidden_progress() as report:
             from dsft.assembly import Verb
             from dsft.commands import experiment
             from dsft.distributed.processes import ALONE
 
-            result = experiment.run(
-                loaded,
-                Verb(verb),
-                overwrite=overwrite,
-                resume=resume,
-                dry_run=dry_run,
-                processes=processes or ALONE,
-                report=report,
-            )
+            result = experiment.run(recipe, Verb(verb), start=start, processes=processes or ALONE, report=report)
         if is_shown:
             _show_experiment(result, as_json)
 

@@ -1,4 +1,4 @@
-"""What goes around every command: errors as one message, progress, the log of a run."""
+"""The frame of every command: errors as one message, progress, the log of a run, several processes."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 _state = {"debug": False}
-_SILENCE_S = 5.0
+_GRACE_PERIOD_S = 5.0
 
 
 def set_debug(debug: bool) -> None:
-    """Let errors pass with their traceback, or not."""
+    """Choose whether errors are raised with their traceback."""
     _state["debug"] = debug
 
 
 def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Have a command show an error as one message and leave with its exit code; ``--debug`` keeps the traceback."""
+    """Make a command print an error as one message and exit with its exit code; ``--debug`` keeps the traceback."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -46,34 +46,34 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
         except Exception as error:
             if _state["debug"]:
                 raise
-            exit_code = _tell(error)
+            exit_code = _print(error)
         if exit_code:
-            # Out here the traceback is gone, and with it what it kept: the processes that read images.
+            # Outside of the handler the traceback is freed, and with it the data loaders' processes.
             raise typer.Exit(exit_code)
 
     return run
 
 
-def _tell(error: Exception) -> int:
+def _print(error: Exception) -> int:
     """Print an error and return its exit code."""
     from dsft.console import print_error
 
     error = worker_killed(error) or error
-    if type(error).__name__ == "OutOfMemoryError":  # torch's; its class would have to be loaded to be named
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         error = DsftError(f"the device ran out of memory: {error} Lower data.batch_size or data.image_size.")
     elif isinstance(error, OSError):
-        error = DsftError(f"the system refused: {error}")
+        error = DsftError(f"the operating system reports: {error}")
     elif not isinstance(error, DsftError):
         error = DsftError(
-            f"unforeseen {type(error).__name__}: {error}. This is a fault of dsft: please report it, with what "
-            "dsft --debug says when it is run again."
+            f"unexpected {type(error).__name__}: {error}. This is a bug in dsft. Please report it with the traceback "
+            "that dsft --debug shows."
         )
     print_error(error)
     return error.exit_code
 
 
 def require_one_process(command: str) -> None:
-    """Leave, with one message, where a command that cannot share its work was started in several processes."""
+    """Exit with one message if a command that works in one process only was started in several."""
     try:
         launch = read_launch(os.environ)
     except InputError:
@@ -81,21 +81,21 @@ def require_one_process(command: str) -> None:
     if launch.count == 1:
         return
     if launch.rank > 0:
-        # torchrun ends the others when one does: process 0 shall speak first.
-        time.sleep(_SILENCE_S)
+        # torchrun ends all processes when one exits; process 0 must print its message first.
+        time.sleep(_GRACE_PERIOD_S)
         raise typer.Exit(InputError.exit_code)
     error = InputError(
-        f"dsft {command}: works in one process, found {launch.count}. Start it without torchrun or srun; train and "
-        "finetune work in several."
+        f"dsft {command}: works in one process, found {launch.count}. Start it without torchrun or srun; only train "
+        "and finetune work in several."
     )
-    raise typer.Exit(_tell(error))
+    raise typer.Exit(_print(error))
 
 
 @contextmanager
 def joined_processes() -> Iterator[Processes | None]:
-    """Join the other processes of a run, where there are any; None without loading torch where there are none.
+    """Join the other processes of a run; yield None, without importing torch, if there are none.
 
-    An error, wherever it comes first, ends all of them with one message: the others leave in silence.
+    The first error in any process ends all of them with one message.
     """
     launch = read_launch(os.environ)
     if launch.count == 1:
@@ -109,8 +109,8 @@ def joined_processes() -> Iterator[Processes | None]:
     try:
         yield member.processes
     except Exception as error:
-        # Before leaving: what started the processes ends all when it sees one end.
-        exit_code = _tell(error) if member.claim_failure() else getattr(error, "exit_code", 1)
+        # Before this process exits, since the launcher then ends the others.
+        exit_code = _print(error) if member.claim_failure() else getattr(error, "exit_code", 1)
         member.leave(failed=True)
         if _state["debug"]:
             raise
@@ -119,7 +119,7 @@ def joined_processes() -> Iterator[Processes | None]:
 
 
 def read_recipe(recipe: str, overrides: list[str] | None, builder: str | None) -> Recipe:
-    """Load the recipe of a command; ``--builder`` replaces its network, or builds that of its model folder."""
+    """Load the recipe of a command; ``--builder`` replaces its network, or builds the one of its model folder."""
     from dsft.recipe import load_recipe
 
     overrides = overrides or []
@@ -129,21 +129,18 @@ def read_recipe(recipe: str, overrides: list[str] | None, builder: str | None) -
     try:
         return load_recipe(recipe, [*overrides, chosen])
     except RecipeError:
-        # The recipe names another source, which the builder replaces; whatever else is wrong is reported now.
+        # The recipe names another source, which the builder replaces; any other problem is reported now.
         other = ("model.source=python", "model.name=null", "model.path=null", "model.pretrained=false")
         return load_recipe(recipe, [*other, *overrides, chosen])
 
 
 @contextmanager
 def shown_progress(mode: ProgressMode | None, recipe: Recipe | None) -> Iterator[Report]:
-    """Show progress as the flag says, else as the recipe says; a run's folder gets a log of it too.
-
-    Where the recipe asks for them, trackers are told as well.
-    """
+    """Show progress as the option says, else as the recipe says; log it to the run's folder and to trackers."""
     from dsft.console import show_progress, write_log
 
     chosen = mode or (recipe.log.progress if recipe is not None else ProgressMode.AUTO)
-    # Standard output is for the results: what a library or a network of the user's own prints goes where progress does.
+    # Standard output is for results: what libraries and the user's own code print goes to standard error.
     with redirect_stdout(sys.stderr), show_progress(chosen) as show, write_log() as log:
 
         def report(event: Any) -> None:
@@ -162,3 +159,12 @@ def shown_progress(mode: ProgressMode | None, recipe: Recipe | None) -> Iterator
                 track(event)
 
             yield report_everywhere
+
+
+@contextmanager
+def hidden_progress() -> Iterator[Report]:
+    """Show nothing, in the processes of a run but the first; what other code prints goes to standard error."""
+    from dsft.progress import ignore
+
+    with redirect_stdout(sys.stderr):
+        yield ignore

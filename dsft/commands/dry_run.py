@@ -1,4 +1,4 @@
-"""A rehearsal: one training batch and one evaluation batch, and nothing written."""
+"""A dry run: one training batch and one evaluation batch, and nothing is written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dsft.training import steps_per_epoch, try_step
 
 @dataclass(frozen=True)
 class _FirstBatch:
-    """A split of which only the first batch is read."""
+    """A loader of which only the first batch is read."""
 
     loader: BatchLoader
 
@@ -34,15 +34,15 @@ def try_experiment(experiment: Experiment, report: Report) -> None:
     Raises:
         DsftError: The run would fail there.
     """
-    loaders, split = experiment.loaders, experiment.splits.val
-    loss = try_step(experiment.training_setup, loaders.train, report=report)
+    training, loaders, split = experiment.training, experiment.data.loaders, experiment.data.splits.val
+    loss = try_step(training, loaders.train, report=report)
     evaluate(
-        experiment.student.module,
+        training.module,
         _FirstBatch(loaders.evaluation[SplitName.VAL]),
         split,
-        compute=experiment.compute,
-        task=experiment.settings.task,
-        processes=experiment.processes,
+        compute=training.compute,
+        task=training.settings.task,
+        processes=training.processes,
     )
-    steps = experiment.settings.schedule.epochs * steps_per_epoch(loaders.train, experiment.settings)
+    steps = training.settings.schedule.epochs * steps_per_epoch(loaders.train, training.settings)
     report(Note(f"dry run: loss {loss:.4f} on the first batch; the run would take {steps:,} steps. Nothing written."))

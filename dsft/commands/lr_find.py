@@ -54,14 +54,8 @@ def run(
     if out.is_dir() or (out.exists() and not overwrite):
         raise OutputError(f"picture {str(out)!r}: is there already. Choose another --out, or add --overwrite.")
     experiment = prepare_experiment(recipe, _verb(recipe), report)
-    test = run_range_test(
-        experiment.training_setup,
-        experiment.loaders.train,
-        low=low,
-        high=high,
-        steps=steps,
-        report=report,
-    )
+    loader = experiment.data.loaders.train
+    test = run_range_test(experiment.training, loader, low=low, high=high, steps=steps, report=report)
     plot_rates(test, out)
     return LrFindResult(test, out)
 

@@ -85,7 +85,7 @@ def test_a_recipe_names_it_too(workshop: Workshop, here: Path) -> None:
     )
     done = dsft("finetune", "own.yaml", *SHORT, "output.dir=out")
     assert done.exit_code == 0, done.stderr
-    assert "model python/net.py:make: Weights as the builder made them." in done.stderr
+    assert "model python/net.py:make: Weights as given." in done.stderr
     preprocessing = json.loads((here / "out/model/manifest.json").read_text("utf-8"))["preprocessing"]
     assert (preprocessing["mean"], preprocessing["std"]) == ([0.5] * 3, [0.5] * 3)
     assert preprocessing["image_size"] == [16, 16]

@@ -15,23 +15,23 @@ from tests.workshop import CLASSES, Workshop, write_pictures
 
 def test_one_batch_trains_and_one_is_scored(workshop: Workshop) -> None:
     experiment = prepare_experiment(load_recipe(str(workshop.separable_recipe)), Verb.FINETUNE, ignore)
-    before = {name: tensor.clone() for name, tensor in experiment.student.module.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in experiment.training.module.state_dict().items()}
     events: list[Event] = []
     try_experiment(experiment, events.append)
     # Counters of the norms tell how many batches they saw; the first phase keeps some norms still.
     counts = [
         int(tensor - before[name])
-        for name, tensor in experiment.student.module.state_dict().items()
+        for name, tensor in experiment.training.module.state_dict().items()
         if name.endswith("num_batches_tracked")
     ]
     assert set(counts) <= {0, 1}
     moved = [
         name
-        for name, parameter in experiment.student.module.named_parameters()
+        for name, parameter in experiment.training.module.named_parameters()
         if not torch.equal(parameter, before[name])
     ]
-    assert set(moved) <= {*experiment.head, *experiment.converted}
-    assert set(moved) & set(experiment.head)
+    assert set(moved) <= {*experiment.training.head, *experiment.training.converted}
+    assert set(moved) & set(experiment.training.head)
     assert isinstance(events[-1], Note)
     assert "Nothing written" in events[-1].message
 

@@ -97,7 +97,7 @@ def log_lines(run: Path) -> list[str]:
         "checkpoint after step",
         "resumed after step",
         "warning: checkpoint",
-        "warning: other versions",
+        "warning: versions differ",
         "SIGUSR1: ",
     )
     return [line for line in timeless if not line.startswith(added)]
@@ -194,7 +194,7 @@ def test_a_checkpoint_that_is_damaged_is_replaced_by_the_one_before(trial: Trial
     for file in last.iterdir():
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     assert trial.run("damaged", "--resume") == 0, trial.said("damaged")
-    assert re.search(r"warning: checkpoint '.*last': .*\. The one before it is taken\.", trial.said("damaged"))
+    assert re.search(r"warning: checkpoint '.*last': .*\. The previous one is used\.", trial.said("damaged"))
     assert_same_run(run, trial.folder / "unbroken")
 
 
@@ -210,11 +210,11 @@ def test_ctrl_c_stops_a_resumed_run_as_well(trial: Trial, stopped: Path) -> None
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["optim.lr=1e-5"], r"the recipe has changed .*\n  optim\.lr: 0\.003 before, 1e-05 now\nPut it back"),
+        (["optim.lr=1e-5"], r"the recipe has changed .*\n  optim\.lr: 0\.003 before, 1e-05 now\nRestore it"),
         (["~ema", "schedule.epochs=5"], r"\n  schedule\.epochs: 4 before, 5 now\n  ema: .* before, None now\n"),
-        (["output.dir=nothing"], r"there is no run in 'nothing' to go on with"),
-        (["--overwrite"], r"--resume: goes without --overwrite"),
-        (["--dry-run"], r"--resume: goes without --dry-run"),
+        (["output.dir=nothing"], r"there is no run to continue in 'nothing'"),
+        (["--overwrite"], r"--resume: cannot be combined with --overwrite"),
+        (["--dry-run"], r"--resume: cannot be combined with --dry-run"),
     ],
 )
 def test_what_cannot_be_gone_on_with_is_said(
@@ -258,7 +258,9 @@ def test_other_images_are_refused(trial: Trial, stopped: Path, workshop: Worksho
     finally:
         image.write_bytes(content)
     assert done.exit_code == 2
-    assert re.search(r"--resume: the \w+ split has changed since the run in 'out' began: \d+ images then", done.stderr)
+    assert re.search(
+        r"--resume: the \w+ split has changed since the run in 'out' began: \d+ images before", done.stderr
+    )
     assert (here / "out" / "checkpoints" / "last").is_dir()
 
 
@@ -278,7 +280,9 @@ def test_other_versions_are_told(trial: Trial, stopped: Path, here: Path) -> Non
     (here / "out" / "run.json").write_text(json.dumps(record), encoding="utf-8")
     done = dsft("finetune", trial.recipe, "output.dir=out", "--resume", "data.workers=1", "--json")
     assert done.exit_code == 0, done.stderr
-    assert re.search(r"warning: other versions than when the run began: timm 0\.1 then, .* now\.", done.stderr)
+    assert re.search(
+        r"warning: versions differ from those at the start of the run: timm 0\.1 before, .* now\.", done.stderr
+    )
     assert list(json.loads(done.stdout)["scores"]) == SLOTS
     assert_same_run(here / "out", trial.folder / "unbroken")
     # What the folder says of the run is what it came to.

@@ -7,6 +7,7 @@ import pytest
 
 from dsft.assembly import Verb, prepare_experiment
 from dsft.commands.run_folder import RunFolder
+from dsft.commands.run_record import describe_run
 from dsft.errors import OutputError
 from dsft.progress import ignore
 from dsft.recipe import load_recipe
@@ -36,11 +37,11 @@ def test_a_run_that_this_one_needs_is_not(workshop: Workshop, here: Path, change
 
 
 def test_a_run_that_began_meanwhile_is_not_removed(workshop: Workshop, here: Path) -> None:
-    experiment = prepare_experiment(load_recipe(str(workshop.dense_recipe)), Verb.TRAIN, ignore)
+    recipe = load_recipe(str(workshop.dense_recipe))
     shutil.copytree(workshop.dense, here / "out")
     before = contents(here)
     with pytest.raises(OutputError, match="--overwrite"):
-        RunFolder(here / "out").open(experiment, overwrite=False)
+        RunFolder(here / "out").claim(recipe, overwrite=False)
     assert contents(here) == before
 
 
@@ -50,5 +51,8 @@ def test_the_folder_that_an_earlier_run_is_in_stays(
     experiment = prepare_experiment(load_recipe(str(workshop.dense_recipe)), Verb.TRAIN, ignore)
     shutil.copytree(workshop.dense, here / "out")
     monkeypatch.chdir(here / "out")
-    RunFolder(Path()).open(experiment, overwrite=True)
+    folder = RunFolder(Path())
+    folder.claim(experiment.recipe, overwrite=True)
+    assert list((here / "out").iterdir()) == []
+    folder.begin(experiment.recipe, describe_run(experiment, Verb.TRAIN), experiment.data.splits.index(), None)
     assert sorted(path.name for path in (here / "out").iterdir()) == ["recipe.yaml", "run.json", "splits.json"]
