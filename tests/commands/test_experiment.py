@@ -152,7 +152,7 @@ def test_what_it_was_made_of_is_kept(workshop: Workshop) -> None:
 def test_the_log_has_the_notes_and_epochs(workshop: Workshop) -> None:
     log = (workshop.separable / "train.log").read_text(encoding="utf-8").splitlines()
     said = [line.split("  ", 1)[1] for line in log]
-    assert said[0].startswith("data: 33 train, 5 val, 10 test images of 3 classes")
+    assert said[0].startswith("data: 48 images of 3 classes (33 train, 5 val, 10 test)")
     assert any(line.startswith("teacher: top-1 ") for line in said)
     assert [line.partition(" best")[0].strip()[:9] for line in said if line.startswith("epoch")] == [
         "epoch 1/2",
@@ -281,7 +281,7 @@ def test_a_checkpoint_of_the_datas_classes_may_teach(workshop: Workshop, here: P
     arguments = [*changes, "model.classes=data", "output.dir=out", "schedule.epochs=1", "~freeze", "--json"]
     done = dsft("finetune", workshop.separable_recipe, *arguments)
     assert done.exit_code == 0, done.stderr
-    assert "Weights of 'own.pth', entry 'state_dict', prefix 'module.' removed" in done.stderr
+    assert "entry 'state_dict', with the prefix 'module.' removed" in done.stderr
     scores = json.loads(done.stdout)["scores"]
     dense = read(workshop.dense / "evaluation" / "test" / "metrics.json")
     assert scores["test-original"] == dense

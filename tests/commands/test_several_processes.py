@@ -134,7 +134,7 @@ def test_two_processes_score_as_one(bench: Bench, together: Path) -> None:
 
 def test_the_first_process_alone_speaks(bench: Bench, together: Path) -> None:
     said = bench.said("together")
-    for words in ("data: 33 train", "model timm/test_vit", "epoch 1/2", "macro mean", "run folder: "):
+    for words in ("33 train", "model timm/test_vit", "epoch 1/2", "macro mean", "run folder: "):
         assert said.count(words) == 1, said
     assert "rank" not in said.lower()
     # Data, model, the header and two rows of the epochs, and the checkpoints before and after them.
