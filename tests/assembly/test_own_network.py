@@ -115,7 +115,7 @@ class TestOutputs:
         network = plain(nn.Conv2d(3, 6, 3), *POOL, nn.GLU())
         with pytest.raises(
             ModelError,
-            match=r"no classifier .* given 4 classes\. It has 3 outputs, .* Have net return a network with 4",
+            match=r"no classifier .* of 4 classes\. Its 3 outputs .* Let net return a network with 4",
         ):
             with_outputs(describe(network), 4)
 

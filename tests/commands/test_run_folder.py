@@ -24,7 +24,7 @@ def test_only_an_earlier_run_is_free_to_be_overwritten(workshop: Workshop, here:
         folder.require_free(recipe, overwrite=False)
     assert contents(here) == before
     (here / "out" / "run.json").unlink()
-    with pytest.raises(OutputError, match=r"it has no recipe\.yaml and run\.json"):
+    with pytest.raises(OutputError, match=r"there is no recipe\.yaml and run\.json"):
         folder.require_free(recipe, overwrite=True)
 
 
