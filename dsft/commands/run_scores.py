@@ -14,7 +14,7 @@ from dsft.commands.run_folder import RunFolder
 from dsft.devices import Compute
 from dsft.evaluation import Evaluation, evaluate
 from dsft.progress import Note, Report, Scored, Warn
-from dsft.report.finished_run import NETWORKS_BEFORE_TRAINING as BEFORE
+from dsft.report.finished_run import NETWORKS_BEFORE_TRAINING
 from dsft.tasks import Metrics
 
 LOW_TEACHER_POINTS = 50.0
@@ -50,8 +50,12 @@ class RunScores:
     def read_before(self) -> list[Score]:
         """Read back what :meth:`before` found when the run began."""
         task = self.experiment.training.settings.task
-        found = {slot: self.folder.read_metrics(slot, task) for slot in BEFORE}
-        return [Score(slot, BEFORE[slot], metrics) for slot, metrics in found.items() if metrics is not None]
+        found = {slot: self.folder.read_metrics(slot, task) for slot in NETWORKS_BEFORE_TRAINING}
+        return [
+            Score(slot, NETWORKS_BEFORE_TRAINING[slot], metrics)
+            for slot, metrics in found.items()
+            if metrics is not None
+        ]
 
     def after(self, network: str) -> list[Score]:
         """Score the trained network on every split that the recipe names."""
@@ -64,7 +68,7 @@ class RunScores:
         if teacher is None or distill is None or distill.logits == 0:
             return []
         module = self.experiment.training.compute.place_module(teacher)
-        score = self._score(module, SplitName.VAL, "val-teacher", BEFORE["val-teacher"])
+        score = self._score(module, SplitName.VAL, "val-teacher", NETWORKS_BEFORE_TRAINING["val-teacher"])
         main = score.metrics.layout.main
         value = main.value_in(score.metrics)
         self.report(Note(f"teacher: {main.label} {main.with_unit(value)} on val"))
@@ -84,7 +88,10 @@ class RunScores:
         starts = {"test-original": networks.original}
         if recipe.convert is not None:
             starts["test-converted"] = networks.student
-        return [self._score(network.module, SplitName.TEST, slot, BEFORE[slot]) for slot, network in starts.items()]
+        return [
+            self._score(network.module, SplitName.TEST, slot, NETWORKS_BEFORE_TRAINING[slot])
+            for slot, network in starts.items()
+        ]
 
     def _score(self, module: nn.Module, split: SplitName, slot: str, network: str) -> Score:
         # In the dtype of the parameters, as `dsft evaluate` will score them again.

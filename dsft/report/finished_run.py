@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsft.choices import ModelSource
 from dsft.errors import InputError
 from dsft.recipe import Recipe, load_recipe
 from dsft.report.sections import Values, read_json
@@ -48,10 +47,8 @@ class Run:
 
     @property
     def verb(self) -> str:
-        """The command that runs such a recipe."""
-        model = self.recipe.model
-        has_weights = model.pretrained or model.checkpoint is not None or model.source is ModelSource.DSFT
-        return "finetune" if has_weights else "train"
+        """The command that made the run; runs of the first edition do not record it."""
+        return self.about.get("verb") or ("finetune" if self.recipe.model.has_weights else "train")
 
     @property
     def best(self) -> Mapping[str, float]:
