@@ -75,8 +75,8 @@ class RunScores:
         if value * main.points < LOW_TEACHER_POINTS:
             self.report(
                 Warn(
-                    f"teacher: {main.label} of {main.with_unit(value)} on val is low, and a weak teacher makes the student "
-                    "worse than labels alone. Fine-tune it on this data first, or lower distill.logits."
+                    f"teacher: {main.label} of {main.with_unit(value)} on val is low, and a weak teacher makes the "
+                    "student worse than labels alone. Fine-tune it on this data first, or lower distill.logits."
                 )
             )
         return [score]
