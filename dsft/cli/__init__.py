@@ -4,17 +4,32 @@ A command is imported inside the function that needs it, so that ``--help`` load
 commands with the application, which lists them in an order of its own.
 """
 
-from dsft.cli import benchmark, data, env, experiments, export, hub, inspect, lr_find, models, predict, recipes, sweep
+from dsft.cli import (
+    benchmark,
+    convert,
+    data,
+    env,
+    evaluate,
+    experiments,
+    export,
+    inspect,
+    lr_find,
+    models,
+    predict,
+    recipes,
+    sweep,
+)
 from dsft.cli.app import app
 
 __all__ = [
     "app",
     "benchmark",
+    "convert",
     "data",
     "env",
+    "evaluate",
     "experiments",
     "export",
-    "hub",
     "inspect",
     "lr_find",
     "models",

@@ -1,273 +1,73 @@
-"""``dsft convert`` and ``dsft evaluate``."""
+"""``dsft models``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated
 
 import typer
 
-from dsft.choices import AUTO, Cost, Form, Method, Runtime, SplitName
 from dsft.cli.app import app
-from dsft.cli.options import (
-    BuilderOption,
-    Classes,
-    Data,
-    DataOverrides,
-    Device,
-    DryRun,
-    Exclude,
-    ImageSize,
-    Include,
-    Json,
-    MethodName,
-    ModelOfFile,
-    OrderName,
-    Overwrite,
-    Progress,
-    SourceArgument,
-    StructureNames,
-    named_data,
-    split_overrides,
-    split_source,
-)
-from dsft.cli.session import reporting_errors, shown_progress
-from dsft.errors import RecipeError
+from dsft.cli.options import BuilderOption, Json
+from dsft.cli.session import reporting_errors
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from dsft.commands.convert import ConvertResult
-    from dsft.commands.evaluate import EvaluateResult
+models_app = typer.Typer(no_args_is_help=True, help="List and show networks; push model folders to the hub.")
+app.add_typer(models_app, name="models")
 
 
-@app.command()
+@models_app.command("ls")
 @reporting_errors
-def convert(
-    source: SourceArgument = None,
-    overrides: DataOverrides = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The new model folder.")] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Share of macs, params or latency that may be left, as macs=0.5; or max_drop=1.")
-    ] = None,
-    by: Annotated[Cost | None, typer.Option(help="The cost that max_drop minimizes; macs by default.")] = None,
-    runtime: Annotated[Runtime, typer.Option(help="Runtime of the measurements of a budget.")] = Runtime.EAGER,
-    rank: Annotated[str | None, typer.Option(help="Depthwise kernels of each channel, or 'full'.")] = None,
-    data: Data = None,
-    calibration_images: Annotated[int, typer.Option(min=1, help="Images to calibrate on, at most.")] = 512,
-    method: MethodName = AUTO,
-    order: OrderName = None,
-    structures: StructureNames = None,
-    form: Annotated[
-        str, typer.Option(metavar="|".join([AUTO, *Form]), help="How channels are repeated; auto is measured.")
-    ] = AUTO,
-    only_faster: Annotated[bool, typer.Option("--only-faster", help="Keep dense what measures slower.")] = False,
-    include: Include = None,
-    exclude: Exclude = None,
-    model: ModelOfFile = None,
-    builder: BuilderOption = None,
-    classes: Classes = None,
-    image_size: ImageSize = None,
-    seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of calibration images.")] = 0,
-    device: Device = "auto",
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-    progress: Progress = None,
-) -> None:
-    """Convert a checkpoint to depthwise-separable convolutions, without training.
-
-    The images of --data, or those that SOURCE was trained on, calibrate the conversion and score it on val.
-    """
-    if out is None and not dry_run:
-        raise RecipeError("--out: a folder for the converted model is needed, or --dry-run to only plan.")
-    # Checked before torch is imported.
-    name, changes = split_source(source, overrides, builder)
-    asked_budget, asked_rank = _budget(budget, by, runtime), _rank(rank)
-    with shown_progress(progress, None) as report:
-        from dsft.assembly import Source
-        from dsft.commands import convert as command
-        from dsft.conversion import Request
-        from dsft.conversion.request import read_setting, read_structures
-
-        request = Request(
-            budget=asked_budget,
-            rank=asked_rank,
-            method=read_setting("--method", method, Method),
-            structures=read_structures(structures, order),
-            form=read_setting("--form", form, Form),
-            include=include or ["*"],
-            exclude=exclude or [],
-            only_faster=only_faster,
-            seed=seed,
-        )
-        result = command.run(
-            Source(name, model=model, builder=builder, classes=classes, image_size=image_size),
-            None if dry_run else out,
-            request,
-            data=named_data(data, changes),
-            calibration_images=calibration_images,
-            device=device,
-            overwrite=overwrite,
-            report=report,
-        )
-    _show_conversion(result, as_json)
-
-
-@app.command()
-@reporting_errors
-def evaluate(
-    models: Annotated[
-        list[str],
-        typer.Argument(metavar="MODEL", help="Model or run folders; data.key=value among them changes the data."),
-    ],
-    data: Data = None,
-    split: Annotated[SplitName, typer.Option(help="The split to score.")] = SplitName.TEST,
-    builder: BuilderOption = None,
-    classes: Classes = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for metrics, tables and plots.")] = None,
-    per_class: Annotated[bool, typer.Option("--per-class", help="Print the scores of every class.")] = False,
-    with_temperature: Annotated[
-        bool, typer.Option("--fit-temperature", help="Fit a temperature on val, and score the probabilities with it.")
+def models_ls(
+    pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern such as 'resnet*'.")] = "*",
+    published: Annotated[
+        bool, typer.Option("--pretrained", help="Only networks with published weights, with their tags.")
     ] = False,
-    timed: Annotated[
-        bool | None,
-        typer.Option("--time/--no-time", help="Measure times; by default only to compare several models."),
-    ] = None,
-    min_top1: Annotated[
-        float | None,
-        typer.Option("--min-top1", min=0, max=100, help="Exit with code 1 if top-1, in percent, is below."),
-    ] = None,
-    min_map: Annotated[
-        float | None,
-        typer.Option("--min-map", min=0, max=1, help="Exit with code 1 if the mAP, 0 to 1, is below."),
-    ] = None,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
     as_json: Json = False,
-    progress: Progress = None,
 ) -> None:
-    """Score models on held-out data, side by side, with their costs."""
-    least = {name: value for name, value in (("top1", min_top1), ("map", min_map)) if value is not None}
-    folders, overrides = split_overrides(models)
-    if not folders:
-        raise RecipeError(f"MODEL: a model or run folder is needed, found only overrides: {' '.join(overrides)}.")
-    with shown_progress(progress, None) as report:
-        from dsft.assembly import Source
-        from dsft.commands import evaluate as command
+    """List the networks of timm and torchvision."""
+    from dsft.commands import models
+    from dsft.console import print_json, print_text
 
-        result = command.run(
-            [Source(folder, builder=builder, classes=classes) for folder in folders],
-            data=named_data(data, overrides),
-            scoring=command.Scoring(split, with_temperature, tuple(least), timed),
-            out=out,
-            device=device,
-            overwrite=overwrite,
-            report=report,
-        )
-    _show_evaluation(result, as_json, with_classes=per_class or len(folders) == 1)
-    for name, minimum in least.items():
-        result.require_score(name, minimum)
+    found = models.listing(pattern, published=published)
+    if as_json:
+        print_json(list(found))
+    else:
+        print_text("".join(f"{name}\n" for name in found))
 
 
-@app.command()
+@models_app.command("show")
 @reporting_errors
-def report(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a finished run, or of evaluate --out.")],
+def models_show(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="timm/NAME, torchvision/NAME, a model folder or hf/OWNER/NAME.")
+    ],
+    builder: BuilderOption = None,
+    as_json: Json = False,
 ) -> None:
-    """Recreate the page of a run or of an evaluation from its files."""
-    from dsft.commands import report as command
+    """Show what is known about a network: size, input, classes, conversion, training."""
+    from dsft.commands import models
+    from dsft.console import facts_table, print_json, print_result
+
+    facts = models.show(source, builder)
+    if as_json:
+        print_json(facts.to_dict())
+    else:
+        print_result(facts_table(facts.to_dict()))
+
+
+@models_app.command("push")
+@reporting_errors
+def models_push(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model or run folder.")],
+    repository: Annotated[
+        str, typer.Argument(metavar="OWNER/NAME", help="The repository; created if it does not exist.")
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Create the repository as private.")] = False,
+    message: Annotated[str | None, typer.Option("--message", "-m", help="Commit message.")] = None,
+) -> None:
+    """Push a model folder to the Hugging Face hub, authenticated by HF_TOKEN or hf auth login."""
+    from dsft.commands import models
     from dsft.console import print_result
 
-    print_result(str(command.run(folder)))
-
-
-def _show_conversion(result: ConvertResult, as_json: bool) -> None:
-    from dsft.console import (
-        circumstances,
-        costs_table,
-        parameters_line,
-        plan_table,
-        print_json,
-        print_result,
-        verdict_lines,
-    )
-
-    if as_json:
-        print_json(result.to_dict())
-        return
-    shown: list[RenderableType] = [plan_table(result.plan)]
-    if result.costs is None or result.verdict is None:
-        shown.append(parameters_line(result.plan))
-    else:
-        shown += [costs_table(result.costs), circumstances(result.costs.measured_on)]
-        shown += [verdict_lines(result.verdict), f"model folder: {result.folder}"]
-    print_result(*shown)
-
-
-def _show_evaluation(result: EvaluateResult, as_json: bool, with_classes: bool) -> None:
-    from dsft.console import (
-        ModelRow,
-        calibration_table,
-        differences_table,
-        footprint_circumstances,
-        metrics_table,
-        per_class_table,
-        print_json,
-        print_result,
-        size_table,
-        speed_table,
-    )
-
-    if as_json:
-        print_json(result.to_dict())
-        return
-    scores = [(row.model, row.metrics) for row in result.models]
-    differences = [(row.model, row.difference) for row in result.models if row.difference is not None]
-    costs = [ModelRow(row.model, row.footprint, row.file_bytes) for row in result.models]
-    print_result(
-        *(per_class_table(metrics) for _, metrics in scores if with_classes),
-        metrics_table(scores, [row.untrained for row in result.models]),
-        *([differences_table(result.models[0].model, differences)] if differences else []),
-        calibration_table(scores),
-        size_table(costs),
-        *([speed_table(costs)] if costs[0].footprint.latency_ms is not None else []),
-        footprint_circumstances(result.measured_on, result.models[0].footprint),
-    )
-
-
-def _budget(budget: str | None, by: Cost | None, runtime: Runtime) -> dict[str, Any] | None:
-    """Parse ``macs=0.4``, or ``max_drop=1`` with the cost that it minimizes."""
-    name, _, number = (budget or "").partition("=")
-    if by is not None and name != "max_drop":
-        raise RecipeError(f"--by: goes with --budget max_drop=POINTS, found --budget {budget!r}.")
-    if budget is None:
-        if runtime is not Runtime.EAGER:
-            raise RecipeError(f"--runtime: goes with --budget, found {str(runtime)!r} alone. Add --budget latency=0.5.")
-        return None
-    if name not in [*Cost, "max_drop"] or not _is_number(number):
-        forms = ", ".join(f"{cost}=SHARE" for cost in Cost)
-        raise RecipeError(f"--budget: expected {forms} or max_drop=POINTS, such as macs=0.4, found {budget!r}.")
-    if name in [*Cost] and not 0 < float(number) <= 1:
-        raise RecipeError(f"--budget {name}: expected a share above 0 and up to 1, found {number}.")
-    rest = {} if by is None else {"by": by}
-    return {name: float(number), "runtime": runtime, **rest}
-
-
-def _rank(rank: str | None) -> int | Literal["full"] | None:
-    """Parse a whole number, or ``full``."""
-    if rank is None:
-        return None
-    if rank == "full":
-        return "full"
-    if not rank.isdecimal():
-        raise RecipeError(f"--rank: expected a whole number of at least 1, or full, found {rank!r}.")
-    return int(rank)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    address = models.push(model, repository, private=private, message=message)
+    print_result(f"pushed: {address}", f"load it as hf/{repository}")

@@ -55,7 +55,7 @@ def predict(
         from dsft.storage import require_free_file
 
         require_free_file(out, overwrite=overwrite)
-    asked = _paths(paths)
+    asked, readers = _paths(paths), _workers(workers)
     with shown_progress(progress, None) as report:
         from dsft.assembly import Source
         from dsft.commands import predict as command
@@ -63,11 +63,7 @@ def predict(
         result = command.run(
             Source(model, builder=builder),
             asked,
-            top_k=top_k,
-            threshold=threshold,
-            batch_size=batch_size,
-            workers=_workers(workers),
-            bad_images=bad_images,
+            command.PredictSettings(top_k, threshold, batch_size, readers, bad_images),
             device=device,
             report=report,
         )

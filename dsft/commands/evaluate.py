@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
 from dsft.assembly import Network, Source, load_folder, load_split
@@ -19,82 +18,18 @@ from dsft.assembly.named_data import RECORDED, NamedData
 from dsft.assembly.network import find_model_folder
 from dsft.assembly.scoring import open_scoring_data, under_class_table
 from dsft.choices import Amp, SplitName
+from dsft.commands.evaluate_result import EvaluateResult, ModelResult, score_before_training
 from dsft.commands.outputs import require_apart, require_outside
 from dsft.data import Split
 from dsft.devices import Compute, resolve_compute
-from dsft.errors import DsftError, InputError
-from dsft.evaluation import Difference, Evaluation, compare, evaluate
+from dsft.errors import InputError
+from dsft.evaluation import Evaluation, compare, evaluate
 from dsft.metrics import TEMPERATURES
 from dsft.progress import Report, Warn, ignore
 from dsft.recipe.sections import DataSection
 from dsft.report import COMPARISON_FILE, report_evaluation, write_comparison
-from dsft.runtimes import Footprint, MeasuredOn, measure_footprints, measured_on
+from dsft.runtimes import measure_footprints, measured_on
 from dsft.storage import require_replaceable, staged_folder, write_json
-from dsft.tasks import Metrics
-
-UNTRAINED_SLOT = "test-converted"
-"""Evaluation of a run that scores the converted network before fine-tuning."""
-
-
-@dataclass(frozen=True)
-class ModelResult:
-    """One model: its scores and its costs.
-
-    Attributes:
-        model: Its folder.
-        metrics: Its scores.
-        footprint: What it costs to run.
-        file_bytes: Size of its weights file.
-        difference: How its score differs from the first model's; None for the first model.
-        untrained: The score of the converted network before its fine-tuning, where its run recorded it on this split.
-    """
-
-    model: str
-    metrics: Metrics
-    footprint: Footprint
-    file_bytes: int
-    difference: Difference | None
-    untrained: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as JSON values."""
-        return {
-            "model": self.model,
-            "metrics": self.metrics.to_dict(),
-            **vars(self.footprint),
-            "file_bytes": self.file_bytes,
-            "difference": self.difference and self.difference.to_dict(),
-            "untrained": self.untrained,
-        }
-
-
-@dataclass(frozen=True)
-class EvaluateResult:
-    """All models on the same images."""
-
-    models: tuple[ModelResult, ...]
-    measured_on: MeasuredOn
-    folder: Path | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as JSON values."""
-        return {"measured_on": self.measured_on.to_dict(), "models": [model.to_dict() for model in self.models]}
-
-    def require_score(self, name: str, minimum: float) -> None:
-        """Check that every model reaches a minimum score.
-
-        Args:
-            name: The main score's name, such as ``top1``.
-            minimum: The minimum, in the unit of ``metrics.json``.
-
-        Raises:
-            DsftError: A model is below it.
-        """
-        main = self.models[0].metrics.layout.main
-        scores = [(row.model, main.value_in(row.metrics)) for row in self.models]
-        if low := [(model, score) for model, score in scores if not score >= minimum]:
-            found = ", ".join(f"{main.with_unit(score)} of {model!r}" for model, score in low)
-            raise DsftError(f"--min-{name}: expected at least {main.with_unit(minimum)}, found {found}.")
 
 
 @dataclass(frozen=True)
@@ -161,7 +96,7 @@ def run(
     example = example_images(first.preprocessing, compute)
     rows = _compare(candidates, evaluations, compute, timed=timed)
     if data == RECORDED and scoring.split is SplitName.TEST:
-        rows = tuple(dataclasses.replace(row, untrained=_score_before_training(row)) for row in rows)
+        rows = tuple(dataclasses.replace(row, untrained=score_before_training(row)) for row in rows)
     result = EvaluateResult(rows, measured_on(first.module, example, compute), out)
     if out is not None:
         _write(out, candidates, evaluations, result)
@@ -274,17 +209,6 @@ def _compare(
         )
         for candidate, evaluation, footprint in zip(candidates, evaluations, footprints, strict=True)
     )
-
-
-def _score_before_training(row: ModelResult) -> float | None:
-    """Return what a run recorded of its converted network before fine-tuning, on the same number of images."""
-    file = Path(row.model) / "evaluation" / UNTRAINED_SLOT / "metrics.json"
-    if not file.is_file():
-        return None
-    recorded = json.loads(file.read_text(encoding="utf-8"))
-    value = recorded.get(row.metrics.layout.main.name)
-    is_comparable = isinstance(value, int | float) and recorded.get("count") == row.metrics.count
-    return float(value) if is_comparable else None
 
 
 def _write(

@@ -56,18 +56,18 @@ def listing(pattern: str, *, published: bool) -> tuple[str, ...]:
     wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
     found = tuple(name for name in known if any(fnmatchcase(part, wanted) for part in (name, name.partition("/")[2])))
     if not found:
-        names = [name.partition("/")[2] for name in known]
+        names = dict.fromkeys(name.partition("/")[2] for name in known)
         raise ModelError(f"models: no network is named {pattern!r}.{did_you_mean(pattern, names)}")
     return found
 
 
-def show(source: str) -> ModelFacts:
+def show(source: str, builder: str | None = None) -> ModelFacts:
     """Return what is known about a network or a model folder; only ``hf/OWNER/NAME`` is downloaded.
 
     Raises:
         InputError: There is no such network or folder, or it is damaged.
     """
-    inspected = inspect.run(Source(source))
+    inspected = inspect.run(Source(source, builder=builder))
     path = Path(source)
     is_library = not path.exists() and source.partition("/")[0] in ("timm", "torchvision")
     manifest = None if is_library else read_manifest(find_model_folder(path))

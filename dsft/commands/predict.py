@@ -1,4 +1,4 @@
-"""``dsft predict``: the classes of image files."""
+"""``dsft predict``: predict the classes of image files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PredictResult:
     unreadable: tuple[str, ...]
 
     def to_csv(self) -> str:
-        """Return a table with a row for each image, as CSV; further classes stand in further columns."""
+        """Return one CSV row per image; further classes are in further columns."""
         count = max([1, *(len(prediction.classes) for prediction in self.predictions)])
         ranks = ["", *(f"_{rank}" for rank in range(2, count + 1))]
         text = io.StringIO()
@@ -41,51 +41,63 @@ class PredictResult:
         return text.getvalue()
 
     def to_jsonl(self) -> str:
-        """Return one JSON object a line, an image each."""
+        """Return JSON lines, one object per image."""
         return "".join(f"{json.dumps(prediction.to_dict())}\n" for prediction in self.predictions)
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How images are read and what is predicted.
+
+    Attributes:
+        top_k: Number of classes per image, for a task with one class per image; None for 1.
+        threshold: Probability above which a label is predicted, for a task with several labels; None for 0.5.
+        batch_size: Images per batch.
+        workers: Processes that read images; ``auto`` chooses by the number of cores and images.
+        bad_images: Skip images that cannot be read with a warning, or stop with an error.
+    """
+
+    top_k: int | None = None
+    threshold: float | None = None
+    batch_size: int = 64
+    workers: int | Literal["auto"] = "auto"
+    bad_images: BadImages = BadImages.SKIP
 
 
 def run(
     model: Source,
     paths: Sequence[str],
+    settings: PredictSettings | None = None,
     *,
-    top_k: int | None = None,
-    threshold: float | None = None,
-    batch_size: int = 64,
-    workers: int | Literal["auto"] = "auto",
-    bad_images: BadImages = BadImages.SKIP,
     device: str = "auto",
     report: Report = ignore,
 ) -> PredictResult:
-    """Predict the classes of images with a model folder, preprocessed as the folder says.
+    """Predict the classes of images with a model folder, with the preprocessing that it records.
 
     Args:
-        model: A model folder, or the folder of a run.
+        model: A model or run folder.
         paths: Image files, folders and patterns.
-        top_k: Classes to name for each image, where it has one; None for one.
-        threshold: Probability above which a label is named, where an image has several; None for 0.5.
-        batch_size: Images in a batch.
-        workers: Processes that read images; ``auto`` chooses by cores and images.
-        bad_images: Leave out what cannot be read and tell of it, or stop there.
+        settings: How images are read and what is predicted; None for the defaults.
         device: Where the model runs.
         report: Receives the progress, and a warning for each image that cannot be read.
 
     Raises:
-        InputError: The folder or a path is at fault, or an image with ``bad_images=error``.
+        InputError: The folder or a path is invalid, or an image is, with ``bad_images=error``.
     """
+    settings = settings or PredictSettings()
     images = find_images(paths)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     network = load_folder(Path(model.label), model.read_builder())
-    select = network.task.view.class_selector(top_k, threshold)
+    select = network.task.view.class_selector(settings.top_k, settings.threshold)
     compute.place_module(network.module)
     loader = make_loader(
         Split(SplitName.TEST, images, tuple(range(len(images.keys))), images.classes),
         evaluation_transform(network.preprocessing),
-        batch_size=batch_size,
-        workers=workers,
+        batch_size=settings.batch_size,
+        workers=settings.workers,
         seed=0,
         shuffle=False,
-        bad_images=bad_images,
+        bad_images=settings.bad_images,
         pin_memory=compute.device.type == "cuda",
     )
     classes = network.classes or tuple(map(str, range(network.spec.num_classes)))
@@ -93,18 +105,12 @@ def run(
     try:
         predictions.extend(
             predict(
-                network.module,
-                loader,
-                classes=classes,
-                select=select,
-                compute=compute,
-                keys=images.keys,
-                report=report,
+                network.module, loader, classes=classes, select=select, compute=compute, keys=images.keys, report=report
             )
         )
     except DataError:
-        # Where nothing at all can be read, the loader says so; here that is one message for each image.
-        if bad_images is BadImages.ERROR or len(loader.skipped) < len(images.keys):
+        # The loader stops if it can read no image at all; here every image gets a warning of its own instead.
+        if settings.bad_images is BadImages.ERROR or len(loader.skipped) < len(images.keys):
             raise
     unreadable = tuple(key for key in images.keys if key in loader.skipped)
     for key in unreadable:
@@ -117,4 +123,4 @@ def _why_unreadable(key: str) -> str:
         read_image(Path(key))
     except DataError as error:
         return str(error)
-    return f"{key!r}: could not be read a moment ago, and can now."
+    return f"{key!r}: could not be read during prediction, and can be read now."

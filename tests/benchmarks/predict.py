@@ -68,9 +68,10 @@ def main() -> None:
                     model(images[: IMAGES - start])
 
         model_folder = Source(str(folder / "model"))
+        settings = predict.PredictSettings(batch_size=BATCH, workers=0)
 
         def predict_all() -> None:
-            predict.run(model_folder, [str(folder / "pictures")], batch_size=BATCH, workers=0, device="cpu")
+            predict.run(model_folder, [str(folder / "pictures")], settings, device="cpu")
 
         def load() -> None:
             dsft.load(folder / "model")

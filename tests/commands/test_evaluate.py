@@ -64,7 +64,7 @@ def test_models_stand_side_by_side(workshop: Workshop) -> None:
     assert list(result) == ["measured_on", "models"]
     first, second = result["models"]
     costs = ["params", "macs", "memory_bytes", "latency_ms", "throughput", "throughput_batch", "file_bytes"]
-    assert list(first) == ["model", "metrics", *costs, "difference"]
+    assert list(first) == ["model", "metrics", *costs, "difference", "untrained"]
     assert (first["model"], second["model"]) == (str(workshop.dense), str(workshop.separable / "model"))
     assert first["metrics"] == written_by(workshop.dense)
     assert second["metrics"] == written_by(workshop.separable)
@@ -86,7 +86,7 @@ def test_models_stand_side_by_side(workshop: Workshop) -> None:
     assert "Classes of test" not in done.stdout
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith(str(workshop.separable))]
     scores, differences, calibration, sizes, speeds = rows
-    assert scores[4] == f"{second['metrics']['top1']:.2f}"
+    assert scores[5] == f"{second['metrics']['top1']:.2f}"
     assert differences[1] == f"{difference['top1']:+.2f}"
     assert calibration[-1] == f"{100 * second['metrics']['ece']:.2f}"
     assert f"{second['macs'] / first['macs']:.3f}" in sizes
@@ -114,6 +114,20 @@ def test_so_is_the_folder_that_its_splits_were_drawn_from(workshop: Workshop) ->
     assert done.exit_code == 0, done.stderr
     assert "33 of these 48 images trained this model" in done.stderr
     assert "5 of these 48 images selected this model" in done.stderr
+
+
+@pytest.mark.usefixtures("here")
+def test_times_are_measured_to_compare_models_or_on_request(workshop: Workshop) -> None:
+    def times(*arguments: str | Path) -> list[bool]:
+        return [row["latency_ms"] is not None for row in scores_of(*arguments)["models"]]
+
+    assert times(workshop.dense) == [False]
+    assert times(workshop.dense, "--time") == [True]
+    assert times(workshop.dense, workshop.separable, "--no-time") == [False, False]
+    done = dsft("evaluate", workshop.dense, "--out", "scores")
+    assert "latency" not in done.stdout.lower()
+    assert "Memory: " in done.stdout
+    assert dsft("evaluate", workshop.dense, "--time").stdout.count("images/s") == 1
 
 
 def test_a_plain_folder_is_scored_whole(workshop: Workshop, here: Path) -> None:
@@ -258,7 +272,7 @@ def test_a_minimum_of_top1_decides_the_exit_code(workshop: Workshop) -> None:
     done = dsft("evaluate", workshop.dense, "--min-top1", str(top1 + 0.01), "--json")
     assert done.exit_code == 1
     assert json.loads(done.stdout)["models"][0]["metrics"]["top1"] == top1
-    assert f"--min-top1: expected at least {top1 + 0.01:g} %, found {top1:.2f} of '{workshop.dense}'" in done.stderr
+    assert f"--min-top1: expected at least {top1 + 0.01:g} %, found {top1:.2f} % of '{workshop.dense}'" in done.stderr
     for number in ("nan", "101", "-1"):
         assert dsft("evaluate", workshop.dense, "--min-top1", number).exit_code == 2
 

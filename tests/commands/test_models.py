@@ -25,7 +25,8 @@ def test_ls_lists_published_weights_with_their_tags() -> None:
 def test_ls_that_finds_nothing_names_the_nearest() -> None:
     done = dsft("models", "ls", "resnet81")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "no network is called 'resnet81'. Did you mean" in done.stderr
+    assert "no network is named 'resnet81'. Did you mean resnet18 or " in done.stderr
+    assert done.stderr.count("resnet18") == 1
 
 
 def test_show_tells_of_a_network_and_of_a_model_folder(workshop: Workshop) -> None:
