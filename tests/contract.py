@@ -17,8 +17,7 @@ from torch.utils._pytree import tree_leaves
 import dsft
 from dsft.artifact.manifest import read_manifest
 from dsft.choices import Structure
-from dsft.conversion import ConversionPlan, Request, apply_plan, plan_conversion
-from dsft.conversion.convert import derive_factors
+from dsft.conversion import ConversionPlan, Request, apply_plan, factorize, plan_conversion
 from dsft.conversion.discovery.sites import find_sites
 from dsft.conversion.request import SEPARABLE
 from dsft.errors import ConversionError
@@ -134,7 +133,7 @@ def check_rank_one(
 ) -> None:
     """Check that a network of rank 1 returns the same shapes, and equal numbers when saved and loaded."""
     plan = plan_conversion(model, example, Request(rank=1, structures=structures))
-    converted = apply_plan(model, plan, derive_factors(model, plan))
+    converted = apply_plan(model, plan, factorize(model, plan))
     outputs = raw_outputs(converted, example)
     if not is_detection(model):
         assert [tuple(output.shape) for output in outputs] == shapes, "rank 1 changes the shapes of the output"
@@ -153,7 +152,7 @@ def converted_copy(model: nn.Module, plan: ConversionPlan) -> nn.Module:
     tensors = [*model.parameters(), *model.buffers()]
     versions = [tensor._version for tensor in tensors]
     twin = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
-    converted = apply_plan(twin, plan, derive_factors(model, plan))
+    converted = apply_plan(twin, plan, factorize(model, plan))
     assert versions == [tensor._version for tensor in tensors], "the conversion changes tensors of the original"
     return converted
 

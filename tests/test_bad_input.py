@@ -153,7 +153,7 @@ class TestWhatTheNetworkTells:
     def test_images_too_small_for_the_network(self, workshop: Workshop) -> None:
         changes = ["model.source=torchvision", "model.name=squeezenet1_1", "data.image_size=8"]
         message = refused("train", workshop.dense_recipe, OUT, *changes)
-        assert "data.image_size: torchvision/squeezenet1_1 cannot take images of 8 x 8 pixels" in message
+        assert "data.image_size: torchvision/squeezenet1_1 does not accept images of 8 x 8 pixels" in message
 
     def test_a_network_of_one_image_size(self, workshop: Workshop) -> None:
         message = refused("train", workshop.dense_recipe, OUT, "model.name=vit_tiny_patch16_224")
@@ -223,9 +223,9 @@ class TestConversionTargets:
     def test_converting_twice(self, workshop: Workshop) -> None:
         converted = workshop.separable / "model"
         message = refused("convert", converted, "--out", "out", "--rank", "1")
-        assert "of its convolutions are separable already. Leave the conversion out" in message
+        assert "of its convolutions are converted already. Train it further without" in message
         message = refused("finetune", workshop.separable_recipe, OUT, f"model.path={converted}")
-        assert "of its convolutions are separable already" in message
+        assert "of its convolutions are converted already" in message
 
 
 class TestImages:

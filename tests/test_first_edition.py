@@ -110,7 +110,7 @@ def test_a_plan_of_the_first_edition_is_replayed(name: str, job: Job) -> None:
         assert list(layer.kernels) == written["kernels"]
         assert layer.structure == (None if not layer.is_converted else written["order"] or "low_rank")
         assert layer.relative_error == written["relative_error"]
-    dense, converted = job.build().state_dict(), dsft.apply_plan(job.build(), plan).state_dict()
+    dense, converted = job.build().state_dict(), dsft.replay_plan(job.build(), plan).state_dict()
     weights = read_json(STORED / "weights" / f"{name}.json")
     assert len(converted) == weights["kept"] + len(weights["tensors"])
     for key, figures in weights["tensors"].items():

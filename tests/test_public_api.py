@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import dsft
+from dsft import errors
 from dsft.errors import ConversionError
 from tests.zoo import Residual, redraw
 
@@ -65,10 +66,21 @@ def test_a_plan_is_made_first_and_applied_later() -> None:
     model, images = redraw(Residual()), torch.randn(1, 3, 16, 16)
     plan = dsft.plan_conversion(model, images, dsft.Request(rank=1))
     assert not any(isinstance(layer, dsft.DepthwiseSeparableConv2d) for layer in model.modules())
-    dsft.apply_plan(model, plan)
+    expected = model(images)
+    dsft.apply_plan(model, plan, dsft.factorize(model, plan))
     converted = [name for name, layer in model.named_modules() if isinstance(layer, dsft.DepthwiseSeparableConv2d)]
     assert converted == [layer.name for layer in plan.converted]
     assert dsft.ConversionPlan.from_dict(plan.to_dict()) == plan
+    assert model(images).shape == expected.shape
+
+
+def test_errors_can_be_caught_by_their_public_names() -> None:
+    with pytest.raises(dsft.ConversionError) as caught:
+        dsft.convert(Residual(), torch.randn(1, 3, 16, 16), rank=0)
+    assert isinstance(caught.value, dsft.InputError)
+    assert isinstance(caught.value, dsft.DsftError)
+    known = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert known <= set(dsft.__all__)
 
 
 @pytest.mark.parametrize("target", [{}, {"budget": {"macs": 0.5}, "rank": 1}])

@@ -16,7 +16,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from dsft.artifact.card import model_card
 from dsft.artifact.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest, ModelDescription, read_manifest
 from dsft.choices import ModelSource
-from dsft.conversion import ConversionPlan, apply_plan, copied
+from dsft.conversion import ConversionPlan, copy_network, replay_plan
 from dsft.errors import CheckpointError
 from dsft.models import ModelSpec, build_model, load_weights
 from dsft.models.weights import describe_misfit
@@ -89,7 +89,7 @@ def load_model_folder(folder: Path, skeleton: nn.Module | None = None) -> Artifa
     path = folder / WEIGHTS_FILE
     check_weights(folder, manifest)
     if skeleton is not None:
-        module = copied(skeleton)
+        module = copy_network(skeleton)
     elif manifest.source is not None and manifest.source.source is not ModelSource.PYTHON:
         module = _skeleton(manifest.source)
     else:
@@ -130,7 +130,7 @@ def build_outline(manifest: Manifest, skeleton: nn.Module | None = None) -> nn.M
         ModelError: The installed library has no such network.
     """
     if skeleton is not None:
-        return _converted(copied(skeleton), manifest.plan).eval()
+        return _converted(copy_network(skeleton), manifest.plan).eval()
     if manifest.source is None:
         raise CheckpointError("the manifest does not record how to build its network.")
     return _converted(_skeleton(manifest.source), manifest.plan).eval()
@@ -149,7 +149,7 @@ def _outline(spec: ModelSpec, plan: ConversionPlan | None) -> nn.Module:
 
 
 def _converted(module: nn.Module, plan: ConversionPlan | None) -> nn.Module:
-    return module if plan is None else apply_plan(module, plan)
+    return module if plan is None else replay_plan(module, plan)
 
 
 def _plain_tensors(module: nn.Module) -> dict[str, Tensor]:

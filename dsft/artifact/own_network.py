@@ -12,7 +12,7 @@ from dsft.artifact.folder import load_model_folder, save_model
 from dsft.artifact.hub import HubReference, fetch_model_folder
 from dsft.artifact.manifest import ModelDescription
 from dsft.choices import TaskName
-from dsft.conversion import ConversionPlan, apply_plan, unwrapped
+from dsft.conversion import ConversionPlan, replay_plan, unwrap_network
 from dsft.errors import CheckpointError
 from dsft.models import identify, preprocessing_from_module
 from dsft.preprocessing import Preprocessing
@@ -46,8 +46,8 @@ def save(
         OutputError: The folder is not empty and ``overwrite`` is off.
         CheckpointError: The network's state holds more than tensors, or the task is unknown.
     """
-    model = unwrapped(model)
-    spec = identify(model, lambda plain: plain if plan is None else apply_plan(plain, plan))
+    model = unwrap_network(model)
+    spec = identify(model, lambda plain: plain if plan is None else replay_plan(plain, plan))
     if preprocessing is None and spec is not None:
         preprocessing = preprocessing_from_module(model, spec)
     description = ModelDescription(
@@ -80,7 +80,7 @@ def load(folder: str | os.PathLike[str], skeleton: nn.Module | None = None) -> n
         ConversionError: The skeleton is not a module, or the plan was made for another network.
     """
     if skeleton is not None:
-        skeleton = unwrapped(skeleton)
+        skeleton = unwrap_network(skeleton)
         if any(tensor.is_meta for tensor in (*skeleton.parameters(), *skeleton.buffers())):
             raise CheckpointError(
                 "skeleton: expected a network on the CPU, found one on the meta device. Its weights do not matter."

@@ -1,4 +1,4 @@
-"""A network and what a conversion is asked for become a converted network."""
+"""From a recipe's section and a network to a converted network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from dsft import conversion
 from dsft.assembly.network import Network
 from dsft.choices import AUTO, Method
-from dsft.conversion import ConversionPlan, Request, apply_plan
-from dsft.conversion.convert import Prepared, prepare, realise
-from dsft.conversion.factorization import Weighting
-from dsft.conversion.planning.accuracy_search import Trial, meet_max_drop
-from dsft.conversion.planning.layer_latency import Clock
+from dsft.conversion import CalibrationSet, ConversionPlan, Converted, Converter, Request, Trial
 from dsft.devices import Compute
 from dsft.errors import ConversionError, ModelError
 from dsft.measure import run_example
@@ -28,10 +25,10 @@ def read_request(section: ConvertSection, seed: int, *, is_trained: bool) -> Req
     """Translate a recipe's section.
 
     Args:
-        section: What the recipe asks for.
-        seed: Seed of whatever weights are drawn.
-        is_trained: There are weights to keep; otherwise ``auto`` draws new ones. Kept weights are fitted to
-            calibration images where the section asks for some.
+        section: The recipe's section.
+        seed: Seed of random weights.
+        is_trained: The network has trained weights; otherwise ``auto`` is ``fresh``. Weights that are kept are fitted
+            to calibration images if the section asks for any.
     """
     method = section.method
     if method == AUTO:
@@ -55,7 +52,7 @@ def require_fitting_images(network: Network, compute: Compute) -> None:
     """Run a network once on one image of its size.
 
     Raises:
-        ModelError: Its architecture cannot take such images.
+        ModelError: Its architecture does not accept images of this size.
     """
     try:
         run_example(network.module, example_images(network.preprocessing, compute))
@@ -65,7 +62,7 @@ def require_fitting_images(network: Network, compute: Compute) -> None:
         height, width = network.preprocessing.image_size
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(
-            f"data.image_size: {network.spec} cannot take images of {height} x {width} pixels ({reason}). Choose "
+            f"data.image_size: {network.spec} does not accept images of {height} x {width} pixels ({reason}). Choose "
             "another size, or another network."
         ) from error
 
@@ -83,12 +80,12 @@ def require_dense(network: Network) -> None:
     """
     if network.plan is not None:
         raise ConversionError(
-            f"model {network.spec}: {len(network.plan.converted)} of its convolutions are separable already. Leave "
-            "the conversion out to tune it further, or convert the network that it was made from."
+            f"model {network.spec}: {len(network.plan.converted)} of its convolutions are converted already. Train it "
+            "further without the conversion, or convert the network that it was made from."
         )
 
 
-def plan_network(
+def open_converter(
     network: Network,
     request: Request,
     compute: Compute,
@@ -96,46 +93,46 @@ def plan_network(
     *,
     calibration: Sequence[Tensor] = (),
     is_trained: bool = True,
-    known: dict[str, Weighting] | None = None,
-) -> Prepared:
-    """Plan the conversion of a network for the images that it takes; see :func:`dsft.conversion.convert.prepare`.
+) -> Converter:
+    """Analyze a network for conversions to any number of budgets.
+
+    Args:
+        network: The dense network; it is not changed.
+        request: The settings of the conversion.
+        compute: Where the network is, and how it runs.
+        report: Receives the progress.
+        calibration: Batches of images that the method ``refit`` fits the weights to.
+        is_trained: The weights are trained.
 
     Raises:
-        ConversionError: The network is converted already, or the plan cannot be made.
+        ConversionError: The network is converted already, or cannot be converted.
     """
     require_dense(network)
-    return prepare(
+    statistics = None
+    if calibration:
+        loss = network.task.objective.sampled_loss
+        statistics = CalibrationSet(network.module, calibration, loss, request.seed, report)
+    return Converter(
         network.module,
         example_images(network.preprocessing, compute),
         request,
-        calibration,
+        calibration=statistics,
+        compute=compute,
         is_trained=is_trained,
-        clock=Clock(compute, request.runtime, norm_between=request.norm_between, report=report),
-        known=known,
         report=report,
-        sampled_loss=network.task.objective.sampled_loss,
     )
 
 
-def apply_to_network(
-    network: Network,
-    prepared: Prepared,
-    compute: Compute,
-    report: Report,
-    *,
-    calibration: Sequence[Tensor] = (),
-    seed: int = 0,
-) -> Network:
-    """Return a converted copy of a network; the original is untouched."""
-    example = example_images(network.preprocessing, compute)
-    module, plan = realise(network.module, prepared, example, calibration, seed, report)
-    return dataclasses.replace(network, module=module, plan=plan)
+def as_converted(network: Network, converted: Converted) -> Network:
+    """Return a network with the module and the plan of its conversion."""
+    return dataclasses.replace(network, module=converted.model, plan=converted.plan)
 
 
 def replay_plan(network: Network, plan: ConversionPlan) -> Network:
     """Return a converted copy of a network whose new layers have random weights, for a state dict to be loaded."""
     with torch.random.fork_rng(devices=[]):
-        return dataclasses.replace(network, module=apply_plan(copy.deepcopy(network.module), plan), plan=plan)
+        module = conversion.replay_plan(copy.deepcopy(network.module), plan)
+    return dataclasses.replace(network, module=module, plan=plan)
 
 
 def convert_network(
@@ -148,31 +145,26 @@ def convert_network(
     score: Callable[[Network], float] | None = None,
     is_trained: bool = True,
 ) -> tuple[Network, tuple[Trial, ...]]:
-    """Return a converted copy of a network, and the budgets that were tried on the way.
+    """Return a converted copy of a network, and the budgets that were tried.
 
     Args:
-        network: The dense network; it is left as it was.
-        request: What the conversion is asked for.
-        compute: Where the network is and how it runs.
+        network: The dense network; it is not changed.
+        request: The settings of the conversion.
+        compute: Where the network is, and how it runs.
         report: Receives the progress.
-        calibration: Batches that a refit fits the weights to.
-        score: Scores a network in points; needed where the request says how many may be lost.
-        is_trained: The weights mean something.
+        calibration: Batches of images that the method ``refit`` fits the weights to.
+        score: Scores a network in points; used where the request limits the loss of score.
+        is_trained: The weights are trained.
 
     Raises:
         ConversionError: The conversion cannot be done.
     """
-    # What the layers cost the network is the same for every budget that is tried.
-    known: dict[str, Weighting] = {}
+    converter = open_converter(network, request, compute, report, calibration=calibration, is_trained=is_trained)
 
-    def attempt(request: Request) -> Network:
-        prepared = plan_network(
-            network, request, compute, report, calibration=calibration, is_trained=is_trained, known=known
-        )
-        return apply_to_network(network, prepared, compute, report, calibration=calibration, seed=request.seed)
+    def score_module(module: torch.nn.Module) -> float:
+        if score is None:
+            raise ConversionError("budget max_drop: needs a score, found none.")
+        return score(dataclasses.replace(network, module=module))
 
-    if request.max_drop is None:
-        return attempt(request), ()
-    if score is None:
-        raise ConversionError("budget max_drop: needs a score, found none.")
-    return meet_max_drop(request, request.max_drop, attempt, score, score(network), report)
+    converted = converter.convert_within(None if request.max_drop is None else score_module)
+    return as_converted(network, converted), converted.trials

@@ -21,8 +21,7 @@ from dsft.assembly.sharing import require_same_images, require_shares
 from dsft.assembly.student import ConversionJob, knows_task, make_student
 from dsft.assembly.teacher import load_teacher, require_converted_layers
 from dsft.choices import ModelSource
-from dsft.conversion import ConversionPlan
-from dsft.conversion.planning.accuracy_search import Trial
+from dsft.conversion import ConversionPlan, Trial
 from dsft.data import Splits, class_weights, count_channels
 from dsft.devices import Compute, resolve_compute
 from dsft.distributed.processes import ALONE, Processes

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dsft.choices import ModelSource
-from dsft.conversion import copied, unwrapped
+from dsft.conversion import copy_network, unwrap_network
 from dsft.errors import CheckpointError, ModelError
 from dsft.measure import run_example
 from dsft.models import Builder, LoadedModel, ModelSpec, identify, load_weights, read_weights, replace_head
@@ -78,7 +78,7 @@ def copy_own(module: nn.Module, name: str, stated: InputFormat) -> LoadedModel:
         ModelError: It cannot be run on such images, or is not a classifier.
         ConversionError: It is not a network, or one that cannot be copied.
     """
-    copied_module = copied(unwrapped(module)).cpu()
+    copied_module = copy_network(unwrap_network(module)).cpu()
     preprocessing = state_preprocessing(copied_module, stated)
     try:
         described = describe_module(copied_module, name, preprocessing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dsft.assembly.conversion import replay_plan
 from dsft.assembly.network import Network
-from dsft.conversion.planning.accuracy_search import Trial
+from dsft.conversion import Trial
 from dsft.data import Splits
 from dsft.distributed.launch import Launch
 from dsft.distributed.processes import Processes

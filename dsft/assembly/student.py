@@ -14,8 +14,7 @@ from dsft.assembly.network import Network
 from dsft.assembly.sharing import take_over
 from dsft.assembly.val_score import ValScorer
 from dsft.choices import Method
-from dsft.conversion import ConversionPlan
-from dsft.conversion.planning.accuracy_search import Trial
+from dsft.conversion import ConversionPlan, Trial
 from dsft.data import Splits
 from dsft.devices import Compute
 from dsft.distributed.processes import Processes

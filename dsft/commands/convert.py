@@ -13,7 +13,7 @@ from dsft.artifact import save_model
 from dsft.artifact.manifest import MANIFEST_FILE
 from dsft.assembly import Network, Source, load_source
 from dsft.assembly.class_names import name_classes, require_class_file
-from dsft.assembly.conversion import convert_network, example_images, plan_network, require_fitting_images
+from dsft.assembly.conversion import convert_network, example_images, open_converter, require_fitting_images
 from dsft.assembly.conversion_data import CALIBRATION_IMAGES, ConversionData, open_conversion_data
 from dsft.assembly.held_out import Training, provenance
 from dsft.assembly.named_data import RECORDED, NamedData
@@ -21,8 +21,7 @@ from dsft.assembly.val_score import NotScored, ValScorer, open_val_scorer
 from dsft.assembly.verdict import Verdict, reach_verdict
 from dsft.choices import AUTO, Amp, Method, SplitName, WeightsKind
 from dsft.commands.outputs import require_apart, require_outside
-from dsft.conversion import ConversionPlan, ConversionReport, Request, report_costs
-from dsft.conversion.planning.accuracy_search import Trial
+from dsft.conversion import ConversionPlan, ConversionReport, Request, Trial, report_costs
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import ConversionError, InputError
 from dsft.progress import Report, Warn, ignore
@@ -85,7 +84,7 @@ def run(
             require_outside(out, job.data.section)
         return _convert(job, out, compute, overwrite, report)
     if request.max_drop is None:
-        plan = plan_network(job.network, job.request, compute, report, calibration=job.calibration).plan
+        plan = open_converter(job.network, job.request, compute, report, calibration=job.calibration).plan()
     else:
         plan, _, _ = _apply(job, compute, report)
     return ConvertResult(None, _checked(plan, request, report))

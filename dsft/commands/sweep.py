@@ -13,9 +13,9 @@ from torch import Tensor
 from dsft.assembly import Network, Source, load_source
 from dsft.assembly.class_names import name_classes, require_class_file
 from dsft.assembly.conversion import (
-    apply_to_network,
+    as_converted,
     example_images,
-    plan_network,
+    open_converter,
     require_dense,
     require_fitting_images,
 )
@@ -24,10 +24,9 @@ from dsft.assembly.named_data import RECORDED, NamedData
 from dsft.assembly.val_score import NotScored, ValScorer, open_val_scorer
 from dsft.choices import AUTO, Amp, Method
 from dsft.commands.outputs import require_apart, require_outside
-from dsft.conversion import Budget, Request
-from dsft.conversion.factorization import Weighting
+from dsft.conversion import Request
 from dsft.devices import Compute, resolve_compute
-from dsft.errors import ConversionError, InputError
+from dsft.errors import BudgetError, ConversionError, InputError
 from dsft.measure import count_macs, count_parameters
 from dsft.progress import Note, Report, Warn, ignore
 from dsft.report.sweep import SweepPoint, plot_sweep
@@ -153,26 +152,21 @@ def _convert_each(
     """Return the converted network of each budget, and the budgets that cannot be met with the reason."""
     networks: list[tuple[float, Network]] = []
     unmet: dict[float, str] = {}
-    # The sensitivity of the layers is measured once, for all budgets.
-    known: dict[str, Weighting] = {}
-    for asked, budget in _budgets(requests):
-        request = dataclasses.replace(asked, method=asked.choose_method(has_calibration=bool(job.calibration)))
-        batches = job.calibration
+    # The requests differ in their budgets alone, so the original is analyzed once.
+    converter = open_converter(job.original, requests[0], compute, report, calibration=job.calibration)
+    for budget in (request.cost_budget for request in requests):
+        if budget is None:
+            continue
         try:
-            prepared = plan_network(job.original, request, compute, report, calibration=batches, known=known)
-        except ConversionError as error:
+            plan = converter.plan(budget.share)
+        except BudgetError as error:
             unmet[budget.share] = str(error)
             report(Warn(f"budget {budget.share:g} is skipped: {error}"))
             continue
-        converted = apply_to_network(job.original, prepared, compute, report, calibration=batches, seed=request.seed)
-        networks.append((budget.share, converted))
+        networks.append((budget.share, as_converted(job.original, converter.convert(plan))))
     if not networks:
         raise ConversionError(f"no budget of {', '.join(f'{share:g}' for share in unmet)} can be met.")
     return networks, unmet
-
-
-def _budgets(requests: Sequence[Request]) -> list[tuple[Request, Budget]]:
-    return [(request, request.cost_budget) for request in requests if request.cost_budget is not None]
 
 
 def _measure(

@@ -1,32 +1,45 @@
-"""The module graph: which convolutions there are, what becomes of each, and the change itself.
+"""The conversion of a network: which convolutions it has, what each becomes, and the change itself.
 
-Planning decides and changes nothing; ``apply_plan`` is the one function that changes a module tree.
+``convert`` does all of it. Its stages are ``plan_conversion``, which decides and changes nothing, ``factorize``, which
+derives the new weights, ``apply_plan``, which replaces the layers, and ``reconstruct``, which fits them to data.
 """
 
-from dsft.conversion.apply import apply_plan
+from dsft.conversion.apply import apply_plan, replay_plan
+from dsft.conversion.calibration_set import CalibrationSet
 from dsft.conversion.convert import Conversion, convert
-from dsft.conversion.discovery.preconditions import copied, unwrapped
+from dsft.conversion.converter import Converted, Converter
+from dsft.conversion.discovery.preconditions import copy_network, unwrap_network
 from dsft.conversion.inspect import InspectedLayer, Inspection, inspect_layers
 from dsft.conversion.plan import ConversionPlan, LayerPlan
-from dsft.conversion.planning.planner import plan_conversion
+from dsft.conversion.planning.accuracy_search import Trial
+from dsft.conversion.planning.layer_latency import LayerLatency
 from dsft.conversion.report import ConversionReport, report_costs
 from dsft.conversion.request import Budget, MaxDrop, Request
+from dsft.conversion.stages import factorize, plan_conversion, reconstruct
 
 __all__ = [
     "Budget",
+    "CalibrationSet",
     "Conversion",
     "ConversionPlan",
     "ConversionReport",
+    "Converted",
+    "Converter",
     "InspectedLayer",
     "Inspection",
+    "LayerLatency",
     "LayerPlan",
     "MaxDrop",
     "Request",
+    "Trial",
     "apply_plan",
     "convert",
-    "copied",
+    "copy_network",
+    "factorize",
     "inspect_layers",
     "plan_conversion",
+    "reconstruct",
+    "replay_plan",
     "report_costs",
-    "unwrapped",
+    "unwrap_network",
 ]

@@ -14,6 +14,7 @@ from dsft.choices import Reason, Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.compat.torch_pytree import tree_leaves
 from dsft.conversion.discovery.sites import Site, find_sites
+from dsft.conversion.structures.separable import separable_kernel_macs
 from dsft.measure import batch_size_of, count_parameters
 from dsft.measure.cost import counting_macs
 from dsft.measure.example import ExampleInput, run_example
@@ -198,5 +199,5 @@ def _own_parameters(layer: nn.Module) -> int:
 
 
 def _rank1_macs(site: Site) -> int:
-    orders = (Structure.DW_PW, Structure.PW_DW)
-    return min(site.channels_of(order) * site.macs_of_kernel(order) for order in orders)
+    channels = {Structure.DW_PW: site.module.in_channels, Structure.PW_DW: site.module.out_channels}
+    return min(count * separable_kernel_macs(site, structure) for structure, count in channels.items())

@@ -12,6 +12,21 @@ from dsft.conversion.plan_migration import PLAN_VERSION, migrate_plan
 
 
 @dataclass(frozen=True)
+class Replacement:
+    """The layer that replaces a convolution, apart from its weights.
+
+    Attributes:
+        structure: Its structure.
+        kernels: See :class:`LayerPlan`.
+        form: See :class:`LayerPlan`.
+    """
+
+    structure: Structure
+    kernels: tuple[int, ...]
+    form: Form | None = None
+
+
+@dataclass(frozen=True)
 class LayerPlan:
     """What becomes of one convolution.
 
@@ -54,15 +69,15 @@ class LayerPlan:
         return self.decision is Decision.CONVERTED
 
     @property
-    def replacement(self) -> Structure:
-        """The structure of a converted layer.
+    def replacement(self) -> Replacement:
+        """The layer that replaces a converted convolution.
 
         Raises:
-            ValueError: The layer is kept.
+            ValueError: The convolution is kept.
         """
         if self.structure is None:
-            raise ValueError(f"layer {self.name!r}: has no structure, since it is kept")
-        return self.structure
+            raise ValueError(f"layer {self.name!r}: is kept and has no replacement")
+        return Replacement(self.structure, self.kernels, self.form)
 
     @property
     def order(self) -> Structure | None:
@@ -92,10 +107,23 @@ class LayerPlan:
             adds_bias=False,
         )
 
+    @property
+    def size_in_words(self) -> str:
+        """The size of a converted layer, such as ``2.1 kernels per input channel``; empty where it is kept."""
+        if self.structure is None:
+            return ""
+        unit = _UNITS[self.structure]
+        mean = sum(self.kernels) / max(len(self.kernels), 1)
+        number = f"{mean:.0f}" if len(set(self.kernels)) == 1 else f"{mean:.1f}"
+        return f"rank {number} per {unit}" if unit == "group" else f"{number} kernels per {unit}"
+
     def __str__(self) -> str:
-        what = f"{self.structure}, {sum(self.kernels)} kernels" if self.is_converted else "dense"
+        what = f"{self.structure}, {self.size_in_words}" if self.is_converted else "dense"
         form = f", {self.form}" if self.form is not None else ""
         return f"{self.name}: {what}{form} ({self.reason.message})"
+
+
+_UNITS = {Structure.DW_PW: "input channel", Structure.PW_DW: "output channel", Structure.LOW_RANK: "group"}
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import torch
 
 from dsft.assembly import Verb, load_folder, prepare_experiment
 from dsft.assembly.conversion import (
-    apply_to_network,
+    as_converted,
     example_images,
-    plan_network,
+    open_converter,
     read_request,
     require_fitting_images,
 )
@@ -62,7 +62,9 @@ def test_auto_draws_weights_where_there_are_none_to_keep() -> None:
 
 def test_images_that_do_not_fit_the_network_are_refused(workshop: Workshop) -> None:
     changes = ["model.source=torchvision", "model.name=squeezenet1_1", "data.image_size=8"]
-    with pytest.raises(ModelError, match=r"data\.image_size: torchvision/squeezenet1_1 cannot take images of 8 x 8"):
+    with pytest.raises(
+        ModelError, match=r"data\.image_size: torchvision/squeezenet1_1 does not accept images of 8 x 8"
+    ):
         prepare_experiment(load_recipe(str(workshop.dense_recipe), changes), Verb.TRAIN, ignore)
     network = load_folder(workshop.dense)
     state = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
@@ -77,15 +79,15 @@ def test_an_example_is_one_black_image_of_the_networks_size(workshop: Workshop) 
 
 def test_a_plan_is_made_and_applied_to_a_copy(workshop: Workshop) -> None:
     network = load_folder(workshop.dense)
-    prepared = plan_network(network, Request(rank="full", exclude=["conv1.*"]), CPU, ignore)
-    plan = prepared.plan
+    converter = open_converter(network, Request(rank="full", exclude=["conv1.*"]), CPU, ignore)
+    plan = converter.plan()
     assert plan.method is Method.SVD
     assert {layer.name for layer in plan.layers if layer.decision is Decision.CONVERTED}
     assert not [layer.name for layer in plan.converted if layer.name.startswith("conv1.")]
-    converted = apply_to_network(network, prepared, CPU, ignore)
+    converted = as_converted(network, converter.convert(plan))
     assert (network.plan, converted.plan) == (None, plan)
     images = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(converted.module(images), network.module(images), rtol=1e-4, atol=1e-5)
-    with pytest.raises(ConversionError, match=r"timm/test_resnet: \d+ of its convolutions are separable already"):
-        plan_network(converted, Request(rank=1), CPU, ignore)
+    with pytest.raises(ConversionError, match=r"timm/test_resnet: \d+ of its convolutions are converted already"):
+        open_converter(converted, Request(rank=1), CPU, ignore)

@@ -26,10 +26,10 @@ from torch.nn import functional
 
 import dsft
 from dsft.choices import Form, Structure
-from dsft.conversion import ConversionPlan, apply_plan, plan_conversion
-from dsft.conversion.convert import derive_factors
+from dsft.conversion import ConversionPlan, apply_plan, factorize, plan_conversion
 from dsft.conversion.discovery.sites import find_sites
-from dsft.conversion.planning.candidates import Bid, collect_bids
+from dsft.conversion.planning.candidates import collect_candidates
+from dsft.conversion.structures import Candidate
 from dsft.losses import distillation_loss
 from tests.cifar import DATA, EXAMPLE, load_images, load_resnet32
 
@@ -92,28 +92,27 @@ def greedy(model: nn.Module, _: Tensor, share: float) -> nn.Module:
     The error is chosen by bisection to meet the share.
     """
     sites = [site for site in find_sites(model, EXAMPLE) if site.obstacle is None and site.name != "conv1"]
-    orders = collect_bids(
-        sites, [Structure.DW_PW], is_trained=True, norm_between=False, weightings={}, report=lambda _: None
-    )
-    bids = {bid.site.name: bid for (bid,) in orders}
+    request = dsft.Request(rank=1, structures=[Structure.DW_PW])
+    collected = collect_candidates(sites, request, is_trained=True, weightings={}, report=lambda _: None)
+    candidates = {candidate.site.name: candidate for (candidate,) in collected}
     template = plan_conversion(model, EXAMPLE, dsft.Request(rank=1, exclude=["conv1"]))
     low, high = 0.0, 1.0
     for _step in range(40):
         middle = (low + high) / 2
-        low, high = (low, middle) if within(template, bids, middle).macs_ratio <= share else (middle, high)
-    return realised(model, within(template, bids, high))
+        low, high = (low, middle) if within(template, candidates, middle).macs_ratio <= share else (middle, high)
+    return realised(model, within(template, candidates, high))
 
 
-def within(template: ConversionPlan, bids: Mapping[str, Bid], error: float) -> ConversionPlan:
+def within(template: ConversionPlan, candidates: Mapping[str, Candidate], error: float) -> ConversionPlan:
     """Return the plan in which every layer has the fewest kernels that leave at most such an error."""
     layers = []
     for layer in template.layers:
         if layer.is_converted:
-            bid = bids[layer.name]
+            candidate = candidates[layer.name]
             # Ascending numbers of kernels leave falling errors.
-            steps = int(bid.steps[int((bid.errors > error).sum())])
-            kernels = bid.kernels_at(steps)
-            cost = sum(kernels) * bid.kernel_macs
+            steps = int(candidate.steps[int((candidate.errors > error).sum())])
+            kernels = candidate.kernels_at(steps)
+            cost = sum(kernels) * candidate.kernel_macs
             layer = dataclasses.replace(layer, kernels=kernels, macs_after=cost, form=Form.GATHER)
         layers.append(layer)
     saved = sum(layer.macs_before - layer.macs_after for layer in layers)
@@ -122,7 +121,7 @@ def within(template: ConversionPlan, bids: Mapping[str, Bid], error: float) -> C
 
 def realised(model: nn.Module, plan: ConversionPlan) -> nn.Module:
     """Return a converted copy with the data-free weights."""
-    return apply_plan(copy.deepcopy(model), plan, derive_factors(model, plan))
+    return apply_plan(copy.deepcopy(model), plan, factorize(model, plan))
 
 
 def by_method(method: str) -> Converter:

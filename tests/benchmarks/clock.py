@@ -32,7 +32,7 @@ import torchvision
 from torch import Tensor, nn
 
 from dsft.choices import Runtime
-from dsft.conversion import ConversionPlan, Request, apply_plan, copied, plan_conversion
+from dsft.conversion import ConversionPlan, Request, apply_plan, copy_network, plan_conversion
 from dsft.devices import Compute
 from dsft.runtimes import compare_latency, open_runs
 
@@ -90,7 +90,7 @@ def run_case(
 ) -> None:
     """Time a network and what it became."""
     number_format = getattr(torch, dtype)
-    pair = [copied(model), apply_plan(copied(model), plan)]
+    pair = [copy_network(model), apply_plan(copy_network(model), plan)]
     for each in pair:
         each.to(number_format).to(memory_format=torch.channels_last)
     images = torch.randn(batch, 3, 224, 224).to(number_format).contiguous(memory_format=torch.channels_last)

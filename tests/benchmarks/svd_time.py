@@ -13,8 +13,7 @@ import timm
 import torch
 
 from dsft.choices import Cost
-from dsft.conversion import Budget, Request, apply_plan, copied, plan_conversion
-from dsft.conversion.convert import derive_factors
+from dsft.conversion import Budget, Request, apply_plan, copy_network, factorize, plan_conversion
 
 ROUNDS = 5
 LIMIT = 2.0
@@ -31,7 +30,7 @@ def main() -> None:
         started = time.perf_counter(), time.process_time()
         plan = plan_conversion(model, images, request)
         planned = time.process_time()
-        apply_plan(copied(model), plan, derive_factors(model, plan))
+        apply_plan(copy_network(model), plan, factorize(model, plan))
         wall.append(time.perf_counter() - started[0])
         processor.append((planned - started[1], time.process_time() - started[1]))
     planning, whole = (statistics.median(column) for column in zip(*processor, strict=True))

@@ -239,7 +239,7 @@ def test_an_earlier_model_folder_is_overwritten_as_a_whole(workshop: Workshop, h
 
 
 def test_a_network_is_not_converted_twice(workshop: Workshop, here: Path) -> None:
-    with pytest.raises(ConversionError, match=r"\d+ of its convolutions are separable already\. Leave the conversion"):
+    with pytest.raises(ConversionError, match=r"\d+ of its convolutions are converted already\. Train it further"):
         convert.run(Source(str(workshop.separable)), here / "new", Request(rank=1))
     assert contents(here) == {}
 

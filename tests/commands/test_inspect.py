@@ -68,7 +68,7 @@ def test_a_network_that_the_meta_device_cannot_run_is_run_for_real(monkeypatch: 
         (["nothere"], "source 'nothere': expected timm/NAME, torchvision/NAME, a model folder or a weights file"),
         (["timm/resnet18", "--model", "timm/resnet18"], "--model: goes with a weights file"),
         (["torchvision/vit_b_16", "--image-size", "64"], "takes images of 224 pixels only"),
-        (["timm/vgg11", "--image-size", "8"], "cannot take images of 8 x 8 pixels"),
+        (["timm/vgg11", "--image-size", "8"], "does not accept images of 8 x 8 pixels"),
     ],
 )
 def test_what_cannot_be_inspected_is_said(here: Path, arguments: list[str], message: str) -> None:

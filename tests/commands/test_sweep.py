@@ -70,7 +70,7 @@ def test_what_cannot_be_swept_is_said(workshop: Workshop, here: Path, arguments:
 def test_a_converted_network_is_not_swept(workshop: Workshop) -> None:
     done = dsft("sweep", workshop.separable, "--budgets", "0.5")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "of its convolutions are separable already" in done.stderr
+    assert "of its convolutions are converted already" in done.stderr
 
 
 def test_structures_are_those_of_convert(workshop: Workshop, here: Path) -> None:

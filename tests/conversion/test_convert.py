@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +10,24 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model  # type: ignore[attr-defined]
 
-from dsft.conversion import ConversionPlan, MaxDrop, Request, apply_plan, convert, plan_conversion
+from dsft.choices import Cost
+from dsft.conversion import (
+    Budget,
+    CalibrationSet,
+    ConversionPlan,
+    MaxDrop,
+    Request,
+    convert,
+    plan_conversion,
+    replay_plan,
+)
+from dsft.conversion.discovery.sites import find_sites
+from dsft.conversion.reconstruction.fisher import collect_fisher, emphasize_late_layers
 from dsft.errors import ConversionError
-from dsft.measure import run_example
+from dsft.losses import sampled_binary_cross_entropy
+from dsft.measure import count_macs, run_example
 from dsft.progress import Event, Finished, Started
+from dsft.runtimes import latency_table
 from dsft.separable import DepthwiseSeparableConv2d
 from tests.zoo import ManyKinds, Residual, Shared, TwoInputs, redraw
 
@@ -126,7 +141,7 @@ def test_a_norm_and_an_activation_stand_between_in_fresh_layers(order: str) -> N
     layer = conversion.model.conv1
     assert [type(module) for module in layer.between] == [nn.BatchNorm2d, nn.ReLU]
     assert conversion.plan.norm_between
-    replayed = apply_plan(Residual(), ConversionPlan.from_dict(conversion.plan.to_dict()))
+    replayed = replay_plan(Residual(), ConversionPlan.from_dict(conversion.plan.to_dict()))
     replayed.load_state_dict(conversion.model.state_dict())
     assert torch.equal(run_example(replayed, IMAGES), run_example(conversion.model, IMAGES))
     loss = conversion.model.train()(IMAGES).square().sum()
@@ -166,9 +181,9 @@ def test_a_loss_that_is_allowed_gives_the_smallest_cost_that_keeps_it() -> None:
     assert report.to_dict()["trials"][0] == vars(report.trials[0])
     with pytest.raises(ConversionError, match=r"score: a function that scores .* needed there, found no score"):
         convert(model, IMAGES, budget={"max_drop": 40})
-    with pytest.raises(ConversionError, match=r"found a score with budget .'macs': 0.5."):
+    with pytest.raises(ConversionError, match="found a score without max_drop"):
         convert(model, IMAGES, budget={"macs": 0.5}, score=score)
-    with pytest.raises(ConversionError, match="budget max_drop: no plan alone can meet it"):
+    with pytest.raises(ConversionError, match="budget max_drop: needs a score, found none"):
         plan_conversion(model, IMAGES, Request(budget=MaxDrop(1)))
 
 
@@ -176,7 +191,7 @@ def test_report_names_are_those_that_scripts_rely_on() -> None:
     events: list[Event] = []
     conversion = convert(redraw(Residual()), IMAGES, budget={"macs": 0.6}, report=events.append)
     values = conversion.report.to_dict()
-    assert list(values) == ["original", "converted", "measured_on", "layers", "trials"]
+    assert list(values) == ["original", "converted", "measured_on", "layers", "trials", "data_dependent"]
     assert set(values["original"]) == {"macs", "params", "latency_ms"}
     assert values["converted"]["macs"] == conversion.plan.macs_after < values["original"]["macs"]
     assert set(values["measured_on"]) == {"device", "threads", "batch", "dtype", "layout", "runtime"}
@@ -236,14 +251,14 @@ def test_a_plan_is_replayed_on_a_fresh_network_and_on_no_other() -> None:
     model = redraw(Residual())
     conversion = convert(model, IMAGES, budget={"macs": 0.5})
     plan = ConversionPlan.from_dict(conversion.plan.to_dict())
-    replayed = apply_plan(Residual(), plan)
+    replayed = replay_plan(Residual(), plan)
     replayed.load_state_dict(conversion.model.state_dict())
     assert torch.equal(run_example(replayed, IMAGES), run_example(conversion.model, IMAGES))
     other = Shared()
     with pytest.raises(ConversionError, match="the plan needs a convolution there, found nothing"):
-        apply_plan(other, plan)
+        replay_plan(other, plan)
     with pytest.raises(ConversionError, match=r"needs a weight of shape .* found"):
-        apply_plan(Residual(16), plan)
+        replay_plan(Residual(16), plan)
     assert type(other.first) is nn.Conv2d
 
 
@@ -252,7 +267,7 @@ def test_a_plan_of_a_shared_module_fits_no_network_with_two() -> None:
     apart: Any = Shared()
     apart.second = nn.Conv2d(4, 4, 3, padding=1)
     with pytest.raises(ConversionError, match="one module under the names first, second"):
-        apply_plan(apart, plan)
+        replay_plan(apart, plan)
 
 
 def test_the_network_is_looked_at_once_for_all_the_budgets_that_are_tried() -> None:
@@ -274,3 +289,85 @@ def test_the_network_is_looked_at_once_for_all_the_budgets_that_are_tried() -> N
     again = convert(model, images[:1], budget={"macs": share}, calibration=images, form="gather").model
     for name, value in again.state_dict().items():
         torch.testing.assert_close(conversion.model.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+def test_a_budget_that_needs_no_conversion_leaves_a_dense_copy(with_data: bool) -> None:
+    model = redraw(Residual()).eval()
+    calibration = torch.randn(8, 3, 16, 16) if with_data else None
+    conversion = convert(model, IMAGES, budget={"macs": 1.0}, calibration=calibration)
+    assert not conversion.plan.converted
+    assert conversion.model is not model
+    assert torch.equal(run_example(conversion.model, IMAGES), run_example(model, IMAGES))
+    assert conversion.report.converted.macs == conversion.report.original.macs
+
+
+def test_layers_that_are_none_of_them_faster_leave_a_dense_copy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DSFT_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        latency_table,
+        "compare_latency",
+        lambda layers, *_: tuple(3.0 if hasattr(layer, "kernels") else 2.0 for layer in layers),
+    )
+    calibration = torch.randn(8, 3, 16, 16)
+    conversion = convert(redraw(Residual()), IMAGES, rank="full", only_faster=True, calibration=calibration)
+    assert not conversion.plan.converted
+
+
+def test_a_budget_may_be_an_object() -> None:
+    model = redraw(Residual())
+    plan = convert(model, IMAGES, budget=Budget(Cost.MACS, 0.5)).plan
+    assert plan == convert(model, IMAGES, budget={"macs": 0.5}).plan
+    assert plan.macs_ratio <= 0.5
+
+
+def test_the_task_decides_what_errors_cost() -> None:
+    """Classes that exclude one another have a Fisher information of rank one less than those that do not."""
+    model, calibration = redraw(Residual()).eval(), torch.randn(32, 3, 16, 16)
+    one, any_number = (
+        convert(model, IMAGES, budget={"macs": 0.5}, calibration=calibration, task=task).model.state_dict()
+        for task in ("classification", "multi_label")
+    )
+    assert any(not torch.equal(value, any_number[name]) for name, value in one.items() if name in any_number)
+    found = CalibrationSet.read(model, calibration, "multi_label")
+    sites = [site for site in find_sites(model, IMAGES) if site.obstacle is None]
+    expected = emphasize_late_layers(
+        collect_fisher(model, sites, found.batches, sampled_loss=sampled_binary_cross_entropy)
+    )
+    for name, weighting in found.weightings(sites).items():
+        assert torch.equal(weighting.gradients, expected[name].gradients)
+    with pytest.raises(ConversionError, match="task: one of classification, multi_label is needed, found 'multilabel'"):
+        convert(model, IMAGES, rank=1, calibration=calibration, task="multilabel")
+
+
+class Proposals(nn.Module):
+    """Runs its head on as many crops as there are positions with a high score, as detection networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 8, 3, padding=1)
+        self.score = nn.Conv2d(8, 1, 3, padding=1)
+        self.head = nn.Conv2d(8, 8, 3)
+        self.classes = nn.Linear(8, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.backbone(images)
+        padded = nn.functional.pad(features, (1, 1, 1, 1))
+        _, rows, columns = (self.score(features).flatten(1) > 0).reshape(len(images), *features.shape[2:]).nonzero().T
+        crops = [padded[:1, :, r : r + 3, c : c + 3] for r, c in zip(rows.tolist(), columns.tolist(), strict=True)]
+        return self.classes(self.head(torch.cat(crops)).flatten(1))  # type: ignore[no-any-return]
+
+
+def test_macs_behind_proposals_are_counted_for_the_boxes_of_the_original() -> None:
+    model, images, events = redraw(Proposals()).eval(), torch.randn(1, 3, 12, 12), list[Event]()
+    conversion = convert(model, images, rank=1, report=events.append)
+    report = conversion.report
+    # The boxes are others, so that a count of what runs would compare two different tasks.
+    assert count_macs(conversion.model, images) != conversion.plan.macs_after
+    assert report.converted.macs == conversion.plan.macs_after
+    assert report.data_dependent == ("head", "classes")
+    assert any("2 modules, such as 'head', ran on other sizes" in str(event) for event in events)
+    assert report.to_dict()["data_dependent"] == ("head", "classes")
+    assert not convert(redraw(Residual()), IMAGES, rank=1).report.data_dependent

@@ -1,4 +1,4 @@
-"""One forward pass under observation: which convolutions run, and which kernels something else reads."""
+"""Trace of one forward pass: which convolutions run, and which kernels are read by other operations."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Observed:
-    """What happened in a forward pass.
+class ForwardTrace:
+    """A record of one forward pass.
 
     Attributes:
         calls: Shapes of the input and the output at each call of each convolution.
-        read_outside: The convolutions whose kernel went into an operation outside their own pass.
+        read_outside: The convolutions whose kernel is the input of an operation outside their own forward pass.
     """
 
     calls: Mapping[Convolution, Sequence[tuple[Shape, Shape]]]
     read_outside: frozenset[Convolution]
 
 
-def observe(model: nn.Module, convolutions: Sequence[Convolution], example_input: ExampleInput) -> Observed:
-    """Run a network once in evaluation mode and watch its convolutions.
+def trace_forward(model: nn.Module, convolutions: Sequence[Convolution], example_input: ExampleInput) -> ForwardTrace:
+    """Run a network once in evaluation mode and record what its convolutions do.
 
     Args:
-        model: The network; it is left as it was.
+        model: The network; it is not changed.
         convolutions: Its convolutions.
-        example_input: What it takes.
+        example_input: Its input.
 
     Raises:
-        ModelError: The network cannot run on it.
+        ModelError: The network cannot run on ``example_input``.
     """
     calls: dict[Convolution, list[tuple[Shape, Shape]]] = {module: [] for module in convolutions}
     running: list[Convolution] = []
@@ -55,11 +55,11 @@ def observe(model: nn.Module, convolutions: Sequence[Convolution], example_input
         if images.dim() == len(module.kernel_size) + 1:
             raise ModelError(
                 f"example_input: images need a batch dimension, found a convolution's input of shape "
-                f"{tuple(images.shape)}. Give example_input.unsqueeze(0)."
+                f"{tuple(images.shape)}. Pass example_input.unsqueeze(0)."
             )
         calls[module].append((tuple(images.shape), tuple(output.shape)))
 
-    # First of all hooks, since the older weight_norm computes the kernel in one.
+    # Before all other hooks, since the older weight_norm computes the kernel in one.
     handles = [module.register_forward_pre_hook(begin, prepend=True) for module in convolutions]
     handles += [module.register_forward_hook(end, with_kwargs=True) for module in convolutions]
     try:
@@ -67,26 +67,26 @@ def observe(model: nn.Module, convolutions: Sequence[Convolution], example_input
             run_example(model, example_input)
     except (DsftError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # whatever a network raises on an input that is not its own
+    except Exception as error:  # a network may raise anything on a wrong input
         reason = next(iter(str(error).splitlines()), "")
         raise ModelError(
-            f"example_input: the network's forward pass fails on it ({type(error).__name__}: {reason}). Give what the "
-            f"network takes, in its number format and on its device."
+            f"example_input: the network's forward pass fails on it ({type(error).__name__}: {reason}). Pass a valid "
+            f"input of the network's dtype on its device."
         ) from error
     finally:
         for handle in handles:
             handle.remove()
-    return Observed(calls, frozenset(reads.outside))
+    return ForwardTrace(calls, frozenset(reads.outside))
 
 
 class _KernelReads(TorchFunctionMode):
-    """Notices operations that make a tensor of a convolution's kernel while the convolution is not running."""
+    """Records convolutions whose kernel an operation reads while the convolution is not running."""
 
     def __init__(self, convolutions: Iterable[Convolution], running: Sequence[Convolution]) -> None:
         super().__init__()
         self.outside: set[Convolution] = set()
         self._running = running
-        # By memory, since a view that was taken once may be read again and again.
+        # By storage, since a view of a kernel may be created once and read many times.
         self._owners = {
             storage_id(parameter): module
             for module in convolutions

@@ -1,4 +1,4 @@
-"""What must be taken off a network, or done with it, before its convolutions can be swapped."""
+"""Preconditions for converting a network: no wrappers, and weights that exist."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dsft.compat.torch_modules import is_sharded
 from dsft.errors import ConversionError
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrap_network(model: nn.Module) -> nn.Module:
     """Return the network inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``, or itself.
 
-    Names in a plan are relative to it. A converted network is compiled or distributed anew, since each of these
-    holds on to the modules and parameters that it found.
+    Names in a plan are relative to it. A converted network must be compiled or distributed again, since each wrapper
+    keeps the modules and parameters that it was created with.
 
     Raises:
-        ConversionError: It is no network.
+        ConversionError: ``model`` is not a module.
     """
     if not isinstance(model, nn.Module):
         raise ConversionError(f"model: a torch.nn.Module is needed, found {model!r}.")
@@ -34,43 +34,43 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def require_ready(model: nn.Module) -> None:
+def check_preconditions(model: nn.Module) -> None:
     """Check that a network can be run with hooks and that its weights exist.
 
     Raises:
-        ConversionError: It is scripted, exported, quantised, sharded, lazy, without data, or compiled in parts or in
-            place.
+        ConversionError: It is scripted, exported, quantized, sharded, lazy, on the meta device, or compiled in parts or
+            in place.
     """
     for name, module in model.named_modules():
-        # An exported one is a graph of torch.fx without the methods that switch a module's mode.
+        # An exported network is a torch.fx graph that raises in eval().
         if isinstance(module, torch.jit.ScriptModule) or "eval" in vars(module):
             raise ConversionError(
                 f"module {name!r}: is a {type(module).__name__}, whose forward pass is fixed. Convert the network "
-                f"first, then trace or export what comes out."
+                f"first, then trace or export the converted one."
             )
         if ".quantized." in type(module).__module__:
             raise ConversionError(
-                f"module {name!r}: is a quantised {type(module).__name__}, whose weights are rounded. Convert the "
-                f"network first, then quantise what comes out."
+                f"module {name!r}: is a quantized {type(module).__name__}, whose weights are rounded. Convert the "
+                f"network first, then quantize the converted one."
             )
         if is_compiled(module) or is_compiled_in_place(module):
             raise ConversionError(
-                f"module {name!r}: is compiled, so that what it runs cannot be seen. Convert the network first, then "
-                f"compile what comes out."
+                f"module {name!r}: is compiled, so its operations cannot be traced. Convert the network first, then "
+                f"compile the converted one."
             )
         if is_sharded(module):
             raise ConversionError(
                 f"module {name!r}: its weights are sharded over processes. Convert the whole network first, then shard "
-                f"what comes out."
+                f"the converted one."
             )
         _require_weights(name, module)
 
 
-def copied(model: nn.Module) -> nn.Module:
-    """Return a deep copy of a network, also of one with tensors computed from its parameters.
+def copy_network(model: nn.Module) -> nn.Module:
+    """Return a deep copy of a network, even if it has tensors that are computed from its parameters.
 
-    The older ``weight_norm`` and ``spectral_norm`` leave such tensors in plain attributes, and torch refuses to copy
-    what has a gradient's history; the next forward pass computes them anew.
+    The older ``weight_norm`` and ``spectral_norm`` store such tensors in plain attributes, and torch cannot copy
+    tensors with a gradient history. They are detached; the next forward pass computes them again.
     """
     values = [value for module in model.modules() for value in vars(module).values()]
     computed = [value for value in values if isinstance(value, Tensor) and value.grad_fn is not None]
@@ -82,11 +82,11 @@ def _require_weights(name: str, module: nn.Module) -> None:
         if isinstance(parameter, UninitializedParameter):
             raise ConversionError(
                 f"module {name!r}: {key} has no shape yet, since {type(module).__name__} takes it from its first "
-                f"input. Run the network once, load its weights, and convert it then."
+                f"input. Run the network once, load its weights, then convert it."
             )
         if parameter.is_inference():
             raise ConversionError(
-                f"module {name!r}: {key} was made in inference mode, so that it can be neither trained nor frozen. "
+                f"module {name!r}: {key} was created in inference mode, so it can be neither trained nor frozen. "
                 f"Build the network outside of torch.inference_mode()."
             )
         if parameter.is_meta:

@@ -1,4 +1,4 @@
-"""What a budget counts: the cost of a network, of each convolution, and of what each may become."""
+"""The costs that a budget can limit: of a network, of its convolutions and of their candidates."""
 
 from __future__ import annotations
 
@@ -10,43 +10,47 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dsft.conversion.discovery.sites import Site
-from dsft.conversion.planning.candidates import Bid
-from dsft.conversion.planning.knapsack import Offer, Options
-from dsft.conversion.planning.layer_latency import Clock
+from dsft.conversion.planning.knapsack import Alternative, LayerOptions
+from dsft.conversion.planning.layer_latency import LayerLatency
+from dsft.conversion.structures import Candidate
 from dsft.measure import count_macs, count_parameters
 from dsft.measure.example import ExampleInput
 
-Allowed = Callable[[Bid, NDArray[np.int64]], NDArray[np.bool_]]
+Filter = Callable[[Candidate, NDArray[np.int64]], NDArray[np.bool_]]
+"""Decides which sizes of a candidate may be chosen, ``(options,)``."""
+
+LAYERS_SHARE = 0.98
+"""The largest share of a network's time that is attributed to its convolutions."""
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """One kind of cost, in whatever unit.
+    """One kind of cost, in any unit.
 
     Attributes:
         total: Cost of the whole original network.
-        of_dense: Cost of a convolution as it is.
-        of_bid: Cost of what a bid makes of it at each number of steps, ``(options,)``; it need not be linear.
+        of_dense: Cost of a convolution.
+        of_candidate: Cost of a candidate at numbers of steps, ``(options,)``; it need not be linear.
     """
 
     total: float
     of_dense: Callable[[Site], float]
-    of_bid: Callable[[Bid, NDArray[np.int64]], NDArray[np.float64]]
+    of_candidate: Callable[[Candidate, NDArray[np.int64]], NDArray[np.float64]]
 
-    def options(self, bids: Sequence[Bid], is_allowed: Allowed | None = None) -> Options:
-        """Return what a layer may become, and what it costs.
+    def options(self, candidates: Sequence[Candidate], allowed: Filter | None = None) -> LayerOptions:
+        """Return the options of a layer with their costs.
 
         Args:
-            bids: The ways in which it may become cheaper.
-            is_allowed: Which sizes of a bid may be taken, ``(options,)``; None for all.
+            candidates: The candidates of one layer.
+            allowed: Which sizes may be chosen; None for all.
         """
-        offers = []
-        for bid in bids:
-            costs = self.of_bid(bid, bid.steps)
-            # Whatever costs more than the dense layer is never taken.
-            costs = costs if is_allowed is None else np.where(is_allowed(bid, bid.steps), costs, np.inf)
-            offers.append(Offer(bid.steps, bid.errors, costs))
-        return Options(self.of_dense(bids[0].site), tuple(offers))
+        alternatives = []
+        for candidate in candidates:
+            costs = self.of_candidate(candidate, candidate.steps)
+            # An option that costs more than the dense layer is never chosen.
+            costs = costs if allowed is None else np.where(allowed(candidate, candidate.steps), costs, np.inf)
+            alternatives.append(Alternative(candidate.steps, candidate.errors, costs))
+        return LayerOptions(self.of_dense(candidates[0].site), tuple(alternatives))
 
 
 def macs_model(model: nn.Module, example_input: ExampleInput) -> CostModel:
@@ -54,42 +58,44 @@ def macs_model(model: nn.Module, example_input: ExampleInput) -> CostModel:
     return CostModel(
         total=count_macs(model, example_input),
         of_dense=lambda site: site.macs,
-        of_bid=lambda bid, steps: (steps * bid.step_kernels * bid.kernel_macs).astype(np.float64),
+        of_candidate=lambda candidate, steps: (steps * candidate.step_kernels * candidate.kernel_macs).astype(
+            np.float64
+        ),
     )
 
 
 def params_model(model: nn.Module) -> CostModel:
-    """Return the parameters; biases that exist stay what they are, and are not the layers' but the network's."""
-    return CostModel(
-        total=count_parameters(model),
-        of_dense=lambda site: site.params,
-        of_bid=lambda bid, steps: (steps * bid.step_kernels * bid.kernel_params + bid.added_params).astype(np.float64),
-    )
+    """Return the parameters; existing biases are kept and belong to the network, not to its layers."""
+
+    def of_candidate(candidate: Candidate, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        params = steps * candidate.step_kernels * candidate.kernel_params + candidate.added_params
+        return params.astype(np.float64)
+
+    return CostModel(count_parameters(model), lambda site: site.params, of_candidate)
 
 
 def latency_model(
-    model: nn.Module, example_input: ExampleInput, layers: Sequence[Sequence[Bid]], clock: Clock
+    model: nn.Module,
+    example_input: ExampleInput,
+    layers: Sequence[Sequence[Candidate]],
+    latency: LayerLatency,
 ) -> CostModel:
     """Return the milliseconds of one forward pass.
 
-    Layers alone may take longer than together, where one finds in the cache what another left there. Then their
-    times are scaled, so that they leave something for the rest of the network.
+    The layers may take longer one by one than together, where a layer finds the output of the previous one in the
+    cache. Their times are then scaled down so that something is left for the rest of the network.
 
     Args:
         model: The original network.
-        example_input: What it takes.
-        layers: The bids of every layer that can be converted; the clock has measured them.
-        clock: Measures.
+        example_input: Its input.
+        layers: The candidates of every layer that can be converted; they have been timed.
+        latency: Source of the measurements.
     """
-    total = clock.time_network(model, example_input)
-    alone = sum(clock.time_dense(bids[0].site) for bids in layers)
+    total = latency.time_network(model, example_input)
+    alone = sum(latency.time_dense(candidates[0].site) for candidates in layers)
     scale = min(1.0, LAYERS_SHARE * total / alone)
     return CostModel(
         total=total,
-        of_dense=lambda site: scale * clock.time_dense(site),
-        of_bid=lambda bid, steps: scale * clock.time_bid(bid, steps),
+        of_dense=lambda site: scale * latency.time_dense(site),
+        of_candidate=lambda candidate, steps: scale * latency.time_candidate(candidate, steps),
     )
-
-
-LAYERS_SHARE = 0.98
-"""The largest share of a network's time that its convolutions can be credited with."""

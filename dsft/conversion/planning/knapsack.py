@@ -1,7 +1,6 @@
-"""Spending one budget over all layers, where the error falls most for the cost.
+"""The multiple-choice knapsack problem: one option for each layer, with the least total error within a budget.
 
-What a layer may become is a list of options, each with the error that it leaves and its cost; taking one option of
-each layer is the multiple-choice knapsack problem. The cost may be anything, linear in the rank or not.
+Each option of a layer has an error and a cost. The cost need not be linear in the size.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Offer:
-    """One way in which a layer may become cheaper, in several sizes.
+class Alternative:
+    """One structure for a layer, in several sizes.
 
     Attributes:
         steps: The sizes, whole numbers from 1 on, ``(options,)``.
-        errors: Error that each leaves, ``(options,)``.
+        errors: Error of each, ``(options,)``.
         costs: Cost of each, ``(options,)``.
     """
 
@@ -33,28 +32,28 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Options:
-    """What one layer may become: dense, which has no error, or an option of one of the offers.
+class LayerOptions:
+    """The options of one layer: to stay dense, without error, or one of the sizes of an alternative.
 
     Attributes:
-        dense_cost: Cost of the layer as it is.
-        offers: The ways in which it may become cheaper.
+        dense_cost: Cost of the dense layer.
+        alternatives: The structures that may replace it.
     """
 
     dense_cost: float
-    offers: tuple[Offer, ...]
+    alternatives: tuple[Alternative, ...]
 
     @property
     def least_cost(self) -> float:
         """The lowest cost that the layer can have."""
-        return min(self.dense_cost, *(float(offer.costs.min()) for offer in self.offers), math.inf)
+        return min(self.dense_cost, *(float(alternative.costs.min()) for alternative in self.alternatives), math.inf)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What one layer becomes: the place of its offer and the size, or 0 steps where it stays dense."""
+    """The option chosen for a layer: the index of the alternative and its steps, or 0 steps for the dense layer."""
 
-    offer: int
+    alternative: int
     steps: int
 
 
@@ -63,32 +62,32 @@ DENSE = Choice(0, 0)
 
 @dataclass(frozen=True)
 class _Front:
-    """The options of one layer that no other beats in both error and cost, the cheapest first.
+    """The Pareto front of a layer: the options that no other beats in both error and cost, the cheapest first.
 
-    Dense is the last unless something cheaper has no error either, so what is not cheaper than dense is left out.
+    The dense layer is last unless a cheaper option has no error either. Options that are not cheaper than the dense
+    layer are not on the front.
     """
 
     errors: Numbers
     costs: Numbers
-    offers: Places
+    alternatives: Places
     steps: Places
 
     @classmethod
-    def of(cls, options: Options) -> _Front:
-        errors = np.concatenate([[0.0], *(offer.errors for offer in options.offers)])
-        costs = np.concatenate([[options.dense_cost], *(offer.costs for offer in options.offers)])
-        steps = np.concatenate([[DENSE.steps], *(offer.steps for offer in options.offers)])
-        offers = np.repeat(
-            [DENSE.offer, *range(len(options.offers))], [1, *(len(offer.steps) for offer in options.offers)]
-        )
-        # Stable, so that of equals dense comes first, and then the offers in their order.
+    def of(cls, options: LayerOptions) -> _Front:
+        errors = np.concatenate([[0.0], *(alternative.errors for alternative in options.alternatives)])
+        costs = np.concatenate([[options.dense_cost], *(alternative.costs for alternative in options.alternatives)])
+        steps = np.concatenate([[DENSE.steps], *(alternative.steps for alternative in options.alternatives)])
+        sizes = [1, *(len(alternative.steps) for alternative in options.alternatives)]
+        alternatives = np.repeat([DENSE.alternative, *range(len(options.alternatives))], sizes)
+        # Stable, so that of equal options the dense one comes first, then the alternatives in their order.
         order = np.lexsort((errors, costs))
         lowest = np.minimum.accumulate(errors[order])
         front = order[np.concatenate([[True], lowest[1:] < lowest[:-1]])]
-        return cls(errors[front], costs[front], offers[front], steps[front])
+        return cls(errors[front], costs[front], alternatives[front], steps[front])
 
     def hull(self) -> Places:
-        """Return the places on the lower convex hull, along which each unit of cost removes less error."""
+        """Return the places on the lower convex hull, along which a unit of cost removes less and less error."""
         errors, costs = self.errors.tolist(), self.costs.tolist()
         corners: list[int] = []
         for place, (error, cost) in enumerate(zip(errors, costs, strict=True)):
@@ -102,25 +101,25 @@ class _Front:
             corners.append(place)
         return np.array(corners)
 
-    def dearest_within(self, cost: float) -> int:
-        """Return the place of the dearest option, which is the best, that costs so much at most."""
+    def best_within(self, cost: float) -> int:
+        """Return the place of the most expensive option, which has the least error, within a cost."""
         return int(np.searchsorted(self.costs, cost, side="right")) - 1
 
 
-def spread_ranks(layers: Sequence[Options], limit: float) -> list[Choice]:
-    """Choose what each layer becomes so that the summed error is least while the summed cost is at most ``limit``.
+def solve_knapsack(layers: Sequence[LayerOptions], limit: float) -> list[Choice]:
+    """Choose one option for each layer so that the total error is small and the total cost at most ``limit``.
 
-    Every layer starts at its cheapest option. The steps along the layers' convex hulls are taken in the order of
-    the error that they remove for their cost, as far as they fit: the optimum of the Lagrangian relaxation
-    (Everett 1963), which is that of the linear one (Sinha & Zoltners 1979, "The Multiple-Choice Knapsack Problem").
-    What is left over buys whatever removes most error and still fits.
+    Every layer starts at its cheapest option. The steps along the layers' convex hulls are taken in the order of the
+    error that they remove per cost, as far as they fit: the optimum of the Lagrangian relaxation (Everett 1963), which
+    is that of the linear one (Sinha & Zoltners 1979, "The Multiple-Choice Knapsack Problem"). The remaining budget
+    goes to the steps that remove most error and still fit.
 
     Args:
-        layers: The layers.
-        limit: The cost to stay within, but for rounding; at least the sum of every ``least_cost``.
+        layers: The options of the layers.
+        limit: The largest total cost, up to rounding; at least the sum of every ``least_cost``.
 
     Returns:
-        What each layer becomes. It leaves more error than the best there is by no more than one step removes.
+        The choice for each layer. Its error exceeds the optimum by at most what one step removes.
 
     Raises:
         ValueError: ``limit`` cannot be met.
@@ -132,14 +131,15 @@ def spread_ranks(layers: Sequence[Options], limit: float) -> list[Choice]:
         return [DENSE] * len(layers)
     fronts = [_Front.of(options) for options in layers]
     places = _climb_hulls(fronts, limit - least)
-    _spend_rest(fronts, places, limit)
+    _spend_remainder(fronts, places, limit)
     return [
-        Choice(int(front.offers[place]), int(front.steps[place])) for front, place in zip(fronts, places, strict=True)
+        Choice(int(front.alternatives[place]), int(front.steps[place]))
+        for front, place in zip(fronts, places, strict=True)
     ]
 
 
 def _climb_hulls(fronts: Sequence[_Front], rest: float) -> Places:
-    """Return the place of each layer on its front after the steps that pay best have been taken."""
+    """Return the place of each layer on its front after the steps that remove most error per cost."""
     hulls = [front.hull() for front in fronts]
     layer = np.repeat(np.arange(len(fronts)), [len(hull) - 1 for hull in hulls])
     target = np.concatenate([hull[1:] for hull in hulls])
@@ -160,11 +160,11 @@ def _climb_hulls(fronts: Sequence[_Front], rest: float) -> Places:
     return places
 
 
-def _spend_rest(fronts: Sequence[_Front], places: Places, limit: float) -> None:
-    """Move the layers on, that with most to gain first, until nothing better fits; in place."""
+def _spend_remainder(fronts: Sequence[_Front], places: Places, limit: float) -> None:
+    """Improve the layers in place, that with most to gain first, until no better option fits."""
     while True:
         rest = limit - math.fsum(front.costs[place] for front, place in zip(fronts, places, strict=True))
-        better = [front.dearest_within(front.costs[place] + rest) for front, place in zip(fronts, places, strict=True)]
+        better = [front.best_within(front.costs[place] + rest) for front, place in zip(fronts, places, strict=True)]
         gains = [
             front.errors[place] - front.errors[max(later, place)]
             for front, place, later in zip(fronts, places, better, strict=True)

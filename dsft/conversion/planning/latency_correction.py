@@ -1,4 +1,4 @@
-"""The last correction of a latency budget: against the whole network, which the sum of its layers misses."""
+"""Correction of a latency plan by measuring the whole network, which the sum of its layers does not predict exactly."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dsft.errors import BudgetError
 from dsft.progress import Note, Report
 
 ROUNDS = 6
-"""Most plans that are measured before the cheapest is taken."""
+"""Largest number of plans that are timed before the fastest one."""
 
 NEAR = 0.97
-"""A plan that takes more than this share of what it may take is good enough."""
+"""A plan is accepted that uses more than this share of the allowed time."""
 
 AIM = 0.985
-"""Share of what it may take that the next plan shall take: a little less, so that noise does not undo it."""
+"""Share of the allowed time that the next plan aims at: slightly less, because of noise."""
 
 CLOSE = 0.002
-"""Plans whose shares differ by less are not told apart."""
+"""Plans whose shares differ by less count as equal."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A plan, the share of the time that it was planned for, and the share that was measured."""
+    """A plan, the share of the time that it was made for, and the share that was measured."""
 
     planned: float
     plan: ConversionPlan
@@ -39,20 +39,20 @@ def fit_latency(
     least: float,
     report: Report,
 ) -> ConversionPlan:
-    """Return the plan that leaves most of a network as it is while the network takes at most ``share`` of its time.
+    """Return the plan that changes least of a network while it takes at most ``share`` of the original's time.
 
-    Sums over layers miss what caches and the fusion of operations do, so a plan is measured as a whole, and planned
-    again for as much less or more as it missed by.
+    The sum of the layers' times ignores caches and fused operations. So the network of a plan is timed as a whole, and
+    the next plan is made for a share that is corrected by the secant method, with bisection as a fallback.
 
     Args:
-        plan_at: Makes the plan that takes such a share of the time by the sum of its layers.
-        measure: Returns the share of the original's time that a plan takes as a whole.
-        share: The share that may be left, above 0 and up to 1.
+        plan_at: Returns a plan whose layers sum up to a share of the time.
+        measure: Returns the measured share of the original's time that the network of a plan takes.
+        share: The largest share, above 0 and up to 1.
         least: The smallest share that can be planned for.
-        report: Receives what was planned and measured.
+        report: Receives a note on each plan.
 
     Raises:
-        BudgetError: Not even the fastest plan is fast enough; the message names what it takes.
+        BudgetError: The fastest plan is not fast enough; the message states its measured share.
     """
 
     def attempt(planned: float) -> Attempt:
@@ -63,7 +63,7 @@ def fit_latency(
 
     best: Attempt | None = None
     low, high, planned = least, 1.0, max(share, least)
-    # What is planned for the whole time stays dense and takes the whole time.
+    # A plan for the whole time changes nothing and takes the whole time.
     before = (1.0, 1.0)
     for _ in range(ROUNDS):
         tried = attempt(planned)
@@ -81,9 +81,9 @@ def fit_latency(
     if best is None:
         best = attempt(least)
         if best.measured > share:
-            # Rounded up, so that the share which the message names can be met.
+            # Rounded up, so that the share in the message can be met.
             smallest = math.ceil(best.measured * 100) / 100
-            advice = "Ask for more" if smallest <= 1 else "Leave it dense, ask for macs"
+            advice = "Ask for more" if smallest <= 1 else "Leave the network dense, ask for macs"
             raise BudgetError(
                 f"budget latency={share:g}: cannot be met: the smallest share that was measured for this network is "
                 f"{smallest:g}. {advice}, or exclude fewer layers.",
@@ -93,7 +93,7 @@ def fit_latency(
 
 
 def _secant(one: tuple[float, float], other: tuple[float, float], goal: float) -> float:
-    """Return where the line through two points ``(planned, measured)`` comes to the goal."""
+    """Return where the line through two points ``(planned, measured)`` reaches the goal."""
     (planned, measured), (before, measured_before) = other, one
     rise = measured - measured_before
     return planned + (goal - measured) * (planned - before) / rise if rise else math.nan

@@ -105,7 +105,7 @@ def test_each_of_several_calls_counts() -> None:
 def test_what_the_network_does_not_take_is_an_error(example: Any) -> None:
     conv = nn.Conv2d(4, 4, 3)
     with pytest.raises(
-        ModelError, match=r"example_input: the network's forward pass fails on it \(\w+Error: .*\)\. Give"
+        ModelError, match=r"example_input: the network's forward pass fails on it \(\w+Error: .*\)\. Pass"
     ):
         find_sites(nn.Sequential(conv), example)
     assert not conv._forward_hooks

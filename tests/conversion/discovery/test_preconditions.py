@@ -13,7 +13,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 import dsft
-from dsft.conversion import Request, apply_plan, convert, plan_conversion, unwrapped
+from dsft.conversion import Request, convert, plan_conversion, replay_plan, unwrap_network
 from dsft.errors import ConversionError
 from dsft.measure import run_example
 from tests.zoo import Residual, redraw
@@ -33,7 +33,7 @@ def test_wrappers_are_taken_off_and_names_are_those_inside(wrap: Callable[[nn.Mo
     conversion = convert(wrapped, IMAGES, rank="full")
     assert [layer.name for layer in conversion.plan.layers] == ["stem", "conv1", "conv2", "skip"]
     assert type(conversion.model) is Residual
-    assert unwrapped(wrapped) is model
+    assert unwrap_network(wrapped) is model
     torch.testing.assert_close(run_example(conversion.model, IMAGES), run_example(model, IMAGES), atol=1e-5, rtol=1e-4)
 
 
@@ -71,7 +71,7 @@ def test_a_compiled_network_is_saved_as_the_one_inside(tmp_path: Path) -> None:
 def test_parts_that_are_compiled_are_errors() -> None:
     model = nn.ModuleDict({"part": Residual()})
     model["part"] = compiled(model["part"])
-    with pytest.raises(ConversionError, match=r"module 'part': is compiled.* then compile what comes out"):
+    with pytest.raises(ConversionError, match=r"module 'part': is compiled.* then compile the converted one"):
         convert(model, IMAGES, rank=1)
     inplace = Residual()
     inplace.compile()
@@ -87,7 +87,7 @@ def test_lazy_layers_want_to_be_run_first() -> None:
     plan = convert(model, IMAGES, rank=1).plan
     assert plan.converted[0].kernels == (1, 1, 1)
     with pytest.raises(ConversionError, match=r"layer '0': .* found LazyConv2d"):
-        apply_plan(nn.Sequential(nn.LazyConv2d(4, 3)), plan)
+        replay_plan(nn.Sequential(nn.LazyConv2d(4, 3)), plan)
 
 
 def test_networks_without_values_are_errors() -> None:
@@ -116,14 +116,14 @@ def test_exported_networks_are_errors() -> None:
 @pytest.mark.filterwarnings("ignore")  # what torch says of the future of its quantisation
 def test_quantised_networks_are_errors() -> None:
     model = nn.Sequential(nnq.Conv2d(3, 4, 3))  # type: ignore[no-untyped-call]
-    with pytest.raises(ConversionError, match=r"module '0': is a quantised Conv2d, whose weights are rounded"):
+    with pytest.raises(ConversionError, match=r"module '0': is a quantized Conv2d, whose weights are rounded"):
         convert(model, IMAGES, rank=1)
 
 
 def test_weights_made_in_inference_mode_are_errors() -> None:
     with torch.inference_mode():
         model = Residual()
-    with pytest.raises(ConversionError, match=r"'stem': weight was made in inference mode.* outside of torch.inf"):
+    with pytest.raises(ConversionError, match=r"'stem': weight was created in inference mode.* outside of torch.inf"):
         convert(model, IMAGES, rank=1)
 
 

@@ -5,26 +5,18 @@ from collections.abc import Callable
 import pytest
 
 from dsft.choices import Cost
-from dsft.conversion.planning.accuracy_search import RESOLUTION, Trial, meet_max_drop
-from dsft.conversion.request import MaxDrop, Request
+from dsft.conversion.planning.accuracy_search import RESOLUTION, Search, Trial, find_cheapest
+from dsft.conversion.request import MaxDrop
 from dsft.errors import BudgetError, ConversionError
-from dsft.progress import Event, Note, ignore
+from dsft.progress import Event, Note, Report, ignore
 
 SMALLEST = 0.2
 
 
-def convert(request: Request) -> float:
-    """Stand for a conversion: what comes out is the share that was asked for."""
-    assert request.cost_budget is not None
-    assert request.max_drop is None
-    if request.cost_budget.share < SMALLEST:
-        raise BudgetError("cannot be met", SMALLEST)
-    return request.cost_budget.share
-
-
-def search(points: float, score: Callable[[float], float]) -> tuple[float, tuple[Trial, ...]]:
-    drop = MaxDrop(points, Cost.PARAMS)
-    return meet_max_drop(Request(budget=drop), drop, convert, score, score(1.0), ignore)
+def search(points: float, score: Callable[[float], float], report: Report = ignore) -> tuple[float, tuple[Trial, ...]]:
+    """Search where the result of a conversion is the share that it was made for."""
+    found = Search(lambda share: share, score, score(1.0), SMALLEST)
+    return find_cheapest(MaxDrop(points, Cost.PARAMS), found, report)
 
 
 @pytest.mark.parametrize("points", [0.0, 0.5, 3.0, 20.0, 60.0, 100.0])
@@ -55,11 +47,10 @@ def test_a_score_that_rises_is_no_loss() -> None:
 
 def test_each_candidate_is_shown_with_its_score() -> None:
     events: list[Event] = []
-    drop = MaxDrop(10)
-    _, trials = meet_max_drop(Request(budget=drop), drop, convert, lambda share: 100 * share, 100.0, events.append)
+    _, trials = search(10, lambda share: 100 * share, events.append)
     notes = [event.message for event in events if isinstance(event, Note)]
     assert len(notes) == len(trials)
-    assert notes[0] == "budget macs=0.2: score 20.00, 80.00 points lost (too much)"
+    assert notes[0] == "budget params=0.2: score 20.00, 80.00 points lost (too much)"
     assert notes[-1].endswith(("(kept)", "(too much)"))
 
 
@@ -67,16 +58,14 @@ def test_what_cannot_be_met_the_second_time_is_passed_over() -> None:
     """A share that was measured once is measured again, and comes out a little larger."""
     events: list[Event] = []
 
-    def measured(request: Request) -> float:
-        assert request.cost_budget is not None
-        if request.cost_budget.share < SMALLEST:
-            raise BudgetError("cannot be met", SMALLEST)
-        if request.cost_budget.share < SMALLEST + 0.003:
+    def measured(share: float) -> float:
+        if share < SMALLEST + 0.003:
             raise BudgetError("cannot be met", SMALLEST + 0.01)
-        return request.cost_budget.share
+        return share
 
-    drop = MaxDrop(1.0, Cost.LATENCY)
-    found, trials = meet_max_drop(Request(budget=drop), drop, measured, lambda _: 70.0, 70.0, events.append)
+    found, trials = find_cheapest(
+        MaxDrop(1.0, Cost.LATENCY), Search(measured, lambda _: 70.0, 70.0, SMALLEST), events.append
+    )
     assert SMALLEST < found <= SMALLEST + 2 * RESOLUTION
     assert found == trials[-1].share
     notes = [event.message for event in events if isinstance(event, Note)]
@@ -84,12 +73,11 @@ def test_what_cannot_be_met_the_second_time_is_passed_over() -> None:
 
 
 def test_a_network_that_becomes_no_cheaper_says_so() -> None:
-    def slower(_: Request) -> float:
+    def slower(_: float) -> float:
         raise BudgetError("cannot be met", 1.02)
 
-    drop = MaxDrop(1.0, Cost.LATENCY)
-    with pytest.raises(ConversionError, match=r"max_drop=1: cannot be met: nothing .* costs less latency than it does"):
-        meet_max_drop(Request(budget=drop), drop, slower, lambda _: 70.0, 70.0, ignore)
+    with pytest.raises(ConversionError, match=r"max_drop=1: cannot be met: no conversion .* costs less latency than"):
+        find_cheapest(MaxDrop(1.0, Cost.LATENCY), Search(slower, lambda _: 70.0, 70.0, 1.0))
 
 
 def test_none_that_keeps_the_score_is_an_error_that_names_the_nearest() -> None:

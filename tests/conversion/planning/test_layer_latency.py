@@ -12,9 +12,12 @@ from torch import nn
 from dsft.choices import Cost, Form, Reason, Runtime, Structure
 from dsft.conversion import Budget, Request, convert, plan_conversion
 from dsft.conversion.discovery.sites import Site, find_sites
-from dsft.conversion.planning import layer_latency as clock_module
-from dsft.conversion.planning.candidates import Bid, SeparableBid, collect_bids
-from dsft.conversion.planning.layer_latency import Candidate, Clock
+from dsft.conversion.plan import Replacement
+from dsft.conversion.planning import layer_latency as latency_module
+from dsft.conversion.planning.candidates import collect_candidates
+from dsft.conversion.planning.layer_latency import LayerLatency
+from dsft.conversion.request import SEPARABLE
+from dsft.conversion.structures import Candidate
 from dsft.devices import Compute
 from dsft.errors import ConversionError
 from dsft.runtimes import compare_latency
@@ -44,9 +47,14 @@ def site_of(conv: nn.Module, images: torch.Tensor) -> Site:
     return site
 
 
-def bids_of(site: Site, orders: Sequence[Structure] = (Structure.DW_PW, Structure.PW_DW)) -> tuple[Bid, ...]:
-    (bids,) = collect_bids([site], orders, is_trained=True, norm_between=False, weightings={}, report=lambda _: None)
-    return bids
+def candidates_of(site: Site, structures: Sequence[Structure] = SEPARABLE) -> tuple[Candidate, ...]:
+    request = Request(budget=Budget(Cost.MACS, 0.5), structures=structures)
+    (candidates,) = collect_candidates([site], request, is_trained=True, weightings={}, report=lambda _: None)
+    return candidates
+
+
+def two_kernels(form: Form | None = None) -> Replacement:
+    return Replacement(Structure.DW_PW, (2,) * 4, form)
 
 
 @pytest.mark.parametrize("fastest", EQUAL)
@@ -60,17 +68,17 @@ def test_the_fastest_form_is_chosen_and_like_layers_are_measured_once(
         return tuple(1.0 if getattr(layer, "form", None) is fastest else 2.0 for layer in layers)
 
     monkeypatch.setattr(table_module, "compare_latency", compare)
-    clock = Clock(CPU)
+    latency = LayerLatency(CPU)
     small, large = (site_of(nn.Conv2d(4, 4, 3), torch.zeros(1, 4, side, side)) for side in (8, 9))
     for site in (small, site_of(nn.Conv2d(4, 4, 3), torch.zeros(1, 4, 8, 8)), large):
-        assert clock.choose_form(site, (2,) * 4, EQUAL) is fastest
+        assert latency.choose_form(site, two_kernels(), EQUAL) is fastest
     assert shapes == [(1, 4, 8, 8), (1, 4, 9, 9)]
 
 
 def test_a_small_advantage_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     claim(monkeypatch, lambda layer: 0.96 if getattr(layer, "form", None) in EQUAL[1:] else 1.0)
     site = site_of(nn.Conv2d(4, 4, 3), torch.zeros(1, 4, 8, 8))
-    assert Clock(CPU).choose_form(site, (2,) * 4, EQUAL) is EQUAL[0]
+    assert LayerLatency(CPU).choose_form(site, two_kernels(), EQUAL) is EQUAL[0]
 
 
 @pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d])
@@ -81,10 +89,10 @@ def test_measuring_runs_for_every_kind_and_moves_no_random_numbers(kind: Any, ch
     forms = allowed_forms([2] * 4, 1, Structure.DW_PW, transposed=kind is nn.ConvTranspose2d)
     before = torch.get_rng_state()
     weight = site.module.weight
-    clock = Clock(Compute(torch.device("cpu"), channels_last=channels_last))
-    assert clock.choose_form(site, (2,) * 4, forms) in forms
-    for bid in bids_of(site):
-        times = clock.time_bid(bid, bid.steps)
+    latency = LayerLatency(Compute(torch.device("cpu"), channels_last=channels_last))
+    assert latency.choose_form(site, two_kernels(), forms) in forms
+    for candidate in candidates_of(site):
+        times = latency.time_candidate(candidate, candidate.steps)
         assert (times > 0).all()
     assert torch.equal(torch.get_rng_state(), before)
     assert site.module.weight is weight
@@ -110,7 +118,7 @@ def test_a_form_that_is_asked_for_is_taken_wherever_it_can_be() -> None:
     assert taken == {Form.GATHER}
 
 
-def test_without_a_clock_a_rule_decides() -> None:
+def test_without_measurements_a_rule_decides() -> None:
     model = redraw(Residual())
     plan = plan_conversion(model, IMAGES, Request(rank=2))
     assert {layer.form for layer in plan.converted} == {Form.CONCATENATE}
@@ -122,23 +130,22 @@ def test_all_forms_give_the_same_network_and_survive_json(form: Form) -> None:
     conversion = convert(model, IMAGES, rank="full", form=form)
     torch.testing.assert_close(conversion.model.eval()(IMAGES), model(IMAGES), atol=1e-4, rtol=1e-4)
     assert type(conversion.plan).from_dict(conversion.plan.to_dict()) == conversion.plan
-    assert f"kernels, {form} (" in str(conversion.plan)
+    assert f"channel, {form} (" in str(conversion.plan)
 
 
 def test_interpolated_times_are_near_those_that_are_measured() -> None:
     site = site_of(nn.Conv2d(32, 48, 3, padding=1), torch.zeros(1, 32, 28, 28))
-    (bid,) = bids_of(site, [Structure.DW_PW])
-    assert isinstance(bid, SeparableBid)
-    whole = bid.in_whole_ranks()
-    clock = Clock(CPU)
+    (candidate,) = candidates_of(site, [Structure.DW_PW])
+    (whole,) = candidate.faster_variants()
+    latency = LayerLatency(CPU)
     steps = np.array([1, 2, 3])
-    estimated = clock.time_bid(whole, steps)
+    estimated = latency.time_candidate(whole, steps)
     assert estimated[0] < estimated[1] < estimated[2]
-    candidates = [Candidate(Structure.DW_PW, (int(rank),) * 32, form) for rank in steps for form in EQUAL[:1]]
-    candidates[0] = Candidate(Structure.DW_PW, (1,) * 32, None)
-    _, measured = clock.compare(site, candidates)
+    replacements = [Replacement(Structure.DW_PW, (int(rank),) * 32, form) for rank in steps for form in EQUAL[:1]]
+    replacements[0] = Replacement(Structure.DW_PW, (1,) * 32, None)
+    _, measured = latency.compare(site, replacements)
     assert (estimated <= measured * 1.001).all()
-    assert np.isinf(clock.time_bid(whole, whole.steps)[-1])
+    assert np.isinf(latency.time_candidate(whole, whole.steps)[-1])
 
 
 def test_a_layer_that_runs_for_several_sizes_takes_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,8 +160,8 @@ def test_a_layer_that_runs_for_several_sizes_takes_the_sum(monkeypatch: pytest.M
     monkeypatch.setattr(
         table_module, "compare_latency", lambda layers, inputs, *_: (float(inputs[0].shape[-1]),) * len(layers)
     )
-    dense, (other,) = Clock(CPU).compare(
-        site_of(Twice(), torch.zeros(1, 4, 8, 8)), [Candidate(Structure.DW_PW, (1,) * 4, None)]
+    dense, (other,) = LayerLatency(CPU).compare(
+        site_of(Twice(), torch.zeros(1, 4, 8, 8)), [Replacement(Structure.DW_PW, (1,) * 4, None)]
     )
     assert (dense, other) == (12.0, 12.0)
 
@@ -187,9 +194,9 @@ def test_a_budget_that_only_slower_layers_would_meet_is_refused(monkeypatch: pyt
 
 
 def test_times_are_needed_where_they_are_asked_for() -> None:
-    with pytest.raises(ValueError, match="clock: needed"):
+    with pytest.raises(ValueError, match="latency: needed"):
         plan_conversion(redraw(Residual()), IMAGES, Request(rank=1, only_faster=True))
-    with pytest.raises(ValueError, match="clock: needed"):
+    with pytest.raises(ValueError, match="latency: needed"):
         plan_conversion(redraw(Residual()), IMAGES, Request(budget=Budget(Cost.LATENCY, 0.5)))
 
 
@@ -214,7 +221,7 @@ WIDE_IMAGES = torch.randn(1, 48, 32, 32)
 def test_a_budget_of_latency_is_met_by_the_whole_network(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     if runtime is Runtime.ONNXRUNTIME:
         pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(clock_module, "NETWORK_SECONDS", 0.3)
+    monkeypatch.setattr(latency_module, "NETWORK_SECONDS", 0.3)
     model = redraw(Wide())
     conversion = convert(model, WIDE_IMAGES, budget={"latency": 0.5, "runtime": str(runtime)})
     assert conversion.plan.converted
@@ -228,7 +235,7 @@ def test_a_budget_of_latency_is_met_by_the_whole_network(runtime: Runtime, monke
 
 
 def test_an_impossible_budget_of_latency_names_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock_module, "NETWORK_SECONDS", 0.1)
+    monkeypatch.setattr(latency_module, "NETWORK_SECONDS", 0.1)
     with pytest.raises(
         ConversionError, match=r"budget latency=0.01: cannot be met: the smallest share that was measured"
     ):
@@ -236,7 +243,7 @@ def test_an_impossible_budget_of_latency_names_what_was_measured(monkeypatch: py
 
 
 def test_low_rank_is_timed_and_bought_where_it_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock_module, "NETWORK_SECONDS", 0.1)
+    monkeypatch.setattr(latency_module, "NETWORK_SECONDS", 0.1)
     net = nn.Sequential(nn.Conv2d(64, 256, 1), nn.ReLU(), nn.Conv2d(256, 64, 1))
     images = torch.randn(1, 64, 28, 28)
     plan = convert(redraw(net), images, budget={"latency": 0.7}, structures=["low_rank"]).plan

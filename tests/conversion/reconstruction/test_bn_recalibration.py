@@ -98,7 +98,7 @@ def test_a_conversion_recalibrates_on_the_images_that_it_was_fitted_to(monkeypat
         converted.get_buffer("1.running_mean").add_(3.0)
         return {}
 
-    monkeypatch.setattr(sys.modules["dsft.conversion.convert"], "reconstruct_layers", spoil)
+    monkeypatch.setattr(sys.modules["dsft.conversion.reconstruct"], "reconstruct_layers", spoil)
     torch.manual_seed(0)
     blocks = [[nn.Conv2d(width, 8, 3, padding=1), nn.BatchNorm2d(8, momentum=None), nn.ReLU()] for width in (3, 8, 8)]
     model = nn.Sequential(*(layer for block in blocks for layer in block), nn.Flatten())
