@@ -12,10 +12,10 @@ from dsft.tasks import CLASSIFICATION, MULTI_LABEL, MetricSpec
         (MetricSpec("macro_f1", "macro F1"), 0.972222, "97.22 %"),
     ],
 )
-def test_every_score_is_written_in_percent(figure: MetricSpec, value: float, text: str) -> None:
-    assert figure.with_unit(value) == text
-    assert f"{figure.format(value)} %" == text
-    assert figure.heading.endswith(" %")
+def test_every_score_is_written_in_percent(metric: MetricSpec, value: float, text: str) -> None:
+    assert metric.with_unit(value) == text
+    assert f"{metric.format(value)} %" == text
+    assert metric.heading.endswith(" %")
 
 
 def test_percentages_are_those_scores_that_metrics_json_has_as_percentages() -> None:
