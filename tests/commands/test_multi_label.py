@@ -147,7 +147,7 @@ def test_models_stand_side_by_side(shapes: Shapes, here: Path) -> None:
     assert {"metrics.json", "per_class.csv", "predictions.csv", "reliability.png"} <= names
     assert not names & {"confusion.csv", "confusion.png"}
     page = (here / "scores" / "report.html").read_text(encoding="utf-8")
-    assert "mAP less that of" in page
+    assert "mAP minus that of" in page
     assert "top-1" not in page
     table = dsft("evaluate", shapes.dense, shapes.separable, "--min-map", "0.5")
     assert table.exit_code == 0, table.stderr
@@ -163,7 +163,7 @@ def test_scores_of_another_task_are_refused(shapes: Shapes) -> None:
 
 def test_the_page_of_a_run_shows_its_scores(shapes: Shapes) -> None:
     page = (shapes.separable / "report.html").read_text(encoding="utf-8")
-    assert all(word in page for word in ("mAP on test", "against the original", "micro F1"))
+    assert all(word in page for word in ("mAP on test", "difference from original", "micro F1"))
     assert "top-1" not in page.replace("top-1 %", "")
 
 
@@ -222,7 +222,7 @@ def test_the_data_can_be_checked(shapes: Shapes) -> None:
     rows = list(csv.DictReader(shapes.table.read_text(encoding="utf-8").splitlines()))
     for name in ("disc", "square"):
         assert sum(split["classes"][name] for split in splits.values()) == sum(name in row["label"] for row in rows)
-    assert f"{sum(not row['label'] for row in rows)} of them have no label" in done.stderr
+    assert f"{sum(not row['label'] for row in rows)} of them without labels" in done.stderr
 
 
 def test_a_model_of_one_class_an_image_is_not_scored_on_label_sets(shapes: Shapes, here: Path) -> None:
