@@ -10,21 +10,21 @@ from dsft.cli.app import app
 from dsft.cli.options import Json, Overrides, Progress
 from dsft.cli.session import reporting_errors, shown_progress
 
-data_app = typer.Typer(no_args_is_help=True, help="Look after data sets.")
+data_app = typer.Typer(no_args_is_help=True, help="Check data sets.")
 app.add_typer(data_app, name="data")
 
 
 @data_app.command("check")
 @reporting_errors
 def data_check(
-    data: Annotated[str, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe, or a folder of images.")],
+    data: Annotated[str, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe, or an image folder.")],
     overrides: Overrides = None,
     as_json: Json = False,
     progress: Progress = None,
 ) -> None:
-    """Read every image once: damaged ones, class counts, sizes, and images in two splits.
+    """Check all images: damaged files, class counts, sizes, duplicates, and images in two splits.
 
-    The exit code is 1 where an image is damaged or in two splits.
+    The exit code is 1 if an image is damaged or in two splits.
     """
     with shown_progress(progress, None) as report:
         from dsft.commands import check_data

@@ -10,7 +10,7 @@ from dsft.cli.session import reporting_errors
 @app.command()
 @reporting_errors
 def env(as_json: Json = False) -> None:
-    """Print versions, devices, threads and caches: what a report of a fault needs."""
+    """Print versions, devices, threads and caches, as needed for a bug report."""
     from dsft.commands import env as command
     from dsft.console import environment_table, print_json, print_result
 

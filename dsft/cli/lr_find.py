@@ -20,13 +20,13 @@ def lr_find(
     builder: BuilderOption = None,
     low: Annotated[float, typer.Option("--low", help="Learning rate of the first step.")] = 1e-7,
     high: Annotated[float, typer.Option("--high", help="Learning rate of the last step.")] = 1.0,
-    steps: Annotated[int, typer.Option("--steps", help="Most steps; fewer where the loss blows up.")] = 100,
-    out: Annotated[Path, typer.Option("--out", help="The picture.")] = Path("lr-find.png"),
+    steps: Annotated[int, typer.Option("--steps", help="Maximum number of steps; fewer if the loss diverges.")] = 100,
+    out: Annotated[Path, typer.Option("--out", help="File of the plot.")] = Path("lr-find.png"),
     overwrite: Overwrite = False,
     as_json: Json = False,
     progress: Progress = None,
 ) -> None:
-    """Raise the learning rate step by step, draw the loss, and suggest a rate; no weights are kept."""
+    """Increase the learning rate step by step, plot the loss, and suggest a rate; no weights are saved."""
     loaded = read_recipe(recipe, overrides, builder)
     with shown_progress(progress, loaded) as report:
         from dsft.commands import lr_find as command
@@ -37,4 +37,4 @@ def lr_find(
     if as_json:
         print_json(result.to_dict())
     else:
-        print_result("\n".join([*range_test_sentences(result.test), f"picture: {result.picture}"]))
+        print_result("\n".join([*range_test_sentences(result.test), f"plot: {result.picture}"]))

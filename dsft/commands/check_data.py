@@ -1,4 +1,4 @@
-"""``dsft data check``: read every image once and say what would spoil a run."""
+"""``dsft data check``: check all images before a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dsft.recipe.sections import DataSection
 
 @dataclass(frozen=True)
 class CheckDataResult:
-    """What was found in which data."""
+    """The result of the check of a recipe's data or a folder."""
 
     data: str
     check: DataCheck
@@ -38,19 +38,21 @@ class CheckDataResult:
 
 
 def run(data: str, overrides: Sequence[str] = (), report: Report = ignore) -> CheckDataResult:
-    """Check the data of a recipe, or a folder of images, split as a run would split it.
+    """Check the data of a recipe, or an image folder, with the splits of a run.
 
     Args:
-        data: A recipe, or a folder with one folder a class, or with these for each split.
+        data: A recipe, or an image folder, see :func:`dsft.data.open_folder`.
         overrides: Changes to the recipe.
         report: Receives the progress.
 
     Raises:
-        InputError: The data cannot be opened, or its splits do not agree.
+        InputError: The data cannot be opened, or the classes of the splits do not match.
     """
     if Path(data).is_dir():
         if overrides:
-            raise InputError(f"overrides {list(overrides)!r}: they change a recipe, and {data!r} is a folder.")
+            raise InputError(
+                f"overrides {list(overrides)!r}: they require a recipe, and {data!r} is a folder. Remove them."
+            )
         section = DataSection(source=DataSource.FOLDER, root=data)
     else:
         section = load_recipe(data, overrides).data

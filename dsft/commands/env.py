@@ -1,4 +1,4 @@
-"""``dsft env``: what a report of a fault must say of the machine."""
+"""``dsft env``: the environment information that a bug report needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 def run() -> dict[str, Any]:
-    """Return versions, devices, threads and caches as JSON values; a package that is not installed has None."""
+    """Return versions, devices, threads and caches as JSON values; the version of a missing package is None."""
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "platform": platform.platform(),
@@ -54,10 +54,9 @@ def _name_of(device: torch.device) -> str:
 
 
 def _accelerators() -> list[dict[str, Any]]:
-    if not torch.accelerator.is_available():
+    kind = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if kind is None:
         return []
-    kind = torch.accelerator.current_accelerator()
-    assert kind is not None  # noqa: S101 (one is available)
     devices = [torch.device(kind.type, index) for index in range(torch.accelerator.device_count())]
     return [{"device": str(device), "name": _name_of(device), "bytes": _memory(device)} for device in devices]
 

@@ -1,4 +1,4 @@
-"""``dsft lr-find``: which learning rate a recipe can be trained with."""
+"""``dsft lr-find``: the learning rate range test for a recipe."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from dsft.assembly import Verb, prepare_experiment
-from dsft.errors import InputError, OutputError
+from dsft.errors import InputError
 from dsft.progress import Report, ignore
 from dsft.recipe import Recipe
 from dsft.report.rates import plot_rates
+from dsft.storage import require_free_file
 from dsft.training import RangeTest, run_range_test
 
-_FEWEST_STEPS = 10
+_MIN_STEPS = 10
 
 
 @dataclass(frozen=True)
 class LrFindResult:
-    """What the test saw, and the picture of it."""
+    """The result of the range test, and the file of its plot."""
 
     test: RangeTest
     picture: Path
@@ -31,28 +32,27 @@ class LrFindResult:
 def run(
     recipe: Recipe, *, low: float, high: float, steps: int, out: Path, overwrite: bool, report: Report = ignore
 ) -> LrFindResult:
-    """Train as a recipe says with a rising rate, and draw the loss; nothing but the picture is written.
+    """Train with an increasing learning rate and plot the loss; only the plot is written.
 
     Args:
-        recipe: What would be trained; converted first where it says so.
-        low: Rate of the first step.
-        high: Rate of the last step.
-        steps: Most steps.
-        out: The picture, a PNG file.
-        overwrite: Replace an earlier picture.
+        recipe: The recipe; if it has a section ``convert``, the network is converted first.
+        low: Learning rate of the first step.
+        high: Learning rate of the last step.
+        steps: Maximum number of steps.
+        out: The plot, a PNG file.
+        overwrite: Replace an existing plot.
         report: Receives the progress.
 
     Raises:
-        InputError: The recipe, the data, the weights or the range are at fault.
-        TrainingError: There is nothing to train on, or the device failed.
+        InputError: The recipe, the data, the weights or the range are invalid, or the plot exists.
+        TrainingError: There are no images to train on, or the device failed.
     """
-    if not 0 < low < high or steps < _FEWEST_STEPS:
+    if not 0 < low < high or steps < _MIN_STEPS:
         raise InputError(
-            f"--low and --high: a rising range above 0 and at least {_FEWEST_STEPS} steps are needed, found {low!r} to "
-            f"{high!r} in {steps}."
+            f"--low, --high and --steps: must be an increasing range above 0 and at least {_MIN_STEPS} steps, found "
+            f"{low!r} to {high!r} in {steps} steps."
         )
-    if out.is_dir() or (out.exists() and not overwrite):
-        raise OutputError(f"picture {str(out)!r}: is there already. Choose another --out, or add --overwrite.")
+    require_free_file(out, overwrite=overwrite)
     experiment = prepare_experiment(recipe, _verb(recipe), report)
     loader = experiment.data.loaders.train
     test = run_range_test(experiment.training, loader, low=low, high=high, steps=steps, report=report)
@@ -61,5 +61,5 @@ def run(
 
 
 def _verb(recipe: Recipe) -> Verb:
-    """Return the command that the recipe is for: it trains from random weights, or from ones that exist."""
+    """Return the command that the recipe is for, which depends on whether it has weights."""
     return Verb.FINETUNE if recipe.model.has_weights else Verb.TRAIN

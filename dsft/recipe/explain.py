@@ -40,7 +40,7 @@ def explain(error: ValidationError, document: Node) -> list[Problem]:
 
 def _explain(detail: dict[str, Any], document: Node) -> Problem:
     nodes = list(descend(document, tuple(map(str, detail["loc"]))))
-    # For a union of types pydantic appends its own words to the location; the recipe tells where the key ends.
+    # For a union of types pydantic appends its own words to the location; the recipe determines where the key ends.
     path = tuple(map(str, detail["loc"]))[: len(nodes) - 1]
     place, found = nodes[-1].place, nodes[-1]
     if detail["type"] == "json_invalid":

@@ -62,4 +62,4 @@ def test_wrong_input_is_told(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     done = dsft("data", "check", tmp_path, "data.seed=1")
     assert done.exit_code == 2
-    assert "they change a recipe" in done.stderr
+    assert "they require a recipe" in done.stderr
