@@ -94,7 +94,7 @@ def free_memory() -> int | None:
     if free is None:
         return None
     with contextlib.suppress(OSError, ValueError):
-        limit = int((_CGROUP / "memory.max").read_text())  # "max" where there is none
+        limit = int((_CGROUP / "memory.max").read_text())  # "max" without a limit
         used = int((_CGROUP / "memory.current").read_text())
         cached = re.search(r"^inactive_file (\d+)$", (_CGROUP / "memory.stat").read_text(), re.MULTILINE)
         free = min(free, limit - used + (int(cached[1]) if cached else 0))
