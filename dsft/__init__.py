@@ -1,6 +1,6 @@
-"""dsft: pretrained CNNs as depthwise-separable networks that keep their weights.
+"""Convert pretrained CNNs to depthwise-separable networks that keep their weights, and fine-tune them.
 
-The public functions are loaded when they are first used, so that importing dsft loads no torch (PEP 562).
+Public names are imported when they are first used (PEP 562), so that ``import dsft`` does not import torch.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dsft.api import evaluate, finetune, show_progress, train
     from dsft.artifact.own_network import load, save
     from dsft.commands.export import export
     from dsft.conversion import (
@@ -81,13 +82,17 @@ _HOMES = {
     "TrainingError": "dsft.errors",
     "apply_plan": "dsft.conversion",
     "convert": "dsft.conversion",
+    "evaluate": "dsft.api",
     "export": "dsft.commands.export",
     "factorize": "dsft.conversion",
+    "finetune": "dsft.api",
     "load": "dsft.artifact.own_network",
     "plan_conversion": "dsft.conversion",
     "reconstruct": "dsft.conversion",
     "replay_plan": "dsft.conversion",
     "save": "dsft.artifact.own_network",
+    "show_progress": "dsft.api",
+    "train": "dsft.api",
 }
 
 __all__ = [
@@ -120,13 +125,17 @@ __all__ = [
     "TrainingError",
     "apply_plan",
     "convert",
+    "evaluate",
     "export",
     "factorize",
+    "finetune",
     "load",
     "plan_conversion",
     "reconstruct",
     "replay_plan",
     "save",
+    "show_progress",
+    "train",
 ]
 
 

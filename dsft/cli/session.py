@@ -10,11 +10,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
 import typer
 
-from dsft.choices import ProgressMode, TrackerName
+from dsft.choices import ProgressMode
 from dsft.distributed.launch import read_launch
 from dsft.errors import DsftError, InputError, RecipeError, worker_killed
 
@@ -137,28 +137,12 @@ def read_recipe(recipe: str, overrides: list[str] | None, builder: str | None) -
 @contextmanager
 def shown_progress(mode: ProgressMode | None, recipe: Recipe | None) -> Iterator[Report]:
     """Show progress as the option says, else as the recipe says; log it to the run's folder and to trackers."""
-    from dsft.console import show_progress, write_log
+    from dsft.console import run_report, show_progress
 
     chosen = mode or (recipe.log.progress if recipe is not None else ProgressMode.AUTO)
     # Standard output is for results: what libraries and the user's own code print goes to standard error.
-    with redirect_stdout(sys.stderr), show_progress(chosen) as show, write_log() as log:
-
-        def report(event: Any) -> None:
-            show(event)
-            log(event)
-
-        if recipe is None or set(recipe.log.to) <= {TrackerName.JSONL}:
-            yield report
-            return
-        from dsft.tracking import tracking
-
-        with tracking(recipe.log.to, recipe.name, recipe.model_dump(mode="json"), report) as track:
-
-            def report_everywhere(event: Any) -> None:
-                report(event)
-                track(event)
-
-            yield report_everywhere
+    with redirect_stdout(sys.stderr), show_progress(chosen) as show, run_report(show, recipe) as report:
+        yield report
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from dsft.progress import FolderOpened, Note, Report, Warn, ignore
 from dsft.recipe import Recipe
 from dsft.report import write_report
 from dsft.storage import at_home
+from dsft.tasks import Metrics
 from dsft.training import Checkpoint, FitResult, fit, ignored_save_signal
 
 
@@ -41,11 +42,16 @@ class ExperimentResult:
     """
 
     folder: Path | None
-    plan: ConversionPlan | None
-    costs: ConversionReport | None
-    fit: FitResult | None
-    scores: tuple[Score, ...]
-    model: nn.Module
+    plan: ConversionPlan | None = field(repr=False)
+    costs: ConversionReport | None = field(repr=False)
+    fit: FitResult | None = field(repr=False)
+    scores: tuple[Score, ...] = field(repr=False)
+    model: nn.Module = field(repr=False)
+
+    @property
+    def metrics(self) -> dict[str, Metrics]:
+        """The metrics of every evaluation, such as ``test``, by the name of its folder under ``evaluation/``."""
+        return {score.slot: score.metrics for score in self.scores}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values, without single layers and epochs; that of a dry run has the plan."""

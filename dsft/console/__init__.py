@@ -24,6 +24,7 @@ from dsft.console.results import (
     size_table,
     speed_table,
 )
+from dsft.console.run_report import run_report
 from dsft.console.sweep import sweep_table
 from dsft.console.tables import build_table, calibration_table, metrics_table, per_class_table
 from dsft.console.verdict import verdict_lines
@@ -56,6 +57,7 @@ __all__ = [
     "problem_tables",
     "progress_for_python",
     "range_test_sentences",
+    "run_report",
     "show_progress",
     "size_table",
     "speed_table",

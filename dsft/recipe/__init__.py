@@ -8,7 +8,7 @@ installed with dsft, and ``reference`` their documentation.
 
 from dsft.recipe.changes import CHANGEABLE, forbidden_changes
 from dsft.recipe.data_overrides import override_data
-from dsft.recipe.load import Rule, dump_recipe, load_recipe
+from dsft.recipe.load import Rule, dump_recipe, load_recipe, make_recipe
 from dsft.recipe.reference import json_schema, recipe_reference
 from dsft.recipe.sections import Recipe
 from dsft.recipe.shipped import ShippedRecipe, copy_recipe, recipes_folder, shipped_path, shipped_recipes
@@ -23,6 +23,7 @@ __all__ = [
     "forbidden_changes",
     "json_schema",
     "load_recipe",
+    "make_recipe",
     "override_data",
     "recipe_reference",
     "recipes_folder",

@@ -11,6 +11,8 @@ import yaml
 from dsft.recipe.yaml12 import Loader, Scalar, read_scalar
 
 COMMAND = "(command)"
+VALUES = "(recipe)"
+"""The place of values that come from Python instead of a file."""
 _MAX_SHOWN = 80
 
 KeyPath = tuple[str, ...]
@@ -19,13 +21,13 @@ KeyPath = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value was given: a line of a file, counted from 1, or an override on the command line."""
+    """Where a value was given: a line of a file, counted from 1, an override on the command line, or in Python."""
 
     source: str
     line: int
 
     def __str__(self) -> str:
-        return self.source if self.source == COMMAND else f"{self.source}:{self.line}"
+        return self.source if self.source in (COMMAND, VALUES) else f"{self.source}:{self.line}"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from dsft.errors import InputError, RecipeError, nearest
-from dsft.recipe.document import Node, Place, Problem, descend, merge, read_yaml, to_plain
+from dsft.recipe.document import VALUES, Node, Place, Problem, descend, merge, read_yaml, to_node, to_plain
 from dsft.recipe.explain import explain
 from dsft.recipe.interpolation import escape, interpolate
 from dsft.recipe.migration import migrate_stored
@@ -57,15 +57,49 @@ def load_recipe(reference: str, overrides: Sequence[str] = (), rules: Sequence[R
     problems: list[Problem] = []
     path = _find(reference, Path())
     chain = _read_chain(path, problems)
-    document = chain[-1].document
-    for layer in reversed(chain[:-1]):
-        document = merge(document, layer.document)
+    document = _merged(chain)
     if path == Path(reference, RECIPE_FILE):
         # The run may have been moved since its recipe was written.
         document = apply_overrides(
             document, [f"output.dir={json.dumps(escape(reference), ensure_ascii=False)}"], problems
         )
-    document = apply_overrides(document, overrides, problems)
+    return _validated(apply_overrides(document, overrides, problems), problems, chain, rules)
+
+
+def make_recipe(values: Mapping[str, Any] | Recipe, overrides: Sequence[str] = ()) -> Recipe:
+    """Complete and validate a recipe that is given as values instead of a file.
+
+    Args:
+        values: The sections, as the YAML file has them, ``extends`` included; or a recipe.
+        overrides: See :func:`load_recipe`.
+
+    Raises:
+        RecipeError: The recipe is invalid.
+    """
+    if isinstance(values, Recipe):
+        values = _escaped(values.model_dump(mode="json"))
+    problems: list[Problem] = []
+    place = Place(VALUES, 0)
+    try:
+        entries = to_node(json.loads(json.dumps(values, default=str)), place).value
+    except ValueError as error:
+        raise RecipeError(f"recipe: the values must be those of a YAML file ({error}).") from error
+    if not isinstance(entries, dict):
+        raise RecipeError(f"recipe: expected sections by name, found {type(values).__name__}.")
+    extended = _extended(entries.pop("extends", None), Path(), [])
+    chain = [_Layer(VALUES, Node(entries, place)), *(_read_chain(extended, problems) if extended is not None else ())]
+    return _validated(apply_overrides(_merged(chain), overrides, problems), problems, chain, ())
+
+
+def _merged(chain: Sequence[_Layer]) -> Node:
+    """Return the recipe that a chain of files amounts to: each overlays the ones that it extends."""
+    document = chain[-1].document
+    for layer in reversed(chain[:-1]):
+        document = merge(document, layer.document)
+    return document
+
+
+def _validated(document: Node, problems: list[Problem], chain: Sequence[_Layer], rules: Sequence[Rule]) -> Recipe:
     document = interpolate(with_defaults(document, recipe_schema()), problems)
     recipe: Recipe | None = None
     try:
