@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from dsft.distributed.processes import Processes
 from dsft.training.batches import TrainingBatch, TrainingLoader
 from dsft.training.checkpointing.interruption import StopRequest
 from dsft.training.settings import FitSettings
+
+
+@dataclass(frozen=True)
+class StepBatches:
+    """The batches whose gradients are accumulated in a step.
+
+    Attributes:
+        parts: This process's part of each batch; None where only other processes have images of it.
+        images: Number of images of all batches in all processes.
+    """
+
+    parts: tuple[TrainingBatch | None, ...]
+    images: int
 
 
 def batches_by_step(
@@ -54,10 +68,12 @@ def _until_stopped(loader: TrainingLoader, epoch: int, start: int, stop: StopReq
         yield batch
 
 
-def count_images(loader: TrainingLoader, numbers: range, batches: Sequence[TrainingBatch], processes: Processes) -> int:
-    """Return the number of images of a step in all processes.
+def share_step(
+    loader: TrainingLoader, numbers: range, batches: Sequence[TrainingBatch], processes: Processes
+) -> StepBatches:
+    """Return the batches of a step as all processes see them.
 
-    The processes communicate only if unreadable images are left out, since the loader knows the number otherwise.
+    The processes communicate only if unreadable images are left out, since the loader knows the numbers otherwise.
 
     Args:
         loader: The training split.
@@ -65,13 +81,16 @@ def count_images(loader: TrainingLoader, numbers: range, batches: Sequence[Train
         batches: This process's part of them.
         processes: The processes that take the step together.
     """
-    own = sum(len(batch.images) for batch in batches)
+    own = {batch.number: batch for batch in batches}
     if processes.count == 1:
-        return own
+        return StepBatches(tuple(batches), sum(len(batch.images) for batch in batches))
     known = [loader.images_in(number) for number in numbers]
-    if None in known:
-        return sum(count for (count,) in processes.gather_numbers([own]))
-    return sum(count for count in known if count is not None)
+    counts = [count for count in known if count is not None]
+    if len(counts) < len(known):
+        found = processes.gather_numbers([len(own[number].images) if number in own else 0 for number in numbers])
+        counts = [sum(images) for images in zip(*found, strict=True)]
+    parts = (own.get(number) for number, count in zip(numbers, counts, strict=True) if count)
+    return StepBatches(tuple(parts), sum(counts))
 
 
 def steps_per_epoch(loader: TrainingLoader, settings: FitSettings) -> int:

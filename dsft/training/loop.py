@@ -14,7 +14,7 @@ from dsft.choices import WeightsKind
 from dsft.distributed.processes import Processes
 from dsft.errors import InterruptedRun, TrainingError
 from dsft.progress import Advanced, CheckpointSaved, EpochDone, Note, Report
-from dsft.training.accumulation import batches_by_step, count_images, steps_per_epoch
+from dsft.training.accumulation import batches_by_step, share_step, steps_per_epoch
 from dsft.training.agreement import Agreement
 from dsft.training.batches import TrainingBatch, TrainingLoader
 from dsft.training.checkpointing.checkpoint import Checkpoint, last_folder, load_checkpoint, save_best, save_last
@@ -143,11 +143,11 @@ class TrainingLoop:
         for step, batches in enumerate(self._step_batches(epoch), self.progress.step):
             if batches is None:
                 break
-            images = count_images(self.loader, self._batch_numbers(step), batches, self.processes)
+            shared = share_step(self.loader, self._batch_numbers(step), batches, self.processes)
             meter.add_data_time()
-            if images == 0:
+            if shared.images == 0:
                 continue
-            self._losses.add(self.train_step.run(step, batches, images), images)
+            self._losses.add(self.train_step.run(step, shared.parts, shared.images), shared.images)
             self.progress.step = step + 1
             self._finish_step(end)
             if self._agreement.signal is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dsft.tasks import split_outputs
 from dsft.training.distillation.distiller import Distiller
 from dsft.training.objective import label_loss
 from dsft.training.setup import TrainingSetup
@@ -36,20 +37,21 @@ class StepLoss(nn.Module):
         """Return the mean loss of the images, a scalar in nats.
 
         Args:
-            images: Model inputs ``(batch, channels, height, width)``, on any device; None in a process that has no
-                image of a batch.
-            targets: Targets of the task, on any device.
+            images: Model inputs ``(batch, channels, height, width)``, on any device; None in a process without images.
+            targets: Targets of the task, on any device; None if the images are placeholders.
 
         Returns:
             Without images a zero that depends on :attr:`anchor` alone: its backward pass starts the gradient exchange,
-            and no parameter of the network counts as used.
+            and no parameter of the network counts as used. With placeholders a zero that depends on their outputs.
         """
-        if images is None or targets is None:
+        if images is None:
             return self.anchor * 0.0
-        placed = self._compute.place(images)
-        targets = targets.to(self._compute.device, non_blocking=True)
+        images = self._compute.place(images)
         with self._compute.autocast():
-            return self._loss(placed, targets)
+            if targets is None:
+                logits, auxiliary = split_outputs(self.network(images))
+                return torch.stack([output.sum() for output in (logits, *auxiliary)]).sum() * 0.0
+            return self._loss(images, targets.to(self._compute.device, non_blocking=True))
 
     def _loss(self, images: Tensor, targets: Tensor) -> Tensor:
         settings, distiller = self._settings, self._distiller

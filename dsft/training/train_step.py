@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from dsft.choices import WeightsKind
 from dsft.data.seeding import stable_seed
 from dsft.distributed.data_parallel import GradientExchange, unify_strides
+from dsft.distributed.sync_batchnorm import SyncBatchNorm
 from dsft.progress import Note, Report
 from dsft.training.activation_checkpointing import ActivationCheckpointing
 from dsft.training.batches import TrainingBatch
@@ -65,8 +67,12 @@ class TrainStep:
         self._set_rate = make_schedule(self._optimizer, settings.schedule, steps_per_epoch)
         self._scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.amp_dtype is torch.float16)
         self._average = MovingAverage(self.module, settings.ema) if settings.ema else None
-        # After the copy for the average, which needs neither hooks nor checkpointing.
+        # After the copy for the average, which none of these changes.
         self._checkpointing = ActivationCheckpointing(self.module) if settings.grad_checkpointing else None
+        self._norms: SyncBatchNorm | None = None
+        if settings.sync_batchnorm and setup.processes.count > 1:
+            self._norms = SyncBatchNorm(self.module, setup.processes)
+        self._image_shape: tuple[int, ...] | None = None
         self._loss = StepLoss(setup)
         self._exchange: GradientExchange | None = None
         if settings.freeze:
@@ -112,14 +118,14 @@ class TrainStep:
         """Return to training mode at the next step: validation sets evaluation mode."""
         self._is_training = False
 
-    def run(self, step: int, batches: Sequence[TrainingBatch], images: int | None = None) -> Tensor:
+    def run(self, step: int, batches: Sequence[TrainingBatch | None], images: int | None = None) -> Tensor:
         """Take one step on accumulated batches: the gradient is that of their images as a single batch.
 
         All processes call it together. The host does not wait for the device.
 
         Args:
             step: Number of the step, counted from 0; it determines learning rate, phase, EMA decay and seed.
-            batches: Images and targets; one of several processes may have none.
+            batches: Images and targets; None for a batch of which only other processes have images.
             images: Number of images in all processes; None in a single process.
 
         Returns:
@@ -136,9 +142,9 @@ class TrainStep:
         rank = self._setup.processes.rank
         torch.manual_seed(stable_seed("step", self._setup.settings.seed, step, *([rank] if rank else [])))
         self._optimizer.zero_grad(set_to_none=True)
-        total = images or sum(len(batch.images) for batch in batches)
-        loss = self._accumulate(exchange, batches, total)
-        with explained_failures(self.module, batches[0].images if batches else None, self._setup.compute.device):
+        own = [batch.images for batch in batches if batch is not None]
+        loss = self._accumulate(exchange, batches, images or sum(map(len, own)))
+        with explained_failures(self.module, next(iter(own), None), self.device):
             self._update_weights()
         if self._average:
             self._average.update(self.module, step)
@@ -172,8 +178,9 @@ class TrainStep:
             parameter.requires_grad_(True)
             parameter.grad = None
         self._loss.close()
-        if self._checkpointing is not None:
-            self._checkpointing.close()
+        for undone in (self._norms, self._checkpointing):
+            if undone is not None:
+                undone.close()
         self.module.eval()
 
     def _enter_phase(self, step: int) -> GradientExchange:
@@ -190,23 +197,34 @@ class TrainStep:
         self._phase, self._is_training = phase, True
         return self._exchange
 
-    def _accumulate(self, exchange: GradientExchange, batches: Sequence[TrainingBatch], images: int) -> Tensor:
+    def _accumulate(self, exchange: GradientExchange, batches: Sequence[TrainingBatch | None], images: int) -> Tensor:
         """Accumulate the gradients of the batches, each weighted by its share of the images of the step."""
         processes = self._setup.processes.count
         losses: list[Tensor] = []
-        inputs: list[tuple[Tensor | None, Tensor | None]] = [(batch.images, batch.targets) for batch in batches]
-        if not inputs:
-            inputs = [(None, None)]
+        inputs = self._inputs(batches)
         for number, (batch, targets) in enumerate(inputs, 1):
+            weight = len(batch) / images if batch is not None and targets is not None else 0.0
             with (
-                explained_failures(self.module, batch, self._setup.compute.device),
+                explained_failures(self.module, batch, self.device),
                 exchange.backward_pass(is_last=number == len(inputs)),
+                self._norms.placeholder() if self._norms and targets is None else contextlib.nullcontext(),
             ):
-                loss = exchange(batch, targets) * ((len(batch) if batch is not None else 0) / images)
+                loss = exchange(batch, targets) * weight
                 # The exchange divides the sum over the processes by their number.
                 self._scaler.scale(loss * processes).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         return torch.stack(losses).sum()
+
+    def _inputs(self, batches: Sequence[TrainingBatch | None]) -> list[tuple[Tensor | None, Tensor | None]]:
+        """Return images and targets of each forward pass; with shared statistics all processes have as many."""
+        own = [(batch.images, batch.targets) for batch in batches if batch is not None]
+        if self._norms is None:
+            return [*own] or [(None, None)]
+        if self._image_shape is None:
+            shapes = self._setup.processes.gather([tuple(images.shape[1:]) for images, _ in own])
+            self._image_shape = next(shape for found in shapes for shape in found)
+        placeholder = torch.zeros(1, *self._image_shape)
+        return [(batch.images, batch.targets) if batch is not None else (placeholder, None) for batch in batches]
 
     def _update_weights(self) -> None:
         if self._setup.settings.optimizer.clip_grad is not None:

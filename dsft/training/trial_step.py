@@ -8,7 +8,7 @@ import torch
 
 from dsft.errors import TrainingError
 from dsft.progress import Report, ignore
-from dsft.training.accumulation import count_images, steps_per_epoch
+from dsft.training.accumulation import share_step, steps_per_epoch
 from dsft.training.batches import TrainingLoader
 from dsft.training.determinism import reproducible
 from dsft.training.setup import TrainingSetup
@@ -31,10 +31,10 @@ def try_step(setup: TrainingSetup, loader: TrainingLoader, *, report: Report = i
         step = TrainStep(setup, steps_per_epoch=max(steps_per_epoch(loader, settings), 1), report=report)
         batch = next(loader.epoch(0), None)
         batches = [batch] if batch is not None else []
-        images = count_images(loader, range(min(len(loader), 1)), batches, processes)
-        if not images:
+        shared = share_step(loader, range(min(len(loader), 1)), batches, processes)
+        if not shared.images:
             raise TrainingError("the train split gives no batch. Give it at least one readable image.")
-        loss = step.run(0, batches, images).to("cpu", torch.float64)
+        loss = step.run(0, shared.parts, shared.images).to("cpu", torch.float64)
         step.close()
     processes.add_up([loss])
     if not math.isfinite(loss.item()):

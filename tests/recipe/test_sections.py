@@ -246,6 +246,8 @@ def test_images_are_blended_in_one_sense(values: dict[str, Any], message: str) -
 
 
 def test_a_step_is_made_of_batches_in_one_way() -> None:
+    with pytest.raises(ValidationError, match="sync_batchnorm: cannot be combined with compile"):
+        TrainSection(compile=True, sync_batchnorm=True)
     with pytest.raises(ValidationError, match="compile: cannot be combined with grad_checkpointing"):
         TrainSection.model_validate({"compile": True, "grad_checkpointing": True})
     with pytest.raises(RecipeError, match=r"train\.grad_accum: is chosen by data\.batch_size: auto"):

@@ -231,3 +231,22 @@ def test_a_loss_that_is_not_finite_stops_all_before_anything_is_saved(tmp_path: 
     assert first.startswith("the loss must be finite, found nan at step 2 (epoch 1,")
     assert second == first.replace("checkpoints", "nowhere/checkpoints")
     assert find_checkpoint(tmp_path).progress.step == 0
+
+
+def net_of_blocks() -> nn.Module:
+    """A network with BatchNorm in blocks, which can be checkpointed."""
+    net = make_net()
+    blocks = nn.Sequential(nn.Sequential(*net[:3]), nn.Sequential(*net[3:5]))
+    return nn.Sequential(blocks, *net[5:])
+
+
+@pytest.mark.parametrize("is_checkpointed", [False, True])
+def test_shared_statistics_make_norms_see_the_whole_batch(tmp_path: Path, is_checkpointed: bool) -> None:
+    settings = replace(SETTINGS, freeze=(freeze_phase("1it", ("3.*",)),), sync_batchnorm=True)
+    alone = train(Processes(), tmp_path / "alone", net_of_blocks, settings)
+    settings = replace(settings, grad_checkpointing=is_checkpointed)
+    shared = functools.partial(train, folder=tmp_path / "shared", make=net_of_blocks, settings=settings)
+    first, second = run_together(shared)
+    assert first["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+    assert_equal_tensors(first["weights"], second["weights"])
+    torch.testing.assert_close(first["weights"], alone["weights"], rtol=1e-3, atol=1e-5)

@@ -40,4 +40,6 @@ class TrainSection(Section):
             raise ValueError(
                 "compile: cannot be combined with grad_checkpointing, since the compiler decides what to recompute"
             )
+        if self.compile and self.sync_batchnorm:
+            raise ValueError("sync_batchnorm: cannot be combined with compile")
         return self
