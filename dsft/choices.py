@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final, Literal
 
-BETWEEN_LABELS = ";"
+LABEL_SEPARATOR = ";"
 """Separator between the labels of an image in output."""
 
 

@@ -11,6 +11,7 @@ from dsft.choices import Cache, SplitName
 from dsft.data import (
     BatchLoader,
     ImageSource,
+    LoaderSettings,
     Mixing,
     Split,
     Splits,
@@ -105,12 +106,8 @@ def load_batches(
     train = make_loader(
         splits.train,
         transform,
-        batch_size=_batch_size(data),
-        workers=data.workers,
-        seed=recipe.train.seed,
+        _loader_settings(data, recipe.train.seed, compute),
         shuffle=True,
-        bad_images=data.bad_images,
-        pin_memory=compute.device.type == "cuda",
         sampler=data.sampler,
         mixing=Mixing(
             mixup=augment.mixup,
@@ -177,11 +174,6 @@ def _cached(splits: Splits, cache: Cache, processes: int, report: Report = ignor
     return Splits(splits.classes, keep(splits.train), keep(splits.val), test)
 
 
-def _batch_size(section: DataSection) -> int:
-    # A training run has replaced auto before. Evaluation stores no activations, so these fit into memory.
-    return STEP_IMAGES if section.batch_size == "auto" else section.batch_size
-
-
 def load_split(
     split: Split,
     data: DataSection,
@@ -201,11 +193,13 @@ def load_split(
     return make_loader(
         split,
         evaluation_transform(preprocessing),
-        batch_size=_batch_size(data),
-        workers=data.workers,
-        seed=data.seed,
+        _loader_settings(data, data.seed, compute),
         shuffle=False,
-        bad_images=data.bad_images,
-        pin_memory=compute.device.type == "cuda",
         launch=launch,
     )
+
+
+def _loader_settings(section: DataSection, seed: int, compute: Compute) -> LoaderSettings:
+    # A training run has replaced auto before. Evaluation stores no activations, so these fit into memory.
+    batch_size = STEP_IMAGES if section.batch_size == "auto" else section.batch_size
+    return LoaderSettings(batch_size, section.workers, seed, section.bad_images, compute.device.type == "cuda")

@@ -22,6 +22,8 @@ from dsft.models.libraries import LIBRARIES
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Report, Warn
 from dsft.recipe import Recipe, Rule
+from dsft.runtimes.registry import RUNTIMES
+from dsft.tracking import require_tracker
 from dsft.training.optim.optimizer import make_optimizer
 
 
@@ -73,6 +75,17 @@ def _check_conversion(recipe: Recipe) -> None:
         read_request(recipe.convert, recipe.train.seed, is_trained=True)
 
 
+def _check_runtime(recipe: Recipe) -> None:
+    budget = recipe.convert.budget if recipe.convert is not None else None
+    if budget is not None:
+        RUNTIMES[budget.runtime].require_installed()
+
+
+def _check_trackers(recipe: Recipe) -> None:
+    for name in recipe.log.to:
+        require_tracker(name)
+
+
 def _check_compute(recipe: Recipe) -> None:
     train = recipe.train
     resolve_compute(train.device, train.amp, train.channels_last)
@@ -109,8 +122,10 @@ RULES: tuple[Rule, ...] = (
 """What is wrong on every machine; the order is that of the recipe's sections."""
 
 MACHINE_RULES: tuple[Rule, ...] = (
+    Rule("convert.budget.runtime", _check_runtime),
     Rule("data.source", _check_package),
     Rule("train.device", _check_compute),
+    Rule("log.to", _check_trackers),
 )
 """What is wrong on this machine, but need not be on another."""
 

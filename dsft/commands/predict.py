@@ -12,7 +12,7 @@ from typing import Literal
 
 from dsft.assembly import Source, load_folder
 from dsft.choices import Amp, BadImages, SplitName
-from dsft.data import Split, evaluation_transform, find_images, make_loader
+from dsft.data import LoaderSettings, Split, evaluation_transform, find_images, make_loader
 from dsft.data.decoding import read_image
 from dsft.devices import resolve_compute
 from dsft.errors import DataError
@@ -93,12 +93,13 @@ def run(
     loader = make_loader(
         Split(SplitName.TEST, images, tuple(range(len(images.keys))), images.classes),
         evaluation_transform(network.preprocessing),
-        batch_size=settings.batch_size,
-        workers=settings.workers,
-        seed=0,
+        LoaderSettings(
+            settings.batch_size,
+            settings.workers,
+            bad_images=settings.bad_images,
+            pin_memory=compute.device.type == "cuda",
+        ),
         shuffle=False,
-        bad_images=settings.bad_images,
-        pin_memory=compute.device.type == "cuda",
     )
     classes = network.classes or tuple(map(str, range(network.spec.num_classes)))
     predictions: list[Prediction] = []

@@ -8,7 +8,7 @@ returns batches whose order and augmentation depend only on seed, epoch and posi
 from dsft.data.balance import class_weights
 from dsft.data.cache import with_cache
 from dsft.data.checking import DataCheck, SameImage, check_images
-from dsft.data.loader import Batch, BatchLoader, make_loader
+from dsft.data.loader import Batch, BatchLoader, LoaderSettings, make_loader
 from dsft.data.mixing import Mixing
 from dsft.data.sources import (
     ImageSource,
@@ -28,6 +28,7 @@ __all__ = [
     "BatchLoader",
     "DataCheck",
     "ImageSource",
+    "LoaderSettings",
     "Mixing",
     "SameImage",
     "Split",

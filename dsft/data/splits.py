@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from dsft.choices import BETWEEN_LABELS, SplitName
+from dsft.choices import LABEL_SEPARATOR, SplitName
 from dsft.data.labels import Target, classes_of, count_classes, has_label_sets, renumber
 from dsft.data.sources import ImageSource
 from dsft.data.stratify import Fold, split_stratified
@@ -57,7 +57,7 @@ class Split:
 
     def name_labels(self, position: int) -> str:
         """Return the class of an image, or its labels joined by ``;``."""
-        return BETWEEN_LABELS.join(self.classes[number] for number in classes_of(self.targets[position]))
+        return LABEL_SEPARATOR.join(self.classes[number] for number in classes_of(self.targets[position]))
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

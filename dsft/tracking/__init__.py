@@ -1,5 +1,5 @@
 """Experiment trackers: TensorBoard, Weights & Biases, MLflow; only where a recipe asks for them."""
 
-from dsft.tracking.trackers import tracking
+from dsft.tracking.trackers import require_tracker, tracking
 
-__all__ = ["tracking"]
+__all__ = ["require_tracker", "tracking"]

@@ -164,7 +164,7 @@ def tracking(names: Sequence[TrackerName], name: str, config: Mapping[str, Any],
     """
     wanted = [tracker for tracker in dict.fromkeys(names) if tracker in _TRACKERS]
     for tracker in wanted:
-        _module(tracker)
+        require_tracker(tracker)
     board = _Board(wanted, name, config, report)
     try:
         yield board.take
@@ -229,6 +229,16 @@ def _identity(folder: Path, *, is_resumed: bool) -> str:
     identity = uuid.uuid4().hex[:16]
     write_json(file, {"id": identity})
     return identity
+
+
+def require_tracker(name: TrackerName) -> None:
+    """Check that the package of a tracker is installed.
+
+    Raises:
+        RecipeError: It is not.
+    """
+    if name in _MODULES:
+        _module(name)
 
 
 def _module(name: TrackerName) -> Any:

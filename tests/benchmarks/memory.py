@@ -17,8 +17,8 @@ import timm
 import torch
 from torch import nn
 
-from dsft.choices import BadImages, SplitName
-from dsft.data import Split, make_loader, training_transform
+from dsft.choices import SplitName
+from dsft.data import LoaderSettings, Split, make_loader, training_transform
 from dsft.data.sources import ImageArray
 from dsft.devices import Compute
 from dsft.preprocessing import Preprocessing
@@ -66,12 +66,8 @@ def train(folder: Path) -> Figures:
     loader = make_loader(
         split,
         transform,
-        batch_size=32,
-        workers=2,
-        seed=0,
+        LoaderSettings(batch_size=32, workers=2),
         shuffle=True,
-        bad_images=BadImages.ERROR,
-        pin_memory=False,
     )
     settings = replace(
         DEFAULTS,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import re
 
 import pytest
@@ -72,3 +73,12 @@ def test_what_this_machine_lacks_is_a_warning() -> None:
     (event,) = events
     assert isinstance(event, Warn)
     assert event.message == "train.device: this machine has 0 devices of type 'cuda', found 'cuda:7'. Use auto or cpu."
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="mlflow is installed here")
+def test_a_missing_package_is_a_warning_that_names_its_extra() -> None:
+    events: list[Event] = []
+    check_recipe.run("quickstart", ["log.to=[jsonl, mlflow]"], events.append)
+    (event,) = events
+    assert isinstance(event, Warn)
+    assert re.match(r"log\.to: mlflow needs a package .* pip install 'dsft\[mlflow\]'", event.message)

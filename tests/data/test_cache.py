@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dsft.choices import BadImages, Cache, SplitName
-from dsft.data import Split, evaluation_transform, make_loader, open_digits, shared_memory, with_cache
+from dsft.choices import Cache, SplitName
+from dsft.data import LoaderSettings, Split, evaluation_transform, make_loader, open_digits, shared_memory, with_cache
 from dsft.data import cache as cache_module
 from dsft.data.cache import CachedSource
 from dsft.errors import DataError
@@ -76,12 +76,8 @@ def test_workers_share_what_one_of_them_decoded(tmp_path: Path) -> None:
     loader = make_loader(
         split,
         evaluation_transform(model_input()),
-        batch_size=4,
-        workers=2,
-        seed=0,
+        LoaderSettings(batch_size=4, workers=2),
         shuffle=False,
-        bad_images=BadImages.ERROR,
-        pin_memory=False,
     )
     before = [batch.images for batch in loader.epoch(0)]
     assert cached.num_cached == 16

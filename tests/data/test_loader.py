@@ -21,6 +21,7 @@ from dsft.choices import BadImages, Sampler, SplitName
 from dsft.data import (
     Batch,
     BatchLoader,
+    LoaderSettings,
     Mixing,
     Split,
     evaluation_transform,
@@ -67,12 +68,8 @@ def loader(
     return make_loader(
         split,
         AUGMENTED if shuffle else evaluation_transform(model_input(1)),
-        batch_size=batch_size,
-        workers=workers,
-        seed=seed,
+        LoaderSettings(batch_size, workers, seed, bad_images),
         shuffle=shuffle,
-        bad_images=bad_images,
-        pin_memory=False,
         mixing=mixing,
         sampler=sampler,
         launch=launch,
@@ -342,12 +339,8 @@ def test_a_worker_outlives_what_its_group_is_sent_and_ends_when_its_parent_says_
     batches = make_loader(
         some(64),
         tell,
-        batch_size=1,
-        workers=1,
-        seed=0,
+        LoaderSettings(batch_size=1, workers=1),
         shuffle=True,
-        bad_images=BadImages.ERROR,
-        pin_memory=False,
     ).epoch(0)
     worker = int(next(batches).images)
     for name in ("INT", "TERM", "USR1"):

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from dsft.choices import BadImages, SplitName
-from dsft.data import Split, make_loader
+from dsft.choices import SplitName
+from dsft.data import LoaderSettings, Split, make_loader
 from dsft.data.sources import ImageArray
 from dsft.errors import DsftError, InterruptedRun, TrainingError
 from dsft.progress import Advanced, CheckpointSaved, EpochDone, Event, Report, Started, ignore
@@ -207,12 +207,8 @@ def test_a_worker_that_is_killed_is_named_and_the_checkpoint_is_kept(tmp_path: P
     loader = make_loader(
         Split(SplitName.TRAIN, source, tuple(range(16)), source.classes),
         transform,
-        batch_size=4,
-        workers=1,
-        seed=0,
+        LoaderSettings(batch_size=4, workers=1),
         shuffle=True,
-        bad_images=BadImages.ERROR,
-        pin_memory=False,
     )
     with pytest.raises(TrainingError, match=r"a worker process of the data loader was killed.*Lower data\.workers"):
         fit(

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from dsft.choices import BETWEEN_LABELS
+from dsft.choices import LABEL_SEPARATOR
 from dsft.errors import InputError
 from dsft.metrics import label_set_probabilities
 from dsft.tasks.task import ClassSelector, SelectedClasses
@@ -27,7 +27,7 @@ class MultiLabelView:
     def name_targets(self, targets: Tensor, classes: Sequence[str]) -> list[str]:
         """Return the labels joined by ``;``; an empty string if there are none."""
         return [
-            BETWEEN_LABELS.join(name for name, share in zip(classes, row, strict=True) if share > 0.5)
+            LABEL_SEPARATOR.join(name for name, share in zip(classes, row, strict=True) if share > 0.5)
             for row in targets.tolist()
         ]
 
