@@ -38,7 +38,7 @@ def run() -> dict[str, Any]:
             "torch": torch.hub.get_dir(),
             "dsft": str(cache_folder()),
         },
-        "offline": huggingface_hub.constants.is_offline_mode(),
+        "offline": bool(huggingface_hub.constants.HF_HUB_OFFLINE),
     }
 
 
