@@ -46,7 +46,7 @@ def test_float16_needs_a_gpu() -> None:
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_images_and_kernels_are_laid_out_alike(channels_last: bool) -> None:
+def test_images_and_kernels_have_the_same_layout(channels_last: bool) -> None:
     compute = Compute(CPU, channels_last=channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     images = torch.randn(2, 3, 4, 5)

@@ -7,7 +7,7 @@ INPUT_ERRORS = ["RecipeError", "ModelError", "ConversionError", "DataError", "Ch
 
 
 @pytest.mark.parametrize("name", INPUT_ERRORS)
-def test_what_the_user_gave_exits_with_2(name: str) -> None:
+def test_invalid_input_exits_with_2(name: str) -> None:
     error = getattr(errors, name)("x")
     assert isinstance(error, InputError)
     assert error.exit_code == 2

@@ -22,7 +22,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_file_is_written_whole_with_its_folders(tmp_path: Path) -> None:
+def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
     file = tmp_path / "a" / "b" / "c.bin"
     write_bytes(file, b"one")
     write_bytes(file, b"two")
@@ -63,7 +63,7 @@ def test_json_has_no_infinite_numbers(tmp_path: Path, value: float) -> None:
     assert names(tmp_path) == set()
 
 
-def test_a_staged_folder_appears_whole_when_the_block_ends(tmp_path: Path) -> None:
+def test_a_staged_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
     target = tmp_path / "runs" / "model"
     with staged_folder(target) as staging:
         write_text(staging / "a.txt", "new")
@@ -120,7 +120,7 @@ def test_the_folder_that_is_replaced_can_be_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == {"last", "previous"}
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     for name in (".last.123.new", ".last.123.old", ".lasting.123.new"):
         (tmp_path / name).mkdir()
     with staged_folder(tmp_path / "last"):

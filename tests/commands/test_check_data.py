@@ -57,7 +57,7 @@ def test_a_recipe_is_checked_as_its_run_would_split_it(workshop: Workshop) -> No
     }
 
 
-def test_wrong_input_is_told(tmp_path: Path) -> None:
+def test_invalid_input_is_reported(tmp_path: Path) -> None:
     assert dsft("data", "check", tmp_path / "nothere").exit_code == 2
     (tmp_path / "a").mkdir()
     done = dsft("data", "check", tmp_path, "data.seed=1")

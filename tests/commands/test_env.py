@@ -9,7 +9,7 @@ import torch
 from tests.workshop import dsft
 
 
-def test_env_tells_what_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_reports_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
     found = json.loads(dsft("env", "--json").stdout)
     assert found["versions"]["python"] == platform.python_version()

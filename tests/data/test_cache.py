@@ -48,7 +48,7 @@ def test_an_image_is_decoded_once(tmp_path: Path) -> None:
     assert first[1].size == (7, 5)
 
 
-def test_what_does_not_fit_is_decoded_each_time(tmp_path: Path) -> None:
+def test_images_beyond_the_capacity_are_decoded_each_time(tmp_path: Path) -> None:
     source = write_images(tmp_path, {"a": 5})
     cached = CachedSource(source, 2 * 8 * 8 * 3 + 10)
     for _ in range(2):
@@ -56,7 +56,7 @@ def test_what_does_not_fit_is_decoded_each_time(tmp_path: Path) -> None:
     assert cached.num_cached == 2
 
 
-def test_it_is_the_source_otherwise(tmp_path: Path) -> None:
+def test_the_cache_has_the_properties_of_its_source(tmp_path: Path) -> None:
     source = write_images(tmp_path, {"a": 2, "b": 1})
     cached = CachedSource(source, 1000)
     for name in ("origin", "classes", "keys", "targets", "in_memory"):
@@ -69,7 +69,7 @@ def test_it_is_the_source_otherwise(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("start_method")
-def test_workers_share_what_one_of_them_decoded(tmp_path: Path) -> None:
+def test_workers_share_decoded_images(tmp_path: Path) -> None:
     source = write_images(tmp_path, {"a": 8, "b": 8})
     cached = CachedSource(source, 100_000)
     split = Split(SplitName.VAL, cached, tuple(range(16)), source.classes)
@@ -87,7 +87,7 @@ def test_workers_share_what_one_of_them_decoded(tmp_path: Path) -> None:
     assert all((one == other).all() for one, other in zip(before, after, strict=True))
 
 
-def test_it_is_used_where_it_is_asked_for_and_of_use(tmp_path: Path) -> None:
+def test_the_cache_is_used_if_requested_and_useful(tmp_path: Path) -> None:
     source = write_images(tmp_path, {"a": 1})
     assert with_cache(source, Cache.NONE) is source
     assert isinstance(with_cache(source, Cache.AUTO), CachedSource)

@@ -87,7 +87,7 @@ def test_damaged_metadata_does_not_spoil_good_pixels(tmp_path: Path, exif: bytes
     np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), read_image(tmp_path / "b.jpg"))
 
 
-def test_what_is_no_image_is_an_error_that_names_the_file_and_the_way_out(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_an_error_that_names_it(tmp_path: Path) -> None:
     Image.fromarray(np.tile(COLOURS, (8, 8, 1))).save(tmp_path / "whole.jpg")
     whole = (tmp_path / "whole.jpg").read_bytes()
     files = {"cut.jpg": whole[: len(whole) // 2], "empty.png": b"", "page.jpg": b"<html>not found</html>"}

@@ -42,7 +42,7 @@ def test_every_label_is_divided_as_the_images_are() -> None:
     assert sum(found) < sum(random) / 5
 
 
-def test_folds_are_disjoint_and_cover_what_test_leaves() -> None:
+def test_folds_are_disjoint_and_cover_all_images_outside_of_test() -> None:
     targets, keys, classes = labelled(300)
     draws = [split_stratified(targets, keys, classes, {VAL: Fold(index, 4), TEST: 0.2}, seed=3) for index in range(4)]
     assert len({one[TEST] for one in draws}) == 1

@@ -320,7 +320,7 @@ def test_several_processes_score_every_image_once(count: int, images: int) -> No
     assert all(len(batch) <= 6 // count for part in parts for batch in part)
 
 
-def test_a_process_whose_images_are_all_unreadable_has_nothing(tmp_path: Path) -> None:
+def test_a_process_with_unreadable_images_only_yields_no_batch(tmp_path: Path) -> None:
     split = damaged(tmp_path, 4, [0, 2])
     parts = [loader(split, 2, shuffle=False, bad_images=BadImages.SKIP, launch=Launch(rank, 2)) for rank in (0, 1)]
     assert [positions(list(part.epoch(0))) for part in parts] == [[], [[1], [3]]]
@@ -331,7 +331,7 @@ def test_a_process_whose_images_are_all_unreadable_has_nothing(tmp_path: Path) -
     not hasattr(signal, "sigwaitinfo") or multiprocessing.get_start_method() != "fork",
     reason="nobody tells here who sent a signal, or workers begin otherwise",
 )
-def test_a_worker_outlives_what_its_group_is_sent_and_ends_when_its_parent_says_so() -> None:
+def test_a_worker_ignores_signals_to_its_group_and_ends_on_one_of_its_parent() -> None:
     def tell(image: Image.Image) -> Tensor:
         del image
         return torch.full((1, 1, 1), float(os.getpid()))

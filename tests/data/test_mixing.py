@@ -109,7 +109,7 @@ def test_the_seed_alone_decides() -> None:
     assert not torch.equal(first, other)
 
 
-def test_it_ends_where_it_is_told_to() -> None:
+def test_mixing_ends_at_the_given_epoch() -> None:
     assert not Mixing().is_on(0)
     assert [Mixing(cutmix_minmax=(0.1, 0.2), off_epoch=2).is_on(epoch) for epoch in range(4)] == [
         True,

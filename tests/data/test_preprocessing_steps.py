@@ -45,7 +45,7 @@ def test_the_steps_alone_give_the_pixels_of_the_evaluation_transform(place: Path
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_length_is_rounded_down_and_said_so() -> None:
+def test_the_length_is_rounded_down_and_reported() -> None:
     resize = describe_steps(model_input(3, (32, 32), 0.875))[1]
     # 32 / 0.875 is 36.57: rounding it would resize to 37 pixels, and score differently.
     assert (resize["size"], resize["rule"], resize["longer_side"]) == (

@@ -99,7 +99,7 @@ def test_a_single_class_and_a_class_without_images_are_errors() -> None:
         split_up({TRAIN: listed("t", {"a": 9, "b": 0})})
 
 
-def test_a_class_too_small_to_be_held_out_is_warned_of() -> None:
+def test_a_class_that_is_too_small_for_held_out_splits_is_a_warning() -> None:
     events: list[Event] = []
     split_up({TRAIN: listed("t", {"a": 30, "b": 1})}, events.append)
     assert Warn("data: the val split has no images of 'b'") in events
@@ -216,7 +216,7 @@ def test_label_sets_are_mapped_counted_and_reported() -> None:
     assert held_out_split(TEST, other, ("ant", "bee", "cow")).fingerprint != turned.fingerprint
 
 
-def test_a_label_that_no_training_image_is_left_of_is_an_error() -> None:
+def test_a_label_without_training_images_is_an_error() -> None:
     # The two images of the rare label go to where images with the other one are wanted.
     source = label_sets([(0,), (0,)] + [(1,)] * 4, ["rare", "often"])
     with pytest.raises(DataError, match=r"train has no images of 'rare'\. .* choose another data\.seed"):

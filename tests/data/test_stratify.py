@@ -34,7 +34,7 @@ def drawn_by_class(sizes: Sequence[int], fractions: Mapping[SplitName, float]) -
     return {name: [count[target] for target in range(len(sizes))] for name, count in counts.items()}
 
 
-# Sizes whose remainders differ, so that which classes are rounded up does not hang on how ties are broken.
+# Sizes whose remainders differ, so that which classes are rounded up does not depend on how ties are broken.
 @pytest.mark.parametrize(
     ("sizes", "fraction"),
     [
@@ -108,7 +108,9 @@ def test_too_few_images_are_an_error() -> None:
 
 
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=6), st.integers(2, 5), st.booleans())
-def test_folds_are_disjoint_stratified_and_cover_what_test_leaves(sizes: list[int], folds: int, has_test: bool) -> None:
+def test_folds_are_disjoint_stratified_and_cover_all_images_outside_of_test(
+    sizes: list[int], folds: int, has_test: bool
+) -> None:
     targets, keys, classes = labelled(sizes)
     tests = {TEST: 0.2} if has_test and sum(sizes) >= 20 else {}
     parts = []

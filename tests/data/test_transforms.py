@@ -64,7 +64,7 @@ def test_channels_decide_between_grayscale_and_rgb() -> None:
         evaluation_transform(Preprocessing((8, 8), 4, (0.5,) * 4, (0.5,) * 4, "bilinear", 1.0, "center"))
 
 
-def test_training_without_augmentation_sees_what_evaluation_sees() -> None:
+def test_training_without_augmentation_equals_evaluation() -> None:
     for crop_pct in (1.0, 0.8):
         given = model_input(crop_pct=crop_pct)
         evaluated = evaluation_transform(given)(IMAGE)

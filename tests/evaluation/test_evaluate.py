@@ -80,7 +80,7 @@ def test_the_logits_are_those_of_one_pass_in_evaluation_mode(channels_last: bool
     assert not found.logits.is_inference()
 
 
-def test_the_network_is_left_as_it_was() -> None:
+def test_the_network_is_unchanged() -> None:
     module = _network().train()
     module[1].eval()  # a frozen norm
     before = {name: value.clone() for name, value in module.state_dict().items()}

@@ -63,7 +63,7 @@ def test_every_prediction_has_its_key_and_probability(tmp_path: Path, evaluation
     assert [float(row[3]) for row in rows] == pytest.approx(expected.tolist(), abs=1e-6)
 
 
-def test_a_folder_of_before_is_replaced_whole(tmp_path: Path, evaluation: Evaluation) -> None:
+def test_an_existing_folder_is_replaced(tmp_path: Path, evaluation: Evaluation) -> None:
     write_evaluation(tmp_path / "test", evaluation, KEYS)
     (tmp_path / "test" / "old.png").touch()
     write_evaluation(tmp_path / "test", evaluation, KEYS)
@@ -75,7 +75,7 @@ def test_a_folder_of_before_is_replaced_whole(tmp_path: Path, evaluation: Evalua
     ]
 
 
-def test_a_failure_leaves_what_was_there(tmp_path: Path, evaluation: Evaluation) -> None:
+def test_a_failure_leaves_the_existing_folder(tmp_path: Path, evaluation: Evaluation) -> None:
     write_evaluation(tmp_path / "test", evaluation, KEYS)
     before = (tmp_path / "test" / "predictions.csv").read_bytes()
     with pytest.raises(IndexError):

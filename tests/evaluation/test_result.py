@@ -64,7 +64,7 @@ def test_the_dictionary_is_json_with_the_names_that_scripts_rely_on(evaluation: 
     assert set(read["per_class"][0]) == {"name", "precision", "recall", "f1", "support"}
 
 
-def test_a_temperature_changes_the_probabilities_and_no_answer(evaluation: Evaluation) -> None:
+def test_a_temperature_changes_probabilities_but_not_predictions(evaluation: Evaluation) -> None:
     scaled = evaluation.at_temperature(2.5, fitted_on="val")
     assert {**scaled.metrics.to_dict(), "calibrated": None} == evaluation.metrics.to_dict()
     probability = (evaluation.logits.double() / 2.5).softmax(dim=1).numpy()

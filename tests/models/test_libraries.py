@@ -17,7 +17,7 @@ from dsft.models.libraries import library_of
         (ModelSource.TORCHVISION, "resnet19", r"Did you mean .*resnet18"),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(source: ModelSource, name: str, hint: str) -> None:
+def test_an_unknown_name_is_an_error_with_the_most_similar(source: ModelSource, name: str, hint: str) -> None:
     with pytest.raises(ModelError, match=rf"^model {source}/{name}: .*{hint}"):
         build_model(ModelSpec(source, name, 10, 3))
 

@@ -53,7 +53,7 @@ def test_a_file_decides_classes_and_channels(source: ModelSource, name: str, suf
     assert (loaded.preprocessing.channels, len(loaded.preprocessing.mean)) == (2, 2)
 
 
-def test_says_what_it_took_from_a_training_checkpoint(tmp_path: Path) -> None:
+def test_the_origin_of_weights_in_a_training_checkpoint_is_reported(tmp_path: Path) -> None:
     state = weights_of(ModelSpec(ModelSource.TIMM, "test_resnet", 6, 3))
     averaged = {f"module.{key}": tensor + 1 for key, tensor in state.items()}
     torch.save({"state_dict": state, "state_dict_ema": averaged, "epoch": 3}, tmp_path / "w.pth.tar")

@@ -79,7 +79,7 @@ def test_a_damaged_file_in_the_cache_is_named(tmp_path: Path) -> None:
         load_model(ModelSource.TIMM, NAME, pretrained=True)
 
 
-def test_offline_says_so_and_names_the_file() -> None:
+def test_offline_is_an_error_that_names_the_file() -> None:
     started = time.monotonic()
     expected = (
         r"timm/resnet18: .*not on this machine.*download model\.safetensors of timm/resnet18\.a1_in1k .* elsewhere\.$"
@@ -143,7 +143,7 @@ load_model(ModelSource.TIMM, "test_resnet", pretrained=True, report=print)
 
 
 @pytest.mark.slow
-def test_downloads_and_says_so(tmp_path: Path) -> None:
+def test_a_download_is_reported(tmp_path: Path) -> None:
     Hub.content = safetensors.torch.save(timm.create_model(NAME).state_dict())
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -42,7 +42,7 @@ def test_loads_what_was_downloaded_before(tmp_path: Path, monkeypatch: pytest.Mo
     assert loaded.spec == ModelSpec(ModelSource.TORCHVISION, "squeezenet1_1", 1000, 3)
 
 
-def test_one_channel_sees_what_three_equal_ones_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_channel_gives_the_result_of_three_equal_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = redraw(get_model("shufflenet_v2_x0_5", weights=None)).eval()
     place_in_cache("shufflenet_v2_x0_5", network.state_dict(), tmp_path, monkeypatch)
     loaded = load_model(ModelSource.TORCHVISION, "shufflenet_v2_x0_5", pretrained=True, in_chans=1)
@@ -89,7 +89,7 @@ def test_reads_densenets_old_names(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert all(torch.equal(found[key], tensor) for key, tensor in state.items())
 
 
-def test_offline_says_so_and_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_is_an_error_that_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     events: list[Event] = []

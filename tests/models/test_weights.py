@@ -58,7 +58,7 @@ def test_reads_safetensors(tmp_path: Path) -> None:
         ({"state_dict": RAW, "args": argparse.Namespace(lr=0.1)}, "state_dict"),
     ],
 )
-def test_takes_the_right_entry_and_says_so(tmp_path: Path, content: Any, entry: str) -> None:
+def test_the_preferred_entry_is_used_and_reported(tmp_path: Path, content: Any, entry: str) -> None:
     torch.save(content, tmp_path / "w.pth")
     weights = read_weights(tmp_path / "w.pth")
     assert_same(weights.state, EMA if "ema" in entry else RAW)
@@ -66,7 +66,7 @@ def test_takes_the_right_entry_and_says_so(tmp_path: Path, content: Any, entry: 
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "model._orig_mod."])
-def test_removes_prefixes_and_says_so(tmp_path: Path, prefix: str) -> None:
+def test_prefixes_are_removed_and_reported(tmp_path: Path, prefix: str) -> None:
     state = network().state_dict()
     torch.save({prefix + key: tensor for key, tensor in state.items()}, tmp_path / "w.pth")
     weights = read_weights(tmp_path / "w.pth")
@@ -86,7 +86,7 @@ def test_a_prefix_of_some_names_only_is_a_name(tmp_path: Path) -> None:
     assert read_weights(tmp_path / "w.pth").state.keys() == state.keys()
 
 
-def test_refuses_what_it_cannot_read(tmp_path: Path) -> None:
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"gone\.pth'.*there is no such file"):
         read_weights(tmp_path / "gone.pth")
     with pytest.raises(CheckpointError, match="found a folder"):
@@ -131,7 +131,7 @@ def test_loads_exactly(tmp_path: Path) -> None:
     assert_same(target.state_dict(), source.state_dict())
 
 
-def test_says_what_does_not_fit_and_changes_nothing() -> None:
+def test_a_misfit_is_described_and_the_module_is_unchanged() -> None:
     module = network()
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
     state = {key: torch.full_like(tensor, 7) for key, tensor in before.items()}

@@ -32,13 +32,13 @@ def test_a_change_has_its_key_and_both_values() -> None:
         "log.progress=off",
     ],
 )
-def test_how_a_run_is_done_may_change(change: str) -> None:
+def test_settings_of_the_execution_may_change(change: str) -> None:
     assert list_changes(recipe(), recipe(change))
     assert forbidden_changes(recipe(), recipe(change)) == []
 
 
 @pytest.mark.parametrize("change", ["data.batch_size=3", "train.seed=1", "name=other", "data.sampler=balanced"])
-def test_what_comes_of_it_may_not(change: str) -> None:
+def test_settings_of_the_result_may_not_change(change: str) -> None:
     assert len(forbidden_changes(recipe(), recipe(change, "data.workers=3"))) == 1
 
 

@@ -28,6 +28,6 @@ def test_keys_are_set_and_removed() -> None:
         ("data", r"expected section\.key=value"),
     ],
 )
-def test_what_is_wrong_is_said_as_in_a_recipe(override: str, message: str) -> None:
+def test_errors_are_reported_as_in_a_recipe(override: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         override_data(DIGITS, [override])

@@ -80,7 +80,7 @@ def test_an_empty_document_is_null() -> None:
     assert whole("# nothing\n").value is None
 
 
-def test_every_duplicate_key_is_told_and_the_first_is_kept() -> None:
+def test_every_duplicate_key_is_reported_and_the_first_is_used() -> None:
     node, problems = read("optim:\n  lr: 1\n  lr: 2\noptim: {lr: 3, lr: 4}\n")
     assert node is not None
     assert to_plain(node) == {"optim": {"lr": 1}}
@@ -115,7 +115,7 @@ def test_every_duplicate_key_is_told_and_the_first_is_kept() -> None:
         ("b: !!int x", "a.yaml:1  b: the tag !!int does not fit 'x'"),
     ],
 )
-def test_what_is_no_yaml_is_said_with_its_line(text: str, message: str | None) -> None:
+def test_invalid_yaml_is_reported_with_its_line(text: str, message: str | None) -> None:
     if message is None:
         # A sequence's tag is no instruction: its parts are read as plain values and nothing is run.
         assert to_plain(whole(text)) == {"a": 1, "b": ["x"]}

@@ -8,7 +8,7 @@ from dsft.recipe.sections import Recipe
 PLACE = Place("a.yaml", 1)
 
 
-def test_each_key_at_fault_is_told_once_and_in_the_recipes_words() -> None:
+def test_each_invalid_key_is_reported_once_in_the_terms_of_the_recipe() -> None:
     # Pydantic itself says two things of each of the first two, one for every type that they may have.
     document = to_node(
         {
@@ -38,7 +38,7 @@ def test_each_key_at_fault_is_told_once_and_in_the_recipes_words() -> None:
 
 
 @pytest.mark.parametrize("order", [1, 2])
-def test_a_rule_broken_by_an_override_is_told_of_the_command(order: int) -> None:
+def test_a_rule_broken_by_an_override_has_the_place_of_the_command(order: int) -> None:
     base = to_node({"convert": {"budget": {"macs": 0.5}}}, PLACE)
     document = merge(base, to_node({"convert": {"rank": 2}}, Place(COMMAND, order)))
     text = (

@@ -86,7 +86,7 @@ def test_a_cycle_is_reported_once_however_many_keys_are_in_it() -> None:
     assert problems == ["a.yaml:4  b: references form a cycle: b -> c -> dir -> b."]
 
 
-def test_a_broken_reference_is_told_where_it_stands_and_not_where_it_is_used() -> None:
+def test_an_invalid_reference_is_reported_where_it_is_and_not_where_it_is_used() -> None:
     _, problems = interpolated("${b}/x", b="${nmae}")
     assert len(problems) == 1
     assert problems[0].startswith("a.yaml:4  b: ${nmae}")

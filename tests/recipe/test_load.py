@@ -197,18 +197,18 @@ def test_one_mistake_gives_one_line(line: str, message: str) -> None:
         ("  source: digits", "", "a.yaml:4  data: expected a section with the keys source, root, "),
     ],
 )  # fmt: skip
-def test_what_is_needed_is_named(old: str, new: str, message: str) -> None:
+def test_missing_keys_are_named(old: str, new: str, message: str) -> None:
     found = complaint_about(SMALL.replace(old, new))
     assert message in found
     assert "\n" not in found
 
 
-def test_rules_that_name_no_single_key_stand_at_their_section() -> None:
+def test_rules_of_several_keys_have_the_place_of_their_section() -> None:
     found = complaint_about(SMALL.replace("digits", "digits\n  val: {fraction: 0.5}\n  test: {fraction: 0.6}"))
     assert found == "a.yaml:4  data: the sum of val.fraction and test.fraction must be less than 1, found 0.5 and 0.6."
 
 
-def test_all_problems_are_told_in_the_order_of_files_and_lines() -> None:
+def test_all_problems_are_reported_in_the_order_of_files_and_lines() -> None:
     write("base.yaml", "version: 1\nmodel: {source: tim, name: x}\ntrain:\n  seed: x\n  sed: 1\n")
     text = "extends: base.yaml\nname: a\ndata: {source: digits}\nlog: {progress: loud}\nema: {decay: 1}\nema: {}\n"
     found = complaint_about(text, "optim.lr=0", "nonsense", "ema.dacay=1")
@@ -232,7 +232,7 @@ def test_a_recipe_without_a_name_has_one_problem_not_one_for_every_use() -> None
     assert complaint_about(text) == "a.yaml:1  name: missing, expected text such as quickstart or run-2.b."
 
 
-def test_a_mistake_in_an_override_is_told_of_the_command() -> None:
+def test_an_error_in_an_override_has_the_place_of_the_command() -> None:
     name = write("a.yaml", SMALL)
     assert complaint(name, "schedule.epochs=20ep") == (
         "(command)  schedule.epochs: expected an integer >= 1, found '20ep' (str)."
@@ -299,7 +299,7 @@ def test_a_name_that_no_file_can_have_is_no_recipe() -> None:
     assert complaint("a\0b").startswith("no recipe 'a\\x00b'")
 
 
-def test_extending_what_is_not_there_is_told_at_its_line() -> None:
+def test_extending_a_missing_recipe_is_reported_with_its_line() -> None:
     found = complaint_about("version: 1\nextends: quickstrat\n")
     assert found.startswith("a.yaml:2  extends: no recipe 'quickstrat': no such file, and dsft ships ")
     assert found.endswith("Did you mean quickstart?")
@@ -319,7 +319,7 @@ def test_an_environment_variable_that_is_not_text_is_refused(monkeypatch: pytest
     assert found == "a.yaml:1  a key or an environment variable in it is not Unicode text."
 
 
-def test_the_folder_of_a_run_stands_for_its_recipe(here: Path) -> None:
+def test_a_run_folder_is_read_as_its_recipe(here: Path) -> None:
     run = here / "runs" / "$one"
     run.mkdir(parents=True)
     recipe = load_recipe("quickstart", ["optim.lr=0.5", "output.dir=elsewhere"])

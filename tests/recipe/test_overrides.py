@@ -73,7 +73,7 @@ def test_nothing_else_changes() -> None:
     assert to_plain(node) == {**RECIPE, "optim": {"lr": 1, "weight_decay": 0.05}}
 
 
-def test_what_was_overridden_lies_in_the_command() -> None:
+def test_an_overridden_value_has_the_place_of_the_command() -> None:
     node, _ = applied("~ema", "optim.lr=1")
     places = [step.place for step in descend(node, ("optim", "lr"))]
     assert places == [Place("a.yaml", 1), Place("a.yaml", 1), Place(COMMAND, 2)]
@@ -101,7 +101,7 @@ def test_what_was_overridden_lies_in_the_command() -> None:
         ("~name.x", "name.x: cannot be removed: it is not in the recipe."),
     ],
 )
-def test_an_override_that_cannot_be_is_told(override: str, message: str) -> None:
+def test_an_invalid_override_is_reported(override: str, message: str) -> None:
     node, problems = applied(override, "name=b")
     assert message in str(problems[0])
     assert len(problems) == 1

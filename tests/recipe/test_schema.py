@@ -9,7 +9,7 @@ def words(key: str) -> str:
     return describe(schema)
 
 
-def test_types_read_as_a_person_would_say_them() -> None:
+def test_types_are_described_in_words() -> None:
     assert {key: words(key) for key in WORDS} == WORDS
 
 
@@ -45,7 +45,7 @@ def test_all_keys_reach_into_sections() -> None:
     assert {("optim",), ("optim", "lr"), ("convert", "budget", "macs")} <= keys
 
 
-def test_defaults_fill_what_is_there_and_only_that() -> None:
+def test_defaults_fill_given_sections_only() -> None:
     place = Place("a.yaml", 3)
     given = {"optim": {"lr": 0.5}, "distill": {}, "freeze": [{"until": "1ep"}], "odd": {"x": 1}}
     filled = to_plain(with_defaults(to_node(given, place), recipe_schema()))
@@ -58,7 +58,7 @@ def test_defaults_fill_what_is_there_and_only_that() -> None:
     assert set(Recipe.model_fields) - set(filled) == {"version", "name", "model", "data"}
 
 
-def test_a_default_lies_where_its_section_does() -> None:
+def test_a_default_has_the_place_of_its_section() -> None:
     filled = with_defaults(to_node({"optim": {}}, Place("a.yaml", 7)), recipe_schema())
     assert isinstance(filled.value, dict)
     optim = filled.value["optim"].value

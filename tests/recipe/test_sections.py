@@ -145,7 +145,7 @@ def test_data_has_the_keys_of_its_source(values: dict[str, Any], message: str) -
         DataSection.model_validate(values)
 
 
-def test_something_is_left_to_train_on() -> None:
+def test_the_held_out_fractions_leave_images_for_training() -> None:
     val, test = ValSection(fraction=0.5), HeldOutSection(fraction=0.5)
     with pytest.raises(ValidationError, match=r"must be less than 1, found 0\.5 and 0\.5"):
         DataSection(source=DataSource.DIGITS, val=val, test=test)
@@ -166,7 +166,7 @@ def test_val_is_a_share_or_a_fold(values: dict[str, Any], message: str) -> None:
         ValSection.model_validate(values)
 
 
-def test_classes_are_evened_out_once() -> None:
+def test_classes_are_balanced_in_one_way_only() -> None:
     values = {"source": "digits", "sampler": "balanced", "class_weights": "auto"}
     with pytest.raises(ValidationError, match="class_weights: auto requires sampler uniform"):
         DataSection.model_validate_json(json.dumps(values))

@@ -76,7 +76,7 @@ def test_the_dictionary_is_json_that_says_its_task_and_is_read_back() -> None:
 
 
 @pytest.mark.parametrize("name", list(TaskName))
-def test_what_a_recipe_may_monitor_is_what_is_watched(name: TaskName) -> None:
+def test_the_monitors_of_a_recipe_are_the_monitored_metrics(name: TaskName) -> None:
     task = task_named(name)
     logits, targets = torch.randn(6, 3), task.codec.placeholder_targets(6, 3)
     watched = task.scorer.monitored_metrics(logits, targets)
@@ -88,7 +88,7 @@ def test_what_a_recipe_may_monitor_is_what_is_watched(name: TaskName) -> None:
     assert watched.items() <= metrics.items()
 
 
-def test_an_answer_is_a_set_of_labels_and_the_probability_of_just_these() -> None:
+def test_a_prediction_is_a_set_of_labels_with_its_probability() -> None:
     logits = torch.tensor([[2.0, -1.0, 0.5, -3.0], [-1.0, -1.0, -1.0, -1.0]])
     (first, first_share), (second, second_share) = MULTI_LABEL.view.name_predictions(logits, CLASSES)
     assert (first, second) == ("ant;cow", "")

@@ -58,6 +58,6 @@ def test_a_dict_has_its_main_output_under_out() -> None:
     ],
     ids=["map", "dict-map", "dict-key", "list", "tuple", "none"],
 )
-def test_anything_else_is_an_error_that_says_what_was_found(output: object, found: str) -> None:
+def test_other_outputs_are_errors_that_describe_them(output: object, found: str) -> None:
     with pytest.raises(ModelError, match=r"output of the model.*found " + re.escape(found)):
         split_outputs(output)

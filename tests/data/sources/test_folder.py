@@ -46,7 +46,7 @@ def test_keys_are_the_same_on_windows_and_lead_to_the_files(tmp_path: Path) -> N
     assert source.read(2).size == (8, 8)
 
 
-def test_hidden_files_and_what_is_no_image_do_not_count(tmp_path: Path) -> None:
+def test_hidden_files_and_other_files_are_ignored(tmp_path: Path) -> None:
     touch(tmp_path, ["a/1.png", "a/.2.png", "a/._1.png", "a/.cache/3.png", "a/notes.txt", "a/Thumbs.db", "a/png"])
     touch(tmp_path, ["b/1.png", "b/__MACOSX/1.png", ".git/x/1.png", "__MACOSX/a/1.png", ".DS_Store", "readme.md"])
     assert only(tmp_path).keys == ("a/1.png", "b/1.png")
@@ -75,7 +75,7 @@ def test_split_folders_may_have_their_usual_names_and_are_named(tmp_path: Path, 
     assert sources[VAL].keys[0] == "a/000.png"
 
 
-def test_other_folders_beside_train_and_loose_images_are_left_out_with_a_warning(tmp_path: Path) -> None:
+def test_other_folders_and_images_without_a_class_are_ignored_with_a_warning(tmp_path: Path) -> None:
     touch(tmp_path, ["train/a/1.png", "train/b/1.png", "train/loose.png", "unlabelled/x/1.png"])
     events: list[Event] = []
     assert open_folder(tmp_path, events.append)[TRAIN].keys == ("a/1.png", "b/1.png")
@@ -128,7 +128,7 @@ def test_val_without_train_and_two_names_for_one_split_are_errors(tmp_path: Path
         open_folder(tmp_path)
 
 
-def test_a_file_name_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
     touch(tmp_path, ["a/1.png", "b/1.png"])
     try:
         (tmp_path / "a" / "\udcff.png").touch()

@@ -71,7 +71,7 @@ def test_images_may_stay_in_their_files(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_lacks_a_column_or_train_is_refused(tmp_path: Path, table: Any, message: str) -> None:
+def test_a_data_set_without_a_column_or_train_is_refused(tmp_path: Path, table: Any, message: str) -> None:
     table.save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(DataError, match=message):
         open_hf(None, tmp_path / "saved", download=False)
@@ -102,14 +102,14 @@ def test_a_row_without_an_image_is_an_image_that_cannot_be_read(tmp_path: Path) 
         source.read(0)
 
 
-def test_the_hub_is_not_asked_unless_that_is_wanted(tmp_path: Path) -> None:
+def test_the_hub_is_not_queried_unless_requested(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a data set of the hub needs data\.download=true"):
         open_hf("user/birds", None, download=False)
     with pytest.raises(DataError, match=r"must be a folder written by save_to_disk"):
         open_hf(None, tmp_path / "nothere", download=False)
 
 
-def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_package_is_an_error_that_names_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"pip install 'dsft\[hf\]'"):
         open_hf(None, tmp_path, download=False)

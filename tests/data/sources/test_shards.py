@@ -73,7 +73,7 @@ def test_shards_are_named_after_their_splits(tmp_path: Path) -> None:
     assert {name: len(source.targets) for name, source in open_wds(tmp_path).items()} == {TEST: 1, TRAIN: 4, VAL: 2}
 
 
-def test_the_split_may_stand_anywhere_in_the_name(tmp_path: Path) -> None:
+def test_the_split_may_be_anywhere_in_the_name(tmp_path: Path) -> None:
     write_shards(tmp_path / "imagenet1k-train-%04d.tar", [0, 1, 0])
     write_shards(tmp_path / "imagenet1k-validation-%02d.tar", [1])
     (tmp_path / "train-and-more").mkdir()
@@ -100,7 +100,7 @@ def test_a_class_may_be_in_json(tmp_path: Path) -> None:
     assert [source.classes[target] for target in single_classes(source.targets)] == ["cat", "7", "dog"]
 
 
-def test_a_damaged_image_is_told_when_it_is_read(tmp_path: Path) -> None:
+def test_a_damaged_image_is_an_error_when_it_is_read(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", {"x.png": b"no image", "x.cls": b"0"})
     with pytest.raises(DataError, match=r"'a\.tar/x\.png' cannot be read as an image"):
         open_wds(tmp_path)[TRAIN].read(0)
@@ -129,7 +129,7 @@ def test_a_sample_is_an_image_and_a_class(tmp_path: Path, members: dict[str, byt
         open_wds(tmp_path)
 
 
-def test_shards_must_be_there_whole_and_named_alike(tmp_path: Path) -> None:
+def test_missing_damaged_and_inconsistently_named_shards_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must contain uncompressed shards"):
         open_wds(tmp_path)
     (tmp_path / "val-0.tar").write_bytes(b"no archive" * 100)

@@ -46,7 +46,7 @@ def test_a_column_divides_the_images(tmp_path: Path) -> None:
     assert sources[VAL].classes == ("10",)
 
 
-def test_an_absolute_path_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_an_absolute_path_is_unchanged(tmp_path: Path) -> None:
     source = write_images(tmp_path / "elsewhere", {"a": 1})
     path = (source.root / source.keys[0]).as_posix()
     (tmp_path / "own").mkdir()
@@ -65,7 +65,7 @@ def test_beside_the_column_of_splits_another_may_have_its_name_in_capitals(tmp_p
     assert list(open_csv(table(tmp_path, f"path,label,split,Split\n{rows}"))) == [TRAIN, TEST]
 
 
-def test_missing_files_are_told(tmp_path: Path) -> None:
+def test_missing_files_are_reported(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 1})
     events: list[Event] = []
     open_csv(table(tmp_path, "path,label\na/000.png,x\nnothere.png,y\n"), events.append)
@@ -94,12 +94,12 @@ def test_missing_files_are_told(tmp_path: Path) -> None:
         ("path,label,split,label\na.png,x,train,y\n", "must name a column once, found label twice"),
     ],
 )
-def test_a_wrong_table_says_where_and_what(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_table_is_an_error_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         open_csv(table(tmp_path, text))
 
 
-def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read as a CSV file"):
         open_csv(tmp_path / "nothere.csv")
     with pytest.raises(DataError, match="cannot be read as a CSV file"):

@@ -227,7 +227,7 @@ def test_class_names_are_the_data_sets_own(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_data_set_that_is_not_there_is_an_error_that_says_how_to_get_it(tmp_path: Path, name: str) -> None:
+def test_a_missing_data_set_is_an_error_that_names_the_download(tmp_path: Path, name: str) -> None:
     with pytest.raises(
         DataError, match=rf"data\.name {name}: the files in .* missing or damaged .*data\.download=true"
     ) as caught:

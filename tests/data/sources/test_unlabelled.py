@@ -56,7 +56,7 @@ def test_a_name_may_begin_with_a_tilde(here: Path) -> None:
         ("empty", "folder 'empty': contains no images"),
     ],
 )
-def test_what_means_no_image_is_said(path: str, message: str) -> None:
+def test_paths_without_images_are_errors(path: str, message: str) -> None:
     Path("empty").mkdir()
     with pytest.raises(DataError, match=message):
         find_images([path])
