@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from dsft.assembly.val_score import NotScored, Scores
 from dsft.choices import Cost, Method, Structure
@@ -35,6 +35,12 @@ class Verdict:
     ms_after: float
     runtime: str
     warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, costs: ConversionReport, scores: Scores | NotScored, warnings: Sequence[str] = ()) -> Self:
+        """Return the verdict on measured costs and scores."""
+        times = (costs.original.latency_ms, costs.converted.latency_ms)
+        return cls(scores, *times, costs.measured_on.runtime, tuple(warnings))
 
     @property
     def time_ratio(self) -> float:
@@ -113,7 +119,7 @@ def reach_verdict(
         warnings.append(f"the converted network is much worse on {scores.split}: {metric.label} {change}. {ways}")
     for warning in warnings:
         report(Warn(warning))
-    return Verdict(scores, before, after, runtime, tuple(warnings))
+    return Verdict.of(costs, scores, warnings)
 
 
 def _ways_to_time(request: Request, wording: Wording) -> Iterable[str]:

@@ -91,6 +91,7 @@ def _show_experiment(result: ExperimentResult, as_json: bool) -> None:
         plan_table,
         print_json,
         print_result,
+        verdict_lines,
     )
 
     if as_json:
@@ -104,6 +105,8 @@ def _show_experiment(result: ExperimentResult, as_json: bool) -> None:
     if result.scores:
         shown.append(per_class_table(result.scores[-1].metrics))
         shown.append(metrics_table([(score.network, score.metrics) for score in result.scores]))
+    if result.verdict is not None:
+        shown.append(verdict_lines(result.verdict))
     if result.folder is not None:
         shown.append(f"run folder: {result.folder}\npage: {result.folder / 'report.html'}")
     print_result(*shown)

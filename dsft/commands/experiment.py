@@ -13,11 +13,13 @@ from dsft.artifact import save_model
 from dsft.assembly import Experiment, Verb, prepare_experiment
 from dsft.assembly.conversion import example_images
 from dsft.assembly.held_out import provenance, record_training
+from dsft.assembly.verdict import Verdict
 from dsft.choices import Runtime, Start
 from dsft.commands.dry_run import try_experiment
 from dsft.commands.run_folder import RunFolder
 from dsft.commands.run_record import changed_versions, describe_run, require_same_start
 from dsft.commands.run_scores import RunScores, Score
+from dsft.commands.run_verdict import BeforeTraining, judge_run, score_original, unfinished_verdict
 from dsft.conversion import ConversionPlan, ConversionReport, report_costs
 from dsft.distributed.processes import ALONE, Processes
 from dsft.progress import FolderOpened, Note, Report, Warn, ignore
@@ -39,6 +41,7 @@ class ExperimentResult:
         fit: The result of the training; None after a dry run.
         scores: The evaluations, in the order of the run.
         model: The network with its final weights.
+        verdict: The trained network beside the original; None without a conversion and after a dry run.
     """
 
     folder: Path | None
@@ -47,6 +50,7 @@ class ExperimentResult:
     fit: FitResult | None = field(repr=False)
     scores: tuple[Score, ...] = field(repr=False)
     model: nn.Module = field(repr=False)
+    verdict: Verdict | None = field(default=None, repr=False)
 
     @property
     def metrics(self) -> dict[str, Metrics]:
@@ -56,6 +60,8 @@ class ExperimentResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values, without single layers and epochs; that of a dry run has the plan."""
         costs = self.costs.to_dict() if self.costs is not None else None
+        if costs is not None and self.verdict is not None:
+            costs = {"verdict": self.verdict.to_dict(), **costs}
         return {
             "folder": str(self.folder) if self.folder is not None else None,
             "plan": self.plan.to_dict() if self.plan is not None and self.fit is None else None,
@@ -117,10 +123,12 @@ def _start(
         folder.begin(experiment.recipe, record, splits, plan)
         report(FolderOpened(folder.path))
         costs = _measure_costs(experiment, report)
-        if costs is not None:
-            folder.write_costs(costs)
     scores = RunScores(experiment, folder, report)
-    return _train(scores, verb, costs, scores.before(), None)
+    found = scores.before()
+    before = BeforeTraining(found, costs, score_original(scores, found))
+    if costs is not None:
+        folder.write_costs(costs, unfinished_verdict(costs, before.original_on_val))
+    return _train(scores, verb, before, None)
 
 
 def _resume(
@@ -132,7 +140,7 @@ def _resume(
     require_same_start(folder.path, earlier.record, experiment)
     scores, checkpoint = RunScores(experiment, folder, report), earlier.checkpoint
     if not processes.is_first:
-        return _train(scores, verb, None, [], checkpoint)
+        return _train(scores, verb, BeforeTraining([]), checkpoint)
     folder.resume(experiment.recipe)
     report(FolderOpened(folder.path, checkpoint.progress.step))
     if checkpoint.damage is not None:
@@ -142,12 +150,10 @@ def _resume(
             Warn(f"versions differ from those at the start of the run: {'; '.join(changed)}. Results may differ too.")
         )
     report(Note(f"resumed after step {checkpoint.progress.step}"))
-    return _train(scores, verb, folder.read_costs(), scores.read_before(), checkpoint)
+    return _train(scores, verb, BeforeTraining(scores.read_before(), *folder.read_costs()), checkpoint)
 
 
-def _train(
-    scores: RunScores, verb: Verb, costs: ConversionReport | None, before: list[Score], checkpoint: Checkpoint | None
-) -> ExperimentResult:
+def _train(scores: RunScores, verb: Verb, before: BeforeTraining, checkpoint: Checkpoint | None) -> ExperimentResult:
     """Train, from a checkpoint if there is one; save the result, and score it."""
     experiment, folder, report = scores.experiment, scores.folder, scores.report
     networks, training = experiment.networks, experiment.training
@@ -166,10 +172,17 @@ def _train(
     if training.processes.is_first:
         _save(experiment, fitted, folder)
     after = scores.after("fine-tuned" if verb is Verb.FINETUNE else "trained")
+    verdict = None
     if training.processes.is_first:
+        verdict = judge_run(experiment, verb, before, after, report)
+        if before.costs is not None and verdict is not None:
+            folder.write_costs(before.costs, verdict.to_dict())
         write_report(folder.path)
         folder.finish()
-    return ExperimentResult(folder.path, networks.student.plan, costs, fitted, (*before, *after), training.module)
+    all_scores = (*before.scores, *after)
+    return ExperimentResult(
+        folder.path, networks.student.plan, before.costs, fitted, all_scores, training.module, verdict
+    )
 
 
 def _measure_costs(experiment: Experiment, report: Report) -> ConversionReport | None:

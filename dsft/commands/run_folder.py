@@ -147,17 +147,19 @@ class RunFolder:
             record,
         )
 
-    def write_costs(self, costs: ConversionReport) -> None:
-        """Write ``conversion.json``."""
-        write_json(self.path / COSTS_FILE, costs.to_dict())
+    def write_costs(self, costs: ConversionReport, verdict: Mapping[str, Any]) -> None:
+        """Write ``conversion.json``: the verdict, and the costs before and after the conversion."""
+        write_json(self.path / COSTS_FILE, {"verdict": dict(verdict), **costs.to_dict()})
 
-    def read_costs(self) -> ConversionReport | None:
-        """Read ``conversion.json`` back, if the run has one."""
+    def read_costs(self) -> tuple[ConversionReport | None, float | None]:
+        """Read the costs in ``conversion.json`` back, if the run has one, and the original's score in its verdict."""
         path = self.path / COSTS_FILE
         if not path.is_file():
-            return None
+            return None, None
         values = migrate_report(json.loads(path.read_text(encoding="utf-8")))
-        return TypeAdapter(ConversionReport).validate_python(values)
+        # Runs of the first edition have no verdict.
+        verdict = values.pop("verdict", {})
+        return TypeAdapter(ConversionReport).validate_python(values), verdict.get("score_before")
 
     def write_evaluation(self, slot: str, evaluation: Evaluation, split: Split) -> None:
         """Write the tables and pictures of an evaluation."""

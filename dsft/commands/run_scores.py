@@ -93,10 +93,13 @@ class RunScores:
             for slot, network in starts.items()
         ]
 
-    def _score(self, module: nn.Module, split: SplitName, slot: str, network: str) -> Score:
-        # In the dtype of the parameters, as `dsft evaluate` will score them again.
+    def evaluate_exactly(self, module: nn.Module, split: SplitName) -> Evaluation:
+        """Evaluate a network in the dtype of its parameters, as ``dsft evaluate`` does; write nothing."""
         exact = dataclasses.replace(self.experiment.training.compute, amp_dtype=None)
-        evaluation = self._evaluate(module, split, exact)
+        return self._evaluate(module, split, exact)
+
+    def _score(self, module: nn.Module, split: SplitName, slot: str, network: str) -> Score:
+        evaluation = self.evaluate_exactly(module, split)
         if self.experiment.training.processes.is_first:
             self.folder.write_evaluation(slot, evaluation, self.experiment.data.splits.get(split))
         values = evaluation.metrics.to_dict().items()
