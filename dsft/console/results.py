@@ -29,12 +29,13 @@ class ModelRow:
 
 
 def plan_table(plan: ConversionPlan) -> Table:
-    """List what becomes of every convolution."""
+    """List what becomes of every convolution, with the depthwise kernels per channel or the rank of each new layer."""
     numbers = ["kernels", "MACs before", "MACs after", "rel. error"]
     rows = (
         [
             layer.name,
-            str(sum(layer.kernels)) if layer.is_converted else "-",
+            layer.structure or "dense",
+            layer.size or "-",
             count(layer.macs_before),
             count(layer.macs_after),
             "-" if layer.relative_error is None else f"{layer.relative_error:.3f}",
@@ -42,12 +43,13 @@ def plan_table(plan: ConversionPlan) -> Table:
         ]
         for layer in plan.layers
     )
+    converted = f"{len(plan.converted)} of {len(plan.layers)} convolutions converted by {plan.method}"
     return build_table(
-        ["layer", *numbers, "why"],
+        ["layer", "structure", *numbers, "why"],
         rows,
         numbers=numbers,
-        title=f"{len(plan.converted)} of {len(plan.layers)} convolutions converted by {plan.method}",
-        footer=["network", "", count(plan.macs_before), count(plan.macs_after), "", f"x {plan.macs_ratio:.3f}"],
+        title=f"{converted} (kernels: average per channel)" if plan.converted else converted,
+        footer=["network", "", "", count(plan.macs_before), count(plan.macs_after), "", f"x {plan.macs_ratio:.3f}"],
     )
 
 

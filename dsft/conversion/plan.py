@@ -107,23 +107,17 @@ class LayerPlan:
             adds_bias=False,
         )
 
-    @property
-    def size_in_words(self) -> str:
-        """The size of a converted layer, such as ``2.1 kernels per input channel``; empty where it is kept."""
-        if self.structure is None:
-            return ""
-        unit = _UNITS[self.structure]
-        mean = sum(self.kernels) / max(len(self.kernels), 1)
-        number = f"{mean:.0f}" if len(set(self.kernels)) == 1 else f"{mean:.1f}"
-        return f"rank {number} per {unit}" if unit == "group" else f"{number} kernels per {unit}"
-
     def __str__(self) -> str:
-        what = f"{self.structure}, {self.size_in_words}" if self.is_converted else "dense"
         form = f", {self.form}" if self.form is not None else ""
-        return f"{self.name}: {what}{form} ({self.reason.message})"
+        return f"{self.name}: {self._describe()}{form} ({self.reason.message})"
 
-
-_UNITS = {Structure.DW_PW: "input channel", Structure.PW_DW: "output channel", Structure.LOW_RANK: "group"}
+    def _describe(self) -> str:
+        if self.structure is None:
+            return "dense"
+        if self.structure is Structure.LOW_RANK:
+            return f"{self.structure}, {self.size}"
+        side = "input" if self.structure is Structure.DW_PW else "output"
+        return f"{self.structure}, {self.size} kernels per {side} channel"
 
 
 @dataclass(frozen=True)

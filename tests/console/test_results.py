@@ -49,17 +49,17 @@ def plan() -> ConversionPlan:
 
 def test_a_plan_lists_every_convolution_with_its_reason(plan: ConversionPlan) -> None:
     shown = lines(plan_table(plan), width=200)
-    assert shown[0] == "2 of 4 convolutions converted by svd"
+    assert shown[0] == "2 of 4 convolutions converted by svd (kernels: average per channel)"
     rows = {cells(line)[0]: cells(line) for line in shown[3:] if line}
     # 8 channels of 16x16; conv2 has stride 2.
-    assert rows["stem"] == ["stem", "-", "55.3 k", "55.3 k", "-", "not selected by include and exclude"]
+    assert rows["stem"] == ["stem", "dense", "-", "55.3 k", "55.3 k", "-", "not selected by include and exclude"]
     conv1 = plan.converted[0]
     assert conv1.relative_error is not None
     after = 256 * 8 * (9 + 8)
     why = "converted to the given rank"
-    expected = ["conv1", "8", "147 k", f"{after / 1000:.3g} k", f"{conv1.relative_error:.3f}", why]
+    expected = ["conv1", "dw_pw", "1.0", "147 k", f"{after / 1000:.3g} k", f"{conv1.relative_error:.3f}", why]
     assert rows["conv1"] == expected
-    assert rows["skip"][1:3] == ["-", "8.19 k"]
+    assert rows["skip"][1:4] == ["dense", "-", "8.19 k"]
     assert rows["network"][-1] == f"x {plan.macs_ratio:.3f}"
 
 
@@ -72,7 +72,7 @@ def test_the_parameters_are_said(plan: ConversionPlan) -> None:
 def test_random_weights_have_no_error() -> None:
     plan = plan_conversion(redraw(Residual()), torch.randn(1, 3, 16, 16), Request(rank=1, method=Method.FRESH))
     row = next(cells(line) for line in lines(plan_table(plan), width=200) if line.startswith("conv1"))
-    assert row[4] == "-"
+    assert row[5] == "-"
 
 
 def test_a_plan_fits_80_columns_with_every_digit(plan: ConversionPlan) -> None:
