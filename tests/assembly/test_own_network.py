@@ -145,7 +145,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("body", "message"),
         [
-            ("return images", r"output of the model: a classifier returns logits"),
+            ("return images", r"output of the model: a classifier must return logits"),
             ("return self.nothing(images)", r"running its network on an image of 3 x 16 x 16 .* AttributeError"),
         ],
     )

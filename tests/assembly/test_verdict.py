@@ -66,7 +66,7 @@ def test_a_much_worse_network_is_warned_of() -> None:
     assert "much worse on val: top-1 54.75 % before, 25.00 % after. Try --data RECIPE|FOLDER" in warning
     assert "--budget max_drop=1" in warning
     _, (warning,) = judged(1.0, scores(0.8, 0.7, MAP))
-    assert "mAP 0.8000 before, 0.7000 after. Try a larger budget" in warning
+    assert "mAP 80.00 % before, 70.00 % after. Try a larger budget" in warning
     assert "--data" not in warning
     assert judged(1.0, scores(0.8, 0.76, MAP))[1] == []
 

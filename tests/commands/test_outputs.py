@@ -75,4 +75,4 @@ def test_a_tilde_is_the_home_in_every_place_of_a_recipe(
         require_apart(here / "mine", ["~/mine/model"])
     (here / "out").mkdir()
     (here / "out" / "other").touch()
-    assert "it has no recipe.yaml" in dsft("finetune", str(workshop.separable_recipe), *changes).stderr
+    assert "there is no recipe.yaml" in dsft("finetune", str(workshop.separable_recipe), *changes).stderr

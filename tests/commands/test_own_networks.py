@@ -64,7 +64,7 @@ def test_a_network_with_the_weights_that_its_builder_gives_it(pictures: Path, he
     options = [*BUILDER, "--image-size", "16", "--rank", "full", "--out", "new"]
     done = dsft("convert", "data.val.fraction=0.5", *options, "--data", pictures, "--classes", "data")
     assert done.exit_code == 0, done.stderr
-    assert "model python/net.py:make: Weights as the builder made them." in done.stderr
+    assert "model python/net.py:make: Weights as given." in done.stderr
     namespace: dict[str, type[torch.nn.Module]] = {}
     exec(NET, namespace)  # noqa: S102
     made, images = namespace["make"](), torch.rand(2, 3, 16, 16)
