@@ -34,9 +34,9 @@ def run_report(show: Report, recipe: Recipe | None) -> Iterator[Report]:
         if recipe is None or set(recipe.log.to) <= {TrackerName.JSONL}:
             yield report
             return
-        from dsft.tracking import tracking
+        from dsft.tracking import track_run
 
-        with tracking(recipe.log.to, recipe.name, recipe.model_dump(mode="json"), report) as track:
+        with track_run(recipe.log.to, recipe.name, recipe.model_dump(mode="json"), report) as track:
 
             def report_everywhere(event: Event) -> None:
                 report(event)

@@ -1,5 +1,6 @@
-"""Experiment trackers: TensorBoard, Weights & Biases, MLflow; only where a recipe asks for them."""
+"""Experiment trackers: TensorBoard, Weights & Biases and MLflow, if a recipe names them in ``log.to``."""
 
-from dsft.tracking.trackers import require_tracker, tracking
+from dsft.tracking.registry import require_tracker
+from dsft.tracking.track_run import track_run
 
-__all__ = ["require_tracker", "tracking"]
+__all__ = ["require_tracker", "track_run"]

@@ -11,7 +11,7 @@ import pytest
 from dsft.choices import TrackerName
 from dsft.errors import RecipeError
 from dsft.progress import EpochDone, Event, FolderOpened, Note, Scored, Warn, ignore
-from dsft.tracking import tracking
+from dsft.tracking import track_run
 
 event_files: Any = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 TENSORBOARD = [TrackerName.JSONL, TrackerName.TENSORBOARD]
@@ -29,7 +29,7 @@ def logged(folder: Path) -> dict[str, list[tuple[int, Any]]]:
 
 
 def test_tensorboard_gets_every_epoch_and_the_scores(tmp_path: Path) -> None:
-    with tracking(TENSORBOARD, "run", CONFIG, ignore) as track:
+    with track_run(TENSORBOARD, "run", CONFIG, ignore) as track:
         track(Note("before there is a folder"))
         track(FolderOpened(tmp_path))
         track(Scored("test-original", {"top1": 50.0}))
@@ -48,11 +48,11 @@ def test_tensorboard_gets_every_epoch_and_the_scores(tmp_path: Path) -> None:
 
 
 def test_what_was_logged_after_the_checkpoint_is_hidden_on_resuming(tmp_path: Path) -> None:
-    with tracking(TENSORBOARD, "run", CONFIG, ignore) as track:
+    with track_run(TENSORBOARD, "run", CONFIG, ignore) as track:
         track(FolderOpened(tmp_path))
         for number in (1, 2, 3):
             track(epoch(number, loss=float(number)))
-    with tracking(TENSORBOARD, "run", CONFIG, ignore) as track:
+    with track_run(TENSORBOARD, "run", CONFIG, ignore) as track:
         track(FolderOpened(tmp_path, resumed_step=10))
         track(epoch(2, loss=7.0))
     assert logged(tmp_path)["loss"] == [(10, 1.0), (20, 7.0)]
@@ -60,9 +60,9 @@ def test_what_was_logged_after_the_checkpoint_is_hidden_on_resuming(tmp_path: Pa
 
 def test_without_a_run_nothing_is_written(tmp_path: Path, here: Path) -> None:
     del tmp_path
-    with tracking(TENSORBOARD, "run", CONFIG, ignore) as track:
+    with track_run(TENSORBOARD, "run", CONFIG, ignore) as track:
         track(Note("nothing to see"))
-    with tracking([TrackerName.JSONL], "run", CONFIG, ignore) as track:
+    with track_run([TrackerName.JSONL], "run", CONFIG, ignore) as track:
         track(FolderOpened(here))
         track(epoch(1, loss=1.0))
     assert list(here.iterdir()) == []
@@ -78,7 +78,7 @@ def test_a_package_that_is_missing_is_named_before_the_run(
     monkeypatch.setitem(sys.modules, module, None)
     with (
         pytest.raises(RecipeError, match=rf"log\.to: {name} needs .*pip install 'dsft\[{name}\]'"),
-        tracking([TrackerName(name)], "run", CONFIG, ignore),
+        track_run([TrackerName(name)], "run", CONFIG, ignore),
     ):
         pass
 
@@ -108,7 +108,7 @@ def test_wandb_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pytest.Mon
     wandb = Recorder()
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     for resumed in (None, 10):
-        with tracking([TrackerName.WANDB], "run", CONFIG, ignore) as track:
+        with track_run([TrackerName.WANDB], "run", CONFIG, ignore) as track:
             track(FolderOpened(tmp_path, resumed))
             track(epoch(2, loss=0.5))
     (_, first), (_, logged_values), (_, code), (_, second), *_ = wandb.calls
@@ -119,21 +119,21 @@ def test_wandb_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pytest.Mon
     assert code == 0
 
 
-def test_a_tracker_that_fails_is_given_up_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_fails_is_dropped_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = Recorder(fails_at=20)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     events: list[Event] = []
-    with tracking([TrackerName.WANDB, TrackerName.TENSORBOARD], "run", CONFIG, events.append) as track:
+    with track_run([TrackerName.WANDB, TrackerName.TENSORBOARD], "run", CONFIG, events.append) as track:
         track(FolderOpened(tmp_path))
         for number in (1, 2, 3):
             track(epoch(number, loss=1.0))
     assert [name for name, _ in wandb.calls] == ["init", "log"]
-    assert events == [Warn("log.to: wandb failed and is given up (ConnectionError: no network)")]
+    assert events == [Warn("log.to: wandb failed and is not used any more in this run (ConnectionError: no network)")]
     assert len(logged(tmp_path)["loss"]) == 3
 
 
 def interrupted(folder: Path) -> None:
-    with tracking([TrackerName.WANDB], "run", CONFIG, ignore) as track:
+    with track_run([TrackerName.WANDB], "run", CONFIG, ignore) as track:
         track(FolderOpened(folder))
         raise KeyboardInterrupt
 
