@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,15 @@ class ExperimentResult:
     def metrics(self) -> dict[str, Metrics]:
         """The metrics of every evaluation, such as ``test``, by the name of its folder under ``evaluation/``."""
         return {score.slot: score.metrics for score in self.scores}
+
+    @property
+    def latencies(self) -> Mapping[str, float]:
+        """Milliseconds of a forward pass of one image by network, for those that the run has timed."""
+        if self.costs is None:
+            return {}
+        before, after = self.costs.original.latency_ms, self.costs.converted.latency_ms
+        timed = [score for score in self.scores if score.slot != "val-teacher"]
+        return {score.network: before if score.slot == "test-original" else after for score in timed}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values, without single layers and epochs; that of a dry run has the plan."""

@@ -1,6 +1,6 @@
 """Everything that is printed: results on standard output, progress and errors on standard error.
 
-No other room prints. Importing this one loads no torch, so that ``dsft --help`` stays quick.
+No other package prints. Importing this one does not import torch, so that ``dsft --help`` stays fast.
 """
 
 from dsft.console.benchmark import layer_timing_table, timing_table

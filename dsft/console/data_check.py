@@ -1,4 +1,4 @@
-"""The tables of a check of a data set."""
+"""Tables of a check of a data set."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from dsft.console.tables import build_table
+from dsft.number_format import plural
 
 if TYPE_CHECKING:
     from dsft.data import DataCheck, SameImage
@@ -17,7 +18,7 @@ _MOST_CLASSES = 40
 
 
 def contents_table(check: DataCheck) -> Table:
-    """Say what each split holds, a row each."""
+    """List the number and the sizes of the images of each split."""
     numbers = ["images", "corrupt", "grayscale"]
     rows = [
         [
@@ -34,7 +35,7 @@ def contents_table(check: DataCheck) -> Table:
 
 
 def classes_table(check: DataCheck) -> Table:
-    """Count the images of each class in each split; of very many classes the largest and the smallest."""
+    """Count the images of each class in each split; of very many classes only the largest and the smallest."""
     splits = list(check.splits)
     counts = {
         label: [check.splits[split].classes[label] for split in splits]
@@ -45,29 +46,29 @@ def classes_table(check: DataCheck) -> Table:
     if len(by_size) > _MOST_CLASSES:
         shown = [*by_size[: _MOST_CLASSES // 2], *by_size[-_MOST_CLASSES // 2 :]]
     left = len(by_size) - len(shown)
-    title = f"images of each class{f'; {left:,} of middle size are left out' if left else ''}"
+    title = f"images per class{f'; {left:,} classes of medium size are not listed' if left else ''}"
     rows = [[label, *(f"{count:,}" for count in counts[label])] for label in shown]
     return build_table(["class", *splits], rows, numbers=splits, title=title)
 
 
 def problem_tables(check: DataCheck) -> Iterator[Table]:
-    """List what is wrong, a table for each kind; nothing where nothing is."""
+    """List the problems, one table for each kind."""
     if check.corrupt:
         rows = [[image.split, image.key, image.message] for image in check.corrupt]
-        yield _listed(f"{len(rows):,} images cannot be read", ["split", "image", "why"], rows)
+        yield _listed(f"{plural(len(rows), 'image')} cannot be read", ["split", "image", "why"], rows)
     leaks = [same for same in check.same if same.is_leak]
     if leaks:
         pairs = ", ".join(f"{count:,} in {one} and {other}" for (one, other), count in check.count_leaks().items())
-        yield _listed(f"leaks: the same pixels in two splits ({pairs})", ["images"], _rows(leaks))
+        yield _listed(f"leaks: identical pixels in two splits ({pairs})", ["images"], _rows(leaks))
     if wrong := [same for same in check.same if same.is_contradiction]:
-        yield _listed(f"{len(wrong):,} images have two classes", ["images"], _rows(wrong))
+        yield _listed(f"{plural(len(wrong), 'image')} with two classes", ["images"], _rows(wrong))
     if rest := [same for same in check.same if not same.is_leak and not same.is_contradiction]:
-        yield _listed(f"{len(rest):,} images are more than once in their split", ["images"], _rows(rest))
+        yield _listed(f"{plural(len(rest), 'image')} with copies in the same split", ["images"], _rows(rest))
 
 
 def _listed(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     left = len(rows) - _MOST_ROWS
-    more = f"; the first {_MOST_ROWS} of them (--json lists all)" if left > 0 else ""
+    more = f"; the first {_MOST_ROWS} (--json lists all)" if left > 0 else ""
     return build_table(columns, rows[:_MOST_ROWS], title=title + more)
 
 

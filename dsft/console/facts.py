@@ -1,4 +1,4 @@
-"""What is known of a network, or of the machine, a line a fact."""
+"""Tables of facts about a network or the machine."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from rich.table import Table
 
 from dsft.console.tables import build_table
-from dsft.number_format import count
+from dsft.number_format import count, plural
 
 _MOST_CLASSES = 10
 
 
 def facts_table(facts: Mapping[str, Any]) -> Table:
-    """List the facts that ``dsft models show`` found."""
+    """List what ``dsft models show`` has found."""
     height, width = facts["image_size"]
     rows = {
         "network": facts["network"],
@@ -28,12 +28,13 @@ def facts_table(facts: Mapping[str, Any]) -> Table:
 
 
 def environment_table(found: Mapping[str, Any]) -> Table:
-    """List what ``dsft env`` found."""
+    """List what ``dsft env`` has found."""
     cpu, caches = found["cpu"], found["caches"]
     rows = {name: version or "not installed" for name, version in found["versions"].items()}
     rows |= {
         "platform": found["platform"],
-        "CPU": f"{cpu['name']}, {cpu['cores_allowed']} of {cpu['cores']} cores, {cpu['torch_threads']} torch threads",
+        "CPU": f"{cpu['name']}, {cpu['cores_allowed']} of {plural(cpu['cores'], 'core')}, "
+        f"{plural(cpu['torch_threads'], 'torch thread')}",
     }
     for device in found["accelerators"]:
         memory = f", {device['bytes'] / 2**30:.1f} GiB" if device["bytes"] else ""
@@ -55,9 +56,8 @@ def _manifest_rows(manifest: Mapping[str, Any]) -> dict[str, str]:
     if plan is not None:
         converted = sum(layer["decision"] == "converted" for layer in plan["layers"])
         share = plan["macs_after"] / (plan["macs_before"] or 1)
-        rows["conversion"] = (
-            f"{converted} of {len(plan['layers'])} convolutions by {plan['method']}, x {share:.3f} of the MACs"
-        )
+        convolutions = plural(len(plan["layers"]), "convolution")
+        rows["conversion"] = f"{converted} of {convolutions} by {plan['method']}, x {share:.3f} of the MACs"
     if classes is not None:
         shown = ", ".join(classes[:_MOST_CLASSES])
         rows["classes"] = f"{len(classes)}: {shown}{', ...' if len(classes) > _MOST_CLASSES else ''}"

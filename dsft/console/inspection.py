@@ -1,4 +1,4 @@
-"""The table of a network's layers."""
+"""Table of the layers of a network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from dsft.choices import Reason
+from dsft.choices import Reason, Structure
 from dsft.console.tables import build_table
 from dsft.number_format import count
 
@@ -17,7 +17,7 @@ _CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d")
 
 
 def inspection_table(inspection: Inspection, title: str) -> Table:
-    """List every layer: what it is, what it costs, and what one depthwise kernel for each channel would save."""
+    """List every layer: its type, its cost, and what one depthwise kernel per channel would save."""
     numbers = ["params", "MACs", "share", "saved"]
     total = inspection.macs or 1
     rows = [
@@ -36,10 +36,10 @@ def inspection_table(inspection: Inspection, title: str) -> Table:
     saved = inspection.macs - inspection.rank1_macs
     footer = ["network", "", "", count(inspection.params), count(inspection.macs), "100.0%", count(saved)]
     return build_table(
-        ["layer", "kind", "output", *numbers, "why not"],
+        ["layer", "type", "output", *numbers, "why not"],
         rows,
         numbers=numbers,
-        title=f"{title}; saved: the MACs that one depthwise kernel for each channel (rank 1) would save",
+        title=f"{title}. Saved: MACs that one depthwise kernel per channel (rank 1) would save",
         footer=[*footer, f"x {inspection.rank1_macs / total:.3f}"],
     )
 
@@ -48,7 +48,7 @@ def _kind(layer: InspectedLayer) -> str:
     if not layer.kernel_size:
         return layer.kind
     size = "x".join(map(str, layer.kernel_size))
-    # The classes of dsft have a number of dimensions each, and long names.
+    # The names of the classes of dsft are long, and end with the number of dimensions.
     short = layer.kind.replace("DepthwiseSeparableConv", "separable ").replace("LowRankConv", "low rank ")
     name = "conv" if layer.kind in _CONVOLUTIONS else short
     stride = f" /{'x'.join(map(str, dict.fromkeys(layer.stride)))}" if set(layer.stride) != {1} else ""
@@ -56,14 +56,22 @@ def _kind(layer: InspectedLayer) -> str:
     return f"{name} {size}{stride}{groups}"
 
 
+def _size(layer: InspectedLayer) -> str:
+    """Return the depthwise kernels per channel of a converted layer, or its rank."""
+    if layer.structure is Structure.LOW_RANK or not layer.input_shape:
+        return f"rank {layer.kernels}"
+    channels = (layer.input_shape if layer.structure is Structure.DW_PW else layer.output_shape)[0]
+    return f"{(layer.kernels or 0) / channels:.1f} kernels per channel"
+
+
 def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "-"
 
 
 def _prospect(layer: InspectedLayer) -> str:
-    """Say why a layer cannot be converted, or nothing where it can."""
+    """Return why a layer cannot be converted; empty if it can."""
     if layer.kernels is not None:
-        return f"converted: {layer.structure}, {layer.kernels} kernels"
+        return f"converted: {layer.structure}, {_size(layer)}"
     if layer.convertible:
         return "" if layer.rank1_saving else Reason.NOT_CHEAPER.message
     return layer.reason.message if layer.reason is not None else "no convolution"

@@ -19,9 +19,9 @@ from dsft.errors import DsftError, InterruptedRun
 
 
 def print_result(*results: RenderableType) -> None:
-    """Print tables and texts on standard output, an empty line between two of them.
+    """Print tables and texts on standard output, separated by empty lines.
 
-    Where standard output is no terminal, lines are as long as they need be, and end where their text does.
+    If standard output is not a terminal, lines are never broken and have no trailing spaces.
     """
     console = result_console()
     if console.is_terminal:
@@ -35,7 +35,7 @@ def print_result(*results: RenderableType) -> None:
 def _lay_out(console: Console, results: Sequence[RenderableType]) -> None:
     for number, result in enumerate(results):
         if isinstance(result, Table):
-            # rich would drop columns; the lines of a terminal that is too narrow go on in the next one.
+            # On a terminal that is too narrow rich would drop columns; this way the terminal wraps the lines.
             needed = sum((column.min_width or 0) + 2 for column in result.columns)
             console.width = max(console.width, needed)
         if number:
@@ -44,26 +44,27 @@ def _lay_out(console: Console, results: Sequence[RenderableType]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a JSON value on standard output, in ASCII, which every pipe can carry.
+    """Print a JSON value on standard output, in ASCII, which every encoding contains.
 
     Raises:
-        ValueError: ``value`` holds a NaN or an infinity, which JSON has not.
+        ValueError: ``value`` contains NaN or an infinity, which JSON does not have.
     """
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def print_text(text: str) -> None:
-    """Print lines for machines on standard output, as they are."""
+    """Print text for machines on standard output, unchanged."""
     if isinstance(sys.stdout, TextIOWrapper):
-        # A class name that the encoding lacks must not cost the results of a long run.
+        # A class name that the encoding lacks must not lose the results of a long run.
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.stdout.write(text)
 
 
 def print_error(error: DsftError) -> None:
-    """Print an error on standard error: framed on a terminal, as plain lines anywhere else."""
-    title = "stopped" if isinstance(error, InterruptedRun) else "error"
+    """Print an error on standard error: in a panel on a terminal, as plain lines anywhere else."""
+    is_stopped = isinstance(error, InterruptedRun)
+    title, colour = ("stopped", "yellow") if is_stopped else ("error", "red")
     if can_draw():
-        live_console().print(Panel(Text(str(error)), title=title, title_align="left", border_style="red"))
+        live_console().print(Panel(Text(str(error)), title=title, title_align="left", border_style=colour))
     else:
         plain_console().print(f"{title}: {error}", markup=False)

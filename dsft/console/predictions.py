@@ -1,4 +1,4 @@
-"""The table of predictions."""
+"""Table of predictions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def predictions_table(predictions: Sequence[Prediction]) -> Table:
-    """List the classes of each image, a line a class."""
+    """List the predicted classes of each image, one per row."""
     numbers = ["probability"]
     rows = [
         ["" if rank else prediction.path, name, share]
@@ -26,5 +26,5 @@ def predictions_table(predictions: Sequence[Prediction]) -> Table:
 
 def _named(prediction: Prediction) -> list[tuple[str, str]]:
     pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-    # An image without any label has a line all the same.
+    # An image without any label has a row too.
     return [(name, f"{share:.4f}") for name, share in pairs] or [("-", "-")]

@@ -1,4 +1,4 @@
-"""What a learning-rate range test found, in words."""
+"""Result of a learning-rate range test, in words."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ if TYPE_CHECKING:
 
 
 def range_test_sentences(test: RangeTest) -> list[str]:
-    """Say which rate is suggested and why, and where the range was too narrow to tell."""
+    """Return which rate is suggested and why, and whether the range was too narrow."""
     sentences = []
     if test.suggestion is None:
-        sentences.append("no suggestion: the loss did not fall. Try --high, more --steps, or other settings.")
+        sentences.append(
+            "no suggestion: the loss did not decrease. Try a larger --high, more --steps, or other settings."
+        )
     else:
         sentences.append(
-            f"suggested: optim.lr={test.suggestion:.2g}, where the loss falls fastest; "
-            f"it was lowest at {test.lowest:.2g}"
+            f"suggested: optim.lr={test.suggestion:.2g}, where the loss decreases fastest; "
+            f"it is lowest at {test.lowest:.2g}"
         )
     if not test.diverged:
-        sentences.append(f"the loss had not blown up at {test.rates[-1]:.2g}: a wider range (--high) may show more")
+        sentences.append(f"the loss has not diverged at {test.rates[-1]:.2g}: try a wider range (--high)")
     return sentences

@@ -1,4 +1,4 @@
-"""The tables that commands end with."""
+"""Tables of conversions and of compared models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from dsft.console.tables import build_table
 from dsft.console.wording import figure
-from dsft.number_format import count
+from dsft.number_format import count, plural
 
 if TYPE_CHECKING:
     from dsft.conversion import ConversionPlan, ConversionReport
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One model of a comparison: a label, what it costs to run, and the size of its file."""
+    """One model of a comparison: its label, what it costs to run, and the size of its weights file."""
 
     label: str
     footprint: Footprint
@@ -29,37 +29,46 @@ class ModelRow:
 
 
 def plan_table(plan: ConversionPlan) -> Table:
-    """List what becomes of every convolution, with the depthwise kernels per channel or the rank of each new layer."""
-    numbers = ["kernels", "MACs before", "MACs after", "rel. error"]
-    rows = (
+    """List every convolution: what replaces it, its MACs before and after, and for a kept one the reason."""
+    numbers = ["size", "MACs", "after", "error"]
+    rows = [
         [
             layer.name,
-            layer.structure or "dense",
+            str(layer.structure or "dense"),
             layer.size or "-",
             count(layer.macs_before),
             count(layer.macs_after),
             "-" if layer.relative_error is None else f"{layer.relative_error:.3f}",
-            layer.reason.message,
+            "" if layer.is_converted else layer.reason.message,
         ]
         for layer in plan.layers
-    )
-    converted = f"{len(plan.converted)} of {len(plan.layers)} convolutions converted by {plan.method}"
+    ]
     return build_table(
-        ["layer", "structure", *numbers, "why"],
+        ["layer", "structure", *numbers, "why kept"],
         rows,
         numbers=numbers,
-        title=f"{converted} (kernels: average per channel)" if plan.converted else converted,
+        title=_plan_title(plan),
         footer=["network", "", "", count(plan.macs_before), count(plan.macs_after), "", f"x {plan.macs_ratio:.3f}"],
     )
 
 
+def _plan_title(plan: ConversionPlan) -> str:
+    """Return how many convolutions are converted and why, and the meaning of the columns."""
+    reasons = {layer.reason.message for layer in plan.converted}
+    converted = reasons.pop() if len(reasons) == 1 else "converted"
+    title = f"{len(plan.converted)} of {plural(len(plan.layers), 'convolution')} {converted} (method {plan.method})"
+    if not plan.converted:
+        return title
+    return f"{title}. Size: depthwise kernels per channel on average, or the rank. Error: relative."
+
+
 def parameters_line(plan: ConversionPlan) -> str:
-    """Say in one sentence what becomes of the number of parameters."""
+    """Return one sentence with the number of parameters before and after."""
     return f"Parameters: {count(plan.params_before)} -> {count(plan.params_after)} (x {plan.params_ratio:.3f})."
 
 
 def costs_table(costs: ConversionReport) -> Table:
-    """Set the cost of the original beside that of the converted network."""
+    """Compare the cost of the original with that of the converted network."""
     numbers = ["MACs", "parameters", "latency ms"]
     pairs = {"original": costs.original, "converted": costs.converted}
     rows = [[name, count(c.macs), count(c.params), f"{c.latency_ms:.2f}"] for name, c in pairs.items()]
@@ -73,13 +82,13 @@ def costs_table(costs: ConversionReport) -> Table:
 
 
 def differences_table(first: str, rows: Sequence[tuple[str, Difference]]) -> Table:
-    """Set models against the first one, on the same images.
+    """Compare models with the first one, on the same images.
 
     Args:
         first: Label of the first model.
         rows: A label and the difference for each of the others.
     """
-    numbers = ["points", "95 % CI", "only it", "only first", "McNemar p"]
+    numbers = ["points", "95 % CI", "only this", "only first", "McNemar p"]
     figure = rows[0][1].metric
     cells = (
         [
@@ -92,11 +101,12 @@ def differences_table(first: str, rows: Sequence[tuple[str, Difference]]) -> Tab
         ]
         for label, difference in rows
     )
-    return build_table(["model", *numbers], cells, numbers=numbers, title=f"{figure.title} less that of {first}")
+    title = f"{figure.title} minus that of {first}; images that only one of the two gets right"
+    return build_table(["model", *numbers], cells, numbers=numbers, title=title)
 
 
 def size_table(rows: Sequence[ModelRow]) -> Table:
-    """Set the sizes of models side by side; ratios are to the first."""
+    """Compare the sizes of models; ratios are to the first."""
     first = rows[0].footprint
     numbers = ["parameters", "MACs", "ratio", "file", "memory"]
     cells = (
@@ -114,7 +124,7 @@ def size_table(rows: Sequence[ModelRow]) -> Table:
 
 
 def speed_table(rows: Sequence[ModelRow]) -> Table:
-    """Set the times of timed models side by side; ratios are to the first."""
+    """Compare the times of models that were timed; ratios are to the first."""
     times = [(row.label, row.footprint.latency_ms or math.nan, row.footprint.throughput or math.nan) for row in rows]
     (_, first_ms, first_throughput), *_ = times
     numbers = ["latency ms", "ratio", "images/s", "ratio"]
@@ -132,7 +142,7 @@ def speed_table(rows: Sequence[ModelRow]) -> Table:
 
 
 def circumstances(measured_on: MeasuredOn) -> str:
-    """Say in one sentence what the times were measured on."""
+    """Return one sentence about how the times were measured."""
     return measured_on.sentence()
 
 

@@ -1,4 +1,4 @@
-"""The table of a sweep."""
+"""Table of a sweep."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Row = tuple[float | None, int, int, int, float, float]
 
 
 def sweep_table(rows: Sequence[Row], title: str, figure: MetricSpec) -> Table:
-    """Lay budgets side by side; ratios and points are to the original, which comes first.
+    """Compare budgets; ratios and points are relative to the original, which comes first.
 
     Args:
         rows: The networks.
-        title: What they were scored on.
-        figure: What they were scored by.
+        title: The images that they were scored on.
+        figure: The score.
     """
     _, _, macs, _, milliseconds, first = rows[0]
-    numbers = ["layers", "parameters", "MACs", "ratio", "ms", "ratio", figure.label, "points"]
+    numbers = ["layers", "parameters", "MACs", "ratio", "ms", "ratio", figure.heading, "points"]
     cells = [
         [
             "original" if budget is None else f"{budget:g}",
@@ -41,4 +41,6 @@ def sweep_table(rows: Sequence[Row], title: str, figure: MetricSpec) -> Table:
         ]
         for budget, layers, ours, params, time, score in rows
     ]
-    return build_table(["budget", *numbers], cells, numbers=numbers, title=f"Before any training, on {title}")
+    return build_table(
+        ["budget", *numbers], cells, numbers=numbers, title=f"Converted and not trained, scored on {title}"
+    )

@@ -1,8 +1,8 @@
-"""Results as tables that read the same with and without colour, at 80 columns and in a pipe."""
+"""Tables of results, legible with and without colour, at 80 columns and in a pipe."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -25,20 +25,20 @@ def build_table(
     title: str | None = None,
     footer: Sequence[str] | None = None,
 ) -> Table:
-    """Build a table of text cells; nothing in them is read as markup.
+    """Build a table of text cells, which are never interpreted as markup.
 
     Args:
         columns: The headings.
-        rows: The cells, as many a row as there are columns.
-        numbers: The headings whose cells are numbers, set to the right.
+        rows: The cells of each row, one for each column.
+        numbers: The headings of columns of numbers, which are right-aligned and never broken.
         title: A line above the table.
-        footer: A last row, set off from the others.
+        footer: A last row, separated from the others.
     """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
     table.title = None if title is None else Text(title)
     rows = [*rows, *([] if footer is None else [footer])]
     for name, *cells in zip(columns, *rows, strict=True):
-        # Where the terminal is too narrow, texts are folded and numbers stay whole.
+        # On a terminal that is too narrow, text is wrapped and numbers are not.
         width = max(map(cell_len, (name, *cells)))
         if name in numbers:
             table.add_column(Text(name), justify="right", no_wrap=True, min_width=width)
@@ -49,12 +49,17 @@ def build_table(
     return table
 
 
-def metrics_table(rows: Sequence[tuple[str, Metrics]], untrained: Sequence[float | None] = ()) -> Table:
-    """Lay the scores of models on splits side by side, a row each.
+def metrics_table(
+    rows: Sequence[tuple[str, Metrics]],
+    untrained: Sequence[float | None] = (),
+    latencies: Mapping[str, float] | None = None,
+) -> Table:
+    """Compare the scores of models on splits.
 
     Args:
         rows: A label, such as the model's folder, and its metrics; all of one task.
-        untrained: The main score of each before fine-tuning, where it is known.
+        untrained: The main score of each model before fine-tuning; None where it is not known.
+        latencies: Milliseconds of a forward pass of one image by label, where they are known.
     """
     layout = rows[0][1].layout
     numbers: dict[str, Callable[[Metrics], str]] = {
@@ -74,11 +79,15 @@ def metrics_table(rows: Sequence[tuple[str, Metrics]], untrained: Sequence[float
         headings.insert(place, "untrained")
         for row, score in zip(cells, untrained, strict=True):
             row.insert(2 + place, "-" if score is None else layout.main.format(score))
+    if latencies:
+        headings.append("ms")
+        for row in cells:
+            row.append(f"{latencies[row[0]]:.2f}" if row[0] in latencies else "-")
     return build_table(["model", "split", *headings], cells, numbers=headings, title="Scores in percent, loss in nats")
 
 
 def calibration_table(rows: Sequence[tuple[str, Metrics]]) -> Table:
-    """Lay side by side whether the probabilities of models mean what they say, also at a fitted temperature.
+    """Compare how well calibrated the probabilities of models are, before and after temperature scaling.
 
     Args:
         rows: A label, such as the model's folder, and its metrics.

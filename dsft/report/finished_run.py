@@ -71,14 +71,12 @@ class Run:
 
     @property
     def latencies(self) -> Mapping[str, float]:
-        """Milliseconds of a forward pass of one image, by the name of the network; empty without a conversion."""
+        """Milliseconds of a forward pass of one image by network, for those that the run has timed."""
         if self.conversion is None:
             return {}
         before, after = (self.conversion[name]["latency_ms"] for name in ("original", "converted"))
-        names = NETWORKS_BEFORE_TRAINING
-        converted = {names["test-converted"]: after, self.name_of("test"): after}
-        is_teacher = self.recipe.distill is not None and self.recipe.distill.teacher == "original"
-        return {names["test-original"]: before, **converted, **({names["val-teacher"]: before} if is_teacher else {})}
+        timed = [slot for slot in self.metrics if slot != "val-teacher"]
+        return {self.name_of(slot): before if slot == "test-original" else after for slot in timed}
 
     def name_of(self, slot: str) -> str:
         """Return the name of the network that was evaluated in a folder."""

@@ -32,8 +32,8 @@ def test_a_damaged_image_and_a_leak_fail(pictures: Path) -> None:
     done = dsft("data", "check", pictures)
     assert done.exit_code == 1
     shown = " ".join(done.stdout.split())
-    assert "1 images cannot be read" in shown
-    assert "the same pixels in two splits (1 in train and test)" in shown
+    assert "1 image cannot be read" in shown
+    assert "identical pixels in two splits (1 in train and test)" in shown
     assert "train: ant/000.png (ant) = test: cat/copy.png (cat)" in shown
     found = json.loads(dsft("data", "check", pictures, "--json").stdout)
     assert not found["clean"]

@@ -49,7 +49,7 @@ def test_the_new_folder_can_be_evaluated_and_tuned(workshop: Workshop, here: Pat
 def test_a_dry_run_plans_and_writes_nothing(workshop: Workshop) -> None:
     done = dsft("convert", workshop.dense, "--rank", "2", "--exclude", "layer4.*", "--dry-run")
     assert done.exit_code == 0, done.stderr
-    assert "convolutions converted by refit" in done.stdout
+    assert "(method refit)" in done.stdout
     assert "not selected by include and exclude" in done.stdout
     assert contents(Path()) == {}
     done = dsft("convert", workshop.dense, "--rank", "2", "--exclude", "layer4.*", "--dry-run", "--json")
@@ -106,7 +106,7 @@ def test_calibration_images_fit_the_weights_and_are_on_record(workshop: Workshop
     done = dsft("convert", workshop.dense, *options, "--out", "new")
     assert done.exit_code == 0, done.stderr
     assert "calibration: 24 images of" in done.stderr
-    assert "converted by refit" in done.stdout
+    assert "(method refit)" in done.stdout
     done = dsft("convert", workshop.dense, *options, "--dry-run", "--json")
     assert json.loads(done.stdout)["method"] == "refit"
     done = dsft("evaluate", "new", "--split", "train", "--json")
@@ -117,7 +117,7 @@ def test_calibration_images_fit_the_weights_and_are_on_record(workshop: Workshop
 def test_a_run_folder_is_calibrated_and_scored_on_the_data_that_it_records(workshop: Workshop, here: Path) -> None:
     done = dsft("convert", workshop.dense, "--budget", "macs=0.5", "--out", "new")
     assert done.exit_code == 0, done.stderr
-    assert "converted by refit" in done.stdout
+    assert "(method refit)" in done.stdout
     assert "no images" not in done.stderr
     conversion = json.loads((here / "new" / "conversion.json").read_text(encoding="utf-8"))
     verdict = conversion["verdict"]
@@ -207,7 +207,7 @@ def test_data_of_other_classes_calibrates_and_does_not_score(workshop: Workshop,
     write_pictures(here / "others", {"dog": 8, "elk": 8})
     done = dsft("convert", workshop.dense, "--rank", "2", "--data", "others", "--out", "new")
     assert done.exit_code == 0, done.stderr
-    assert "converted by refit" in done.stdout
+    assert "(method refit)" in done.stdout
     assert "the conversion is not scored: model '" in done.stderr
     assert "does not know these classes of the data: dog, elk. It knows ant, bee, cat." in done.stderr
 

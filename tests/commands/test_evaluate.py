@@ -272,7 +272,7 @@ def test_a_minimum_of_top1_decides_the_exit_code(workshop: Workshop) -> None:
     done = dsft("evaluate", workshop.dense, "--min-top1", str(top1 + 0.01), "--json")
     assert done.exit_code == 1
     assert json.loads(done.stdout)["models"][0]["metrics"]["top1"] == top1
-    assert f"--min-top1: expected at least {top1 + 0.01:g} %, found {top1:.2f} % of '{workshop.dense}'" in done.stderr
+    assert f"--min-top1: expected at least {top1 + 0.01:.2f} %, found {top1:.2f} % of '{workshop.dense}'" in done.stderr
     for number in ("nan", "101", "-1"):
         assert dsft("evaluate", workshop.dense, "--min-top1", number).exit_code == 2
 

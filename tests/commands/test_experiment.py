@@ -309,7 +309,7 @@ def test_a_dry_run_writes_nothing_and_prints_the_plan(workshop: Workshop) -> Non
     assert done.exit_code == 0, done.stderr
     assert "dry run: loss " in done.stderr
     assert "the run would take 8 steps. Nothing written." in done.stderr
-    assert "convolutions converted by refit" in done.stdout
+    assert "(method refit)" in done.stdout
     assert "layer1.0.conv1" in done.stdout
     result = json.loads(dsft(*arguments, "--json").stdout)
     assert (result["folder"], result["conversion"], result["scores"]) == (None, None, {})

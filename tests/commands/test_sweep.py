@@ -44,7 +44,7 @@ def test_each_budget_is_scored_on_val_and_costs_what_it_may(workshop: Workshop, 
 def test_the_table_compares_with_the_original(workshop: Workshop) -> None:
     done = dsft("sweep", workshop.dense, "--budgets", "0.5", "--by", "params", "--data", workshop.pictures)
     assert done.exit_code == 0, done.stderr
-    assert "Before any training, on 5 images of val" in done.stdout
+    assert "Converted and not trained, scored on 5 images of val" in done.stdout
     original, half = (line.split() for line in done.stdout.splitlines() if line.startswith(("original", "0.5")))
     assert original[-1] == "+0.00"
     assert half[0] == "0.5"

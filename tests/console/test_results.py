@@ -6,7 +6,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from dsft.choices import Method
+from dsft.choices import Method, Structure
 from dsft.console import (
     ModelRow,
     circumstances,
@@ -49,15 +49,18 @@ def plan() -> ConversionPlan:
 
 def test_a_plan_lists_every_convolution_with_its_reason(plan: ConversionPlan) -> None:
     shown = lines(plan_table(plan), width=200)
-    assert shown[0] == "2 of 4 convolutions converted by svd (kernels: average per channel)"
-    rows = {cells(line)[0]: cells(line) for line in shown[3:] if line}
+    title = " ".join(line.strip() for line in shown[: next(n for n, line in enumerate(shown) if "─" in line) - 1])
+    assert title == (
+        "2 of 4 convolutions converted to the given rank (method svd). Size: depthwise kernels per channel on average, "
+        "or the rank. Error: relative."
+    )
+    rows = {cells(line)[0]: cells(line) for line in shown if line}
     # 8 channels of 16x16; conv2 has stride 2.
     assert rows["stem"] == ["stem", "dense", "-", "55.3 k", "55.3 k", "-", "not selected by include and exclude"]
     conv1 = plan.converted[0]
     assert conv1.relative_error is not None
     after = 256 * 8 * (9 + 8)
-    why = "converted to the given rank"
-    expected = ["conv1", "dw_pw", "1.0", "147 k", f"{after / 1000:.3g} k", f"{conv1.relative_error:.3f}", why]
+    expected = ["conv1", "dw_pw", "1.0", "147 k", f"{after / 1000:.3g} k", f"{conv1.relative_error:.3f}"]
     assert rows["conv1"] == expected
     assert rows["skip"][1:4] == ["dense", "-", "8.19 k"]
     assert rows["network"][-1] == f"x {plan.macs_ratio:.3f}"
@@ -126,9 +129,10 @@ def test_times_are_compared_with_the_first() -> None:
 def test_differences_say_what_they_are_against_and_how_sure() -> None:
     difference = Difference(CLASSIFICATION.scorer.layout.main, -1.25, (-2.5, 0.0), 12, 3, 0.035156)
     shown = lines(differences_table("runs/digits_dense", [("runs/quickstart", difference)]))
-    assert shown[0] == "Top-1 less that of runs/digits_dense"
-    assert cells(shown[1]) == ["model", "points", "95 % CI", "only it", "only first", "McNemar p"]
-    assert cells(shown[3]) == ["runs/quickstart", "-1.25", "-2.50 to +0.00", "3", "12", "0.0352"]
+    title = " ".join(line.strip() for line in shown[:2])
+    assert title == "Top-1 minus that of runs/digits_dense; images that only one of the two gets right"
+    assert cells(shown[2]) == ["model", "points", "95 % CI", "only this", "only first", "McNemar p"]
+    assert cells(shown[4]) == ["runs/quickstart", "-1.25", "-2.50 to +0.00", "3", "12", "0.0352"]
 
 
 @pytest.mark.parametrize("table", [size_table(rows()), speed_table(rows())])
@@ -147,3 +151,14 @@ def test_what_a_footprint_was_measured_on_is_said() -> None:
         f"{circumstances(MEASURED_ON)} Images a second: the same with batch 8. Memory: peak bytes of live tensors in a "
         "forward pass of one image, weights included."
     )
+
+
+def test_the_size_of_a_layer_is_per_channel_or_its_rank() -> None:
+    request = Request(rank=2, structures=[Structure.DW_PW, Structure.LOW_RANK])
+    plan = plan_conversion(redraw(Residual()), torch.randn(1, 3, 16, 16), request)
+    rows = {cells(line)[0]: cells(line) for line in lines(plan_table(plan), width=200) if line}
+    assert {layer.structure for layer in plan.converted} == {Structure.DW_PW, Structure.LOW_RANK}
+    for layer in plan.converted:
+        mean = sum(layer.kernels) / len(layer.kernels)
+        size = f"rank {layer.kernels[0]}" if layer.structure is Structure.LOW_RANK else f"{mean:.1f}"
+        assert rows[layer.name][1:3] == [layer.structure, size]

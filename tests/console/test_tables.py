@@ -57,6 +57,17 @@ def test_the_scores_of_models_fit_80_columns_with_every_digit(skipped: int) -> N
     assert "".join(line.split()[0] for line in lines[first:]) == deep
 
 
+def test_times_stand_beside_the_scores_where_they_are_known() -> None:
+    rows = [("teacher", _metrics()), ("converted, untrained", _metrics()), ("fine-tuned", _metrics())]
+    latencies = {"converted, untrained": 12.345, "fine-tuned": 12.345}
+    lines = _lines(metrics_table(rows, latencies=latencies))
+    assert max(map(cell_len, lines)) <= 80
+    assert lines[1].split()[-1] == "ms"
+    ends = [line.split()[-1] for line in lines if "1234567" in line]
+    assert ends == ["-", "12.35", "12.35"]
+    assert _lines(metrics_table(rows))[1].split()[-1] == "F1"
+
+
 def test_calibration_is_shown_before_and_after_scaling() -> None:
     table = calibration_table([("dense", _metrics()), ("scaled", _metrics(has_temperature=True))])
     lines = _lines(table)

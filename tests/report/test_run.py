@@ -117,7 +117,6 @@ def test_times_stand_beside_the_scores(workshop: Workshop) -> None:
     before, after = conversion["original"]["latency_ms"], conversion["converted"]["latency_ms"]
     latencies = read_run(workshop.separable).latencies
     assert latencies == {
-        "teacher": before,
         "original": before,
         "converted, untrained": after,
         "fine-tuned": after,

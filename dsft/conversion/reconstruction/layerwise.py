@@ -21,7 +21,7 @@ from dsft.conversion.reconstruction.partial_forward import PartialForward
 from dsft.conversion.reconstruction.regression import LayerRegression, make_regression
 from dsft.conversion.reconstruction.residual_targets import Epilogue, EpilogueTracer
 from dsft.errors import ConversionError
-from dsft.measure.example import ExampleInput, run_example
+from dsft.measure.example import ExampleInput, batch_size_of, run_example
 from dsft.number_format import plural
 from dsft.progress import Report, ignore, report_task
 from dsft.separable import DepthwiseSeparableConv, LowRankConv
@@ -72,7 +72,8 @@ def reconstruct_layers(
     recorded = _record(original, plan, batches)
     passes = PartialForward(converted, batches, list(recorded), MEMORY_LIMIT // 2)
     errors = {}
-    summary = f"refitted {plural(len(recorded), 'layer')}"
+    images = plural(sum(map(batch_size_of, batches)), "image")
+    summary = f"refitted {plural(len(recorded), 'layer')} on {images}"
     with report_task(report, "refitting layers", len(recorded), "layers", summary) as advance:
         for done, (name, record) in enumerate(recorded.items(), start=1):
             layer = _converted_layer(converted, name)
