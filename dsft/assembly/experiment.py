@@ -157,7 +157,7 @@ def _open(
     """Open the data and load the network before conversion, on its device."""
     may_download = recipe.data.download or recipe.model.pretrained
     # The first process of a machine downloads, the others find the files.
-    with processes.in_turn() if may_download else contextlib.nullcontext():
+    with processes.local_first() if may_download else contextlib.nullcontext():
         splits = open_splits(recipe.data, report)
         section, seed = _with_channels(recipe.model, splits), recipe.train.seed
         task = task_named(recipe.task)

@@ -1,4 +1,4 @@
-"""What several processes need to agree on before they train one network together."""
+"""Checks and transfers between processes before they train a network together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dsft.recipe import Recipe
 
 
 def require_shares(recipe: Recipe, launch: Launch) -> None:
-    """Check that every process can have an equal part of a batch.
+    """Check that a batch can be divided evenly among the processes.
 
     Raises:
         RecipeError: It cannot.
@@ -23,22 +23,22 @@ def require_shares(recipe: Recipe, launch: Launch) -> None:
         return
     if size == "auto":
         raise RecipeError(
-            f"data.batch_size: auto measures what one process has room for, found {launch.count} processes. Give the "
-            "number of images that they have together, such as 64."
+            f"data.batch_size: auto measures the memory of a single process, found {launch.count} processes. Set it "
+            "to the number of images of all processes together, such as 64."
         )
     if size % launch.count:
         nearest = max(round(size / launch.count), 1) * launch.count
         raise RecipeError(
-            f"data.batch_size: is shared out evenly among the processes, found {size} for {launch.count}. Take a "
-            f"multiple, such as {nearest}, or another number of processes."
+            f"data.batch_size: must be a multiple of the number of processes, found {size} for {launch.count}. Use one "
+            f"such as {nearest}, or another number of processes."
         )
 
 
 def require_same_images(splits: Splits, processes: Processes) -> None:
-    """Check that every process has found the same splits, so that no image is missed or comes twice.
+    """Check that all processes have the same splits, so that every image is used exactly once.
 
     Raises:
-        DataError: One, perhaps on another machine, has others.
+        DataError: A process, perhaps on another machine, has other images.
     """
     if processes.count == 1:
         return
@@ -50,21 +50,21 @@ def require_same_images(splits: Splits, processes: Processes) -> None:
                 count = theirs[name][0] if name in theirs else 0
                 raise DataError(
                     f"data: all processes must find the same images, found {found[0][name][0]:,} in the {name} split "
-                    f"of process 0 and {count:,} in that of process {rank}, or other content. Give every machine the "
-                    "same data."
+                    f"of process 0 and {count:,} in that of process {rank}, or with other contents. Copy the same data "
+                    "to every machine."
                 )
 
 
-def take_over(
+def share_conversion(
     original: Network, student: Network, trials: tuple[Trial, ...], processes: Processes
 ) -> tuple[Network, tuple[Trial, ...]]:
-    """Return the network that process 0 has converted, its new weights still to be taken over, and its trials.
+    """Return the network that process 0 has converted, in other processes without its weights, and its trials.
 
     Args:
-        original: The network before.
-        student: In process 0 the converted one.
+        original: The network before conversion.
+        student: In process 0 the converted network.
         trials: In process 0 the budgets that were tried.
-        processes: All of them.
+        processes: The processes of the run.
     """
     plan, trials = processes.broadcast((student.plan, trials))
     if processes.is_first or plan is None:

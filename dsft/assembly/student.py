@@ -11,7 +11,7 @@ from torch import Tensor
 from dsft.assembly.calibration import draw_calibration
 from dsft.assembly.conversion import convert_network, read_request, replay_plan
 from dsft.assembly.network import Network
-from dsft.assembly.sharing import take_over
+from dsft.assembly.sharing import share_conversion
 from dsft.assembly.val_score import ValScorer
 from dsft.choices import Method
 from dsft.conversion import ConversionPlan, Trial
@@ -71,7 +71,7 @@ def make_student(
     elif section is not None:
         if processes.is_first:
             student, trials = _convert(original, job, section, report)
-        student, trials = take_over(original, student, trials, processes)
+        student, trials = share_conversion(original, student, trials, processes)
     processes.broadcast_module(student.module)
     task = task_named(job.recipe.task)
     return student if student.task is task else dataclasses.replace(student, task=task), trials

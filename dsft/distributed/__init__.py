@@ -1,5 +1,6 @@
-"""A run in several processes, on one machine or several: who this process is, and what the processes tell each other.
+"""Runs in several processes, on one machine or several.
 
-Reading the environment (:mod:`dsft.distributed.launch`) loads no torch; joining the others
-(:mod:`dsft.distributed.processes`) does.
+:mod:`dsft.distributed.launch` reads rank and world size from the environment, without importing torch.
+:mod:`dsft.distributed.processes` joins the process group and communicates, :mod:`dsft.distributed.data_parallel`
+averages gradients, and :mod:`dsft.distributed.sync_batchnorm` shares the statistics of BatchNorm.
 """

@@ -1,7 +1,7 @@
-"""The processes of a run, and what they tell each other.
+"""The processes of a run, and the collective operations between them.
 
-What decides anything (counts, figures, signals) goes over the CPU with gloo, so that the end of a process is seen at
-once by the others; gradients and weights go where they are, with NCCL on CUDA devices.
+Small values that decide something (counts, metrics, signals) are exchanged on the CPU with gloo, which reports the end
+of a process to the others at once. Gradients and weights are exchanged on their device, with NCCL on CUDA devices.
 """
 
 from __future__ import annotations
@@ -23,61 +23,61 @@ from dsft.errors import TrainingError
 
 T = TypeVar("T")
 
-_JOINING = timedelta(minutes=10)
-# Process 0 may convert, time or write for long while the others wait. Who dies closes its connections, and is missed
-# without a limit.
-_WAITING = timedelta(days=1)
-_FAREWELL_S = 5.0
+_JOIN_TIMEOUT = timedelta(minutes=10)
+# Process 0 may convert, measure or write for a long time while the others wait. The end of a process closes its
+# connections, which is noticed without a timeout.
+_TIMEOUT = timedelta(days=1)
+_LEAVE_SECONDS = 5.0
 _BUCKET_BYTES = 32 * 2**20
 _BACKENDS = re.compile("gloo|nccl", re.IGNORECASE)
 
 
 class LostProcessError(TrainingError):
-    """Another process of the run has ended before its time."""
+    """The connection to another process of the run failed."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a run as one of them sees them; every method is called by all of them in the same order.
+    """The processes of a run, from the point of view of one of them.
 
-    Alone, a process hears itself.
+    All processes must call its methods in the same order. In a single process each returns its own value: a no-op.
 
     Attributes:
-        launch: The place of this one among them.
+        launch: The rank of this process and the address of the others.
     """
 
     launch: Launch = SINGLE
 
     @property
     def rank(self) -> int:
-        """The number of this process, counted from 0."""
+        """Rank of this process, counted from 0."""
         return self.launch.rank
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of processes (world size)."""
         return self.launch.count
 
     @property
     def is_first(self) -> bool:
-        """Whether this is process 0, which alone writes and shows."""
+        """Whether this is process 0, the only one that writes files and shows progress."""
         return self.launch.rank == 0
 
-    def wait(self) -> None:
-        """Wait until all are here."""
+    def barrier(self) -> None:
+        """Wait until all processes have called this."""
         self.gather_numbers([0])
 
     @contextlib.contextmanager
-    def in_turn(self) -> Iterator[None]:
-        """Let the first process of each machine go through the block before the others there."""
+    def local_first(self) -> Iterator[None]:
+        """Run the block in the first process of each machine before the others of that machine."""
         if self.launch.local_rank > 0:
-            self.wait()
+            self.barrier()
         yield
         if self.launch.local_rank == 0:
-            self.wait()
+            self.barrier()
 
     def gather(self, value: T) -> list[T]:
-        """Return the value of every process, in their order."""
+        """Return the values of all processes, in the order of their ranks."""
         if self.count == 1:
             return [value]
         values: list[T | None] = [None] * self.count
@@ -86,7 +86,7 @@ class Processes:
         return cast("list[T]", values)
 
     def gather_numbers(self, numbers: Sequence[int]) -> list[list[int]]:
-        """Return the whole numbers of every process, as many from each."""
+        """Return the integers of all processes, equally many from each."""
         if self.count == 1:
             return [list(numbers)]
         mine = torch.tensor(numbers, dtype=torch.int64)
@@ -96,10 +96,10 @@ class Processes:
         return [part.tolist() for part in parts]
 
     def gather_rows(self, rows: Tensor | None) -> Tensor | None:
-        """Return the rows of every process under each other; None where no process has any.
+        """Return the rows of all processes, concatenated; None if no process has any.
 
         Args:
-            rows: ``(rows, ...)`` on the CPU, any number of them from each process; None where it has none.
+            rows: ``(rows, ...)`` on the CPU, any number from each process; None if this one has none.
         """
         if self.count == 1:
             return rows
@@ -126,29 +126,29 @@ class Processes:
         return values[0]
 
     def from_first(self, find: Callable[[], T]) -> T:
-        """Return what process 0 finds; the others do not look."""
+        """Call a function in process 0 only, and return its result in all."""
         return self.broadcast(find() if self.is_first else cast("T", None))
 
     @torch.no_grad()
     def broadcast_module(self, module: nn.Module) -> None:
-        """Give a network the parameters and buffers that it has in process 0, in place."""
+        """Replace the parameters and buffers of a network by those in process 0, in place."""
         self.broadcast_tensors([*module.parameters(), *module.buffers()])
 
     @torch.no_grad()
     def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
-        """Give tensors the values that they have in process 0, in place."""
+        """Replace the values of tensors by those in process 0, in place."""
         if self.count == 1:
             return
         for bucket in _buckets(tensors):
             with explained_exchange():
                 flat = _flatten(bucket)
-                # As bytes: gloo does not send every type.
+                # As bytes: gloo does not support every dtype.
                 distributed.broadcast(flat.view(torch.uint8), src=0)
             _unflatten(flat, bucket)
 
     @torch.no_grad()
-    def add_up(self, tensors: Iterable[Tensor]) -> None:
-        """Replace tensors by their sums over the processes, in place; the same bits come out in all of them."""
+    def all_reduce(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors by their sums over the processes, in place, with the same bits in all of them."""
         if self.count == 1:
             return
         for bucket in _buckets(tensors):
@@ -163,37 +163,37 @@ ALONE = Processes()
 
 @dataclass(frozen=True)
 class Membership:
-    """A process that has joined the others.
+    """Membership of this process in the process group of a run.
 
     Attributes:
-        processes: All of them.
-        store: What they leave for each other.
+        processes: The processes of the run.
+        store: Key-value store that they share.
     """
 
     processes: Processes
     store: Store
 
     def claim_failure(self) -> bool:
-        """Say whether this process is the one to tell what went wrong: the first to ask."""
+        """Whether this process is to report the error of the run: true in the first one that asks."""
         try:
             return bool(self.store.add("failures", 1) == 1)
         except RuntimeError:
-            # The store was with a process that is gone, and can have told nothing if it was killed.
+            # The process with the store has ended; if it was killed, it has reported nothing.
             return True
 
     def leave(self, *, failed: bool) -> None:
-        """Part from the others: together at the end, at once after a failure, which they then notice."""
+        """Leave the process group: together with the others, or after a failure at once, which the others notice."""
         launch = self.processes.launch
         if not failed:
             with contextlib.suppress(LostProcessError):
-                self.processes.wait()
-        # NCCL would wait for those who no longer answer; there the end of the process parts them.
+                self.processes.barrier()
+        # NCCL would wait for processes that have ended; there the end of this process closes the connections.
         if not (failed and torch.cuda.is_available()):
             distributed.destroy_process_group()
         with contextlib.suppress(RuntimeError):
             self.store.add("left", 1)
-            end = time.monotonic() + _FAREWELL_S
-            # The store goes with this process, and the others have still to ask it who tells of the failure.
+            end = time.monotonic() + _LEAVE_SECONDS
+            # The store ends with this process, and the others must still ask it who reports the error.
             while launch.hosts_store and launch.rank == 0 and time.monotonic() < end:
                 if self.store.add("left", 0) >= launch.count:
                     break
@@ -201,10 +201,10 @@ class Membership:
 
 
 def join_processes(launch: Launch) -> Membership:
-    """Join the other processes of a run.
+    """Join the process group of a run.
 
     Raises:
-        TrainingError: They are not all there after ten minutes, or cannot be reached.
+        TrainingError: Some processes are missing after ten minutes, or cannot be reached.
     """
     place = f"{launch.address}:{launch.port}"
     try:
@@ -214,30 +214,30 @@ def join_processes(launch: Launch) -> Membership:
             store=PrefixStore("group", store),
             rank=launch.rank,
             world_size=launch.count,
-            timeout=_WAITING,
+            timeout=_TIMEOUT,
         )
     except RuntimeError as error:
         raise TrainingError(
-            f"process {launch.rank} of {launch.count}: all processes must meet at {place} within "
-            f"{_JOINING.seconds // 60} minutes. Check that as many were started, that they reach that machine, and "
+            f"process {launch.rank} of {launch.count}: all processes must connect to {place} within "
+            f"{_JOIN_TIMEOUT.seconds // 60} minutes. Check that all were started, that they reach that machine, and "
             f"that no other run uses the port (MASTER_PORT). torch says: {error}"
         ) from error
     return Membership(Processes(launch), store)
 
 
 def _open_store(launch: Launch) -> Store:
-    """Return the store of the run, once every process has signed in."""
-    kept = distributed.TCPStore(  # type: ignore[attr-defined]
+    """Return the store of the run, as soon as every process has registered."""
+    server = distributed.TCPStore(  # type: ignore[attr-defined]
         launch.address,
         launch.port,
         launch.count,
         launch.rank == 0 and launch.hosts_store,
-        timeout=_JOINING,
+        timeout=_JOIN_TIMEOUT,
         wait_for_workers=False,
     )
-    store = PrefixStore(f"dsft/{launch.attempt}", kept)
+    store = PrefixStore(f"dsft/{launch.attempt}", server)
     store.set(f"joined/{launch.rank}", "")
-    store.wait([f"joined/{rank}" for rank in range(launch.count)], _JOINING)
+    store.wait([f"joined/{rank}" for rank in range(launch.count)], _JOIN_TIMEOUT)
     return store
 
 
@@ -255,18 +255,18 @@ def explained_exchange() -> Iterator[None]:
             raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise LostProcessError(
-            "another process of this run has ended, by an error of its own or killed, most often for want of memory. "
-            f"Go on with --resume from the last checkpoint. torch says: {reason}"
+            "another process of this run has ended, through an error of its own or because it was killed, usually for "
+            f"lack of memory. Continue from the last checkpoint with --resume. torch says: {reason}"
         ) from error
 
 
 def _is_lost_connection(error: RuntimeError) -> bool:
-    """Whether an error comes from the connection to the other processes, which only its type or its text tells."""
+    """Whether an error comes from the connection to other processes, which only its type or text shows."""
     return isinstance(error, distributed.DistError) or _BACKENDS.search(str(error)) is not None
 
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Yield tensors of one type and place together, until they are large enough to be sent."""
+    """Yield tensors of the same dtype and device together, in groups large enough to send."""
     open_buckets: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     sizes: dict[tuple[torch.dtype, torch.device], int] = {}
     for tensor in tensors:
@@ -280,7 +280,7 @@ def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _flatten(tensors: Sequence[Tensor]) -> Tensor:
-    # In the order of the indices: the memory layout may differ from process to process.
+    # In the order of the indices: the memory layout may differ between processes.
     return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 

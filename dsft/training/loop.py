@@ -277,10 +277,10 @@ class TrainingLoop:
             return
         self.save()
         # No process ends, and is missed by the others, before the state is on disk.
-        self.processes.wait()
+        self.processes.barrier()
         raise InterruptedRun(
             f"stopped by {Signals(number).name} after step {self.progress.step} of {self.total}; the state is saved in "
-            f"{str(last_folder(self.folder))!r}. Go on with --resume.",
+            f"{str(last_folder(self.folder))!r}. Continue with --resume.",
             number,
         )
 

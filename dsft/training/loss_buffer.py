@@ -30,7 +30,7 @@ class LossBuffer:
         if not self._losses:
             return []
         losses = torch.stack(self._losses).to("cpu", torch.float64)
-        self._processes.add_up([losses])
+        self._processes.all_reduce([losses])
         values = list(zip(losses.tolist(), self._images, strict=True))
         self._losses, self._images = [], []
         return values

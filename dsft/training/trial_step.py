@@ -36,7 +36,7 @@ def try_step(setup: TrainingSetup, loader: TrainingLoader, *, report: Report = i
             raise TrainingError("the train split gives no batch. Give it at least one readable image.")
         loss = step.run(0, shared.parts, shared.images).to("cpu", torch.float64)
         step.close()
-    processes.add_up([loss])
+    processes.all_reduce([loss])
     if not math.isfinite(loss.item()):
         raise TrainingError(f"the loss must be finite, found {loss.item()!r} on the first batch.")
     return loss.item()

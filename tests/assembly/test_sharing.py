@@ -17,20 +17,20 @@ from tests.distributed.siblings import run_together
 from tests.workshop import Workshop
 
 
-def test_a_batch_is_shared_out_evenly(workshop: Workshop) -> None:
+def test_a_batch_is_divided_evenly(workshop: Workshop) -> None:
     recipe = load_recipe(str(workshop.dense_recipe))
     for count in (1, 2, 4, 8):
         require_shares(recipe, Launch(0, count))
-    with pytest.raises(RecipeError, match=r"^data\.batch_size: .* found 8 for 3\. Take a multiple, such as 9, or"):
+    with pytest.raises(RecipeError, match=r"^data\.batch_size: .* found 8 for 3\. Use one such as 9, or"):
         require_shares(recipe, Launch(0, 3))
-    with pytest.raises(RecipeError, match=r"found 8 for 16\. Take a multiple, such as 16, or"):
+    with pytest.raises(RecipeError, match=r"found 8 for 16\. Use one such as 16, or"):
         require_shares(recipe, Launch(0, 16))
 
 
 def test_several_processes_are_told_the_size(workshop: Workshop) -> None:
     recipe = load_recipe(str(workshop.dense_recipe), ["data.batch_size=auto"])
     require_shares(recipe, SINGLE)
-    with pytest.raises(RecipeError, match=r"^data\.batch_size: auto measures .* found 2 processes\. Give the number"):
+    with pytest.raises(RecipeError, match=r"^data\.batch_size: auto .* found 2 processes\. Set it to the number"):
         require_shares(recipe, Launch(0, 2))
 
 

@@ -178,7 +178,9 @@ def stopped(trial: Trial) -> Path:
     wait_for(lambda: "SIGUSR1: the state after step" in trial.said("stopped"))
     os.kill(fork.pid, signal.SIGTERM)
     assert fork.wait() == 143
-    assert re.search(r"stopped: stopped by SIGTERM after step \d+ of 32; .*Go on with --resume", trial.said("stopped"))
+    assert re.search(
+        r"stopped: stopped by SIGTERM after step \d+ of 32; .*Continue with --resume", trial.said("stopped")
+    )
     return run
 
 

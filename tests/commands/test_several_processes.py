@@ -203,7 +203,10 @@ def test_an_error_of_one_ends_both_with_one_message(bench: Bench, workshop: Work
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("data.batch_size=9", r"data\.batch_size: is shared out evenly among the processes, found 9 for 2\. .* 8,"),
+        (
+            "data.batch_size=9",
+            r"data\.batch_size: must be a multiple of the number of processes, found 9 for 2\. .* 8,",
+        ),
         ("optim.lr=fast", r"optim\.lr: "),
     ],
 )

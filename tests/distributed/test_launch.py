@@ -72,14 +72,14 @@ def test_processes_meet_on_the_first_node(nodes: str, first: str) -> None:
         ),
         ({"WORLD_SIZE": "2"}, r"^RANK: several processes need .* found WORLD_SIZE='2' without RANK and"),
         ({**TORCHRUN, "MASTER_PORT": ""}, r"^MASTER_PORT: .* without MASTER_PORT\. Set all \(torchrun sets"),
-        ({**TORCHRUN, "RANK": "4"}, r"^RANK: processes are counted from 0 to WORLD_SIZE - 1, found 4 of 4"),
-        ({**TORCHRUN, "RANK": "-1"}, r"^RANK: expected a whole number, found '-1'"),
-        ({**TORCHRUN, "MASTER_PORT": "x"}, r"^MASTER_PORT: expected a whole number, found 'x'"),
+        ({**TORCHRUN, "RANK": "4"}, r"^RANK: must be under WORLD_SIZE=4, found 4"),
+        ({**TORCHRUN, "RANK": "-1"}, r"^RANK: expected an integer of 0 or more, found '-1'"),
+        ({**TORCHRUN, "MASTER_PORT": "x"}, r"^MASTER_PORT: expected an integer of 0 or more, found 'x'"),
         ({"SLURM_PROCID": "1"}, r"^SLURM_NTASKS: .* found SLURM_PROCID='1' without SLURM_NTASKS and SLURM_LOCALID"),
         ({**SLURM, "SLURM_JOB_NODELIST": ""}, r"^SLURM_JOB_NODELIST: .*Set MASTER_ADDR"),
         (
             {**SLURM, "SLURM_JOB_NODELIST": "[1-2]"},
-            r"^SLURM_JOB_NODELIST: expected such as 'node\[1-4\]', found '\[1-2\]'",
+            r"^SLURM_JOB_NODELIST: expected a list such as 'node\[1-4\]', found '\[1-2\]'",
         ),
     ],
 )

@@ -21,9 +21,9 @@ def test_one_process_hears_itself() -> None:
     assert ALONE.gather_rows(rows) is rows
     assert ALONE.broadcast(7) == ALONE.from_first(lambda: 7) == 7
     ALONE.broadcast_module(module)
-    ALONE.add_up([module.weight.data])
-    ALONE.wait()
-    with ALONE.in_turn():
+    ALONE.all_reduce([module.weight.data])
+    ALONE.barrier()
+    with ALONE.local_first():
         assert torch.equal(module.weight, before)
 
 
@@ -35,7 +35,7 @@ def talk(processes: Processes) -> dict[str, Any]:
         torch.full((2,), rank + 1.0, dtype=torch.bfloat16),
         torch.full((1, 2, 2, 2), rank + 0.25).to(memory_format=torch.channels_last),
     ]
-    processes.add_up(mixed)
+    processes.all_reduce(mixed)
     told = [torch.tensor([rank == 0, False]), torch.tensor(rank), torch.full((3,), rank + 0.1), torch.empty(0)]
     processes.broadcast_tensors(told)
     kernels = nn.Conv2d(1, 2, 2)
@@ -44,7 +44,7 @@ def talk(processes: Processes) -> dict[str, Any]:
     if rank:
         kernels.to(memory_format=torch.channels_last)
     processes.broadcast_module(kernels)
-    with processes.in_turn():
+    with processes.local_first():
         began = time.monotonic()
         time.sleep(0.05)
         turn = (began, time.monotonic())
@@ -84,7 +84,8 @@ def lose(processes: Processes) -> str:
     if processes.rank:
         os._exit(0)
     with pytest.raises(
-        LostProcessError, match=r"another process of this run has ended, .* Go on with --resume"
+        LostProcessError,
+        match=r"another process of this run has ended, .* Continue from the last checkpoint with --resume",
     ) as lost:
         processes.gather_numbers([1])
     return str(lost.value)

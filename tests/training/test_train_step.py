@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dsft.devices import Compute
 from dsft.errors import ModelError
@@ -300,3 +300,24 @@ def test_a_run_of_the_cpu_goes_on_where_gradients_are_scaled() -> None:
     later = make_step(make_net(), compute=Compute(torch.device("cpu"), torch.float16))
     later.load_state(begun.state())
     assert later.state()["scaler"]["scale"] > 1
+
+
+class NormalizesInPlace(nn.Sequential):
+    def forward(self, images: Tensor) -> Tensor:
+        images.sub_(1.0)
+        for part in self:
+            images = part(images)
+        return images
+
+
+def test_a_network_that_changes_its_input_does_not_change_the_teachers() -> None:
+    batch, teacher = make_batches(1)[0], make_net(seed=1)
+    settings = replace(PLAIN, distill=distill_settings(1.0, 2.0))
+    whole = nn.Sequential(NormalizesInPlace(*make_net()))
+    shifted = replace(batch, images=batch.images - 1)
+    with torch.no_grad():
+        taught, logits = teacher.eval()(batch.images), make_net().train()(shifted.images)
+    old, new = (taught / 2).softmax(1), (logits / 2).log_softmax(1)
+    expected = 4 * (old * (old.log() - new)).sum(1).mean()
+    loss = make_step(whole, settings, teacher).run(0, [replace(batch, images=batch.images.clone())])
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)

@@ -1,4 +1,4 @@
-"""``distill``: what is learnt from a teacher."""
+"""``distill``: knowledge distillation from a teacher."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dsft.recipe.sections.base import Section, Share
 
 
 class DistillSection(Section):
-    """Learn from a teacher beside the labels."""
+    """Knowledge distillation: train on the outputs of a teacher as well as on the labels."""
 
     teacher: str = "original"
     """`original` (the network before conversion) or a model folder."""
@@ -18,7 +18,7 @@ class DistillSection(Section):
     """Weight of the teacher's logits in the loss; the labels have the rest. With 0 the teacher need not know the
     task."""
     features: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the relative squared distance of every converted layer's output from the teacher's, which is the
-    network before conversion or one like it."""
+    """Weight of the relative squared distance between the outputs of every converted layer and of the same layer in the
+    teacher, which must be the network before conversion or one with the same layers."""
     temperature: Annotated[float, Field(gt=0)] = 2.0
-    """Softens both sets of logits."""
+    """Temperature of both softmax distributions."""

@@ -1,4 +1,4 @@
-"""``optim``, ``schedule``, ``freeze`` and ``ema``: how the weights move."""
+"""``optim``, ``schedule``, ``freeze`` and ``ema``: how the weights are updated."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ class OptimSection(Section):
     """The optimizer."""
 
     opt: str = "adamw"
-    """Any optimizer of timm, such as `sgd`, `adamw`, `lamb`."""
+    """Any first-order optimizer of timm, such as `sgd`, `adamw`, `lamb`."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate after warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     """Weight decay; norms and biases have none."""
     momentum: Share = 0.9
-    """Momentum, where the optimizer has one."""
+    """Momentum, if the optimizer has one."""
     clip_grad: Annotated[float, Field(gt=0)] | None = None
-    """Largest norm of the gradient."""
+    """Maximum norm of the gradient of all parameters together."""
     layer_decay: Fraction | None = None
-    """Factor of the learning rate from a layer to the one before it, such as 0.75; left out, alike everywhere."""
+    """Factor of the learning rate from a layer to the one before it, such as 0.75; by default all layers have the same
+    rate."""
     lr_mult: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """Factors of the learning rate by pattern of parameter names, such as `{head: 10, "layer4.*": 0.1}`; of several
-    that match, the first counts. `head` and `converted` are words."""
+    """Factors of the learning rate by pattern of parameter names, such as `{head: 10, "layer4.*": 0.1}`; the first
+    match applies. `head` stands for the classifier, `converted` for the converted layers."""
     depthwise_decay: bool = True
-    """Whether depthwise kernels have weight decay, as other kernels have."""
+    """Apply weight decay to depthwise kernels too."""
 
 
 class ScheduleSection(Section):
@@ -40,11 +41,11 @@ class ScheduleSection(Section):
     epochs: Annotated[int, Field(ge=1)] = 10
     """Passes over the training split."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
-    """Epochs over which the rate rises from `warmup_lr`; they count among `epochs`."""
+    """Epochs of linear increase from `warmup_lr`; they count among `epochs`."""
     warmup_lr: Annotated[float, Field(ge=0)] = 1e-6
-    """Learning rate at the first step of the warm-up."""
+    """Learning rate of the first step of the warm-up."""
     min_lr: Annotated[float, Field(ge=0)] = 0.0
-    """Learning rate at the end."""
+    """Final learning rate of `cosine`, `tanh` and `poly`."""
     decay_epochs: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] | None = None
     """Epochs between two drops (`step`), or a list of the epochs of the drops (`multistep`)."""
     decay_rate: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -62,20 +63,20 @@ class ScheduleSection(Section):
 
 
 class FreezePhase(Section):
-    """Until a point in time only some parameters are trained; afterwards the next phase, or all."""
+    """A phase in which only some parameters are trained; the next phase follows, and finally all are trained."""
 
     until: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(ep|it)$", examples=["1ep", "200it"])]
-    """End of the phase: `1ep` (epochs) or `200it` (steps), counted from the start."""
+    """End of the phase: `1ep` (epochs) or `200it` (steps), counted from the start of training."""
     train: Annotated[list[str], Field(min_length=1)]
-    """What is trained meanwhile: `head`, `converted`, or patterns of parameter names such as `layer4.*`."""
+    """What is trained in this phase: `head`, `converted`, or patterns of parameter names such as `layer4.*`."""
     gradual: bool = False
-    """Let the other layers join in one by one until the end of the phase, those next to the output first."""
+    """Unfreeze the other layers one by one during the phase, those nearest to the output first."""
 
 
 class EmaSection(Section):
-    """Keep an exponential moving average of the weights; it is what is scored and saved."""
+    """Exponential moving average of the weights; it is what is evaluated and saved."""
 
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
-    """Weight of the past at each step."""
+    """Decay per step."""
     warmup: bool = True
-    """Begin with a smaller decay, so that a short run is not held at its start."""
+    """Begin with a smaller decay, so that the average of a short run is not dominated by its start."""
