@@ -15,7 +15,8 @@ from dsft.assembly.conversion import require_dense, require_fitting_images
 from dsft.assembly.data import Loaders, load_batches, open_splits
 from dsft.assembly.early_checks import require_held_out, require_valid_patterns, require_weights
 from dsft.assembly.held_out import Training
-from dsft.assembly.network import Network, load_network
+from dsft.assembly.network import Network
+from dsft.assembly.recipe_model import load_network
 from dsft.assembly.settings import fit_settings
 from dsft.assembly.sharing import require_same_images, require_shares
 from dsft.assembly.student import ConversionJob, knows_task, make_student

@@ -9,14 +9,8 @@ from pathlib import Path
 import torch
 
 from dsft.artifact.hub import HubReference
-from dsft.assembly.network import (
-    Network,
-    as_network,
-    load_folder,
-    needs_builder,
-    outline_folder,
-    with_image_size,
-)
+from dsft.assembly.model_folder import load_folder, needs_builder, outline_folder
+from dsft.assembly.network import Network, as_network, with_image_size
 from dsft.assembly.own_network import InputFormat, build_own, with_weights
 from dsft.choices import ModelSource
 from dsft.errors import ModelError, PretrainedWeightsError

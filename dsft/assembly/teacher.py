@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dsft.assembly.network import Network, load_folder
+from dsft.assembly.model_folder import load_folder
+from dsft.assembly.network import Network
 from dsft.choices import ModelSource
 from dsft.errors import RecipeError
 from dsft.preprocessing import Preprocessing

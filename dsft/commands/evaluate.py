@@ -14,8 +14,8 @@ from dsft.assembly import Network, Source, load_folder, load_split
 from dsft.assembly.class_names import name_classes, require_class_file
 from dsft.assembly.conversion import example_images
 from dsft.assembly.held_out import ROLES, count_seen
+from dsft.assembly.model_folder import find_model_folder
 from dsft.assembly.named_data import RECORDED, NamedData
-from dsft.assembly.network import find_model_folder
 from dsft.assembly.scoring import open_scoring_data, under_class_table
 from dsft.choices import Amp, SplitName
 from dsft.commands.evaluate_result import EvaluateResult, ModelResult, score_before_training

@@ -12,7 +12,7 @@ from torch import nn
 
 from dsft.artifact import Provenance, save_model
 from dsft.assembly import Network, load_folder, load_network
-from dsft.assembly.network import needs_builder
+from dsft.assembly.model_folder import needs_builder
 from dsft.assembly.own_network import InputFormat, build_own, describe_module, state_preprocessing, with_outputs
 from dsft.choices import ModelSource, WeightsKind
 from dsft.errors import CheckpointError, ModelError
@@ -223,5 +223,5 @@ class TestModelFolder:
 
     def test_of_a_librarys_network_takes_none(self, workshop: Workshop, builder: Builder) -> None:
         own = ModelSection(source=ModelSource.DSFT, path=str(workshop.dense), builder=f"{builder.file}:make")
-        with pytest.raises(ModelError, match=r"model\.builder .* says by itself how its network is built"):
+        with pytest.raises(ModelError, match=r"model\.builder .* records how its network is built"):
             load_network(own, CLASSES, 32, 0, ignore)

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 import dsft as library
 from dsft.assembly import Source, load_folder, load_split, open_splits
+from dsft.assembly.model_folder import find_model_folder
 from dsft.assembly.named_data import NamedData
-from dsft.assembly.network import find_model_folder
 from dsft.choices import SplitName
 from dsft.commands import evaluate
 from dsft.devices import Compute
