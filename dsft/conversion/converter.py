@@ -69,7 +69,7 @@ class Converter:
         is_trained: bool = True,
         report: Report = ignore,
     ) -> None:
-        _check_calibration(request, calibration)
+        check_calibration(request, has_calibration=calibration is not None)
         model = unwrap_network(model)
         self._request, self._calibration, self._report = request, calibration, report
         self.analysis: NetworkAnalysis = analyze_network(
@@ -107,7 +107,12 @@ class Converter:
         if not plan.converted:
             return Converted(copy_network(model), plan)
         factors = factorize_layers(
-            model, plan, seed=self._request.seed, weightings=self.analysis.weightings, report=report
+            model,
+            plan,
+            seed=self._request.seed,
+            weightings=self.analysis.weightings,
+            spectra=self.analysis.spectra(plan),
+            report=report,
         )
         converted = apply_plan(copy_network(model), plan, factors)
         _check_all_run(converted, plan, self.analysis.example_input)
@@ -157,15 +162,20 @@ def compute_of(model: nn.Module) -> Compute:
     return Compute(device, channels_last=any(layout_of(each) is torch.channels_last for each in parameters))
 
 
-def _check_calibration(request: Request, calibration: CalibrationSet | None) -> None:
-    method = request.choose_method(has_calibration=calibration is not None)
+def check_calibration(request: Request, *, has_calibration: bool) -> None:
+    """Check that there is calibration data if the method needs it, and only then.
+
+    Raises:
+        ConversionError: It is missing, or of no use.
+    """
+    method = request.choose_method(has_calibration=has_calibration)
     needs_data = METHODS[method].needs_calibration
-    if needs_data and calibration is None:
+    if needs_data and not has_calibration:
         raise ConversionError(
             f"method {method}: fits the weights to calibration data, found none. Pass calibration, or use method=svd, "
             "which needs no data."
         )
-    if not needs_data and calibration is not None:
+    if not needs_data and has_calibration:
         raise ConversionError(
             f"calibration: goes with the method refit, found method {str(method)!r}. Remove one of the two."
         )

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dsft.conversion.discovery.dense_kernel import dense_kernel, find_convolution
-from dsft.conversion.factorization import METHODS, AnyFactors, Weighting
+from dsft.conversion.factorization import METHODS, AnyFactors, ChannelSpectrum, Weighting
 from dsft.conversion.plan import ConversionPlan
 from dsft.conversion.structures import STRUCTURES, FactorRequest
 from dsft.errors import ConversionError
@@ -22,6 +22,7 @@ def factorize_layers(
     *,
     seed: int = 0,
     weightings: Mapping[str, Weighting] | None = None,
+    spectra: Mapping[str, ChannelSpectrum] | None = None,
     report: Report = ignore,
 ) -> dict[str, AnyFactors]:
     """Derive the factors of every layer that a plan converts.
@@ -31,6 +32,7 @@ def factorize_layers(
         plan: Its plan.
         seed: Seed of random factors.
         weightings: The cost of changing each layer's kernel, by name; None to count every number of a kernel alike.
+        spectra: The decompositions of the kernels in the structures of the plan, by name, as far as they are known.
         report: Receives the progress over the layers.
 
     Returns:
@@ -58,6 +60,7 @@ def factorize_layers(
                     kernels=layer.kernels,
                     generator=generator,
                     weighting=(weightings or {}).get(layer.name),
+                    spectrum=(spectra or {}).get(layer.name),
                 )
             )
             advance(done)

@@ -1,4 +1,4 @@
-"""The layers of a network one by one: what each costs, and what a conversion could save there."""
+"""The layers of a network: what each costs, and what a conversion could save."""
 
 from __future__ import annotations
 
@@ -22,32 +22,29 @@ from dsft.separable import DepthwiseSeparableConv, FactoredConv, LowRankConv
 
 Shape = tuple[int, ...]
 
-CONVERTED = (DepthwiseSeparableConv, LowRankConv)
-"""What a convolution may have become."""
-
 
 @dataclass(frozen=True)
 class InspectedLayer:
-    """One layer, and what could become of it.
+    """One layer, its cost, and what a conversion could save.
 
     Attributes:
-        name: Its dotted name; the first one where the module stands in several places.
+        name: Its dotted name; the first one where the module has several.
         kind: Its class.
         kernel_size: Of a convolution; empty for any other layer.
         stride: Of a convolution; empty for any other layer.
         groups: Of a convolution; 1 for any other layer.
-        input_shape: Of the first call, for one image and without the batch; empty where the layer is not run.
+        input_shape: Shape of the input of the first call, without the batch; empty where the layer is not run.
         output_shape: The same of the output.
         macs: Multiply-accumulates for one image.
         params: Parameters.
-        convertible: Whether a conversion may make it separable.
-        reason: Why not; None where it is convertible, and for what is no convolution.
-        kernels: Depthwise kernels of a layer that is separable already, or kernels between of one of low rank; None
-            for any other.
-        structure: Of a converted layer; None for any other.
+        convertible: Whether it can be converted to a separable layer.
+        reason: Why not; None where it is convertible or not a convolution.
+        kernels: Depthwise kernels of a separable layer, or the rank of a low-rank layer over all groups; None for any
+            other layer.
+        structure: Structure of a converted layer; None for any other.
         order: The same where it is ``dw_pw`` or ``pw_dw``.
-        rank1_macs: Multiply-accumulates with one depthwise kernel for each channel, in the cheaper order; None where
-            it is not convertible.
+        rank1_macs: Multiply-accumulates with one depthwise kernel per channel, in the cheaper order; None where it is
+            not convertible.
     """
 
     name: str
@@ -68,19 +65,19 @@ class InspectedLayer:
 
     @property
     def rank1_saving(self) -> int:
-        """Multiply-accumulates that rank 1 would save; 0 where nothing is to be saved."""
+        """Multiply-accumulates that rank 1 would save; 0 where it would cost more."""
         return max(self.macs - self.rank1_macs, 0) if self.rank1_macs is not None else 0
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """All layers with weights of two dimensions or more, and the whole network.
+    """The layers of a network with weights of two or more dimensions, and the costs of the whole network.
 
     Attributes:
-        layers: In the order of the network's definition.
-        macs: Multiply-accumulates of the network for one image; what the layers do not account for is done by
-            operations without weights, such as attention.
-        params: Parameters of the network, each shared one counted once; those of norms are in no layer.
+        layers: The layers in the order of the network's definition.
+        macs: Multiply-accumulates of the network for one image, including operations without weights, such as
+            attention.
+        params: Parameters of the network, with each shared one counted once, including those of norms.
     """
 
     layers: tuple[InspectedLayer, ...]
@@ -89,11 +86,11 @@ class Inspection:
 
     @property
     def rank1_macs(self) -> int:
-        """Multiply-accumulates of the network with every convertible layer that gains at rank 1."""
+        """Multiply-accumulates of the network if every layer that gains from it is converted at rank 1."""
         return self.macs - sum(layer.rank1_saving for layer in self.layers)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the inspection as JSON values; ``share`` is a layer's part of the multiply-accumulates."""
+        """Return the inspection as JSON values; ``share`` is a layer's fraction of the multiply-accumulates."""
         layers = [
             {**vars(layer), "share": layer.macs / (self.macs or 1), "rank1_saving": layer.rank1_saving}
             for layer in self.layers
@@ -102,26 +99,26 @@ class Inspection:
 
 
 def inspect_layers(model: nn.Module, example_input: ExampleInput) -> Inspection:
-    """List the layers of a network with their shapes, costs and prospects.
+    """List the layers of a network with their shapes, costs and possible savings.
 
     Args:
         model: Any module, converted or not, with weights or on the meta device; it is run twice in evaluation mode
-            and left as it was.
-        example_input: What it takes; see :func:`dsft.measure.example.run_example`.
+            and not changed.
+        example_input: Its input; see :func:`dsft.measure.example.run_example`.
     """
     layers = _layers(model)
-    seen = {layer: _Seen() for layer in layers.values()}
-    with counting_macs(model) as counter, _watched(seen, counter):
+    seen = {layer: _Calls() for layer in layers.values()}
+    with counting_macs(model) as counter, _recording(seen, counter):
         run_example(model, example_input)
     sites = {site.name: site for site in find_sites(model, example_input)}
     batch = batch_size_of(example_input)
-    inspected = tuple(_inspected(name, layer, seen[layer], sites, batch) for name, layer in layers.items())
+    inspected = tuple(_inspect_layer(name, layer, seen[layer], sites, batch) for name, layer in layers.items())
     return Inspection(inspected, int(counter.get_total_flops()) // 2 // batch, count_parameters(model))
 
 
 @dataclass
-class _Seen:
-    """What a layer did in the forward pass, summed over its calls."""
+class _Calls:
+    """Operations and shapes of a layer in the forward pass, over all its calls."""
 
     flops: int = 0
     started: int = 0
@@ -129,7 +126,7 @@ class _Seen:
 
 
 def _layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Return converted layers whole, and every other module that has a kernel or a matrix of its own."""
+    """Return the converted layers, without their parts, and every other module with a kernel or a matrix."""
     whole = [name for name, module in model.named_modules() if isinstance(module, FactoredConv)]
     inner = tuple(f"{name}." if name else "" for name in whole)
     return {
@@ -140,12 +137,12 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _has_matrix(module: nn.Module) -> bool:
-    # A convolution whose weight is computed from other parameters holds none itself.
+    # A convolution whose weight is computed from other parameters has no weight itself.
     return isinstance(module, Convolution) or any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
 
 
 @contextmanager
-def _watched(seen: Mapping[nn.Module, _Seen], counter: FlopCounterMode) -> Iterator[None]:
+def _recording(seen: Mapping[nn.Module, _Calls], counter: FlopCounterMode) -> Iterator[None]:
     def begin(layer: nn.Module, _: Any) -> None:
         seen[layer].started = int(counter.get_total_flops())
 
@@ -168,7 +165,7 @@ def _shape_of(values: Any) -> Shape:
     return next((tuple(leaf.shape[1:]) for leaf in tree_leaves(values) if isinstance(leaf, Tensor)), ())
 
 
-def _inspected(name: str, layer: nn.Module, seen: _Seen, sites: Mapping[str, Site], batch: int) -> InspectedLayer:
+def _inspect_layer(name: str, layer: nn.Module, seen: _Calls, sites: Mapping[str, Site], batch: int) -> InspectedLayer:
     is_converted = isinstance(layer, FactoredConv)
     is_conv = is_converted or isinstance(layer, Convolution)
     site = None if is_converted else sites.get(name)
@@ -187,14 +184,14 @@ def _inspected(name: str, layer: nn.Module, seen: _Seen, sites: Mapping[str, Sit
         convertible=rank1 is not None,
         reason=site.obstacle if site is not None else None,
         kernels=sum(layer.kernels) if isinstance(layer, DepthwiseSeparableConv | LowRankConv) else None,
-        structure=layer.structure if isinstance(layer, CONVERTED) else None,
+        structure=layer.structure if isinstance(layer, FactoredConv) else None,
         order=layer.order if isinstance(layer, DepthwiseSeparableConv) else None,
         rank1_macs=rank1,
     )
 
 
 def _own_parameters(layer: nn.Module) -> int:
-    # Its submodules with matrices are layers of their own.
+    # Submodules with matrices are layers of their own.
     return sum(parameter.numel() for parameter in layer.parameters(recurse=False))
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from dsft.choices import Reason, TaskName
 from dsft.conversion.calibration_set import CalibrationSet
+from dsft.conversion.converter import check_calibration
 from dsft.conversion.discovery.preconditions import unwrap_network
 from dsft.conversion.discovery.sites import Site, find_sites
 from dsft.conversion.factorization import METHODS, AnyFactors
@@ -60,10 +61,12 @@ def plan_conversion(
         report: Receives the progress over the layers.
 
     Raises:
-        ConversionError: A pattern matches no layer, no layer can be converted, the budget cannot be met, a weight is
-            not finite, or the network is scripted, lazy or compiled in parts.
+        ConversionError: The method and ``calibration`` contradict each other, a pattern matches no layer, no layer can
+            be converted, the budget cannot be met, a weight is not finite, or the network is scripted, lazy or
+            compiled in parts.
         ValueError: Times are needed and ``latency`` is None.
     """
+    check_calibration(request, has_calibration=calibration is not None)
     statistics = None if calibration is None else _read(model, calibration, report=report)
     analysis = analyze_network(
         model,

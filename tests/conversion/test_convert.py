@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model  # type: ignore[attr-defined]
 
-from dsft.choices import Cost
+from dsft.choices import Cost, Structure
 from dsft.conversion import (
     Budget,
     CalibrationSet,
@@ -22,6 +23,7 @@ from dsft.conversion import (
     replay_plan,
 )
 from dsft.conversion.discovery.sites import find_sites
+from dsft.conversion.factorization import ChannelSpectrum, Weighting, channel_spectrum
 from dsft.conversion.reconstruction.fisher import collect_fisher, emphasize_late_layers
 from dsft.errors import ConversionError
 from dsft.losses import sampled_binary_cross_entropy
@@ -371,3 +373,18 @@ def test_macs_behind_proposals_are_counted_for_the_boxes_of_the_original() -> No
     assert any("2 modules, such as 'head', ran on other sizes" in str(event) for event in events)
     assert report.to_dict()["data_dependent"] == ("head", "classes")
     assert not convert(redraw(Residual()), IMAGES, rank=1).report.data_dependent
+
+
+def test_a_kernel_is_decomposed_once_in_each_structure(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, calls = redraw(Residual()).eval(), list[str]()
+
+    def counted(weight: Tensor, groups: int, order: Structure, weighting: Weighting | None) -> ChannelSpectrum:
+        calls.append(f"{tuple(weight.shape)} {order}")
+        return channel_spectrum(weight, groups, order, weighting)
+
+    for module in ("structures.separable", "factorization.svd"):
+        monkeypatch.setattr(sys.modules[f"dsft.conversion.{module}"], "channel_spectrum", counted)
+    conversion = convert(model, IMAGES, budget={"macs": 0.5}, form="gather")
+    assert conversion.plan.converted
+    # Three convolutions with larger kernels, of different shapes, in two structures.
+    assert len(calls) == len(set(calls)) == 6

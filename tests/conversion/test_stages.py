@@ -108,3 +108,16 @@ def test_times_come_from_the_provider_that_is_passed(monkeypatch: pytest.MonkeyP
     )
     plan = dsft.plan_conversion(redraw(Residual()), EXAMPLE, dsft.Request(rank=1, only_faster=True), latency=latency)
     assert not plan.converted
+
+
+@pytest.mark.parametrize(
+    ("method", "with_data", "message"),
+    [
+        ("refit", False, "method refit: fits the weights to calibration data, found none"),
+        ("svd", True, "found method 'svd'"),
+    ],
+)
+def test_data_goes_with_the_method_that_needs_it(method: Any, with_data: bool, message: str) -> None:
+    calibration = IMAGES if with_data else None
+    with pytest.raises(ConversionError, match=message):
+        dsft.plan_conversion(redraw(Residual()), EXAMPLE, dsft.Request(rank=1, method=method), calibration=calibration)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Generator, Tensor
 
 from dsft.choices import Structure
+from dsft.conversion.factorization.channel_svd import ChannelSpectrum
 from dsft.conversion.factorization.weighting import Weighting
 
 
@@ -40,11 +42,34 @@ class LowRankFactors:
 
 AnyFactors = Factors | LowRankFactors
 
-SeparableFactorization = Callable[[Tensor, int, Sequence[int], Generator, Structure, Weighting | None], Factors]
-"""Computes factors from a dense kernel ``(out_channels, in_channels / groups, *kernel_size)``, the number of groups,
-the depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``), a random generator, the order,
-and the moments that weight the error. The kernel of a transposed convolution is given with its channel dimensions
-swapped to that shape."""
+
+class SeparableFactorization(Protocol):
+    """Computes the factors of a depthwise-separable layer."""
+
+    def __call__(
+        self,
+        weight: Tensor,
+        groups: int,
+        kernels: Sequence[int],
+        generator: Generator,
+        order: Structure = Structure.DW_PW,
+        weighting: Weighting | None = None,
+        spectrum: ChannelSpectrum | None = None,
+    ) -> Factors:
+        """Compute them.
+
+        Args:
+            weight: Dense kernel, ``(out_channels, in_channels / groups, *kernel_size)``. That of a transposed
+                convolution is given with its channel dimensions swapped to this shape.
+            groups: Groups of the convolution.
+            kernels: Depthwise kernels of each input channel (``dw_pw``) or output channel (``pw_dw``).
+            generator: Source of random numbers.
+            order: Which convolution comes first.
+            weighting: Moments that weight the error.
+            spectrum: The decomposition of this kernel in this order with this weighting, if it is known.
+        """
+        ...
+
 
 LowRankFactorization = Callable[[Tensor, int, int, Generator, Weighting | None], LowRankFactors]
 """Computes factors from a dense 1x1 kernel ``(out_channels, in_channels / groups, 1, ...)``, the number of groups, the

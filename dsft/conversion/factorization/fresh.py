@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from dsft.choices import Structure
+from dsft.conversion.factorization.channel_svd import ChannelSpectrum
 from dsft.conversion.factorization.factors import FactorizationMethod, Factors, LowRankFactors
 from dsft.conversion.factorization.weighting import Weighting
 from dsft.separable import kernel_channels
@@ -21,6 +22,7 @@ def fresh_factors(
     generator: Generator,
     order: Structure = Structure.DW_PW,
     weighting: Weighting | None = None,  # noqa: ARG001 (the signature of every method; no weight is kept)
+    spectrum: ChannelSpectrum | None = None,  # noqa: ARG001 (the same)
 ) -> Factors:
     """Draw both factors of a depthwise-separable layer with the variance of a convolution before a ReLU.
 
@@ -35,6 +37,7 @@ def fresh_factors(
         generator: Random generator on the CPU.
         order: Which convolution comes first.
         weighting: Not used.
+        spectrum: Not used.
 
     Returns:
         Factors in the dtype and on the device of ``weight``.

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from dsft.choices import Structure
-from dsft.conversion.factorization.channel_svd import channel_slices, channel_spectrum
+from dsft.conversion.factorization.channel_svd import ChannelSpectrum, channel_slices, channel_spectrum
 from dsft.conversion.factorization.factors import FactorizationMethod, Factors, LowRankFactors
 from dsft.conversion.factorization.matrix_svd import truncated_matrices
 from dsft.conversion.factorization.weighting import Weighting
@@ -22,6 +22,7 @@ def svd_factors(
     generator: Generator,  # noqa: ARG001 (the signature of every method; nothing is random)
     order: Structure = Structure.DW_PW,
     weighting: Weighting | None = None,
+    spectrum: ChannelSpectrum | None = None,
 ) -> Factors:
     r"""Truncate the singular value decomposition of each channel's slice of the kernel.
 
@@ -36,11 +37,13 @@ def svd_factors(
         generator: Not used.
         order: Which convolution comes first.
         weighting: Moments that weight the error; None for the plain squared error.
+        spectrum: The decomposition of the kernel; None computes it here.
 
     Returns:
         Factors in the dtype and on the device of ``weight``.
     """
-    spectrum = channel_spectrum(weight, groups, order, weighting)
+    if spectrum is None:
+        spectrum = channel_spectrum(weight, groups, order, weighting)
     slices = channel_slices(weight, groups, order)
     channels, ranks = kernel_places(kernels, groups)
     depthwise = spectrum.directions[channels, ranks]

@@ -10,7 +10,8 @@ from torch import nn
 from dsft.choices import Cost, Method, Reason
 from dsft.conversion.discovery.preconditions import check_preconditions, unwrap_network
 from dsft.conversion.discovery.sites import Site, find_sites
-from dsft.conversion.factorization import Weighting
+from dsft.conversion.factorization import ChannelSpectrum, Weighting
+from dsft.conversion.plan import ConversionPlan
 from dsft.conversion.planning.candidates import collect_candidates
 from dsft.conversion.planning.cost_model import CostModel, macs_model, params_model
 from dsft.conversion.planning.selection import select_layers
@@ -51,6 +52,17 @@ class NetworkAnalysis:
     def sites(self) -> dict[str, Site]:
         """The convolutions by name."""
         return {site.name: site for site in self.obstacles}
+
+    def spectra(self, plan: ConversionPlan) -> dict[str, ChannelSpectrum]:
+        """Return the decompositions that the factors of a plan can be made from, by name."""
+        chosen = {(layer.name, layer.structure) for layer in plan.converted}
+        found = {
+            candidate.site.name: candidate.spectrum
+            for candidates in self.candidates
+            for candidate in candidates
+            if (candidate.site.name, candidate.structure) in chosen
+        }
+        return {name: spectrum for name, spectrum in found.items() if spectrum is not None}
 
 
 def analyze_network(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dsft.choices import Form, Structure
 from dsft.conversion.discovery.sites import Site
-from dsft.conversion.factorization import Weighting
+from dsft.conversion.factorization import ChannelSpectrum, Weighting
 from dsft.conversion.request import Rank
 
 ROUNDING = 1e-12
@@ -45,6 +45,10 @@ class Candidate(Protocol):
     @property
     def structure(self) -> Structure:
         """What replaces it."""
+
+    @property
+    def spectrum(self) -> ChannelSpectrum | None:
+        """The decomposition of the kernel's channels, from which the factors can be made; None if there is none."""
 
     @property
     def steps(self) -> NDArray[np.int64]:

@@ -36,6 +36,8 @@ class LowRankCandidate:
     energies: Tensor
     options: CandidateOptions
     structure: Structure = Structure.LOW_RANK
+    spectrum: None = None
+    """Planning needs the singular values alone: the vectors of matrices of this size take far longer."""
 
     @property
     def steps(self) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from dsft.choices import Form, Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.discovery.dense_kernel import separable_class_of
 from dsft.conversion.discovery.sites import Site
-from dsft.conversion.factorization import METHODS, Factors, channel_spectrum
+from dsft.conversion.factorization import METHODS, ChannelSpectrum, Factors, channel_spectrum
 from dsft.conversion.plan import Replacement
 from dsft.conversion.request import Rank
 from dsft.conversion.structures.candidate import CandidateOptions, bias_params, errors_left
@@ -34,6 +34,7 @@ class SeparableCandidate:
     Attributes:
         site: The layer.
         structure: ``dw_pw`` or ``pw_dw``.
+        spectrum: The decomposition of each channel's slice of the kernel.
         energies: Squared singular values of each channel that has its own kernels, descending, ``(channels, ranks)``.
         ranking: For each group the places in its flattened energies, in the order in which its kernels are added:
             the strongest first, but in ``pw_dw`` after the first kernel of each output channel, which every output
@@ -44,6 +45,7 @@ class SeparableCandidate:
 
     site: Site
     structure: Structure
+    spectrum: ChannelSpectrum
     energies: Tensor
     ranking: Tensor
     step: int
@@ -170,7 +172,8 @@ def separable_candidate(site: Site, structure: Structure, options: CandidateOpti
         ConversionError: The weight is not finite.
     """
     groups = site.module.groups
-    energies, step = channel_spectrum(site.dense_kernel, groups, structure, options.weighting).energies, 1
+    spectrum = channel_spectrum(site.dense_kernel, groups, structure, options.weighting)
+    energies, step = spectrum.energies, 1
     if not options.is_trained:
         energies, step = energies.mean(0, keepdim=True).expand_as(energies), len(energies) // groups
     priorities = energies.clone()
@@ -178,14 +181,14 @@ def separable_candidate(site: Site, structure: Structure, options: CandidateOpti
         priorities[:, 0] += 1 + 2 * energies.max()
     # Stable, so that of equal values the lower place comes first and a channel's kernels stay a prefix.
     ranking = priorities.reshape(groups, -1).argsort(dim=1, descending=True, stable=True)
-    return SeparableCandidate(site, structure, energies, ranking, step, options)
+    return SeparableCandidate(site, structure, spectrum, energies, ranking, step, options)
 
 
 def factorize_separable(request: FactorRequest, structure: Structure) -> Factors:
     """Return the factors of a depthwise-separable layer."""
     factorize = METHODS[request.method].separable
     kernel, groups, kernels = request.kernel, request.groups, request.kernels
-    return factorize(kernel, groups, kernels, request.generator, structure, request.weighting)
+    return factorize(kernel, groups, kernels, request.generator, structure, request.weighting, request.spectrum)
 
 
 def build_separable(dense: Convolution, replacement: Replacement, *, norm_between: bool) -> DepthwiseSeparableConv:

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from dsft.choices import Method
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.discovery.sites import Site
-from dsft.conversion.factorization import AnyFactors, Weighting
+from dsft.conversion.factorization import AnyFactors, ChannelSpectrum, Weighting
 from dsft.conversion.plan import Replacement
 from dsft.conversion.structures.candidate import Candidate, CandidateOptions
 from dsft.separable import FactoredConv
@@ -28,6 +28,7 @@ class FactorRequest:
         kernels: As in :class:`~dsft.conversion.plan.LayerPlan`.
         generator: Source of random numbers, on the CPU.
         weighting: The cost of changing the kernel; None to count every number of it alike.
+        spectrum: The decomposition of the kernel's channels in this structure, where planning has computed it.
     """
 
     method: Method
@@ -36,6 +37,7 @@ class FactorRequest:
     kernels: Sequence[int]
     generator: Generator
     weighting: Weighting | None = None
+    spectrum: ChannelSpectrum | None = None
 
 
 class LayerBuilder(Protocol):
