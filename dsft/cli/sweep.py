@@ -31,6 +31,7 @@ from dsft.cli.options import (
 )
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
+from dsft.number_format import plural
 
 
 @app.command()
@@ -96,7 +97,9 @@ def sweep(
     first = result.rows[0].metrics
     main = first.layout.main
     rows = [(r.budget, r.converted, r.macs, r.params, r.latency_ms, main.value_in(r.metrics)) for r in result.rows]
-    print_result(sweep_table(rows, f"{first.count} images of val", main), circumstances(result.measured_on), *folder)
+    print_result(
+        sweep_table(rows, f"{plural(first.count, 'image')} of val", main), circumstances(result.measured_on), *folder
+    )
 
 
 def _shares(text: str) -> list[float]:

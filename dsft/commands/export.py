@@ -21,6 +21,7 @@ from dsft.commands.export_images import CheckImages, CheckSettings, load_check_i
 from dsft.data.preprocessing_steps import describe_steps
 from dsft.errors import ExportError, ModelError, RecipeError
 from dsft.models import load_weights
+from dsft.number_format import plural
 from dsft.progress import Note, Report, ignore
 from dsft.runtimes import (
     TOLERANCE,
@@ -240,10 +241,10 @@ def _compare(task: Task, expected: Tensor, found: Tensor) -> Parity:
 def _require_parity(parity: Parity, out: Path) -> None:
     if not parity.holds:
         raise ExportError(
-            f"{str(out)!r} was not written: on {parity.images} images its logits differ from the model's by up to "
-            f"{parity.largest_difference:.3g}, which is {parity.relative_difference:.2g} of the largest logit (at most "
-            f"{TOLERANCE:g} is allowed), and {parity.clear_disagreements} predictions differ by more than rounding. "
-            "This is a bug in dsft or in torch: please report it, with the model's folder."
+            f"{str(out)!r} was not written: on {plural(parity.images, 'image')} its logits differ from the model's by "
+            f"up to {parity.largest_difference:.3g}, which is {parity.relative_difference:.2g} of the largest logit "
+            f"(at most {TOLERANCE:g} is allowed), and {parity.clear_disagreements} predictions differ by more than "
+            "rounding. This is a bug in dsft or in torch: please report it, with the model's folder."
         )
 
 

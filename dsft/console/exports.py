@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dsft.number_format import plural
+
 if TYPE_CHECKING:
     from dsft.runtimes import Int8, Parity
     from dsft.tasks import MetricSpec
@@ -17,7 +19,7 @@ def parity_sentence(parity: Parity, answer: str) -> str:
         answer: Name of the prediction, such as ``top-1``.
     """
     return (
-        f"parity on {parity.images} images: largest logit difference {parity.largest_difference:.2e} "
+        f"parity on {plural(parity.images, 'image')}: largest logit difference {parity.largest_difference:.2e} "
         f"({parity.relative_difference:.1e} of the largest logit), same {answer} on {parity.agreement:.2%}"
     )
 
@@ -31,8 +33,8 @@ def int8_sentence(int8: Int8, answer: str, score: MetricSpec) -> str:
         score: The score.
     """
     sentence = (
-        f"int8, calibrated on {int8.images} images: largest logit difference {int8.largest_difference:.2g}, same "
-        f"{answer} on {int8.agreement:.2%}"
+        f"int8, calibrated on {plural(int8.images, 'image')}: largest logit difference "
+        f"{int8.largest_difference:.2g}, same {answer} on {int8.agreement:.2%}"
     )
     if int8.of_float is None or int8.of_int8 is None:
         return sentence

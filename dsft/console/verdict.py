@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dsft.number_format import plural
+
 if TYPE_CHECKING:
     from dsft.assembly.val_score import NotScored, Scores
     from dsft.assembly.verdict import Verdict
@@ -23,6 +25,5 @@ def _accuracy(scores: Scores | NotScored) -> str:
         return f"accuracy: not scored, since {scores.reason}"
     metric = scores.metric
     before, after = metric.with_unit(scores.before), metric.with_unit(scores.after)
-    return (
-        f"{metric.label} on {scores.split}: {before} -> {after} ({scores.points:+.2f} points, {scores.images:,} images)"
-    )
+    change = f"({scores.points:+.2f} points, {plural(scores.images, 'image')})"
+    return f"{metric.label} on {scores.split}: {before} -> {after} {change}"
