@@ -246,5 +246,6 @@ def test_low_rank_is_timed_and_bought_where_it_is_allowed(monkeypatch: pytest.Mo
     monkeypatch.setattr(latency_module, "NETWORK_SECONDS", 0.1)
     net = nn.Sequential(nn.Conv2d(64, 256, 1), nn.ReLU(), nn.Conv2d(256, 64, 1))
     images = torch.randn(1, 64, 28, 28)
-    plan = convert(redraw(net), images, budget={"latency": 0.7}, structures=["low_rank"]).plan
+    # Every share under 1 has to be bought by low rank; a small one may miss its mark on a machine under load.
+    plan = convert(redraw(net), images, budget={"latency": 0.9}, structures=["low_rank"]).plan
     assert {layer.structure for layer in plan.converted} == {Structure.LOW_RANK}
