@@ -92,7 +92,7 @@ def _convert(
     if request.method is Method.REFIT:
         images = section.calibration.images
         calibration = draw_calibration(splits.train, recipe.data, original.preprocessing, compute, images, request.seed)
-    score = ValScorer(splits.val, recipe.data, compute, ignore).points
+    score = ValScorer(splits.val, len(splits.val), recipe.data, compute, ignore).points
     return convert_network(
         original, request, compute, report, calibration=calibration, score=score, is_trained=job.is_trained
     )

@@ -26,7 +26,8 @@ class Scores:
 
     Attributes:
         split: The split that was scored.
-        images: Number of its images.
+        images: Number of images that were scored.
+        available: Number of images of the split.
         metric: Which score it is.
         before: The original's score.
         after: The converted network's.
@@ -34,6 +35,7 @@ class Scores:
 
     split: SplitName
     images: int
+    available: int
     metric: MetricSpec
     before: float
     after: float
@@ -63,16 +65,18 @@ class NotScored:
 
 @dataclass(frozen=True)
 class ValScorer:
-    """Scores networks on a val split.
+    """Scores networks on a val split, or on a part of it.
 
     Attributes:
-        images: The split, its classes numbered as the network does.
+        images: The images, their classes numbered as the network does.
+        available: Number of images of the whole split.
         section: How its images are read.
         compute: Where networks run; they are scored in the dtype of their parameters.
         report: Receives the progress.
     """
 
     images: Split
+    available: int
     section: DataSection
     compute: Compute
     report: Report
@@ -108,11 +112,18 @@ class Baseline:
     def compare(self, converted: Network) -> Scores:
         """Score the converted network on the same images."""
         evaluation, metric = self.scorer.evaluate(converted), converted.task.scorer.layout.main
-        return Scores(self.scorer.images.name, evaluation.metrics.count, metric, self.score, evaluation.main_score)
+        count, available = evaluation.metrics.count, self.scorer.available
+        return Scores(self.scorer.images.name, count, available, metric, self.score, evaluation.main_score)
 
 
 def open_val_scorer(
-    data: ConversionData | None, network: Network, model: str, compute: Compute, report: Report
+    data: ConversionData | None,
+    network: Network,
+    model: str,
+    compute: Compute,
+    report: Report,
+    *,
+    limit: int | None = None,
 ) -> ValScorer | NotScored:
     """Return what scores networks on val, or why that is impossible.
 
@@ -122,6 +133,7 @@ def open_val_scorer(
         model: Its name, for messages.
         compute: Where it runs.
         report: Receives the progress, and a warning if val is not held out.
+        limit: Largest number of images to score, spread evenly over the split; None for all.
     """
     if data is None:
         return NotScored("there are no images. Give some with --data RECIPE|FOLDER.")
@@ -141,4 +153,5 @@ def open_val_scorer(
         return NotScored(str(error))
     if trained := count_seen(images, network.trainings).get(SplitName.TRAIN):
         report(Warn(f"{trained:,} of the {len(images):,} images of val trained {model!r}: its score is not held out."))
-    return ValScorer(images, data.section, compute, report)
+    scored = images if limit is None else images.evenly_spaced(limit)
+    return ValScorer(scored, len(images), data.section, compute, report)

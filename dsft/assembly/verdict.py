@@ -54,6 +54,7 @@ class Verdict:
         return {
             "split": scored.split.value if scored else None,
             "metric": scored.metric.name if scored else None,
+            "images": scored.images if scored else None,
             "score_before": scored.before if scored else None,
             "score_after": scored.after if scored else None,
             "time_ratio": self.time_ratio,

@@ -28,6 +28,9 @@ from dsft.progress import Report, Warn, ignore
 from dsft.report.layers import plot_layers
 from dsft.storage import require_replaceable
 
+VERDICT_IMAGES = 2000
+"""Largest number of val images that the verdict is scored on, so that large data sets do not make the command long."""
+
 
 @dataclass(frozen=True)
 class ConvertResult:
@@ -125,7 +128,9 @@ def _prepare(source: Source, named: NamedData, request: Request, images: int, co
     request = dataclasses.replace(request, method=_choose_method(request, source, data, report))
     compute.place_module(network.module)
     require_fitting_images(network, compute)
-    scorer = open_val_scorer(data, network, source.label, compute, report)
+    # A search for the largest allowed loss needs the whole split: on a part of it a point may be chance.
+    limit = VERDICT_IMAGES if request.max_drop is None else None
+    scorer = open_val_scorer(data, network, source.label, compute, report, limit=limit)
     if isinstance(scorer, NotScored):
         if request.max_drop is not None:
             raise InputError(f"--budget max_drop: is measured on a val split, which cannot be scored: {scorer.reason}")

@@ -79,12 +79,12 @@ def load_check_images(
     split = opened.split(settings.split, network, report)
     if network.classes is not None:
         split = under_class_table(split, model, network)
-    split = _evenly_spaced(split, settings.images)
+    split = split.evenly_spaced(settings.images)
     batches, targets = _load(split, opened, network)
     calibration: list[Tensor] = []
     if with_calibration:
         pool = _calibration_pool(opened, split, network, report)
-        calibration, _ = _load(_evenly_spaced(pool, settings.calibration_images), opened, network)
+        calibration, _ = _load(pool.evenly_spaced(settings.calibration_images), opened, network)
     return CheckImages(batches, targets if network.classes is not None else None, calibration)
 
 
@@ -110,13 +110,6 @@ def _calibration_pool(opened: ScoringData, scored: Split, network: Network, repo
             "data: --int8 calibrates on images that are not scored, and none are left. Lower --images, or add images."
         )
     return pool
-
-
-def _evenly_spaced(split: Split, count: int) -> Split:
-    """Return a split of at most ``count`` images, spread evenly over the split and so over its classes."""
-    step = max(len(split) / count, 1.0)
-    chosen = [split.indices[int(place * step)] for place in range(min(count, len(split)))]
-    return dataclasses.replace(split, indices=tuple(chosen))
 
 
 def _load(split: Split, opened: ScoringData, network: Network) -> tuple[list[Tensor], Tensor]:

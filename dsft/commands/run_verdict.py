@@ -86,4 +86,4 @@ def _scores(score_before: float | None, after: Sequence[Score]) -> Scores | NotS
     if metrics is None:
         return NotScored("the trained network is not scored on val. Add val to evaluate.splits.")
     metric = metrics.layout.main
-    return Scores(SplitName.VAL, metrics.count, metric, score_before, metric.value_in(metrics))
+    return Scores(SplitName.VAL, metrics.count, metrics.count, metric, score_before, metric.value_in(metrics))

@@ -25,5 +25,7 @@ def _accuracy(scores: Scores | NotScored) -> str:
         return f"accuracy: not scored, since {scores.reason}"
     metric = scores.metric
     before, after = metric.with_unit(scores.before), metric.with_unit(scores.after)
-    change = f"({scores.points:+.2f} points, {plural(scores.images, 'image')})"
-    return f"{metric.label} on {scores.split}: {before} -> {after} {change}"
+    images = plural(scores.images, "image")
+    if scores.images < scores.available:
+        images = f"scored on {scores.images:,} of {scores.available:,} images of {scores.split}"
+    return f"{metric.label} on {scores.split}: {before} -> {after} ({scores.points:+.2f} points, {images})"

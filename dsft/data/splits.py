@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,12 @@ class Split:
     def name_labels(self, position: int) -> str:
         """Return the class of an image, or its labels joined by ``;``."""
         return LABEL_SEPARATOR.join(self.classes[number] for number in classes_of(self.targets[position]))
+
+    def evenly_spaced(self, count: int) -> Split:
+        """Return at most ``count`` images of the split, spread evenly over it and so over its classes."""
+        step = max(len(self) / count, 1.0)
+        chosen = [self.indices[int(place * step)] for place in range(min(count, len(self)))]
+        return dataclasses.replace(self, indices=tuple(chosen))
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ def costs(after_ms: float) -> ConversionReport:
 
 
 def scores(before: float, after: float, metric: MetricSpec = TOP1) -> Scores:
-    return Scores(SplitName.VAL, 100, metric, before, after)
+    return Scores(SplitName.VAL, 100, 100, metric, before, after)
 
 
 def judged(
@@ -36,6 +36,7 @@ def test_a_good_conversion_needs_no_advice() -> None:
     assert verdict.to_dict() == {
         "split": "val",
         "metric": "top1",
+        "images": 100,
         "score_before": 54.75,
         "score_after": 54.0,
         "time_ratio": 0.5,

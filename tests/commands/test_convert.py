@@ -74,6 +74,20 @@ def test_a_loss_that_is_allowed_is_scored_on_val(workshop: Workshop) -> None:
     assert refused.exit_code == 2
 
 
+@pytest.mark.usefixtures("here")
+def test_the_verdict_scores_a_limited_part_of_val(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert, "VERDICT_IMAGES", 3)
+    options = ["--rank", "1", "--method", "svd", "--overwrite", "--out", "new"]
+    done = dsft("convert", workshop.dense, *options)
+    assert done.exit_code == 0, done.stderr
+    assert "scored on 3 of 5 images of val" in done.stdout
+    assert json.loads(Path("new/conversion.json").read_text("utf-8"))["verdict"]["images"] == 3
+    # A search for the largest allowed loss scores all of it.
+    done = dsft("convert", workshop.dense, *options[2:], "--budget", "max_drop=100", "--by", "params")
+    assert done.exit_code == 0, done.stderr
+    assert "points, 5 images)" in done.stdout
+
+
 def test_low_rank_is_saved_loaded_and_scored(workshop: Workshop, here: Path) -> None:
     options = ["--structures", "dw_pw,low_rank", "--rank", "2", "--out", "new", "--json"]
     done = dsft("convert", workshop.dense / "model", *options)
