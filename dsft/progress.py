@@ -66,6 +66,27 @@ class EpochDone:
 
 
 @dataclass(frozen=True)
+class StoppedEarly:
+    """Early stopping has ended the training.
+
+    Attributes:
+        epoch: The last epoch.
+        epochs: Number of epochs that were planned.
+        patience: Number of epochs without an improvement after which training stops.
+        monitor: Name of the metric that should have improved, such as ``val/top1``.
+        best_epoch: The epoch with its best value.
+        best: That value.
+    """
+
+    epoch: int
+    epochs: int
+    patience: int
+    monitor: str
+    best_epoch: int
+    best: float
+
+
+@dataclass(frozen=True)
 class Note:
     """A message worth displaying, such as what was loaded or chosen."""
 
@@ -108,7 +129,7 @@ class Scored:
     values: Mapping[str, float]
 
 
-Event = Started | Advanced | Finished | EpochDone | Note | Warn | FolderOpened | CheckpointSaved | Scored
+Event = Started | Advanced | Finished | EpochDone | StoppedEarly | Note | Warn | FolderOpened | CheckpointSaved | Scored
 Report = Callable[[Event], None]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dsft.console.wording import duration, figure
-from dsft.progress import EpochDone
+from dsft.number_format import plural
+from dsft.progress import EpochDone, StoppedEarly
 
 _GAP = "  "
 _BEST = "best"
@@ -19,16 +20,23 @@ class Column:
     """A column of the table.
 
     Attributes:
-        heading: What is written above it.
-        show: Writes a value; scores are in percent.
+        label: What its values are.
+        show: Writes a value without its unit; scores are in percent.
+        unit: The unit, or nothing.
     """
 
-    heading: str
+    label: str
     show: Callable[[float], str]
+    unit: str = ""
+
+    @property
+    def heading(self) -> str:
+        """What is written above the column."""
+        return f"{self.label} {self.unit}".rstrip()
 
 
-def _percent(heading: str, scale: float = 1.0) -> Column:
-    return Column(f"{heading} %", lambda value: f"{scale * value:.2f}")
+def _percent(label: str, scale: float = 1.0) -> Column:
+    return Column(label, lambda value: f"{scale * value:.2f}", "%")
 
 
 _COLUMNS: Mapping[str, Column] = {
@@ -43,7 +51,7 @@ _COLUMNS: Mapping[str, Column] = {
     "lr": Column("lr", "{:.3g}".format),
     "seconds": Column("time", duration),
     "images_per_second": Column("images/s", "{:.0f}".format),
-    "data_share": Column("data wait %", lambda value: f"{100 * value:.0f}"),
+    "data_share": Column("data wait", lambda value: f"{100 * value:.0f}", "%"),
 }
 """The columns of the figures of ``metrics.jsonl``, in the order of the table."""
 
@@ -98,6 +106,20 @@ class EpochTable:
         return chosen
 
 
+def early_stop_line(event: StoppedEarly) -> str:
+    """Return when and why a training stopped early, and its best epoch."""
+    column = _column(event.monitor)
+    best = f"{column.label} {column.show(event.best)} {column.unit}".rstrip()
+    return (
+        f"stopped early after epoch {event.epoch} of {event.epochs}: {column.label} has not improved for "
+        f"{plural(event.patience, 'epoch')} (evaluate.patience). Best: epoch {event.best_epoch}, {best}"
+    )
+
+
+def _column(name: str) -> Column:
+    return _COLUMNS.get(name, Column(name.removeprefix("val/"), figure))
+
+
 def _in_order(values: Mapping[str, float]) -> list[str]:
     """Return the names of the figures in the order of their columns; unknown ones follow the known scores."""
     order = list(_COLUMNS)
@@ -107,7 +129,7 @@ def _in_order(values: Mapping[str, float]) -> list[str]:
 
 
 def _sized(name: str, value: float) -> tuple[Column, int]:
-    column = _COLUMNS.get(name, Column(name.removeprefix("val/"), figure))
+    column = _column(name)
     return column, max(len(column.heading), len(column.show(value)), _WIDEST.get(name, 6))
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from dsft.console.epochs import EpochTable
+from dsft.console.epochs import EpochTable, early_stop_line
 from dsft.console.tasks import Task, follow
 from dsft.console.wording import duration
-from dsft.progress import EpochDone, Event, Finished, Note, Warn
+from dsft.progress import EpochDone, Event, Finished, Note, StoppedEarly, Warn
 
 
 class Kind(Enum):
@@ -55,6 +55,8 @@ class Transcript:
                 return [Line(message)]
             case Warn(message):
                 return [Line(f"warning: {message}", Kind.WARNING)]
+            case StoppedEarly():
+                return [Line(early_stop_line(event))]
             case Finished(_, summary) if summary and ended is not None:
                 seconds = now - ended.start
                 return [Line(f"{summary}, {duration(seconds)}" if seconds >= 1 else summary)]

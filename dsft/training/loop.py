@@ -13,7 +13,7 @@ from torch import nn
 from dsft.choices import WeightsKind
 from dsft.distributed.processes import Processes
 from dsft.errors import InterruptedRun, TrainingError
-from dsft.progress import Advanced, CheckpointSaved, EpochDone, Note, Report
+from dsft.progress import Advanced, CheckpointSaved, EpochDone, Note, Report, StoppedEarly
 from dsft.training.accumulation import batches_by_step, share_step, steps_per_epoch
 from dsft.training.agreement import Agreement
 from dsft.training.batches import TrainingBatch, TrainingLoader
@@ -250,6 +250,7 @@ class TrainingLoop:
         if self.processes.is_first:
             self._write_epoch(values, is_best)
         self.report(EpochDone(epoch + 1, self.settings.schedule.epochs, values, is_best))
+        self._report_early_stop()
 
     def _write_epoch(self, values: EpochValues, is_best: bool) -> None:
         with explained_save(self.folder):
@@ -267,8 +268,18 @@ class TrainingLoop:
         return self._agreement.save_requested or self._agreement.is_save_due
 
     def _is_over(self) -> bool:
-        is_complete = len(self.progress.history) >= self.settings.schedule.epochs
-        return is_complete or has_stalled(self._scores(), self.settings.stopping)
+        return self._is_complete() or has_stalled(self._scores(), self.settings.stopping)
+
+    def _is_complete(self) -> bool:
+        return len(self.progress.history) >= self.settings.schedule.epochs
+
+    def _report_early_stop(self) -> None:
+        stopping, history = self.settings.stopping, self.progress.history
+        if stopping.patience is None or self._is_complete() or not self._is_over():
+            return
+        best, epochs = best_index(self._scores()), self.settings.schedule.epochs
+        value = history[best][stopping.monitor]
+        self.report(StoppedEarly(len(history), epochs, stopping.patience, stopping.monitor, best + 1, value))
 
     def _stop_if_asked(self) -> None:
         self._agree()

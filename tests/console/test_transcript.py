@@ -4,7 +4,7 @@ import pytest
 
 from dsft.console.epochs import EpochTable
 from dsft.console.transcript import Kind, Line, Transcript
-from dsft.progress import Advanced, CheckpointSaved, EpochDone, Event, Finished, Note, Started, Warn
+from dsft.progress import Advanced, CheckpointSaved, EpochDone, Event, Finished, Note, Started, StoppedEarly, Warn
 
 
 class Clock:
@@ -32,6 +32,15 @@ def test_a_completed_task_leaves_its_summary_and_how_long_it_took(seconds: float
         (Note("loaded"), [Line("loaded")]),
         (Warn("weak"), [Line("warning: weak", Kind.WARNING)]),
         (Finished("never started", "done"), []),
+        (
+            StoppedEarly(4, 9, 2, "val/top1", 3, 97.5),
+            [
+                Line(
+                    "stopped early after epoch 4 of 9: top-1 has not improved for 2 epochs (evaluate.patience). Best: "
+                    "epoch 3, top-1 97.50 %"
+                )
+            ],
+        ),
         (CheckpointSaved(3), []),
     ],
 )

@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from dsft.choices import WeightsKind
 from dsft.errors import RecipeError, TrainingError
-from dsft.progress import Advanced, EpochDone, Event, Finished, Report, Started, ignore
+from dsft.progress import Advanced, EpochDone, Event, Finished, Report, Started, StoppedEarly, ignore
 from dsft.training import FitResult, FitSettings, TrainingSetup, best_folder, find_checkpoint, fit
 from tests.training.pieces import (
     CPU,
@@ -125,13 +125,18 @@ def test_the_network_ends_with_the_weights_that_scored_best(tmp_path: Path) -> N
 
 def test_patience_ends_the_run(tmp_path: Path) -> None:
     settings = replace(constant_rate(9), stopping=stopping_settings("val/top1", patience=2, min_delta=0.5))
-    result = train(make_net(), tmp_path, settings, 1.0, 2.0, 2.4, 2.1)
+    events: list[Event] = []
+    result = train(make_net(), tmp_path, settings, 1.0, 2.0, 2.4, 2.1, report=events.append)
     assert (result.stopped_early, result.epochs_run, result.best_epoch) == (True, 4, 3)
+    stops = [event for event in events if isinstance(event, StoppedEarly)]
+    assert stops == [StoppedEarly(4, 9, patience=2, monitor="val/top1", best_epoch=3, best=2.4)]
 
 
 def test_patience_at_the_last_epoch_is_no_early_stop(tmp_path: Path) -> None:
-    settings = replace(constant_rate(2), stopping=stopping_settings(patience=1))
-    assert not train(make_net(), tmp_path, settings, 2.0, 1.0).stopped_early
+    settings = replace(constant_rate(2), stopping=stopping_settings("val/top1", patience=1))
+    events: list[Event] = []
+    assert not train(make_net(), tmp_path, settings, 2.0, 1.0, report=events.append).stopped_early
+    assert not [event for event in events if isinstance(event, StoppedEarly)]
 
 
 def test_an_unknown_monitor_is_named(tmp_path: Path) -> None:
