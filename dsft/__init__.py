@@ -9,9 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dsft.api import evaluate, finetune, show_progress, train
+    from dsft.api import evaluate, export, finetune, show_progress, train
     from dsft.artifact.own_network import load, save
-    from dsft.commands.export import export
     from dsft.conversion import (
         Budget,
         CalibrationSet,
@@ -83,7 +82,7 @@ _HOMES = {
     "apply_plan": "dsft.conversion",
     "convert": "dsft.conversion",
     "evaluate": "dsft.api",
-    "export": "dsft.commands.export",
+    "export": "dsft.api",
     "factorize": "dsft.conversion",
     "finetune": "dsft.api",
     "load": "dsft.artifact.own_network",

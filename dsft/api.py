@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -14,12 +15,16 @@ from dsft.assembly.named_data import NamedData
 from dsft.choices import SplitName, Start, TaskName
 from dsft.commands import evaluate as evaluate_folders
 from dsft.commands import evaluate_module, experiment
+from dsft.commands import export as export_model
 from dsft.commands.experiment import ExperimentResult
+from dsft.commands.export import ExportResult, ExportSettings
+from dsft.commands.export_images import CheckSettings
 from dsft.console import progress_for_python, run_report
+from dsft.conversion import Conversion
 from dsft.errors import InputError, did_you_mean
 from dsft.progress import Report
 from dsft.recipe import Recipe, load_recipe, make_recipe
-from dsft.tasks import Metrics, task_named
+from dsft.tasks import Metrics, Task, task_named
 
 AnyRecipe = str | os.PathLike[str] | Mapping[str, Any] | Recipe
 """A YAML file, the name of a shipped recipe, the folder of a run, the sections as a dict, or a recipe."""
@@ -110,32 +115,79 @@ def evaluate(
         InputError: The model, the data or the split is invalid.
     """
     named, show = NamedData(os.fspath(data) if data is not None else None), report or progress_for_python()
-    chosen, kind = SplitName(_word("split", split, list(SplitName))), TaskName(_word("task", task, list(TaskName)))
+    chosen, kind = SplitName(_word("split", split, list(SplitName))), _task(task)
     if isinstance(model, nn.Module):
         return evaluate_module.run(
             model,
             named,
             split=chosen,
             classes=classes,
-            task=task_named(kind),
+            task=kind,
             image_size=image_size,
             device=device,
             report=show,
         )
-    _require_path(model)
-    if classes is not None or image_size is not None:
-        given = "classes" if classes is not None else "image_size"
-        raise InputError(f"{given}: applies to a network in memory; the model folder {str(model)!r} records it.")
+    _require_path(model, classes, image_size)
     scoring = evaluate_folders.Scoring(chosen, timed=False)
     source = Source(os.fspath(model))
     result = evaluate_folders.run([source], data=named, scoring=scoring, device=device, report=show)
     return result.models[0].metrics
 
 
+def export(
+    model: nn.Module | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] | None = None,
+    images: int = 256,
+    int8: bool = False,
+    classes: Sequence[str] | None = None,
+    task: str = "classification",
+    image_size: int | None = None,
+    overwrite: bool = False,
+    report: Report | None = None,
+) -> ExportResult:
+    """Export a model to ONNX, torch.export or safetensors, and check that the file computes the same outputs.
+
+    Batch norms are folded into the convolutions before them. A JSON file beside the file describes inputs, outputs,
+    preprocessing and classes.
+
+    Args:
+        model: A model folder, such as ``dsft.save`` writes, a run folder, ``hf/OWNER/NAME``, or a network, converted or
+            not, which is left unchanged.
+        out: The file; its suffix ``.onnx``, ``.pt2`` or ``.safetensors`` determines the format.
+        data: A recipe or a folder of images for the comparison with the model; None for the data that the model folder
+            records, or for noise without any.
+        images: Number of images for the comparison, and for the calibration of int8.
+        int8: Quantize the ONNX file to int8.
+        classes: Of a network: names of its outputs, for the description; None if they are unknown.
+        task: Of a network: what its outputs mean, ``classification`` or ``multi_label``.
+        image_size: Of a network: side of the images in pixels; None for what it states in ``pretrained_cfg``, or 224.
+        overwrite: Replace ``out``.
+        report: Receives the progress; None displays it.
+
+    Returns:
+        The paths, the size and the differences from the model.
+
+    Raises:
+        ExportError: The model cannot be exported, or the outputs of the file differ; then it is not written.
+        InputError: The model, the data or ``out`` is invalid, or a package is missing.
+    """
+    named, show = NamedData(os.fspath(data) if data is not None else None), report or progress_for_python()
+    check = CheckSettings(named, images=images, calibration_images=images)
+    settings, kind = ExportSettings(int8=int8, check=check, overwrite=overwrite), _task(task)
+    if isinstance(model, nn.Module):
+        return export_model.run_module(
+            model, Path(out), settings, classes=classes, task=kind, image_size=image_size, report=show
+        )
+    _require_path(model, classes, image_size)
+    return export_model.run(Source(os.fspath(model)), Path(out), settings, show)
+
+
 def show_progress() -> Report:
     """Return a function that displays progress in a notebook or on a terminal, or else prints it as lines.
 
-    Give it to ``dsft.convert`` or ``dsft.export`` as ``report``, which display nothing by themselves.
+    Give it to ``dsft.convert`` as ``report``, which displays nothing by itself.
     """
     return progress_for_python()
 
@@ -172,10 +224,19 @@ def _start(*, overwrite: bool, resume: bool, dry_run: bool) -> Start:
     return chosen[-1] if chosen else Start.NEW
 
 
-def _require_path(model: object) -> None:
+def _require_path(model: object, classes: Sequence[str] | None, image_size: int | None) -> None:
+    """Check that what is no network is a folder, and that nothing is said about it which the folder records."""
     if not isinstance(model, str | os.PathLike):
         found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
-        raise InputError(f"model: expected a network or a folder, found {found}.")
+        advice = " Give its attribute model." if isinstance(model, Conversion) else ""
+        raise InputError(f"model: expected a network or a folder, found {found}.{advice}")
+    if classes is not None or image_size is not None:
+        given = "classes" if classes is not None else "image_size"
+        raise InputError(f"{given}: applies to a network in memory; the model folder {str(model)!r} records it.")
+
+
+def _task(name: str) -> Task:
+    return task_named(TaskName(_word("task", name, list(TaskName))))
 
 
 def _word(name: str, found: str, valid: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from dsft.artifact.folder import load_model_folder, save_model
-from dsft.artifact.hub import HubReference, fetch_model_folder
+from dsft.artifact.locate import find_model_folder
 from dsft.artifact.manifest import ModelDescription
 from dsft.choices import TaskName
 from dsft.conversion import ConversionPlan, replay_plan, unwrap_network
@@ -70,7 +70,8 @@ def load(folder: str | os.PathLike[str], skeleton: nn.Module | None = None) -> n
     """Load a model folder, in evaluation mode, on the CPU.
 
     Args:
-        folder: What ``dsft.save`` or a run wrote, or ``hf/OWNER/NAME`` for a folder on the Hugging Face hub.
+        folder: A model folder, such as ``dsft.save`` writes, a run folder, or ``hf/OWNER/NAME`` for a model folder on
+            the Hugging Face hub.
         skeleton: The unconverted network, required if the folder does not record how to build it. Its weights do
             not matter, and it is not modified.
 
@@ -85,6 +86,4 @@ def load(folder: str | os.PathLike[str], skeleton: nn.Module | None = None) -> n
             raise CheckpointError(
                 "skeleton: expected a network on the CPU, found one on the meta device. Its weights do not matter."
             )
-    path = Path(folder)
-    reference = HubReference.parse(str(path)) if not path.exists() else None
-    return load_model_folder(path if reference is None else fetch_model_folder(reference), skeleton).module
+    return load_model_folder(find_model_folder(Path(folder)), skeleton).module

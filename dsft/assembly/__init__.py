@@ -5,7 +5,7 @@ This is the only package that reads recipes to build something; the packages abo
 
 from dsft.assembly.data import Loaders, load_batches, load_split, open_data, open_splits, split_data
 from dsft.assembly.experiment import Experiment, RunData, RunNetworks, Verb, prepare_experiment
-from dsft.assembly.model_folder import find_model_folder, load_folder
+from dsft.assembly.model_folder import load_folder
 from dsft.assembly.network import Network
 from dsft.assembly.recipe_model import load_network
 from dsft.assembly.source import Source, load_source, outline_source
@@ -18,7 +18,6 @@ __all__ = [
     "RunNetworks",
     "Source",
     "Verb",
-    "find_model_folder",
     "load_batches",
     "load_folder",
     "load_network",

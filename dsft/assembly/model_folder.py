@@ -8,17 +8,14 @@ import torch
 from torch import nn
 
 from dsft.artifact import build_outline, load_model_folder, read_manifest
-from dsft.artifact.hub import HubReference, fetch_model_folder
-from dsft.artifact.manifest import MANIFEST_FILE, Manifest
+from dsft.artifact.locate import find_model_folder
+from dsft.artifact.manifest import Manifest
 from dsft.assembly.held_out import Training
 from dsft.assembly.network import Network
 from dsft.assembly.own_network import InputFormat, build_own, with_outputs
 from dsft.choices import ModelSource
 from dsft.errors import CheckpointError
 from dsft.models import Builder, LoadedModel
-from dsft.recipe import shipped_recipes
-from dsft.run_files import is_unfinished, resume_command
-from dsft.storage import at_home
 from dsft.tasks import task_named
 
 
@@ -65,32 +62,6 @@ def needs_builder(folder: Path) -> bool:
     return source is None or source.source is ModelSource.PYTHON
 
 
-def find_model_folder(folder: Path) -> Path:
-    """Find a model folder: ``folder`` itself, the one inside a run folder, or one on the hub.
-
-    Args:
-        folder: A folder, or ``hf/OWNER/NAME`` where there is no folder of that name.
-
-    Raises:
-        CheckpointError: There is no such folder.
-        ModelError: It cannot be fetched from the Hugging Face hub.
-    """
-    folder = at_home(folder)
-    if not folder.exists():
-        if (reference := HubReference.parse(str(folder))) is not None:
-            return fetch_model_folder(reference)
-        raise CheckpointError(f"model folder {str(folder)!r}: there is no such folder.{_how_to_make(folder)}")
-    inner = folder / "model"
-    if (folder / MANIFEST_FILE).is_file():
-        return folder
-    if not (inner / MANIFEST_FILE).is_file() and is_unfinished(folder):
-        raise CheckpointError(
-            f"model folder {str(folder)!r}: the run in it was interrupted before it saved its model. Continue it with "
-            f"{resume_command(folder)!r}."
-        )
-    return inner if (inner / MANIFEST_FILE).is_file() else folder
-
-
 def _skeleton_of(folder: Path, builder: Builder | None) -> LoadedModel | None:
     """Build the unconverted network of a folder whose network is the user's own, with the same number of outputs."""
     if builder is None or not needs_builder(folder):
@@ -126,11 +97,3 @@ def _described(folder: Path, module: nn.Module, skeleton: LoadedModel | None) ->
 def _trainings(manifest: Manifest) -> tuple[Training, ...]:
     earlier = tuple(Training(**ancestor) for ancestor in manifest.ancestors)
     return earlier if manifest.data is None else (*earlier, Training(manifest.data, manifest.fingerprints))
-
-
-def _how_to_make(folder: Path) -> str:
-    """Return the command that writes a folder, if a shipped recipe does."""
-    for recipe in shipped_recipes():
-        if recipe.name in folder.parts:
-            return f" First run: dsft {recipe.verb} {recipe.name}"
-    return " Give a folder that dsft wrote, such as runs/NAME/model."

@@ -46,14 +46,12 @@ def export(
         from dsft.commands import export as command
         from dsft.commands.export_images import CheckSettings
 
+        check = CheckSettings(named_data(data, overrides), split, images, calibration)
         result = command.run(
             Source(model, builder=builder),
             out,
-            form=to,
-            int8=int8,
-            check=CheckSettings(named_data(data, overrides), split, images, calibration),
-            overwrite=overwrite,
-            report=report,
+            command.ExportSettings(to, int8, check, overwrite),
+            report,
         )
     if as_json:
         from dsft.console import print_json

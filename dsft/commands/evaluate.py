@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from dsft.artifact.locate import find_model_folder
 from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
 from dsft.assembly import Network, Source, load_folder, load_split
 from dsft.assembly.class_names import name_classes, require_class_file
 from dsft.assembly.conversion import example_images
 from dsft.assembly.held_out import ROLES, count_seen
-from dsft.assembly.model_folder import find_model_folder
 from dsft.assembly.named_data import RECORDED, NamedData
 from dsft.assembly.scoring import open_scoring_data, under_class_table
 from dsft.choices import Amp, SplitName

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dsft.artifact.manifest import installed_versions
-from dsft.assembly import Network, Source, load_folder, outline_source
-from dsft.assembly.named_data import NamedData
+from dsft.assembly import Network, Source, load_folder
+from dsft.assembly.network import as_network
+from dsft.assembly.own_network import InputFormat, copy_own, with_classes
 from dsft.choices import ExportFormat
-from dsft.commands.export_images import CheckImages, CheckSettings, load_check_images
+from dsft.commands.export_file import Classifier, compare, quantize, require_parity, run_batches, write_file
+from dsft.commands.export_images import CheckSettings, load_check_images
 from dsft.data.preprocessing_steps import describe_steps
-from dsft.errors import ExportError, ModelError, RecipeError
-from dsft.models import load_weights
-from dsft.number_format import plural
+from dsft.errors import RecipeError
 from dsft.progress import Note, Report, ignore
-from dsft.runtimes import (
-    TOLERANCE,
-    Int8,
-    OnnxSession,
-    Parity,
-    compare_logits,
-    quantize_onnx,
-    require_onnx,
-    trace_folded,
-    write_onnx,
-)
+from dsft.runtimes import Int8, Parity, require_onnx
 from dsft.runtimes.onnx_export import INPUT, OUTPUT
 from dsft.storage import require_free_file, sha256_of, staged_file, write_json
-from dsft.tasks import MetricLayout, Task, split_outputs
-
-Runner = Callable[[Tensor], Tensor]
-"""Maps images ``(batch, channels, height, width)`` to logits ``(batch, classes)``."""
+from dsft.tasks import CLASSIFICATION, MetricLayout, Task
 
 _SUFFIXES = {
     ".onnx": ExportFormat.ONNX,
@@ -83,95 +67,92 @@ class ExportResult:
         }
 
 
-def run(
-    model: Source,
-    out: Path,
-    *,
-    form: ExportFormat | None = None,
-    int8: bool = False,
-    check: CheckSettings | None = None,
-    overwrite: bool = False,
-    report: Report = ignore,
-) -> ExportResult:
+@dataclass(frozen=True)
+class ExportSettings:
+    """How a file is exported.
+
+    Attributes:
+        form: Format of the file; None for the one that its suffix implies.
+        int8: Quantize the ONNX file to int8.
+        check: The images for the comparison and for the calibration of int8.
+        overwrite: Replace an existing file.
+    """
+
+    form: ExportFormat | None = None
+    int8: bool = False
+    check: CheckSettings = field(default_factory=CheckSettings)
+    overwrite: bool = False
+
+
+DEFAULTS = ExportSettings()
+
+
+def run(model: Source, out: Path, settings: ExportSettings = DEFAULTS, report: Report = ignore) -> ExportResult:
     """Export a model, compare the outputs of the file with the model's, and describe the file in a JSON file beside it.
 
     Args:
         model: A model or run folder.
         out: The file.
-        form: Format of the file; None for the one that the suffix of ``out`` implies.
-        int8: Quantize the ONNX file to int8.
-        check: The images for the comparison and for the calibration of int8; None for the defaults.
-        overwrite: Replace ``out``.
+        settings: Its format, and how it is checked.
         report: Receives the progress.
 
     Raises:
         ExportError: The model cannot be exported, or the outputs of the file differ; then it is not kept.
         InputError: The folder, the data or ``out`` is invalid, or a package is missing.
     """
-    form = form or format_of(out)
-    description = out.with_name(f"{out.name}.json")
-    for file in (out, description):
-        require_free_file(file, overwrite=overwrite)
-    _require_possible(form, int8=int8)
+    form = _require_possible(out, settings)
     network = load_folder(Path(model.label), model.read_builder())
-    classifier = _Classifier(network.module.float()).eval()
-    images = load_check_images(network, model.label, check or CheckSettings(), report, with_calibration=int8)
-    expected = _run(classifier, images.batches)
+    return _export(network, model.label, out, form, settings, report)
+
+
+def run_module(
+    module: nn.Module,
+    out: Path,
+    settings: ExportSettings = DEFAULTS,
+    *,
+    classes: Sequence[str] | None = None,
+    task: Task = CLASSIFICATION,
+    image_size: int | None = None,
+    report: Report = ignore,
+) -> ExportResult:
+    """Export a copy of a network in memory; see :func:`run`.
+
+    Args:
+        module: The network; it is left unchanged.
+        out: The file.
+        settings: Its format, and how it is checked.
+        classes: Names of the network's outputs; None if they are unknown.
+        task: What its outputs mean.
+        image_size: Side of the images in pixels; None for what the network states in ``pretrained_cfg``, or 224.
+        report: Receives the progress.
+    """
+    form, name = _require_possible(out, settings), type(module).__name__
+    loaded = with_classes(copy_own(module, name, InputFormat(image_size)), tuple(classes) if classes else None)
+    return _export(dataclasses.replace(as_network(loaded), task=task), name, out, form, settings, report)
+
+
+def _export(
+    network: Network, name: str, out: Path, form: ExportFormat, settings: ExportSettings, report: Report
+) -> ExportResult:
+    classifier = Classifier(network.module.float()).eval()
+    images = load_check_images(network, name, settings.check, report, with_calibration=settings.int8)
+    expected = run_batches(classifier, images.batches)
     report(Note(f"writing {out}"))
     with staged_file(out) as staged:
-        folded, runner = _write(model, network, classifier, form, staged, images.batches[0])
-        parity = _compare(network.task, expected, _run(runner, images.batches))
-        _require_parity(parity, out)
-        quantized = _quantize(staged, network.task, expected, images) if int8 else None
+        written = write_file(network, classifier, form, staged, images.batches[0])
+        parity = compare(network.task, expected, run_batches(written.run, images.batches))
+        require_parity(parity, out)
+        quantized = quantize(staged, network.task, expected, images) if settings.int8 else None
         size, layout = staged.stat().st_size, network.task.scorer.layout
-        result = ExportResult(out, description, form, size, folded, parity, quantized, layout)
+        result = ExportResult(out, description_of(out), form, size, written.norms_folded, parity, quantized, layout)
         document = {**_describe(network, result), "sha256": sha256_of(staged)}
-    write_json(description, document)
+    write_json(result.description, document)
     return result
 
 
-def export(
-    model: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    *,
-    data: str | os.PathLike[str] | None = None,
-    images: int = 256,
-    int8: bool = False,
-    overwrite: bool = False,
-    report: Report = ignore,
-) -> ExportResult:
-    """Export a model folder to ONNX, torch.export or safetensors, and check that the file computes the same outputs.
-
-    Batch norms are folded into the convolutions before them. A JSON file beside the file describes inputs, outputs,
-    preprocessing and classes.
-
-    Args:
-        model: A model folder, such as ``dsft.save`` writes, a run folder, or ``hf/OWNER/NAME``. A network in memory is
-            saved with ``dsft.save`` first.
-        out: The file; its suffix ``.onnx``, ``.pt2`` or ``.safetensors`` determines the format.
-        data: A recipe or a folder of images for the comparison with the model; None for the data that the model
-            records, or for noise without any.
-        images: Number of images for the comparison, and for the calibration of int8.
-        int8: Quantize the ONNX file to int8.
-        overwrite: Replace ``out``.
-        report: Receives the progress.
-
-    Returns:
-        The paths, the size and the differences from the model.
-
-    Raises:
-        ExportError: The model cannot be exported, or the outputs of the file differ; then it is not written.
-        InputError: The folder, the data or ``out`` is invalid, or a package is missing.
-    """
-    if isinstance(model, nn.Module):
-        raise ModelError(
-            f"export: a model folder is needed, found a {type(model).__name__}. Save it first with dsft.save(model, "
-            "folder)."
-        )
-    named = NamedData(os.fspath(data) if data is not None else None)
-    check = CheckSettings(named, images=images, calibration_images=images)
-    source = Source(os.fspath(model))
-    return run(source, Path(out), int8=int8, check=check, overwrite=overwrite, report=report)
+def description_of(out: Path) -> Path:
+    """Return the JSON file beside an exported file."""
+    return out.with_name(f"{out.name}.json")
 
 
 def format_of(out: Path) -> ExportFormat:
@@ -188,80 +169,16 @@ def format_of(out: Path) -> ExportFormat:
     return form
 
 
-def _require_possible(form: ExportFormat, *, int8: bool) -> None:
+def _require_possible(out: Path, settings: ExportSettings) -> ExportFormat:
+    """Check what can be checked without the model, and return the format."""
+    form = settings.form or format_of(out)
+    for file in (out, description_of(out)):
+        require_free_file(file, overwrite=settings.overwrite)
     if form is ExportFormat.ONNX:
         require_onnx()
-    elif int8:
+    elif settings.int8:
         raise RecipeError(f"--int8: quantizes ONNX files, found --to {form}. Leave --int8 out, or export --to onnx.")
-
-
-class _Classifier(nn.Module):
-    """A network with its main logits as its only output."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        return split_outputs(self.network(images))[0]
-
-
-def _run(runner: Runner, batches: Sequence[Tensor]) -> Tensor:
-    with torch.inference_mode():
-        return torch.cat([runner(images) for images in batches])
-
-
-def _write(
-    model: Source, network: Network, classifier: nn.Module, form: ExportFormat, path: Path, images: Tensor
-) -> tuple[int, Runner]:
-    """Write the file; return the number of folded batch norms, and a function that runs the file."""
-    if form is ExportFormat.SAFETENSORS:
-        state = {key: value.contiguous().clone() for key, value in network.module.state_dict().items()}
-        path.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
-        return 0, _weights_runner(model, path)
-    program, folded = trace_folded(classifier, images)
-    if form is ExportFormat.ONNX:
-        write_onnx(program, path)
-        return folded, OnnxSession(path)
-    torch.export.save(program, path)
-    return folded, torch.export.load(path).module()
-
-
-def _weights_runner(model: Source, path: Path) -> Runner:
-    outline = outline_source(model, meta=False, report=ignore).module
-    load_weights(outline, safetensors.torch.load_file(path), f"file {str(path)!r}")
-    return _Classifier(outline).eval()
-
-
-def _compare(task: Task, expected: Tensor, found: Tensor) -> Parity:
-    agrees = task.scorer.is_correct(found, task.scorer.predict(expected))
-    return compare_logits(expected, found, agrees=agrees, margins=task.scorer.margin(expected.double()))
-
-
-def _require_parity(parity: Parity, out: Path) -> None:
-    if not parity.holds:
-        raise ExportError(
-            f"{str(out)!r} was not written: on {plural(parity.images, 'image')} its logits differ from the model's by "
-            f"up to {parity.largest_difference:.3g}, which is {parity.relative_difference:.2g} of the largest logit "
-            f"(at most {TOLERANCE:g} is allowed), and {parity.clear_disagreements} predictions differ by more than "
-            "rounding. This is a bug in dsft or in torch: please report it, with the model's folder."
-        )
-
-
-def _quantize(staged: Path, task: Task, expected: Tensor, images: CheckImages) -> Int8:
-    """Replace the float32 file by the quantized one, and score it."""
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / staged.name
-        quantize_onnx(staged, target, images.calibration)
-        staged.write_bytes(target.read_bytes())
-    found = _run(OnnxSession(staged), images.batches)
-    parity, score = _compare(task, expected, found), task.scorer.layout.main.name
-    before, after = (
-        task.scorer.monitored_metrics(logits, images.targets)[score] if images.targets is not None else None
-        for logits in (expected, found)
-    )
-    count = sum(map(len, images.calibration))
-    return Int8(count, score, before, after, parity.agreement, parity.largest_difference)
+    return form
 
 
 def _describe(network: Network, result: ExportResult) -> dict[str, Any]:

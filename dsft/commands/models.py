@@ -9,7 +9,8 @@ from typing import Any
 
 from dsft.artifact import Manifest, read_manifest
 from dsft.artifact.hub import push_model_folder
-from dsft.assembly import Source, find_model_folder
+from dsft.artifact.locate import find_model_folder
+from dsft.assembly import Source
 from dsft.commands import inspect
 from dsft.errors import ModelError, did_you_mean
 from dsft.models import list_networks

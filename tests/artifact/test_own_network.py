@@ -13,6 +13,7 @@ from dsft.artifact import read_manifest
 from dsft.choices import Form
 from dsft.errors import CheckpointError, ConversionError, OutputError
 from tests.geometry import in_form
+from tests.workshop import Workshop
 from tests.zoo import Residual, redraw
 
 
@@ -32,6 +33,13 @@ def test_a_converted_network_of_the_users_own_comes_back(tmp_path: Path) -> None
     with torch.inference_mode():
         assert torch.equal(model(images), conversion.model.eval()(images))
     assert read_manifest(tmp_path / "out").classes == tuple("abcde")
+
+
+def test_a_run_folder_stands_for_its_model(workshop: Workshop) -> None:
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        expected = dsft.load(workshop.separable / "model")(images)
+        assert torch.equal(dsft.load(workshop.separable)(images), expected)
 
 
 def test_without_its_skeleton_it_is_refused(tmp_path: Path) -> None:

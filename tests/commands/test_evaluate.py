@@ -13,8 +13,8 @@ from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 from torch.nn import functional
 
 import dsft as library
+from dsft.artifact.locate import find_model_folder
 from dsft.assembly import Source, load_folder, load_split, open_splits
-from dsft.assembly.model_folder import find_model_folder
 from dsft.assembly.named_data import NamedData
 from dsft.choices import SplitName
 from dsft.commands import evaluate

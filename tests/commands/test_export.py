@@ -14,12 +14,14 @@ import torch
 import dsft as library
 from dsft.assembly import Source
 from dsft.commands import export
-from dsft.errors import ExportError, ModelError
+from dsft.errors import CheckpointError, ExportError, InputError
+from dsft.progress import ignore
 from dsft.runtimes import OnnxSession, fold_norms, tracing
 from dsft.storage import sha256_of
 from tests.onnx_files import operator_types
 from tests.preprocessing_by_hand import load_by_hand
-from tests.workshop import Workshop, contents, dsft
+from tests.workshop import CLASSES, Workshop, contents, dsft
+from tests.zoo import Residual, redraw
 
 STEPS = ["decode", "resize", "center_crop", "to_float32", "normalize", "layout"]
 OF_SEPARABLE_LAYERS = {"Conv", "Concat", "Split", "Slice", "Gather", "Add"}
@@ -91,8 +93,28 @@ def test_python_exports_a_model_folder(workshop: Workshop) -> None:
     with torch.inference_mode():
         expected = library.load(workshop.separable / "model")(images)
     torch.testing.assert_close(OnnxSession(result.path)(images), expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ModelError, match=r"found a Linear\. Save it first"):
-        library.export(torch.nn.Linear(1, 1), "out.onnx")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="classes: applies to a network in memory"):
+        library.export(workshop.separable, "other.onnx", classes=CLASSES)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("suffix", ["onnx", "pt2", "safetensors"])
+def test_python_exports_a_network_in_memory_and_leaves_it_unchanged(suffix: str) -> None:
+    images, noise = torch.randn(3, 3, 16, 16), torch.randn(2, 3, 16, 16)
+    conversion = library.convert(redraw(Residual()).eval(), images, rank=1)
+    before = {key: value.clone() for key, value in conversion.model.state_dict().items()}
+    result = library.export(conversion.model, f"out.{suffix}", image_size=16, classes=list("abcde"), report=ignore)
+    assert all(torch.equal(before[key], value) for key, value in conversion.model.state_dict().items())
+    assert result.parity.images == 8
+    described = json.loads(result.description.read_text(encoding="utf-8"))
+    assert (described["input"]["shape"], described["classes"]) == (["batch", 3, 16, 16], list("abcde"))
+    if suffix == "onnx":
+        with torch.inference_mode():
+            torch.testing.assert_close(OnnxSession(result.path)(noise), conversion.model(noise), rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match=r"found Conversion\. Give its attribute model"):
+        library.export(conversion, "other.onnx")  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="must name its 5 outputs, found 1"):
+        library.export(conversion.model, "other.onnx", image_size=16, classes=["a"], report=ignore)
 
 
 @pytest.mark.usefixtures("here")
@@ -137,7 +159,7 @@ def test_a_file_with_other_outputs_is_not_written(workshop: Workshop, monkeypatc
     monkeypatch.setattr(tracing, "fold_norms", spoil)
     Path("out.onnx").write_text("precious", encoding="utf-8")
     with pytest.raises(ExportError, match=r"'out\.onnx' was not written: on \d+ images its logits differ"):
-        export.run(Source(str(workshop.dense)), Path("out.onnx"), overwrite=True)
+        export.run(Source(str(workshop.dense)), Path("out.onnx"), export.ExportSettings(overwrite=True))
     assert list(contents(Path())) == ["out.onnx"]
     assert Path("out.onnx").read_text(encoding="utf-8") == "precious"
 

@@ -1,0 +1,122 @@
+"""Exported files: written, run, compared with their model, and quantized."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from dsft.assembly import Network
+from dsft.choices import ExportFormat
+from dsft.commands.export_images import CheckImages
+from dsft.conversion import copy_network
+from dsft.errors import ExportError
+from dsft.models import load_weights
+from dsft.number_format import plural
+from dsft.runtimes import TOLERANCE, Int8, OnnxSession, Parity, compare_logits, quantize_onnx, trace_folded, write_onnx
+from dsft.tasks import Task, split_outputs
+
+Runner = Callable[[Tensor], Tensor]
+"""Maps images ``(batch, channels, height, width)`` to logits ``(batch, classes)``."""
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file that was written: the number of batch norms that were folded, and a function that runs the file."""
+
+    norms_folded: int
+    run: Runner
+
+
+class Classifier(nn.Module):
+    """A network with its main logits as its only output."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``(batch, classes)``."""
+        return split_outputs(self.network(images))[0]
+
+
+def run_batches(runner: Runner, batches: Sequence[Tensor]) -> Tensor:
+    """Return the outputs of all batches as one tensor."""
+    with torch.inference_mode():
+        return torch.cat([runner(images) for images in batches])
+
+
+def write_file(network: Network, classifier: Classifier, form: ExportFormat, path: Path, images: Tensor) -> WrittenFile:
+    """Write a network as a file.
+
+    Args:
+        network: The network, on the CPU, in evaluation mode.
+        classifier: The same network with one output.
+        form: Format of the file.
+        path: The file.
+        images: A batch that the network is traced with.
+
+    Raises:
+        ExportError: torch cannot trace the network.
+    """
+    if form is ExportFormat.SAFETENSORS:
+        state = {key: value.contiguous().clone() for key, value in network.module.state_dict().items()}
+        path.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
+        return WrittenFile(0, _weights_runner(network.module, path))
+    program, folded = trace_folded(classifier, images)
+    if form is ExportFormat.ONNX:
+        write_onnx(program, path)
+        return WrittenFile(folded, OnnxSession(path))
+    torch.export.save(program, path)
+    return WrittenFile(folded, torch.export.load(path).module())
+
+
+def _weights_runner(module: nn.Module, path: Path) -> Runner:
+    """Return what runs the weights of a file in a copy of the network that has none of its own."""
+    outline = copy_network(module)
+    for tensor in outline.state_dict().values():
+        tensor.zero_()
+    load_weights(outline, safetensors.torch.load_file(path), f"file {str(path)!r}")
+    return Classifier(outline).eval()
+
+
+def compare(task: Task, expected: Tensor, found: Tensor) -> Parity:
+    """Compare logits ``(images, ...)`` of a file with those of the model."""
+    agrees = task.scorer.is_correct(found, task.scorer.predict(expected))
+    return compare_logits(expected, found, agrees=agrees, margins=task.scorer.margin(expected.double()))
+
+
+def require_parity(parity: Parity, out: Path) -> None:
+    """Refuse a file whose outputs differ from the model's by more than rounding.
+
+    Raises:
+        ExportError: They do.
+    """
+    if not parity.holds:
+        raise ExportError(
+            f"{str(out)!r} was not written: on {plural(parity.images, 'image')} its logits differ from the model's by "
+            f"up to {parity.largest_difference:.3g}, which is {parity.relative_difference:.2g} of the largest logit "
+            f"(at most {TOLERANCE:g} is allowed), and {parity.clear_disagreements} predictions differ by more than "
+            "rounding. This is a bug in dsft or in torch: please report it, with the model's folder."
+        )
+
+
+def quantize(staged: Path, task: Task, expected: Tensor, images: CheckImages) -> Int8:
+    """Replace the float32 file by the quantized one, and score it."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / staged.name
+        quantize_onnx(staged, target, images.calibration)
+        staged.write_bytes(target.read_bytes())
+    found = run_batches(OnnxSession(staged), images.batches)
+    parity, score = compare(task, expected, found), task.scorer.layout.main.name
+    before, after = (
+        task.scorer.monitored_metrics(logits, images.targets)[score] if images.targets is not None else None
+        for logits in (expected, found)
+    )
+    count = sum(map(len, images.calibration))
+    return Int8(count, score, before, after, parity.agreement, parity.largest_difference)
