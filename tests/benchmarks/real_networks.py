@@ -1,0 +1,254 @@
+"""Accuracy and time of real networks before and after a conversion, without training: README's table and picture.
+
+Three networks with published weights, on the data of ../shared/data (see its README):
+
+- ResNet-32 on CIFAR-10: top-1 on 2,000 test images, calibrated on 512 training images.
+- SqueezeNet 1.0 on ImageNet: top-1 on 125 images, calibrated on 125 others.
+- DnCNN, which removes noise from grey images: PSNR in dB on 7 images, calibrated on 100 crops of 64 x 64 pixels.
+
+Times are medians of interleaved forward passes of one image with one thread, in torch itself and in ONNX Runtime.
+``--write`` replaces the table in README.md and draws .github/real_networks.png.
+
+    python tests/benchmarks/real_networks.py [--budgets macs=0.5 latency=0.7] [--only DnCNN] [--seconds 20] [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import dsft
+from dsft.choices import Runtime
+from dsft.devices import Compute
+from dsft.errors import BudgetError
+from dsft.measure import count_macs
+from dsft.report.figures import BLUE, GREY, ORANGE, drawing
+from dsft.runtimes import compare_latency
+from tests.cifar import DATA, load_images, load_resnet32
+
+ROOT = Path(__file__).parents[2]
+README, PICTURE = ROOT / "README.md", ROOT / ".github" / "real_networks.png"
+RUNTIMES = {Runtime.EAGER: "torch", Runtime.ONNXRUNTIME: "ONNX Runtime"}
+COMPUTE = Compute(torch.device("cpu"), channels_last=True)
+NOISE = 15 / 255
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network with its images.
+
+    Attributes:
+        name: What the table calls it.
+        model: The network in evaluation mode.
+        example: One input, which is timed.
+        calibration: Batches of inputs.
+        score: Scores a network.
+        unit: Unit of the score.
+    """
+
+    name: str
+    model: nn.Module
+    example: Tensor
+    calibration: Sequence[Tensor]
+    score: Callable[[nn.Module], float]
+    unit: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network: its cost, its times by runtime in milliseconds, and its score."""
+
+    label: str
+    macs: float
+    times: dict[Runtime, float]
+    score: float
+    unit: str
+
+
+def main() -> None:
+    """Print the table, and write it where it is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budgets", nargs="+", default=["macs=0.5", "latency=0.7"], help="NAME=SHARE of each row")
+    parser.add_argument("--only", nargs="+", default=list(JOBS), choices=list(JOBS))
+    parser.add_argument("--seconds", type=float, default=20.0, help="about how long the networks of a table are timed")
+    parser.add_argument("--write", action="store_true", help="write the table into README.md, and draw the picture")
+    arguments = parser.parse_args()
+    if not DATA.is_dir():
+        say(f"{DATA} is not there, so nothing is measured.")
+        return
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    tables = {}
+    for name in arguments.only:
+        tables[name] = measure(JOBS[name](), arguments.budgets, arguments.seconds)
+        say(markdown({name: tables[name]}) + "\n")
+    if arguments.write:
+        replace_table(markdown(tables))
+        draw(tables)
+
+
+def measure(job: Job, budgets: Sequence[str], seconds: float) -> list[Row]:
+    """Convert a network to each budget, and score and time all of them; a budget that cannot be met is left out."""
+    networks = {"original": job.model.to(memory_format=torch.channels_last)}
+    for text in budgets:
+        kind, _, share = text.partition("=")
+        try:
+            networks[text] = convert(job, {kind: float(share)})
+        except BudgetError as error:
+            say(f"{job.name}, {text}: {error}")
+    example = job.example.contiguous(memory_format=torch.channels_last)
+    modules = [module.to(memory_format=torch.channels_last) for module in networks.values()]
+    timed = {
+        runtime: compare_latency(modules, [example] * len(modules), COMPUTE, seconds, runtime) for runtime in RUNTIMES
+    }
+    macs = [count_macs(module, job.example) for module in modules]
+    return [
+        Row(
+            label, macs[number] / macs[0], {each: timed[each][number] for each in RUNTIMES}, job.score(module), job.unit
+        )
+        for number, (label, module) in enumerate(networks.items())
+    ]
+
+
+def convert(job: Job, budget: dict[str, float]) -> nn.Module:
+    """Return a converted copy whose weights are fitted to the calibration images."""
+    return dsft.convert(job.model, job.example, calibration=job.calibration, budget=budget, seed=0).model
+
+
+def resnet32() -> Job:
+    """He et al. 2015, section 4.2, with weights of akamaster/pytorch_resnet_cifar10."""
+    (images, _), test = load_images("train"), load_images("test")
+    chosen = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:512]]
+    score = top1(torch.split(test[0], 250), test[1])
+    return Job("ResNet-32", load_resnet32(), test[0][:1], torch.split(chosen, 64), score, "%")
+
+
+def squeezenet() -> Job:
+    """Iandola et al. 2016, with weights of songhan/SqueezeNet-Deep-Compression."""
+    model = torchvision.models.squeezenet1_0(weights=None).eval()
+    model.load_state_dict(load_file(DATA / "weights" / "squeezenet1_0.safetensors"))
+    files = sorted((DATA / "imagenet-sample").glob("*.jpg"))
+    pixels = np.stack([np.asarray(Image.open(file).convert("RGB"))[14:241, 14:241] for file in files])
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - torch.tensor([123.0, 117, 104]).reshape(3, 1, 1)
+    labels = torch.tensor([int(file.stem) for file in files])
+    score = top1(torch.split(images[1::2], 25), labels[1::2])
+    return Job("SqueezeNet", model, images[:1], torch.split(images[::2], 25), score, "%")
+
+
+def dncnn() -> Job:
+    """Zhang et al. 2017, with weights of SaoYan/DnCNN-PyTorch for noise of 15 of 255 levels."""
+    layers: list[nn.Module] = [nn.Conv2d(1, 64, 3, padding=1, bias=False), nn.ReLU()]
+    for _ in range(15):
+        layers += [nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Conv2d(64, 1, 3, padding=1, bias=False)).eval()
+    state = load_file(DATA / "weights" / "dncnn_s15.safetensors")
+    model.load_state_dict({key.removeprefix("dncnn."): value for key, value in state.items()})
+    generator = torch.Generator().manual_seed(0)
+    clean = read_grey("train")[:, :, 58:122, 58:122]
+    noisy = clean + NOISE * torch.randn(clean.shape, generator=generator)
+    test = read_grey("test")
+    given = test + NOISE * torch.randn(test.shape, generator=generator)
+    return Job("DnCNN", model, given[:1, :, :96, :96], torch.split(noisy, 20), psnr(given, test), "dB")
+
+
+def read_grey(split: str) -> Tensor:
+    """Return the images of a split as ``(images, 1, height, width)``, from 0 to 1."""
+    files = sorted((DATA / "denoise" / split).iterdir())
+    return torch.stack(
+        [torch.from_numpy(np.array(Image.open(file).convert("L"))).float()[None] / 255 for file in files]
+    )
+
+
+JOBS: dict[str, Callable[[], Job]] = {"ResNet-32": resnet32, "SqueezeNet": squeezenet, "DnCNN": dncnn}
+
+
+def top1(batches: Sequence[Tensor], labels: Tensor) -> Callable[[nn.Module], float]:
+    """Return a function that computes top-1 in percent."""
+
+    def score(model: nn.Module) -> float:
+        with torch.inference_mode():
+            answers = torch.cat([model(images).flatten(1).argmax(1) for images in batches])
+        return 100 * float((answers == labels).double().mean())
+
+    return score
+
+
+def psnr(noisy: Tensor, clean: Tensor) -> Callable[[nn.Module], float]:
+    """Return a function that computes the mean peak signal-to-noise ratio in dB of what is left of the noise."""
+
+    def score(model: nn.Module) -> float:
+        with torch.inference_mode():
+            restored = torch.cat([(image - model(image)).clamp(0, 1) for image in torch.split(noisy, 1)])
+        errors = (restored - clean).double().square().flatten(1).mean(1)
+        return float(-10 * errors.log10().mean())
+
+    return score
+
+
+def markdown(tables: dict[str, list[Row]]) -> str:
+    """Return one table of all networks; times with their ratio to the original's."""
+    names = " | ".join(f"{name}, ms" for name in RUNTIMES.values())
+    lines = [f"| network | budget | MACs | {names} | score |", f"| --- | --- |{' ---: |' * (len(RUNTIMES) + 2)}"]
+    for name, rows in tables.items():
+        for row in rows:
+            times = " | ".join(f"{time:.2f} (x {time / rows[0].times[at]:.2f})" for at, time in row.times.items())
+            lines.append(f"| {name} | {row.label} | {row.macs:.2f} | {times} | {row.score:.2f} {row.unit} |")
+    return "\n".join(lines)
+
+
+def replace_table(table: str) -> None:
+    """Replace the table between the two comments in README.md."""
+    start, end = "<!-- real networks: begin -->", "<!-- real networks: end -->"
+    text = README.read_text("utf-8")
+    if text.count(start) != 1 or text.count(end) != 1:
+        raise SystemExit(f"{README}: expected one {start} and one {end}.")
+    pattern = re.compile(f"{re.escape(start)}.*{re.escape(end)}", re.DOTALL)
+    README.write_text(pattern.sub(lambda _: f"{start}\n{table}\n{end}", text), "utf-8")
+
+
+def draw(tables: dict[str, list[Row]]) -> None:
+    """Draw the times as shares of the original's, with the scores beside the names."""
+    with drawing(PICTURE, width=7.0, height=0.6 + 0.34 * sum(map(len, tables.values())), dpi=110) as figure:
+        axes = figure.subplots()
+        labels, place = [], 0.0
+        for name, rows in tables.items():
+            for row in rows:
+                is_original = row is rows[0]
+                for offset, (at, colour) in enumerate(zip(RUNTIMES, (BLUE, ORANGE), strict=True)):
+                    share = row.times[at] / rows[0].times[at]
+                    label = RUNTIMES[at] if not is_original else None
+                    axes.barh(place + 0.36 * offset, share, 0.34, color=GREY if is_original else colour, label=label)
+                labels.append((place + 0.18, f"{name}, {row.label}: {row.score:.1f} {row.unit}"))
+                place += 1.0
+            place += 0.4
+        axes.axvline(1.0, color=GREY, linestyle="--", linewidth=1)
+        axes.set_yticks([at for at, _ in labels], [text for _, text in labels])
+        axes.invert_yaxis()
+        axes.set(xlabel="time of one image, relative to the original; not trained after conversion")
+        handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=2)
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
