@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -12,6 +12,9 @@ from dsft.cli.app import app
 from dsft.cli.options import BuilderOption, Device, ImageSize, Json, Progress, split_source
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
+
+if TYPE_CHECKING:
+    from dsft.commands.benchmark import BenchmarkResult
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -64,15 +67,19 @@ def benchmark(
             device=device,
             report=report,
         )
+    _show_timings(result, as_json, is_pair=against is not None)
+
+
+def _show_timings(result: BenchmarkResult, as_json: bool, *, is_pair: bool) -> None:
     from dsft.console import layer_timing_table, print_json, print_result, timing_table
 
     if as_json:
         print_json(result.to_dict())
         return
     tables = [timing_table([(row.model, row.runtime, row.dtype, row.batch, row.timing) for row in result.rows])]
-    if layers:
+    if result.layers:
         rows = [(row.name, row.against, row.model) for row in result.layers]
-        tables.append(layer_timing_table(rows, is_pair=against is not None))
+        tables.append(layer_timing_table(rows, is_pair=is_pair))
     height, width = result.image_size
     print_result(
         *tables,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,9 @@ from dsft.cli.options import (
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
 from dsft.number_format import plural
+
+if TYPE_CHECKING:
+    from dsft.commands.sweep import SweepResult
 
 
 @app.command()
@@ -88,6 +91,10 @@ def sweep(
             overwrite=overwrite,
             report=report,
         )
+    _show_sweep(result, as_json)
+
+
+def _show_sweep(result: SweepResult, as_json: bool) -> None:
     from dsft.console import circumstances, print_json, print_result, sweep_table
 
     if as_json:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dsft.assembly import Source, load_folder
+from dsft.assembly import Network, Source, load_folder
 from dsft.choices import Amp, BadImages, SplitName
 from dsft.data import LoaderSettings, Split, evaluation_transform, find_images, make_loader
 from dsft.data.decoding import read_image
-from dsft.devices import resolve_compute
+from dsft.data.loader import BatchLoader
+from dsft.data.sources.unlabelled import UnlabelledImages
+from dsft.devices import Compute, resolve_compute
 from dsft.errors import DataError
 from dsft.evaluation import Prediction, predict
 from dsft.progress import Report, Warn, ignore
@@ -90,17 +92,7 @@ def run(
     network = load_folder(Path(model.label), model.read_builder())
     select = network.task.view.class_selector(settings.top_k, settings.threshold)
     compute.place_module(network.module)
-    loader = make_loader(
-        Split(SplitName.TEST, images, tuple(range(len(images.keys))), images.classes),
-        evaluation_transform(network.preprocessing),
-        LoaderSettings(
-            settings.batch_size,
-            settings.workers,
-            bad_images=settings.bad_images,
-            pin_memory=compute.device.type == "cuda",
-        ),
-        shuffle=False,
-    )
+    loader = _load_images(images, network, settings, compute)
     classes = network.classes or tuple(map(str, range(network.spec.num_classes)))
     predictions: list[Prediction] = []
     try:
@@ -117,6 +109,18 @@ def run(
     for key in unreadable:
         report(Warn(_why_unreadable(key)))
     return PredictResult(tuple(predictions), unreadable)
+
+
+def _load_images(
+    images: UnlabelledImages, network: Network, settings: PredictSettings, compute: Compute
+) -> BatchLoader:
+    is_cuda = compute.device.type == "cuda"
+    return make_loader(
+        Split(SplitName.TEST, images, tuple(range(len(images.keys))), images.classes),
+        evaluation_transform(network.preprocessing),
+        LoaderSettings(settings.batch_size, settings.workers, bad_images=settings.bad_images, pin_memory=is_cuda),
+        shuffle=False,
+    )
 
 
 def _why_unreadable(key: str) -> str:

@@ -97,14 +97,7 @@ class TrainingLoop:
             self.train_step.share_statistics()
             self._require_finite_weights()
             if self.processes.is_first:
-                with explained_save(self.folder):
-                    save_last(
-                        self.folder,
-                        self.train_step.module,
-                        self.train_step.average,
-                        self.train_step.state(),
-                        self.progress,
-                    )
+                self._write_state()
             self._saved = self._position()
             self._interval.restart()
             self.report(CheckpointSaved(self.progress.step))
