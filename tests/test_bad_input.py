@@ -135,7 +135,7 @@ class TestRecipeText:
 
     def test_an_impossible_combination(self, changed: Path) -> None:
         message = refused("train", changed, OUT, "model.path=runs/a/model")
-        assert "model.path: goes with source dsft only" in message
+        assert "model.path: applies to source dsft only" in message
 
 
 @pytest.mark.usefixtures("here")
@@ -382,9 +382,9 @@ class TestOutputs:
         shutil.copytree(workshop.dense, here / "out")
         changes = ["model.path=out/model", "--overwrite"]
         message = refused("finetune", workshop.separable_recipe, OUT, *changes)
-        assert "holds 'out/model', which this command reads" in message
+        assert "contains 'out/model', which this command reads" in message
         message = refused("convert", "out/model", "--out", "out/model", "--rank", "1", "--overwrite")
-        assert "holds 'out/model', which this command reads" in message
+        assert "contains 'out/model', which this command reads" in message
 
     def test_bad_input_leaves_the_run_that_it_would_replace(self, workshop: Workshop, here: Path) -> None:
         shutil.copytree(workshop.dense, here / "out")

@@ -27,7 +27,7 @@ class Network:
         preprocessing: Its evaluation transform.
         classes: Names of its outputs; None if unknown.
         plan: The plan by which it was converted; None if it is dense.
-        trainings: The recorded trainings of its weights, the last one last.
+        trainings: The recorded trainings of its weights, in chronological order.
         task: What its outputs mean.
     """
 
@@ -41,10 +41,10 @@ class Network:
 
     @property
     def required_plan(self) -> ConversionPlan:
-        """The plan of a network that is known to be converted.
+        """The plan of a converted network.
 
         Raises:
-            ConversionError: It is not.
+            ConversionError: The network is dense.
         """
         if self.plan is None:
             raise ConversionError(f"model {self.spec}: expected a converted network, found a dense one.")
@@ -71,10 +71,15 @@ def as_network(loaded: LoadedModel) -> Network:
 
 
 def with_image_size(network: Network, image_size: int | None, *, is_fixed: bool) -> Network:
-    """Return a network with another image size; None leaves it unchanged.
+    """Return a network with another image size; None returns it unchanged.
+
+    Args:
+        network: The network.
+        image_size: Side of the images in pixels.
+        is_fixed: Whether the architecture accepts one image size only.
 
     Raises:
-        ModelError: The architecture is fixed to another size.
+        ModelError: The architecture accepts another size only.
     """
     if image_size is None or (image_size, image_size) == network.preprocessing.image_size:
         return network

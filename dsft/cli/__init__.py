@@ -1,7 +1,7 @@
-"""The command line: parse, call one command, show its result.
+"""The command line: parse the arguments, call one command, show its result.
 
-A command is imported inside the function that needs it, so that ``--help`` loads no torch. Each module registers its
-commands with the application, which lists them in an order of its own.
+Commands are imported inside the functions that call them, so that ``--help`` does not import torch. Importing a module
+of this package registers its commands with the application.
 """
 
 from dsft.cli import (

@@ -21,7 +21,7 @@ def lr_find(
     low: Annotated[float, typer.Option("--low", help="Learning rate of the first step.")] = 1e-7,
     high: Annotated[float, typer.Option("--high", help="Learning rate of the last step.")] = 1.0,
     steps: Annotated[int, typer.Option("--steps", help="Maximum number of steps; fewer if the loss diverges.")] = 100,
-    out: Annotated[Path, typer.Option("--out", help="File of the plot.")] = Path("lr-find.png"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="File of the plot.")] = Path("lr-find.png"),
     overwrite: Overwrite = False,
     as_json: Json = False,
     progress: Progress = None,

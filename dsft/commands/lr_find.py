@@ -1,4 +1,4 @@
-"""``dsft lr-find``: the learning rate range test for a recipe."""
+"""``dsft lr-find``: the learning rate range test (Smith 2017) for a recipe."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ def run(
 
 
 def _verb(recipe: Recipe) -> Verb:
-    """Return the command that the recipe is for, which depends on whether it has weights."""
+    """Return the command that the recipe is for: ``finetune`` if it names weights, else ``train``."""
     return Verb.FINETUNE if recipe.model.has_weights else Verb.TRAIN

@@ -1,4 +1,4 @@
-"""An output folder and what a command reads are kept apart."""
+"""Checks that an output folder does not overlap with what the command reads."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from dsft.storage import at_home
 
 
 def require_apart(folder: Path, inputs: Iterable[str | None]) -> None:
-    """Check that a folder that is about to be replaced holds nothing that the command reads.
+    """Check that a folder that will be replaced contains no input of the command.
 
     Raises:
-        OutputError: It does.
+        OutputError: It contains one.
     """
     for name in inputs:
         path = at_home(name or "")
         if name is not None and path.exists() and path.resolve().is_relative_to(folder.resolve()):
             raise OutputError(
-                f"output folder {str(folder)!r}: holds {name!r}, which this command reads, so it cannot be replaced. "
-                "Choose another folder."
+                f"output folder {str(folder)!r}: contains {name!r}, which this command reads, so it cannot be "
+                "replaced. Choose another folder."
             )
 
 
 def require_outside(folder: Path, data: DataSection) -> None:
-    """Check that an output folder is not about to be written among the classes of a folder of images.
+    """Check that an output folder is not inside a folder of images, where it would count as a class from then on.
 
     Raises:
-        OutputError: It is: from then on it would be a class, its pictures images.
+        OutputError: It is.
     """
     if data.source is not DataSource.FOLDER or data.root is None:
         return
     root, place = at_home(data.root).resolve(), folder.resolve()
     if not root.is_dir() or root == place or not place.is_relative_to(root):
         return
-    # Neither hidden folders count as classes, nor any beside those of the splits.
+    # Hidden folders, and folders beside train, val and test, do not count as classes.
     if not any(map(is_hidden, place.relative_to(root).parts)) and not has_splits(root):
         raise OutputError(
-            f"output folder {str(folder)!r}: lies in the data {data.root!r}, whose folders are its classes. Choose one "
-            "outside of it."
+            f"output folder {str(folder)!r}: is inside the data folder {data.root!r}, where it would count as a "
+            "class. Choose a folder outside of it."
         )

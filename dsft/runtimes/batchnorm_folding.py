@@ -1,4 +1,4 @@
-"""Fold batch normalisations into the convolutions before them, where no other node uses the values in between."""
+"""Fold batch norms into the convolutions before them if no other node uses the values in between."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BY_CHANNEL = {aten.cat.default: 1, aten.index_select.default: 1, aten.narrow.de
 
 @dataclass(frozen=True)
 class _Norm:
-    """A batch normalisation in evaluation mode: ``y = scale * x + shift`` for each channel, in float64."""
+    """A batch norm in evaluation mode: ``y = scale * x + shift`` for each channel, in float64."""
 
     node: Node
     scale: Tensor
@@ -57,7 +57,7 @@ class _Region:
 
 
 def fold_norms(graph: GraphModule) -> int:
-    """Fold the batch normalisations of a traced network into the convolutions before them, in place, where possible.
+    """Fold the batch norms of a traced network into the convolutions before them, in place, where possible.
 
     Sums over the kernels of each output channel, slices and gathers may stand between a convolution and a norm, since
     separable layers end with them. A norm is folded only if every value in between has no other user in the graph.
@@ -85,8 +85,8 @@ def fold_norms(graph: GraphModule) -> int:
 class _Constants:
     """The values of a graph that depend on weights alone.
 
-    They are computed in one pass in execution order. Asking for the inputs of each node recursively would visit a node
-    once for every path that leads to it, whose number doubles with each residual block.
+    They are computed in one pass in execution order. A recursion over the inputs of each node would visit a node once
+    per path to it, and the number of paths doubles with each residual block.
 
     Args:
         graph: A traced network.
@@ -137,7 +137,7 @@ def _norm_of(constants: _Constants, node: Node) -> _Norm | None:
 
 
 def _region_before(constants: _Constants, norm: _Norm) -> _Region | None:
-    """Return the nodes to fold through, or None where they have other users or are no sums of channels."""
+    """Return the nodes to fold through, or None if they have other users or do more than add and copy channels."""
     start: Any = norm.node.args[0]
     between, convolutions, pending = set[Node](), set[Node](), [start]
     while pending:

@@ -99,10 +99,10 @@ def test_a_recipe_names_it_too(workshop: Workshop, here: Path) -> None:
         (["--builder", "net.py:makes"], "builder net.py:makes: a function of that name is needed"),
         (["--builder", "net"], "model.builder: expected"),
         (["--builder", "net.py:make", "optim.lr=fast"], "optim.lr: expected a number > 0"),
-        (["model.source=python", "model.builder=net.py:make"], "name: does not go with source python"),
-        (["model.source=python", "model.name=null"], "builder: source python needs FILE:FUNCTION"),
-        (["model.builder=net.py:make"], "builder: does not go with source timm"),
-        (["model.mean=[0.5]"], "mean: does not go with source timm"),
+        (["model.source=python", "model.builder=net.py:make"], "name: cannot be combined with source python"),
+        (["model.source=python", "model.name=null"], "builder: source python requires FILE:FUNCTION"),
+        (["model.builder=net.py:make"], "builder: cannot be combined with source timm"),
+        (["model.mean=[0.5]"], "mean: cannot be combined with source timm"),
     ],
 )
 def test_what_is_wrong_with_it_is_told_before_anything_is_written(

@@ -18,7 +18,7 @@ def test_a_folder_that_is_replaced_holds_nothing_that_is_read(tmp_path: Path, mo
     (tmp_path / "output").mkdir()
     monkeypatch.chdir(tmp_path)
     for name in ("out", "out/model", "output/../out/model/weights"):
-        with pytest.raises(OutputError, match=f"holds '{name}', which this command reads, so it cannot be replaced"):
+        with pytest.raises(OutputError, match=f"contains '{name}', which this command reads, so it cannot be replaced"):
             require_apart(Path("out"), (None, name))
     # Neighbours, and words that are no paths.
     require_apart(Path("out"), (None, "output", "original", "out/nothing"))
@@ -30,7 +30,7 @@ def test_an_output_is_no_class_of_the_data(tmp_path: Path, monkeypatch: pytest.M
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "pictures")
     for root in (".", "../pictures", "~/pictures"):
-        with pytest.raises(OutputError, match=rf"'runs/first': lies in the data '{root}', whose folders are"):
+        with pytest.raises(OutputError, match=rf"'runs/first': is inside the data folder '{root}', where it"):
             require_outside(Path("runs/first"), pictures_in(root))
     require_outside(Path("../runs/first"), pictures_in("."))
     require_outside(Path(".runs/first"), pictures_in("."))
@@ -48,7 +48,7 @@ def test_an_evaluation_among_the_classes_is_refused(workshop: Workshop, here: Pa
     shutil.copytree(workshop.pictures, here / "pictures")
     done = dsft("evaluate", workshop.dense, "--data", here / "pictures", "--out", here / "pictures" / "scores")
     assert done.exit_code == 2
-    assert "whose folders are its classes" in done.stderr
+    assert "where it would count as a class" in done.stderr
     assert not (here / "pictures" / "scores").exists()
 
 
@@ -60,7 +60,7 @@ def test_a_run_among_the_classes_is_refused_before_it_begins(here: Path) -> None
     )
     done = dsft("train", "r.yaml", "output.dir=pictures/runs")
     assert done.exit_code == 2
-    assert "lies in the data 'pictures'" in done.stderr
+    assert "is inside the data folder 'pictures'" in done.stderr
     assert sorted(path.name for path in (here / "pictures").iterdir()) == ["cat", "dog"]
 
 
@@ -71,7 +71,7 @@ def test_a_tilde_is_the_home_in_every_place_of_a_recipe(
     shutil.copytree(workshop.dense, here / "mine")
     changes = ("model.path=~/mine/model", "distill.teacher=~/mine", "output.dir=~/out")
     assert dsft("finetune", str(workshop.separable_recipe), *changes, "--dry-run").exit_code == 0
-    with pytest.raises(OutputError, match=r"holds '~/mine/model', which this command reads"):
+    with pytest.raises(OutputError, match=r"contains '~/mine/model', which this command reads"):
         require_apart(here / "mine", ["~/mine/model"])
     (here / "out").mkdir()
     (here / "out" / "other").touch()

@@ -32,7 +32,7 @@ def test_only_an_earlier_run_is_free_to_be_overwritten(workshop: Workshop, here:
 def test_a_run_that_this_one_needs_is_not(workshop: Workshop, here: Path, change: str) -> None:
     shutil.copytree(workshop.dense, here / "out")
     recipe = load_recipe(str(workshop.separable_recipe), [change])
-    with pytest.raises(OutputError, match=f"holds '{change.partition('=')[2]}', which this command reads"):
+    with pytest.raises(OutputError, match=f"contains '{change.partition('=')[2]}', which this command reads"):
         RunFolder(Path("out")).require_free(recipe, overwrite=True)
 
 

@@ -96,17 +96,17 @@ def test_types_are_strict(section: type[Section], values: str) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"source": ModelSource.DSFT}, "path: source dsft needs the model folder"),
-        ({"source": ModelSource.DSFT, "path": "x", "name": "y"}, "name: does not go with source dsft"),
-        ({"source": ModelSource.DSFT, "path": "x", "in_chans": 1}, "in_chans: does not go with source dsft"),
-        ({"source": ModelSource.DSFT, "path": "x", "pretrained": True}, "pretrained: does not go with source"),
-        ({"source": ModelSource.TIMM}, "name: source timm needs the network's name"),
-        ({"source": ModelSource.TIMM, "name": "x", "path": "y"}, "path: goes with source dsft only"),
+        ({"source": ModelSource.DSFT}, "path: source dsft requires a model folder"),
+        ({"source": ModelSource.DSFT, "path": "x", "name": "y"}, "name: cannot be combined with source dsft"),
+        ({"source": ModelSource.DSFT, "path": "x", "in_chans": 1}, "in_chans: cannot be combined with source dsft"),
+        ({"source": ModelSource.DSFT, "path": "x", "pretrained": True}, "pretrained: cannot be combined with source"),
+        ({"source": ModelSource.TIMM}, "name: source timm requires the name of a network"),
+        ({"source": ModelSource.TIMM, "name": "x", "path": "y"}, "path: applies to source dsft only"),
         (
             {"source": ModelSource.TIMM, "name": "x", "pretrained": True, "checkpoint": "y"},
-            "pretrained: goes without checkpoint",
+            "pretrained: cannot be combined with checkpoint",
         ),
-        ({"source": ModelSource.TIMM, "name": "x", "classes": "data"}, "classes: says what a checkpoint"),
+        ({"source": ModelSource.TIMM, "name": "x", "classes": "data"}, "classes: names the classes of a checkpoint"),
     ],
 )
 def test_a_model_has_one_origin(values: dict[str, Any], message: str) -> None:
