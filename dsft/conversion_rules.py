@@ -1,4 +1,4 @@
-"""Rules between the settings of a conversion, for recipes and for Python alike."""
+"""Rules between the settings of a conversion, used for recipes and in Python."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def ignore(event: Event) -> None:
 
 
 class Advance(Protocol):
-    """Reports that so many units of a task are processed, and its current figures by name."""
+    """Reports the number of processed units of a task, and its current figures by name."""
 
     def __call__(self, done: int, values: Mapping[str, float] = ..., /) -> None: ...  # noqa: D102
 

@@ -39,7 +39,7 @@ class Three(Residual):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_network_of_ones_own_is_tuned_from_a_dict(workshop: Workshop) -> None:
+def test_an_own_network_is_tuned_from_a_dict(workshop: Workshop) -> None:
     model = Three()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     result = dsft.finetune(recipe_for(workshop), model, report=ignore)
@@ -59,7 +59,7 @@ def test_a_network_of_ones_own_is_tuned_from_a_dict(workshop: Workshop) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_one_that_knows_the_classes_is_converted_and_teaches(workshop: Workshop) -> None:
+def test_a_network_that_knows_the_classes_is_converted_and_is_the_teacher(workshop: Workshop) -> None:
     recipe = {**recipe_for(workshop), "convert": {"budget": {"macs": 0.6}}, "distill": {"teacher": "original"}}
     result = dsft.finetune(recipe, Three(), ["model.classes=data"], report=ignore)
     assert result.plan is not None
@@ -115,7 +115,7 @@ def test_a_network_in_memory_is_left_as_it_was(workshop: Workshop) -> None:
         ({"model": Residual}, InputError, "model: expected a network or a folder, found the class Residual"),
     ],
 )
-def test_what_is_wrong_with_an_evaluation_is_said(
+def test_an_invalid_evaluation_is_reported(
     workshop: Workshop, arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     given = {"model": Residual(), "data": workshop.pictures, "image_size": 16, "report": ignore, **arguments}
@@ -123,7 +123,7 @@ def test_what_is_wrong_with_an_evaluation_is_said(
         dsft.evaluate(**given)
 
 
-def test_what_is_wrong_with_a_recipe_is_said(workshop: Workshop) -> None:
+def test_an_invalid_recipe_is_reported(workshop: Workshop) -> None:
     with pytest.raises(RecipeError, match=r"\(recipe\)  optim\.lr: expected a number > 0, found 'fast'"):
         dsft.finetune({**recipe_for(workshop), "optim": {"lr": "fast"}}, Three(), report=ignore)
     with pytest.raises(RecipeError, match=r"model: missing"):

@@ -124,7 +124,7 @@ class TestErrors:
         assert done.stderr.startswith("error: no recipe 'nothere.yaml': no such file")
         assert done.stderr.count("\n") == 1
 
-    def test_have_a_traceback_when_it_is_asked_for(self, here: Path) -> None:
+    def test_have_a_traceback_with_debug(self, here: Path) -> None:
         done = process("--debug", "train", "nothere.yaml", cwd=here)
         assert done.returncode == 1
         assert "Traceback" in done.stderr
@@ -146,7 +146,7 @@ class TestErrors:
         assert done.exit_code == 1
         assert done.stderr.startswith("error: the operating system reports: ")
 
-    def test_a_reader_that_has_enough_is_none(self) -> None:
+    def test_a_closed_pipe_is_no_error(self) -> None:
         command = f"{sys.executable} -m dsft recipes schema | head -n 1"
         done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT, check=False)  # noqa: S602
         assert done.stdout.startswith("###")

@@ -56,7 +56,7 @@ def run(**environment: str) -> list[int]:
 
 
 @only_glibc
-def test_memory_that_is_kept_is_not_asked_for_again() -> None:
+def test_kept_memory_is_not_requested_again() -> None:
     always, kept, elsewhere, kept_again, given_back, *released = run()
     # With pages of 4 KiB there are 97,000; of 2 MiB, where the system gives them by itself, 190.
     assert min(always, elsewhere, *released) > 100
@@ -68,7 +68,7 @@ def test_memory_that_is_kept_is_not_asked_for_again() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("MALLOC_MMAP_MAX_", "65536"), ("GLIBC_TUNABLES", "glibc.malloc.mmap_max=65536")]
 )
-def test_a_users_own_setting_comes_first(name: str, value: str) -> None:
+def test_a_setting_of_the_user_has_precedence(name: str, value: str) -> None:
     assert min(run(**{name: value})[:4]) > 100
 
 

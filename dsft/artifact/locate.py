@@ -1,4 +1,4 @@
-"""Where a model folder is: the folder itself, inside a run folder, or on the hub."""
+"""Finds model folders: the folder itself, the one inside a run folder, or one on the hub."""
 
 from __future__ import annotations
 

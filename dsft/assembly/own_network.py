@@ -1,4 +1,4 @@
-"""Networks that the user's own code builds, described as those of a library are."""
+"""Networks that the user's own code builds, described as networks of a library are."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from dsft.tasks.outputs import split_outputs
 class InputFormat:
     """The images that a network takes, as far as the user states it.
 
-    What is None is taken from the network's attribute ``pretrained_cfg``, a mapping as timm's networks have
-    (``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``, ``crop_mode``), or else is timm's default:
-    224 pixels, the mean and standard deviation of ImageNet, bicubic, the central 87.5 %.
+    A value of None is taken from the network's attribute ``pretrained_cfg``, a mapping as timm's networks have it
+    (``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``, ``crop_mode``). Otherwise timm's defaults
+    apply: 224 pixels, mean and standard deviation of ImageNet, bicubic interpolation, the central 87.5 %.
 
     Attributes:
         image_size: Side of the images in pixels.
@@ -44,12 +44,12 @@ class InputFormat:
 
 
 def build_own(builder: Builder, stated: InputFormat, preprocessing: Preprocessing | None = None) -> LoadedModel:
-    """Call a builder, and find out what its network takes and how many outputs it has.
+    """Call a builder, and determine the input format and the number of outputs of its network.
 
     Args:
         builder: The user's function.
-        stated: What is known of the images that the network takes.
-        preprocessing: The whole evaluation transform, where a model folder records it; ``stated`` is not read then.
+        stated: Its input format, as far as it is known.
+        preprocessing: The whole evaluation transform, if a model folder records it; then ``stated`` is ignored.
 
     Raises:
         ModelError: The builder fails, or its network cannot be run on such images or is no classifier.
@@ -67,12 +67,12 @@ def build_own(builder: Builder, stated: InputFormat, preprocessing: Preprocessin
 
 
 def copy_own(module: nn.Module, name: str, stated: InputFormat) -> LoadedModel:
-    """Copy a network that the user gives in Python to the CPU, and find out how many outputs it has.
+    """Copy a network from Python to the CPU, and determine its number of outputs.
 
     Args:
         module: The network; it is left unchanged.
         name: What messages and manifests call it.
-        stated: What is known of the images that it takes.
+        stated: Its input format, as far as it is known.
 
     Raises:
         ModelError: It cannot be run on such images, or is not a classifier.
@@ -96,10 +96,10 @@ def copy_own(module: nn.Module, name: str, stated: InputFormat) -> LoadedModel:
 
 
 def describe_module(module: nn.Module, name: str, preprocessing: Preprocessing) -> LoadedModel:
-    """Describe a network of the user's own; it is run once on a black image, so that its outputs can be counted.
+    """Describe a network of the user's own. It is run once on a black image to count its outputs.
 
     Raises:
-        ModelError: Its output is not one row of class scores an image.
+        ModelError: Its output is not one row of class scores per image.
         Exception: Whatever the network raises.
     """
     outputs = count_outputs(module, preprocessing)
@@ -108,10 +108,10 @@ def describe_module(module: nn.Module, name: str, preprocessing: Preprocessing) 
 
 
 def count_outputs(module: nn.Module, preprocessing: Preprocessing) -> int:
-    """Return the number of class scores that a network gives an image.
+    """Return the number of class scores that a network returns for an image.
 
     Raises:
-        ModelError: Its output is not one row of class scores an image.
+        ModelError: Its output is not one row of class scores per image.
     """
     image = torch.zeros(1, preprocessing.channels, *preprocessing.image_size)
     scores, _ = split_outputs(run_example(module, image))
@@ -122,7 +122,7 @@ def state_preprocessing(module: nn.Module, stated: InputFormat) -> Preprocessing
     """Return the evaluation transform of a network of the user's own.
 
     Raises:
-        ModelError: What the network or the user states is no such transform.
+        ModelError: The stated values are invalid.
     """
     config: Any = getattr(module, "pretrained_cfg", None)
     given = config if isinstance(config, Mapping) else {}
@@ -131,7 +131,7 @@ def state_preprocessing(module: nn.Module, stated: InputFormat) -> Preprocessing
         own = read_preprocessing({"crop_mode": "center", **given})
     except Exception as error:  # the mapping is the user's
         raise ModelError(
-            f"pretrained_cfg of the network: must be a mapping as timm's networks have, such as {{'input_size': "
+            f"pretrained_cfg of the network: must be a mapping as timm's networks have it, such as {{'input_size': "
             f"(3, 224, 224), 'mean': (0.5, 0.5, 0.5)}}, found {given!r} ({type(error).__name__}: {error})."
         ) from error
     own = for_channels(own, stated.channels or _channels_of(module) or own.channels)
@@ -139,17 +139,17 @@ def state_preprocessing(module: nn.Module, stated: InputFormat) -> Preprocessing
     for key, values in (("mean", stated.mean), ("std", stated.std)):
         if values is not None and len(values) != own.channels:
             raise ModelError(
-                f"model.{key}: one number for each of the {own.channels} image channels is needed, found "
+                f"model.{key}: expected one number for each of the {own.channels} image channels, found "
                 f"{list(values)!r}."
             )
     return dataclasses.replace(own, image_size=size, mean=stated.mean or own.mean, std=stated.std or own.std)
 
 
 def with_weights(loaded: LoadedModel, path: Path, classes: tuple[str, ...] | None) -> LoadedModel:
-    """Give a network of the user's own the weights of a file, in place.
+    """Load a weights file into a network of the user's own, in place.
 
     Raises:
-        CheckpointError: The file is damaged or does not fit, or has another number of classes than are named.
+        CheckpointError: The file is damaged or does not fit the network, or the number of class names differs.
     """
     weights = read_weights(path)
     load_weights(loaded.module, weights.state, f"checkpoint {str(path)!r} for {loaded.spec.name}")
@@ -160,7 +160,7 @@ def with_classes(loaded: LoadedModel, classes: tuple[str, ...] | None) -> Loaded
     """Name the outputs of a network.
 
     Raises:
-        CheckpointError: There are more or fewer names than outputs.
+        CheckpointError: The number of names is not that of the outputs.
     """
     if classes is not None and len(classes) != loaded.spec.num_classes:
         raise CheckpointError(
@@ -171,10 +171,10 @@ def with_classes(loaded: LoadedModel, classes: tuple[str, ...] | None) -> Loaded
 
 
 def with_outputs(loaded: LoadedModel, num_classes: int) -> LoadedModel:
-    """Return a network with so many outputs: itself, or a copy with an untrained head.
+    """Return a network with ``num_classes`` outputs: itself, or a copy with an untrained head.
 
     Raises:
-        ModelError: There is no head that can be replaced.
+        ModelError: No head can be replaced.
     """
     if loaded.spec.num_classes == num_classes:
         return loaded
@@ -189,6 +189,6 @@ def with_outputs(loaded: LoadedModel, num_classes: int) -> LoadedModel:
 
 
 def _channels_of(module: nn.Module) -> int | None:
-    """Return the input channels of the first convolution, where they can be those of an image."""
+    """Return the input channels of the first convolution, if they can be those of an image."""
     first = next((layer for layer in module.modules() if isinstance(layer, nn.Conv2d)), None)
     return first.in_channels if first is not None and first.in_channels in (1, 3) else None

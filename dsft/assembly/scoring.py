@@ -31,7 +31,7 @@ class ScoringData:
     sources: Mapping[SplitName, ImageSource]
 
     def split(self, name: SplitName, network: Network, report: Report) -> Split:
-        """Return a split; a plain folder is returned as the split that is asked for.
+        """Return a split; a plain folder is returned as the requested split.
 
         Raises:
             DataError: There is no such split.

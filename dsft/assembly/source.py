@@ -137,7 +137,7 @@ def _build(builder: Builder, source: Source) -> LoadedModel:
 
 
 def _check_options(source: Source) -> None:
-    """Check that the options which say how a weights file is loaded go with the source."""
+    """Check that ``--model`` and ``--builder`` can be combined with the source."""
     is_file = source.folder is None and source.in_library is None
     if source.model is not None and not (is_file and source.name is not None and source.builder is None):
         beside = source.builder if is_file and source.builder is not None else source.name

@@ -12,7 +12,7 @@ from dsft.conversion import ConversionReport, Request
 from dsft.progress import Report, Warn
 
 SLOWER = 1.02
-"""Ratio of the times above which a converted network counts as slower; below it lies what repeated runs differ by."""
+"""Ratio of the times above which a converted network counts as slower; repeated measurements differ by less."""
 
 MUCH_WORSE_POINTS = 5.0
 """Points (percent) of the main score whose loss is warned of."""
@@ -65,7 +65,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Wording:
-    """How settings are written where the conversion was asked for: as options, or as keys of a recipe."""
+    """How advice names settings: as options of the command line, or as keys of a recipe."""
 
     only_faster: str
     latency: str

@@ -93,7 +93,7 @@ def require_one_process(command: str) -> None:
 
 @contextmanager
 def joined_processes() -> Iterator[Processes | None]:
-    """Join the other processes of a run; yield None, without importing torch, if there are none.
+    """Join the process group of a run; yield None, without importing torch, for a single process.
 
     The first error in any process ends all of them with one message.
     """

@@ -239,7 +239,7 @@ def _on_cpu(network: Network) -> nn.Module:
 
 
 def _try(runs: Sequence[Run], networks: Sequence[Network], case: _Case) -> None:
-    """Run each network once, so that one that cannot run gets a message of its own."""
+    """Run each network once, so that the message names the network that cannot run."""
     for network, run_once in zip(networks, runs, strict=True):
         try:
             run_once()

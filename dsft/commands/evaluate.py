@@ -214,7 +214,7 @@ def _compare(
 def _write(
     out: Path, candidates: Sequence[_Candidate], evaluations: Sequence[Evaluation], result: EvaluateResult
 ) -> None:
-    """Write the tables and plots of every model to a folder of its own, and their comparison."""
+    """Write the tables and plots of every model to a separate folder, and their comparison."""
     names = _folder_names([candidate.folder for candidate in candidates])
     found = result.to_dict()
     with staged_folder(out) as staged:

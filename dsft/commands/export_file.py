@@ -77,7 +77,7 @@ def write_file(network: Network, classifier: Classifier, form: ExportFormat, pat
 
 
 def _weights_runner(module: nn.Module, path: Path) -> Runner:
-    """Return what runs the weights of a file in a copy of the network that has none of its own."""
+    """Return a function that runs a copy of the network with the weights of a file alone."""
     outline = copy_network(module)
     for tensor in outline.state_dict().values():
         tensor.zero_()

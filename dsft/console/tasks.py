@@ -11,7 +11,7 @@ from dsft.progress import Advanced, Event, Finished, Started
 
 
 class Word(NamedTuple):
-    """A part of a task's line; where there is no room for all, those of the lowest importance are left out."""
+    """A part of a task's line; if the line is too long, the parts of the lowest importance are left out."""
 
     text: str
     importance: int

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def figure(value: float, digits: int = 4) -> str:
-    """Return a number with so many significant digits, and with all digits before the decimal point."""
+    """Return a number with ``digits`` significant digits, but with all digits before the decimal point."""
     return f"{value:.0f}" if 10**digits <= abs(value) < 1e15 else f"{value:.{digits}g}"
 
 

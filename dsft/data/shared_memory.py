@@ -49,7 +49,7 @@ class _NamedBlock:
 
 
 def allocate_shared(size: int) -> SharedBlock:
-    """Allocate memory that worker processes share, whatever the start method of :mod:`multiprocessing` is.
+    """Allocate memory that worker processes share, for any start method of :mod:`multiprocessing`.
 
     Args:
         size: Bytes.

@@ -29,7 +29,7 @@ def open_sessions(
     compute: Compute,  # noqa: ARG001 (the signature of all runtimes; the sessions are on the CPU)
     threads: int,
 ) -> Iterator[list[Run]]:
-    """Export modules and load each into a session of its own.
+    """Export modules and load each into a separate session.
 
     A call of torch's exporter takes a second or more, whatever the size of the module. Therefore all modules are
     exported in one call, and each is extracted from the graph.

@@ -24,7 +24,7 @@ TRACKERS: Mapping[TrackerName, _Entry] = {
     TrackerName.WANDB: _Entry("wandb", WandbTracker),
     TrackerName.MLFLOW: _Entry("mlflow", MlflowTracker),
 }
-"""A new tracker is a file of this package and a line here. ``jsonl`` is none: every run writes it itself."""
+"""A new tracker is a file in this package and a line here. ``jsonl`` is not in the table, since every run writes it."""
 
 
 def require_tracker(name: TrackerName) -> None:

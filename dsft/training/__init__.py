@@ -1,4 +1,4 @@
-"""The training loop, for networks trained from scratch and for converted ones alike.
+"""The training loop, the same for networks trained from scratch and for converted ones.
 
 It takes a network, batches and a validation function, and knows neither recipes nor data sets. README.md describes what
 a run does and writes.

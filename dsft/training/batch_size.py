@@ -18,7 +18,7 @@ from dsft.training.setup import TrainingSetup
 from dsft.training.train_step import TrainStep
 
 STEP_IMAGES = 64
-"""Images in a training step, whatever the batch size: the learning rate depends on this number."""
+"""Images per optimizer step for any batch size, since the learning rate depends on this number."""
 
 _CPU_SHARE = 0.5  # of the free memory: a step needs more than what is stored for the backward pass
 _SAMPLE = 2

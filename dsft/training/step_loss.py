@@ -12,7 +12,7 @@ from dsft.training.setup import TrainingSetup
 
 
 class StepLoss(nn.Module):
-    """Computes the loss of a batch: labels, and the teacher where there is one.
+    """Computes the loss of a batch from the labels, and from the teacher if there is one.
 
     It is a module so that ``DistributedDataParallel`` can wrap it, with the network as its child.
 

@@ -30,7 +30,7 @@ def test_says_what_it_is_and_how_it_loads() -> None:
     assert "f" * 64 in card
 
 
-def test_a_network_of_the_users_own_needs_a_skeleton() -> None:
+def test_an_own_network_requires_a_skeleton() -> None:
     card = model_card(dataclasses.replace(DENSE, source=None, classes=None))
     assert 'dsft.load("PATH/OF/THIS/FOLDER", skeleton=YourNetwork())' in card
     assert "## Classes\n\nUnknown." in card

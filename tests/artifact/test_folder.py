@@ -178,7 +178,7 @@ def test_state_that_is_no_tensor_is_not_saved(tmp_path: Path) -> None:
         save(tmp_path / "model", Counted(2, 2))
 
 
-def test_nothing_is_overwritten_unasked(folder: Path) -> None:
+def test_nothing_is_overwritten_without_overwrite(folder: Path) -> None:
     before = (folder / "manifest.json").read_bytes()
     with pytest.raises(OutputError, match="is not empty"):
         save(folder, build_model(TIMM), spec=TIMM)
@@ -198,7 +198,7 @@ def test_a_changed_weights_file_is_refused(folder: Path) -> None:
         load_model_folder(folder)
 
 
-def test_a_weights_file_that_is_none_is_refused(folder: Path) -> None:
+def test_a_file_without_weights_is_refused(folder: Path) -> None:
     weights, manifest = folder / "model.safetensors", folder / "manifest.json"
     digest = sha256_of(weights)
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -209,7 +209,7 @@ def test_a_weights_file_that_is_none_is_refused(folder: Path) -> None:
         load_model_folder(folder)
 
 
-def test_a_model_of_the_users_own_needs_its_skeleton(tmp_path: Path) -> None:
+def test_an_own_network_requires_its_skeleton(tmp_path: Path) -> None:
     network = redraw(Residual())
     conversion = converted(network, torch.randn(1, 3, 16, 16))
     save(tmp_path / "model", conversion.model, plan=conversion.plan)

@@ -72,7 +72,7 @@ def test_a_pushed_model_folder_loads_from_the_hub(workshop: Workshop, hub: Hub, 
     assert json.loads(again.stdout)["manifest"] == json.loads(files["manifest.json"])
 
 
-def test_who_may_not_write_is_told_what_to_do(workshop: Workshop, run: Run) -> None:
+def test_missing_write_permission_is_explained(workshop: Workshop, run: Run) -> None:
     done = run("models", "push", workshop.dense, "me/other", HF_TOKEN=TOKEN.replace("secret", "wrong"))
     assert (done.returncode, done.stdout) == (2, "")
     assert "repository 'me/other': the hub refused (401" in done.stderr
@@ -80,7 +80,7 @@ def test_who_may_not_write_is_told_what_to_do(workshop: Workshop, run: Run) -> N
     assert "hf_wrong" not in done.stderr
 
 
-def test_what_the_hub_does_not_hold_is_said(hub: Hub, run: Run) -> None:
+def test_a_missing_repository_or_file_is_reported(hub: Hub, run: Run) -> None:
     hub.repositories["me/text"] = {"README.md": b"no model"}
     done = run("inspect", "hf/me/text")
     assert done.returncode == 2

@@ -105,7 +105,7 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
         read_manifest(write(tmp_path, values))
 
 
-def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_no_model_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no such folder"):
         read_manifest(tmp_path / "gone")
     (tmp_path / "file").write_text("x", encoding="utf-8")

@@ -25,7 +25,7 @@ class Sparse(nn.Module):
         self.weight = nn.Parameter(torch.eye(3).to_sparse())
 
 
-def test_a_converted_network_of_the_users_own_comes_back(tmp_path: Path) -> None:
+def test_an_own_converted_network_is_restored(tmp_path: Path) -> None:
     images = torch.randn(2, 3, 16, 16)
     conversion = dsft.convert(redraw(Residual()), images, rank=1)
     dsft.save(conversion.model, tmp_path / "out", plan=conversion.plan, classes=list("abcde"))
@@ -48,7 +48,7 @@ def test_without_its_skeleton_it_is_refused(tmp_path: Path) -> None:
         dsft.load(tmp_path / "out")
 
 
-def test_a_network_of_timms_comes_back_by_itself(tmp_path: Path) -> None:
+def test_a_network_of_timm_is_restored_without_a_skeleton(tmp_path: Path) -> None:
     model = redraw(timm.create_model("resnet10t", num_classes=3, in_chans=1)).eval()
     images = torch.randn(2, 1, 32, 32)
     conversion = dsft.convert(model, images, rank=1)

@@ -95,7 +95,7 @@ def test_ancestors_are_kept_once_and_the_last_training_apart() -> None:
     assert provenance([second, second]).ancestors == ()
 
 
-def test_data_of_another_version_is_told_of() -> None:
+def test_changed_data_is_reported() -> None:
     with pytest.raises(CheckpointError, match="data that this version of dsft does not know"):
         Training({"source": "clouds"}, {}).section()
 

@@ -42,7 +42,7 @@ def test_a_run_without_its_model_was_interrupted_or_is_damaged(workshop: Worksho
         load_folder(Path("run"))
 
 
-def test_a_network_of_the_users_own_needs_its_builder(tmp_path: Path) -> None:
+def test_an_own_network_requires_its_builder(tmp_path: Path) -> None:
     library.save(Residual(), tmp_path / "own")
     with pytest.raises(CheckpointError, match=r"built by your own code, .*--builder FILE:FUNCTION.*skeleton="):
         load_folder(tmp_path / "own")

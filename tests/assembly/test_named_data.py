@@ -26,7 +26,7 @@ def test_a_recipe_a_run_and_a_folder_of_images(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("name", [None, "dense_recipe", "pictures"])
-def test_overrides_change_whatever_is_named(workshop: Workshop, name: str | None) -> None:
+def test_overrides_change_the_named_keys(workshop: Workshop, name: str | None) -> None:
     recorded = Training(load_recipe(str(workshop.dense_recipe)).data.model_dump(mode="json"), {})
     named = NamedData(name and str(getattr(workshop, name)), ("data.seed=7", "data.val={fraction: 0.3}"))
     section = named.section(recorded, "x")

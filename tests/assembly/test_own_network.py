@@ -221,7 +221,7 @@ class TestModelFolder:
         own = ModelSection(source=ModelSource.DSFT, path=str(folder), builder=f"{builder.file}:make")
         assert load_network(own, CLASSES, 16, 0, ignore).classes == CLASSES
 
-    def test_of_a_librarys_network_takes_none(self, workshop: Workshop, builder: Builder) -> None:
+    def test_no_builder_with_a_network_of_a_library(self, workshop: Workshop, builder: Builder) -> None:
         own = ModelSection(source=ModelSource.DSFT, path=str(workshop.dense), builder=f"{builder.file}:make")
         with pytest.raises(ModelError, match=r"model\.builder .* records how its network is built"):
             load_network(own, CLASSES, 32, 0, ignore)

@@ -148,7 +148,7 @@ class TestModelFolder:
             assert torch.equal(library.load(again)(images), network.module.eval()(images))
 
 
-def test_the_size_of_the_weights_holds_where_the_recipe_names_none(workshop: Workshop) -> None:
+def test_the_image_size_defaults_to_that_of_the_weights(workshop: Workshop) -> None:
     section = ModelSection(source=ModelSource.DSFT, path=str(workshop.dense))
     assert load_network(section, CLASSES, None, 0, ignore).preprocessing.image_size == (32, 32)
     assert load_network(TINY, CLASSES, None, 0, ignore).preprocessing.image_size == (160, 160)

@@ -63,7 +63,7 @@ def test_a_weights_file_may_be_in_a_folder_called_like_a_library(here: Path) -> 
         ("timm/resnet81", None, "Did you mean resnet18"),
     ],
 )
-def test_what_is_none_of_these_is_refused(here: Path, source: str, model: str | None, message: str) -> None:
+def test_anything_else_is_refused(here: Path, source: str, model: str | None, message: str) -> None:
     (here / "own.pth").touch()
     (here / "folder").mkdir()
     with pytest.raises(ModelError, match=message):

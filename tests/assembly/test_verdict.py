@@ -55,7 +55,7 @@ def test_a_slower_network_is_warned_of_with_what_to_do() -> None:
     assert judged(2.02, scores(54.75, 54.75))[1] == []
 
 
-def test_advice_names_nothing_that_was_asked_for() -> None:
+def test_advice_names_no_setting_that_is_in_use() -> None:
     request = Request(budget=Budget(Cost.LATENCY, 0.5), structures=list(Structure), only_faster=True)
     _, (warning,) = judged(3.0, scores(54.75, 54.75), request)
     assert "Try" not in warning

@@ -75,7 +75,7 @@ def test_a_compiled_network(workshop: Workshop) -> None:
         (["--against", "nothere"], "source 'nothere': expected timm/NAME"),
     ],
 )
-def test_what_cannot_be_timed_is_said(workshop: Workshop, arguments: list[str], message: str) -> None:
+def test_invalid_timings_are_reported(workshop: Workshop, arguments: list[str], message: str) -> None:
     done = dsft("benchmark", workshop.dense, *arguments, *QUICK)
     assert (done.exit_code, done.stdout) == (2, "")
     assert message in done.stderr

@@ -105,7 +105,7 @@ def test_a_recipe_names_it_too(workshop: Workshop, here: Path) -> None:
         (["model.mean=[0.5]"], "mean: cannot be combined with source timm"),
     ],
 )
-def test_what_is_wrong_with_it_is_told_before_anything_is_written(
+def test_errors_are_reported_before_anything_is_written(
     workshop: Workshop, net: Path, arguments: list[str], message: str
 ) -> None:
     done = dsft("train", workshop.dense_recipe, *SHORT, "output.dir=out", *arguments)

@@ -193,7 +193,7 @@ def test_what_it_writes(workshop: Workshop, here: Path) -> None:
     assert len([path for path in (here / "scores").iterdir() if path.is_dir()]) == 1
 
 
-def test_models_whose_paths_read_alike_have_folders_of_their_own(
+def test_models_with_similar_paths_have_separate_folders(
     workshop: Workshop, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a/b", "a-b"):

@@ -208,7 +208,7 @@ def test_missing_packages_are_named_with_the_command(workshop: Workshop, monkeyp
     )
 
 
-def test_the_file_scores_alike_with_numpy_pillow_and_onnxruntime_alone(workshop: Workshop, files: Path) -> None:
+def test_the_file_has_the_same_score_with_numpy_pillow_and_onnxruntime(workshop: Workshop, files: Path) -> None:
     import onnxruntime
 
     described = json.loads((files / "separable.onnx.json").read_text(encoding="utf-8"))

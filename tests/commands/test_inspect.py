@@ -71,7 +71,7 @@ def test_a_network_that_the_meta_device_cannot_run_is_run_for_real(monkeypatch: 
         (["timm/vgg11", "--image-size", "8"], "does not accept images of 8 x 8 pixels"),
     ],
 )
-def test_what_cannot_be_inspected_is_said(here: Path, arguments: list[str], message: str) -> None:
+def test_invalid_inspections_are_reported(here: Path, arguments: list[str], message: str) -> None:
     done = dsft("inspect", *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
     assert message in done.stderr

@@ -38,7 +38,7 @@ def pictures(here: Path) -> Path:
     return here / "pictures"
 
 
-def test_weights_of_a_network_of_the_users_own(pictures: Path, here: Path) -> None:
+def test_weights_of_an_own_network(pictures: Path, here: Path) -> None:
     source = ["own.pth", *BUILDER, "--image-size", "16", "--classes", "data", "--data", str(pictures)]
     done = dsft("convert", *source, "--budget", "macs=0.6", "--out", "new")
     assert done.exit_code == 0, done.stderr

@@ -88,7 +88,7 @@ class TestUnreadable:
         assert "003.png" not in done.stdout
 
     @pytest.mark.usefixtures("album")
-    def test_images_are_an_error_where_that_is_asked_for(self, workshop: Workshop) -> None:
+    def test_bad_images_are_an_error_if_requested(self, workshop: Workshop) -> None:
         done = dsft("predict", workshop.dense, "album", "--bad-images", "error")
         assert (done.exit_code, done.stdout) == (2, "")
         assert "003.png' cannot be read as an image" in done.stderr
@@ -110,7 +110,7 @@ class TestUnreadable:
         (["PICTURES", "--device", "tpu"], "device: expected auto, cpu"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_done(
+def test_errors_are_reported_before_any_work(
     workshop: Workshop, here: Path, arguments: list[str], message: str
 ) -> None:
     done = dsft("predict", workshop.dense, *(str(workshop.pictures) if w == "PICTURES" else w for w in arguments))

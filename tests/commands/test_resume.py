@@ -221,7 +221,7 @@ def test_ctrl_c_stops_a_resumed_run_as_well(trial: Trial, stopped: Path) -> None
         (["--dry-run"], r"--resume: cannot be combined with --dry-run"),
     ],
 )
-def test_what_cannot_be_gone_on_with_is_said(
+def test_what_cannot_be_resumed_is_reported(
     trial: Trial, stopped: Path, here: Path, changes: list[str], message: str
 ) -> None:
     before = contents(stopped)
@@ -295,7 +295,7 @@ def test_other_versions_are_told(trial: Trial, stopped: Path, here: Path) -> Non
 
 
 @pytest.mark.usefixtures("here")
-def test_a_run_goes_on_with_the_batches_that_auto_chose(workshop: Workshop) -> None:
+def test_a_run_resumes_with_the_batch_size_that_auto_chose(workshop: Workshop) -> None:
     arguments = ["train", str(workshop.dense_recipe), "output.dir=out", "schedule.epochs=1", "data.batch_size=auto"]
     done = dsft(*arguments)
     assert done.exit_code == 0, done.stderr

@@ -148,7 +148,7 @@ def unbroken(bench: Bench) -> Path:
 
 
 @pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
-def test_a_run_that_is_killed_goes_on(bench: Bench, unbroken: Path, victim: int) -> None:
+def test_a_killed_run_resumes(bench: Bench, unbroken: Path, victim: int) -> None:
     name = f"killed{victim}"
     fork = bench.start("finetune", bench.separable, name)
     wait_for(lambda: "epoch 1/2" in bench.said(name))
@@ -174,7 +174,7 @@ def wait_for(happened: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_a_signal_to_one_stops_both_and_one_process_goes_on(bench: Bench) -> None:
+def test_a_signal_to_one_process_stops_both_and_one_resumes(bench: Bench) -> None:
     # Processes agree on signals every quarter of a second, so that the run must last longer than that.
     change = "schedule.epochs=12"
     whole, stopped = bench.folder / "whole", bench.folder / "stopped"
@@ -213,7 +213,7 @@ def test_an_error_of_one_ends_both_with_one_message(bench: Bench, workshop: Work
         ("optim.lr=fast", r"optim\.lr: "),
     ],
 )
-def test_what_cannot_be_shared_is_said_once(bench: Bench, change: str, message: str) -> None:
+def test_what_cannot_be_shared_is_reported_once(bench: Bench, change: str, message: str) -> None:
     name = change.partition("=")[0]
     assert bench.run("train", bench.plain, name, change) == [2, 2]
     assert len(re.findall("^error: ", bench.said(name), re.MULTILINE)) == 1, bench.said(name)

@@ -60,7 +60,7 @@ def test_the_table_compares_with_the_original(workshop: Workshop) -> None:
         (["--budgets", "0.5", "--exclude", "layer9*"], "pattern 'layer9*' matches none"),
     ],
 )
-def test_what_cannot_be_swept_is_said(workshop: Workshop, here: Path, arguments: list[str], message: str) -> None:
+def test_invalid_sweeps_are_reported(workshop: Workshop, here: Path, arguments: list[str], message: str) -> None:
     done = dsft("sweep", workshop.dense, "--out", "curve", *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
     assert message in done.stderr

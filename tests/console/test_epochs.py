@@ -63,7 +63,7 @@ def test_the_scores_of_another_task_and_unknown_ones_are_shown() -> None:
     assert row.split() == ["1/2", "0.5000", "50.00", "31.42", "0.1"]
 
 
-def test_a_figure_that_a_later_epoch_lacks_leaves_its_column_empty() -> None:
+def test_a_metric_that_a_later_epoch_lacks_leaves_its_column_empty() -> None:
     table = EpochTable(80)
     table.add(EpochDone(1, 2, {"train_loss": 1.0, "val/top1": 50.0}, best=True))
     (row,) = table.add(EpochDone(2, 2, {"train_loss": 1.0, "val/top5": 90.0}, best=False))

@@ -73,7 +73,7 @@ def test_an_error_before_the_run_begins_has_no_file(here: Path) -> None:
     assert list(here.iterdir()) == []
 
 
-def test_a_run_that_goes_on_cuts_its_log_at_the_checkpoint(tmp_path: Path) -> None:
+def test_a_resumed_run_truncates_its_log_at_the_checkpoint(tmp_path: Path) -> None:
     with write_log() as report:
         report(Note("data: 10 images"))
         report(FolderOpened(tmp_path))

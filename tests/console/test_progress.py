@@ -116,11 +116,11 @@ def test_a_log_file_has_whole_lines_without_control_codes(mode: str, env: dict[s
     assert "trained 10 epochs\n" in done.stderr
 
 
-def test_plain_lines_can_be_asked_for_on_a_terminal() -> None:
+def test_plain_progress_can_be_chosen_on_a_terminal() -> None:
     assert "\x1b" not in run_on_terminal(_RUN.format(mode="plain"))
 
 
-def test_live_progress_can_be_asked_for_without_a_terminal() -> None:
+def test_live_progress_can_be_chosen_without_a_terminal() -> None:
     command = [sys.executable, "-c", _RUN.format(mode="rich")]
     done = subprocess.run(command, capture_output=True, check=True, env=environment({}), encoding="utf-8")
     assert _CURSOR.search(done.stderr)

@@ -146,7 +146,7 @@ def test_what_times_were_measured_on_is_one_sentence() -> None:
     )
 
 
-def test_what_a_footprint_was_measured_on_is_said() -> None:
+def test_a_footprint_says_what_it_was_measured_on() -> None:
     assert footprint_circumstances(MEASURED_ON, rows()[0].footprint) == (
         f"{circumstances(MEASURED_ON)} Images a second: the same with batch 8. Memory: peak bytes of live tensors in a "
         "forward pass of one image, weights included."

@@ -88,7 +88,7 @@ def test_every_class_has_a_row_and_the_last_is_the_macro_mean() -> None:
     assert lines[-1].split() == ["macro", "mean", "11.00", "22.00", "33.00", "1234567"]
 
 
-def test_of_many_classes_those_with_the_lowest_f1_are_shown_and_it_is_said() -> None:
+def test_of_many_classes_those_with_the_lowest_f1_are_shown_with_a_note() -> None:
     lines = _lines(per_class_table(_metrics(classes=100)))
     title = " ".join(line.strip() for line in lines[:2])
     assert title == "Classes of test, in percent: the 40 of 100 with the lowest F1"

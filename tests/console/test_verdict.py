@@ -24,6 +24,6 @@ def test_a_part_of_the_split_is_counted_against_the_whole() -> None:
     assert line.endswith("(-0.75 points, scored on 2,000 of 10,000 images of val)")
 
 
-def test_why_it_was_not_scored_is_said() -> None:
+def test_the_reason_for_a_missing_score_is_printed() -> None:
     lines = verdict_lines(Verdict(NotScored("there are no images."), 2.0, 1.5, "eager", ())).splitlines()
     assert lines[1] == "accuracy: not scored, since there are no images."

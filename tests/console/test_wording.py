@@ -9,12 +9,12 @@ from dsft.console.wording import duration, figure, figures
     ("value", "text"),
     [(0.123456, "0.1235"), (97.2222, "97.22"), (100.0, "100"), (1e-05, "1e-05"), (12345.6, "12346"), (0, "0")],
 )
-def test_a_figure_has_four_digits_and_none_too_few(value: float, text: str) -> None:
+def test_a_figure_has_four_significant_digits(value: float, text: str) -> None:
     assert figure(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(float("nan"), "nan"), (float("inf"), "inf"), (1e300, "1e+300")])
-def test_odd_figures_are_shown_too(value: float, text: str) -> None:
+def test_unknown_metrics_are_displayed(value: float, text: str) -> None:
     assert figure(value) == text
 
 

@@ -135,7 +135,7 @@ def test_the_fingerprint_changes_with_content_name_and_class_and_with_nothing_el
     assert fingerprint(moved) != original
 
 
-def test_the_fingerprint_is_that_of_the_images_whatever_the_split_is_called_or_ordered() -> None:
+def test_the_fingerprint_is_independent_of_name_and_order_of_the_split() -> None:
     pixels = np.arange(6 * 4, dtype=np.uint8).reshape(6, 2, 2)
     source = ImageArray("array", ("a", "b"), pixels, (0, 1) * 3)
     split = Split(VAL, source, (0, 2, 5), source.classes)

@@ -49,7 +49,7 @@ def test_float64_stays_float64_and_has_a_right_gradient(logits: torch.Tensor) ->
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_class_weights_count_alike_for_hard_and_soft_labels(smoothing: float) -> None:
+def test_class_weights_are_equal_for_hard_and_soft_labels(smoothing: float) -> None:
     generator = torch.Generator().manual_seed(0)
     logits, targets = torch.randn(6, 4, generator=generator), torch.tensor([0, 1, 2, 3, 3, 3])
     weights = torch.tensor([1.0, 2.0, 0.5, 3.0])

@@ -31,7 +31,7 @@ def test_those_of_several_labels_that_of_independent_decisions() -> None:
 
 
 @pytest.mark.parametrize("loss", [sampled_cross_entropy, sampled_binary_cross_entropy])
-def test_the_draw_hangs_on_the_generator(loss: Callable[[torch.Tensor, torch.Generator], torch.Tensor]) -> None:
+def test_the_draw_depends_on_the_generator(loss: Callable[[torch.Tensor, torch.Generator], torch.Tensor]) -> None:
     logits = torch.zeros(50, 3)
     found = [loss(logits + 0.1 * torch.arange(3), torch.Generator().manual_seed(seed)).item() for seed in (1, 1, 2)]
     assert found[0] == found[1] != found[2]

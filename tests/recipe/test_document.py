@@ -72,7 +72,7 @@ def test_the_values_are_kept() -> None:
     }
 
 
-def test_keys_are_text_whatever_they_look_like() -> None:
+def test_keys_are_always_text() -> None:
     assert to_plain(whole("on: 1\n2: 3\nnull: 4")) == {"on": 1, "2": 3, "null": 4}
 
 

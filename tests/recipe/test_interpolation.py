@@ -93,5 +93,5 @@ def test_an_invalid_reference_is_reported_where_it_is_and_not_where_it_is_used()
 
 
 @given(st.text("${}env: a", max_size=12))
-def test_escaped_text_comes_back(text: str) -> None:
+def test_escaped_text_is_restored(text: str) -> None:
     assert interpolated(escape(text)) == (text, [])

@@ -255,7 +255,7 @@ def test_a_missing_recipe_names_the_nearest() -> None:
     assert "Did you mean" not in complaint("zzz")
 
 
-def test_a_file_goes_before_a_shipped_recipe_and_a_folder_after_it() -> None:
+def test_a_file_precedes_a_shipped_recipe_and_a_folder_follows_it() -> None:
     Path("quickstart").mkdir()
     assert load_recipe("quickstart").name == "quickstart"
     Path("quickstart").rmdir()

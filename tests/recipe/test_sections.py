@@ -273,7 +273,7 @@ TABLE = ["task=multi_label", "data={source: csv, root: images.csv, label_separat
         (["task=multilabel"], r"task: expected one of classification, multi_label, .*Did you mean multi_label\?"),
     ],
 )
-def test_a_task_goes_with_its_data_and_its_scores(overrides: list[str], message: str) -> None:
+def test_a_task_must_fit_its_data_and_its_metrics(overrides: list[str], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe("timm_folder_dense", ["data.root=pictures", "evaluate.monitor=auto", *overrides])
 

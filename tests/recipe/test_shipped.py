@@ -49,7 +49,7 @@ def test_every_recipe_can_be_copied_under_another_name(name: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("file", "name"), [("my run!.yaml", "my-run"), ("2024.yaml", "2024"), ("1e5.yml", "1e5"), ("é.yaml", "quickstart")]
 )
-def test_the_name_of_a_copy_is_valid_whatever_the_file_is_called(file: str, name: str, tmp_path: Path) -> None:
+def test_the_name_of_a_copy_is_valid_for_any_file_name(file: str, name: str, tmp_path: Path) -> None:
     assert load_recipe(str(copy_recipe("quickstart", tmp_path / file, overwrite=False))).name == name
 
 

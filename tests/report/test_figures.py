@@ -24,7 +24,7 @@ def test_long_names_lose_their_middle(name: str, shown: str) -> None:
     assert len(shorten(name)) <= 24
 
 
-def test_a_picture_has_the_size_that_was_asked_for(tmp_path: Path) -> None:
+def test_a_picture_has_the_requested_size(tmp_path: Path) -> None:
     with drawing(tmp_path / "new" / "a.png", width=3, height=2, dpi=100) as figure:
         figure.add_subplot()
     with Image.open(tmp_path / "new" / "a.png") as image:

@@ -67,7 +67,7 @@ def test_the_policy_allows_the_pages_own_script_and_style_and_nothing_else(tmp_p
     assert not re.findall(r"https?://", text)
 
 
-def test_numbers_carry_their_value_and_empty_cells_none(tmp_path: Path) -> None:
+def test_numbers_have_a_sort_value_and_empty_cells_have_none(tmp_path: Path) -> None:
     table = Table("t", ["name", "n"], ["n"], [[Cell("a"), number(1234.5, ",.0f")], [Cell("b"), number(None, ".2f")]])
     page = Parsed(written(tmp_path, table=table))
     cells = [attributes for tag, attributes in page.tags if tag == "td"]

@@ -56,7 +56,7 @@ def build(name: str) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(each, marks=pytest.mark.slow) for each in ARCHITECTURES)])
-def test_a_converted_network_answers_alike_in_onnx_runtime(name: str, tmp_path: Path) -> None:
+def test_a_converted_network_has_the_same_outputs_in_onnx_runtime(name: str, tmp_path: Path) -> None:
     images = torch.randn(16, 3, 64, 64)
     original = build(name)
     # Orders and numbers of kernels differ from layer to layer.

@@ -87,7 +87,7 @@ def test_times_of_another_device_layout_or_version_are_not_used(
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "null", '{"times": {"a convolution": {"ms": -1}}}', '{"times": {"a": 3}}', "\x00"]
 )
-def test_a_damaged_table_is_measured_anew_with_a_note(content: str, measured: list[int]) -> None:
+def test_a_damaged_table_is_measured_again_with_a_note(content: str, measured: list[int]) -> None:
     heard: list[Event] = []
     path = LatencyTable(CPU).path
     path.parent.mkdir(parents=True)
@@ -98,7 +98,7 @@ def test_a_damaged_table_is_measured_anew_with_a_note(content: str, measured: li
     assert measured == [2]
 
 
-def test_a_place_that_cannot_be_written_is_noted_and_the_run_goes_on(
+def test_a_folder_that_cannot_be_written_is_reported_and_the_run_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: list[int]
 ) -> None:
     (tmp_path / "file").touch()

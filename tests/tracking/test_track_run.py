@@ -104,7 +104,7 @@ class Recorder(ModuleType):
         self.calls.append(("finish", exit_code))
 
 
-def test_wandb_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_continues_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = Recorder()
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     for resumed in (None, 10):
@@ -119,7 +119,7 @@ def test_wandb_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pytest.Mon
     assert code == 0
 
 
-def test_a_tracker_that_fails_is_dropped_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_fails_is_dropped_and_the_run_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = Recorder(fails_at=20)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     events: list[Event] = []

@@ -13,7 +13,7 @@ def test_losses_are_better_when_smaller() -> None:
     assert monitored(values, "val/loss") == -0.5
 
 
-def test_an_unknown_figure_is_named_with_the_nearest() -> None:
+def test_an_unknown_metric_is_named_with_the_nearest() -> None:
     with pytest.raises(RecipeError, match=r"found 'val/topl'\. Did you mean val/top1\? Valid are val/top1"):
         monitored({"val/top1": 90.0}, "val/topl")
 
@@ -36,7 +36,7 @@ def test_ties_keep_the_earlier() -> None:
         ([3.0], 1, 0.0, False),
     ],
 )
-def test_patience_counts_epochs_without_a_better_figure(
+def test_patience_counts_epochs_without_an_improvement(
     scores: list[float], patience: int | None, min_delta: float, stalled: bool
 ) -> None:
     settings = stopping_settings(patience=patience, min_delta=min_delta)

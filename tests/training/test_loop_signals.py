@@ -109,7 +109,7 @@ def test_a_signal_during_the_last_save_is_heeded(tmp_path: Path) -> None:
     assert resumed.steps == 4
 
 
-def test_sigusr1_saves_and_goes_on(tmp_path: Path) -> None:
+def test_sigusr1_saves_and_the_run_continues(tmp_path: Path) -> None:
     events: list[Event] = []
     train(make_net(), interrupt_at(5, signal.SIGUSR1), tmp_path, constant_rate(3), report=events.append)
     assert Note("SIGUSR1: the state after step 6 is saved.") in events

@@ -121,7 +121,9 @@ def test_a_signal_after_any_step_changes_nothing(
     assert_same(train(tmp_path, resume=True), unbroken)
 
 
-def test_a_kill_goes_back_to_the_last_save(tmp_path: Path, unbroken: tuple[dict[str, torch.Tensor], FitResult]) -> None:
+def test_a_killed_run_resumes_from_the_last_save(
+    tmp_path: Path, unbroken: tuple[dict[str, torch.Tensor], FitResult]
+) -> None:
     settings = replace(SETTINGS, save_every="4it")
     with pytest.raises(_Stopped):
         train(tmp_path, settings, report=stop_at(7))

@@ -155,7 +155,9 @@ def test_losses_need_not_be_read_at_every_step(alone: dict[str, Any], tmp_path: 
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_signal_to_one_stops_all_and_any_number_goes_on(alone: dict[str, Any], tmp_path: Path, count: int) -> None:
+def test_a_signal_to_one_process_stops_all_and_any_number_resumes(
+    alone: dict[str, Any], tmp_path: Path, count: int
+) -> None:
     first, second = run_together(functools.partial(train, folder=tmp_path, make=plain_net, stop_at=2))
     assert first["message"] == second["message"].replace("/nowhere", "")
     assert first["message"].startswith("stopped by SIGTERM after step 2 of 6; the state is saved in ")

@@ -246,7 +246,7 @@ def swap_norms(net: nn.Sequential) -> nn.Sequential:
     return net
 
 
-def test_what_is_random_hangs_on_the_step_alone() -> None:
+def test_randomness_depends_on_the_step_alone() -> None:
     losses = []
     for before in (1, 2):
         train_step = make_step(make_net(dropout=0.5), constant_rate(1, 0.0))
@@ -294,7 +294,7 @@ def test_a_compiled_network_trains_as_the_plain_one() -> None:
             torch.testing.assert_close(compiled[name], tensor, rtol=1e-4, atol=1e-5)
 
 
-def test_a_run_of_the_cpu_goes_on_where_gradients_are_scaled() -> None:
+def test_a_run_of_the_cpu_resumes_with_gradient_scaling() -> None:
     begun = make_step(make_net())
     begun.run(0, make_batches(1)).item()
     later = make_step(make_net(), compute=Compute(torch.device("cpu"), torch.float16))

@@ -102,7 +102,7 @@ def stop_request(*, is_repeated: bool = False) -> Iterator[StopRequest]:
 
 @contextlib.contextmanager
 def ignored_save_signal() -> Iterator[None]:
-    """Ignore SIGUSR1 where there is nothing to save: its default action ends the process."""
+    """Ignore SIGUSR1 while there is nothing to save, since its default action ends the process."""
     if threading.current_thread() is threading.main_thread():
         with _handled(SAVE_SIGNAL, signal.SIG_IGN):
             yield

@@ -72,7 +72,7 @@ def make_optimizer(
 
 
 def restore_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Load what ``state_dict`` returned, in whatever memory layout it was saved.
+    """Load what ``state_dict`` returned, in any memory layout.
 
     A fused update requires that a parameter and its state have the same strides, and does not check it. Whether the
     update is fused is not restored: it depends on this optimizer's device.

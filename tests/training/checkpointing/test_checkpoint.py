@@ -55,7 +55,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_last_state_comes_back_to_the_bit(run: Path) -> None:
+def test_the_last_state_is_restored_to_the_bit(run: Path) -> None:
     found = find_checkpoint(run)
     assert (found.folder, found.damage, found.best) == (last_folder(run), None, {"epoch": 1})
     progress = found.progress
@@ -127,7 +127,7 @@ def test_going_back_brings_back_the_best_weights_of_then(run: Path) -> None:
     assert json.loads((best_folder(run) / "checkpoint.json").read_text("utf-8")) == {"epoch": 1}
 
 
-def test_no_checkpoint_and_none_that_is_whole_are_told_apart(run: Path, tmp_path: Path) -> None:
+def test_a_missing_checkpoint_differs_from_a_damaged_one(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no checkpoint in .*: the run ended before training started"):
         find_checkpoint(tmp_path / "nothing")
     for folder in (last_folder(run), previous_folder(run)):

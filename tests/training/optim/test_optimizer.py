@@ -121,7 +121,7 @@ def test_a_parameter_may_have_its_first_gradient_later(opt: str) -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_a_state_of_several_passes_goes_on_in_one() -> None:
+def test_a_run_of_several_processes_resumes_in_one() -> None:
     net = make_net()
     settings = optimizer_settings("sgd", 0.1, weight_decay=0.0)
     before = PLAIN["sgd"](net)

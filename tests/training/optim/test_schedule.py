@@ -80,7 +80,7 @@ def test_poly_falls_in_a_straight_line() -> None:
     assert rates(schedule_settings("poly", 2, min_lr=0.1, decay_rate=0.5)) == pytest.approx(line)
 
 
-def test_a_rate_hangs_on_the_step_alone() -> None:
+def test_the_learning_rate_depends_on_the_step_alone() -> None:
     settings = schedule_settings("cosine", 4, warmup_epochs=1)
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.4)
     set_rate = make_schedule(optimizer, settings, STEPS_PER_EPOCH)

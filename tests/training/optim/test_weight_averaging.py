@@ -87,7 +87,7 @@ def test_the_best_epoch_alone_is_no_mean(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", range(3, 12))
-def test_a_run_that_goes_on_ends_with_the_same_mean(step: int, tmp_path: Path) -> None:
+def test_a_resumed_run_ends_with_the_same_mean(step: int, tmp_path: Path) -> None:
     def stop(event: Event) -> None:
         if isinstance(event, Advanced) and event.done == step:
             raise _Stopped
