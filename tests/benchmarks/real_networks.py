@@ -7,7 +7,8 @@ Three networks with published weights, on the data of ../shared/data (see its RE
 - DnCNN, which removes noise from grey images: PSNR in dB on 7 images, calibrated on 100 crops of 64 x 64 pixels.
 
 Times are medians of interleaved forward passes of one image with one thread, in torch itself and in ONNX Runtime.
-``--write`` replaces the table in README.md and draws .github/real_networks.png.
+``--write`` stores the results of each network in ``results/real_networks.json`` as they come, and writes the table in
+README.md and the picture .github/real_networks.png from all that are stored.
 
     python tests/benchmarks/real_networks.py [--budgets macs=0.5 latency=0.7] [--only DnCNN] [--seconds 20] [--write]
 """
@@ -15,12 +16,13 @@ Times are medians of interleaved forward passes of one image with one thread, in
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -44,6 +46,7 @@ from tests.cifar import DATA, load_images, load_resnet32
 
 ROOT = Path(__file__).parents[2]
 README, PICTURE = ROOT / "README.md", ROOT / ".github" / "real_networks.png"
+RESULTS = Path(__file__).parent / "results" / "real_networks.json"
 RUNTIMES = {Runtime.EAGER: "torch", Runtime.ONNXRUNTIME: "ONNX Runtime"}
 COMPUTE = Compute(torch.device("cpu"), channels_last=True)
 NOISE = 15 / 255
@@ -76,7 +79,7 @@ class Row:
 
     label: str
     macs: float
-    times: dict[Runtime, float]
+    times: dict[str, float]
     score: float
     unit: str
 
@@ -94,13 +97,22 @@ def main() -> None:
         return
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    tables = {}
     for name in arguments.only:
-        tables[name] = measure(JOBS[name](), arguments.budgets, arguments.seconds)
-        say(markdown({name: tables[name]}) + "\n")
-    if arguments.write:
-        replace_table(markdown(tables))
-        draw(tables)
+        rows = measure(JOBS[name](), arguments.budgets, arguments.seconds)
+        say(markdown({name: rows}) + "\n")
+        if arguments.write:
+            tables = store(name, rows)
+            replace_table(markdown(tables))
+            draw(tables)
+
+
+def store(name: str, rows: list[Row]) -> dict[str, list[Row]]:
+    """Replace the stored results of a network, and return all that are stored."""
+    stored = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
+    stored[name] = [asdict(row) for row in rows]
+    ordered = {each: stored[each] for each in JOBS if each in stored}
+    RESULTS.write_text(json.dumps(ordered, indent=1) + "\n", "utf-8")
+    return {each: [Row(**values) for values in stored] for each, stored in ordered.items()}
 
 
 def measure(job: Job, budgets: Sequence[str], seconds: float) -> list[Row]:
@@ -120,7 +132,11 @@ def measure(job: Job, budgets: Sequence[str], seconds: float) -> list[Row]:
     macs = [count_macs(module, job.example) for module in modules]
     return [
         Row(
-            label, macs[number] / macs[0], {each: timed[each][number] for each in RUNTIMES}, job.score(module), job.unit
+            label,
+            macs[number] / macs[0],
+            {str(each): timed[each][number] for each in RUNTIMES},
+            job.score(module),
+            job.unit,
         )
         for number, (label, module) in enumerate(networks.items())
     ]
@@ -240,7 +256,7 @@ def draw(tables: dict[str, list[Row]]) -> None:
         axes.axvline(1.0, color=GREY, linestyle="--", linewidth=1)
         axes.set_yticks([at for at, _ in labels], [text for _, text in labels])
         axes.invert_yaxis()
-        axes.set(xlabel="time of one image, relative to the original; not trained after conversion")
+        axes.set(xlabel="time of one image, relative to the original")
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=2)
 
