@@ -152,7 +152,7 @@ def resnet32() -> Job:
     (images, _), test = load_images("train"), load_images("test")
     chosen = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:512]]
     score = top1(torch.split(test[0], 250), test[1])
-    return Job("ResNet-32", load_resnet32(), test[0][:1], torch.split(chosen, 64), score, "%")
+    return Job("ResNet-32", load_resnet32(), test[0][:1], torch.split(chosen, 64), score, "% top-1")
 
 
 def squeezenet() -> Job:
@@ -164,7 +164,7 @@ def squeezenet() -> Job:
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - torch.tensor([123.0, 117, 104]).reshape(3, 1, 1)
     labels = torch.tensor([int(file.stem) for file in files])
     score = top1(torch.split(images[1::2], 25), labels[1::2])
-    return Job("SqueezeNet", model, images[:1], torch.split(images[::2], 25), score, "%")
+    return Job("SqueezeNet", model, images[:1], torch.split(images[::2], 25), score, "% top-1")
 
 
 def dncnn() -> Job:
@@ -180,7 +180,7 @@ def dncnn() -> Job:
     noisy = clean + NOISE * torch.randn(clean.shape, generator=generator)
     test = read_grey("test")
     given = test + NOISE * torch.randn(test.shape, generator=generator)
-    return Job("DnCNN", model, given[:1, :, :96, :96], torch.split(noisy, 20), psnr(given, test), "dB")
+    return Job("DnCNN", model, given[:1, :, :96, :96], torch.split(noisy, 20), psnr(given, test), "dB PSNR")
 
 
 def read_grey(split: str) -> Tensor:
