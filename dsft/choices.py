@@ -122,6 +122,7 @@ class Method(StrEnum):
 class Structure(StrEnum):
     """What a convolution may be replaced by."""
 
+    PW_DW_PW = "pw_dw_pw"
     DW_PW = "dw_pw"
     PW_DW = "pw_dw"
     LOW_RANK = "low_rank"

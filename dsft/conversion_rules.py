@@ -39,8 +39,9 @@ def find_conflict(
             f"norm_between: requires method fresh, found method {str(method)!r}: weights that are kept do not fit a "
             "norm and an activation in between. Set method to fresh, or remove norm_between"
         )
-    if norm_between and Structure.LOW_RANK in structures:
-        return "norm_between: requires the structures dw_pw or pw_dw, found low_rank among them"
+    others = [name for name in structures if name not in (Structure.DW_PW, Structure.PW_DW)]
+    if norm_between and others:
+        return f"norm_between: requires the structures dw_pw or pw_dw, found {others[0]} among them"
     return None
 
 

@@ -50,6 +50,7 @@ def _kind(layer: InspectedLayer) -> str:
     size = "x".join(map(str, layer.kernel_size))
     # The names of the classes of dsft are long, and end with the number of dimensions.
     short = layer.kind.replace("DepthwiseSeparableConv", "separable ").replace("LowRankConv", "low rank ")
+    short = short.replace("PointwiseDepthwisePointwiseConv", "pw-dw-pw ")
     name = "conv" if layer.kind in _CONVOLUTIONS else short
     stride = f" /{'x'.join(map(str, dict.fromkeys(layer.stride)))}" if set(layer.stride) != {1} else ""
     groups = f" in {layer.groups} groups" if layer.groups > 1 else ""
@@ -58,6 +59,8 @@ def _kind(layer: InspectedLayer) -> str:
 
 def _size(layer: InspectedLayer) -> str:
     """Return the depthwise kernels per channel of a converted layer, or its rank."""
+    if layer.structure is Structure.PW_DW_PW:
+        return f"width {layer.kernels}"
     if layer.structure is Structure.LOW_RANK or not layer.input_shape:
         return f"rank {layer.kernels}"
     channels = (layer.input_shape if layer.structure is Structure.DW_PW else layer.output_shape)[0]

@@ -18,7 +18,7 @@ from dsft.conversion.structures.separable import separable_kernel_macs
 from dsft.measure import batch_size_of, count_parameters
 from dsft.measure.cost import counting_macs
 from dsft.measure.example import ExampleInput, run_example
-from dsft.separable import DepthwiseSeparableConv, FactoredConv, LowRankConv
+from dsft.separable import DepthwiseSeparableConv, FactoredConv
 
 Shape = tuple[int, ...]
 
@@ -39,7 +39,7 @@ class InspectedLayer:
         params: Parameters.
         convertible: Whether it can be converted to a separable layer.
         reason: Why not; None where it is convertible or not a convolution.
-        kernels: Depthwise kernels of a separable layer, or the rank of a low-rank layer over all groups; None for any
+        kernels: Depthwise kernels of a separable layer, or the rank of a low-rank layer, over all groups; None for any
             other layer.
         structure: Structure of a converted layer; None for any other.
         order: The same where it is ``dw_pw`` or ``pw_dw``.
@@ -183,7 +183,7 @@ def _inspect_layer(name: str, layer: nn.Module, seen: _Calls, sites: Mapping[str
         params=count_parameters(layer) if is_conv else _own_parameters(layer),
         convertible=rank1 is not None,
         reason=site.obstacle if site is not None else None,
-        kernels=sum(layer.kernels) if isinstance(layer, DepthwiseSeparableConv | LowRankConv) else None,
+        kernels=sum(layer.kernels) if isinstance(layer, FactoredConv) else None,
         structure=layer.structure if isinstance(layer, FactoredConv) else None,
         order=layer.order if isinstance(layer, DepthwiseSeparableConv) else None,
         rank1_macs=rank1,

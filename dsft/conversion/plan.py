@@ -38,8 +38,8 @@ class LayerPlan:
         decision: Whether it is converted or kept.
         reason: Why.
         structure: What replaces it; None where it is kept.
-        kernels: Depthwise kernels per input channel (``dw_pw``) or output channel (``pw_dw``), or the rank of each
-            group (``low_rank``); empty where it is kept.
+        kernels: Depthwise kernels per input channel (``dw_pw``), per output channel (``pw_dw``) or of each group
+            (``pw_dw_pw``), or the rank of each group (``low_rank``); empty where it is kept.
         macs_before: Multiply-accumulates for one image.
         macs_after: The same after the conversion.
         relative_error: Frobenius norm of the change of the kernel, relative to the kernel. After a fit to calibration
@@ -85,10 +85,17 @@ class LayerPlan:
         return self.structure if self.structure in (Structure.DW_PW, Structure.PW_DW) else None
 
     @property
+    def width(self) -> int | None:
+        """Depthwise kernels over all groups of a ``pw_dw_pw`` layer, else None."""
+        return sum(self.kernels) if self.structure is Structure.PW_DW_PW else None
+
+    @property
     def size(self) -> str:
-        """Its depthwise kernels per channel on average, or its rank, as text; empty where it is kept."""
+        """Its depthwise kernels per channel on average, its width or its rank, as text; empty where it is kept."""
         if not self.kernels:
             return ""
+        if self.width is not None:
+            return f"width {self.width}"
         is_low_rank = self.structure is Structure.LOW_RANK
         return f"rank {self.kernels[0]}" if is_low_rank else f"{sum(self.kernels) / len(self.kernels):.1f}"
 
@@ -114,7 +121,7 @@ class LayerPlan:
     def _describe(self) -> str:
         if self.structure is None:
             return "dense"
-        if self.structure is Structure.LOW_RANK:
+        if self.order is None:
             return f"{self.structure}, {self.size}"
         side = "input" if self.structure is Structure.DW_PW else "output"
         return f"{self.structure}, {self.size} kernels per {side} channel"
@@ -204,8 +211,14 @@ def _check_sizes(layer: Mapping[str, Any]) -> None:
     shape, kernels = layer["weight_shape"], layer["kernels"]
     if not all(isinstance(alias, str) for alias in layer["aliases"]):
         raise TypeError(f"aliases: names are needed, found {layer['aliases']!r}")
-    # Further kernels would be linearly dependent: a kernel has so many positions, a matrix so many rows or columns.
-    is_matrix = layer["structure"] is Structure.LOW_RANK
-    most = math.inf if not shape else max(shape[:2]) if is_matrix else math.prod(shape[2:])
+    most = _most_kernels(layer["structure"], shape) if shape else math.inf
     if odd := [count for count in kernels if not isinstance(count, int) or not 0 <= count <= most]:
         raise ValueError(f"kernels: numbers from 0 to {most} are needed, found {odd[0]!r}")
+
+
+def _most_kernels(structure: Structure | None, shape: tuple[int, ...]) -> int:
+    """Return the largest number of kernels that are not linearly dependent, given the shape of a weight."""
+    positions = math.prod(shape[2:])
+    if structure is Structure.LOW_RANK:
+        return max(shape[:2])
+    return max(shape[:2]) * positions if structure is Structure.PW_DW_PW else positions

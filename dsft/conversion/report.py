@@ -46,7 +46,7 @@ class LayerReport:
         structure: What replaced it; None where it was kept.
         order: The same for ``dw_pw`` and ``pw_dw``; None for any other structure.
         kernels: Kernels of all channels or groups together; None where it was kept.
-        width: Reserved for structures without kernels per channel; None for all present ones.
+        width: Depthwise kernels of a ``pw_dw_pw`` layer; None for any other structure.
         macs_before: Multiply-accumulates for one image.
         macs_after: The same after the conversion.
         relative_error: See :class:`~dsft.conversion.plan.LayerPlan`.
@@ -214,7 +214,7 @@ def _report_layer(layer: LayerPlan, times: tuple[float, ...] | None) -> LayerRep
         structure=layer.structure,
         order=layer.order,
         kernels=sum(layer.kernels) if layer.is_converted else None,
-        width=None,
+        width=layer.width,
         macs_before=layer.macs_before,
         macs_after=layer.macs_after,
         relative_error=layer.relative_error,

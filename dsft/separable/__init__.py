@@ -1,4 +1,4 @@
-"""Depthwise-separable and low-rank layers, which replace a dense convolution."""
+"""The layers that replace a dense convolution: depthwise-separable, pointwise-depthwise-pointwise and low-rank ones."""
 
 from dsft.separable.base import DepthwiseSeparableConv
 from dsft.separable.factored import FactoredConv
@@ -12,9 +12,18 @@ from dsft.separable.layers import (
     DepthwiseSeparableConvTranspose2d,
 )
 from dsft.separable.low_rank import LOW_RANK_CLASSES, LowRankConv, LowRankConv1d, LowRankConv2d, LowRankConv3d
+from dsft.separable.pointwise_depthwise_pointwise import (
+    PW_DW_PW_CLASSES,
+    PointwiseDepthwisePointwiseConv,
+    PointwiseDepthwisePointwiseConv1d,
+    PointwiseDepthwisePointwiseConv2d,
+    PointwiseDepthwisePointwiseConv3d,
+    PointwiseDepthwisePointwiseConvTranspose2d,
+)
 
 __all__ = [
     "LOW_RANK_CLASSES",
+    "PW_DW_PW_CLASSES",
     "SEPARABLE_CLASSES",
     "DepthwiseSeparableConv",
     "DepthwiseSeparableConv1d",
@@ -26,6 +35,11 @@ __all__ = [
     "LowRankConv1d",
     "LowRankConv2d",
     "LowRankConv3d",
+    "PointwiseDepthwisePointwiseConv",
+    "PointwiseDepthwisePointwiseConv1d",
+    "PointwiseDepthwisePointwiseConv2d",
+    "PointwiseDepthwisePointwiseConv3d",
+    "PointwiseDepthwisePointwiseConvTranspose2d",
     "allowed_forms",
     "kernel_channels",
     "kernel_ranks",

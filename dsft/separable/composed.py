@@ -1,4 +1,4 @@
-"""The dense kernel composed of two factors, which is read-only."""
+"""The dense kernel composed of factors, which is read-only."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from torch import Tensor
 from dsft.compat.torch_storage import storage_id
 
 COMPOSED_WEIGHT = (
-    "the weight of a converted layer is composed of depthwise.weight and pointwise.weight, or of first.weight and "
-    "second.weight in a low-rank layer, so it cannot be assigned or changed in place. Change those two, or set the "
-    "dense weight before the conversion."
+    "the weight of a converted layer is composed of those of its convolutions, so it cannot be assigned or changed in "
+    "place. Change those, or set the dense weight before the conversion."
 )
 
 
 class ComposedKernel(Tensor):
-    """A kernel computed from two factors: readable and differentiable, but protected from in-place changes."""
+    """A kernel computed from factors: readable and differentiable, but protected from in-place changes."""
 
     @classmethod
     def __torch_function__(

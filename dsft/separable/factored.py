@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -23,11 +24,13 @@ class FactoredConv(nn.Module):
     A derived class sets the class attributes, and defines ``last``, ``weight``, ``set_factors`` and ``forward``.
 
     Attributes:
+        kernels: Kernels of each channel, or of each group, as plans state them.
         dimensions: Number of spatial dimensions.
         dense_class: The convolution that a layer replaces, and is merged into.
         transposed: Whether that is a transposed convolution.
     """
 
+    kernels: tuple[int, ...]
     dimensions: ClassVar[int]
     dense_class: ClassVar[type[Any]]
     transposed: ClassVar[bool] = False
@@ -81,8 +84,8 @@ class FactoredConv(nn.Module):
         """
         raise NotImplementedError
 
-    def set_factors(self, first: Tensor, second: Tensor, /) -> None:
-        """Copy the factors into the layer."""
+    def set_factors(self, *factors: Any, **named: Any) -> None:
+        """Copy the factors, as tensors in the order in which they are applied, into the layer."""
         raise NotImplementedError
 
     @property
@@ -112,6 +115,22 @@ class FactoredConv(nn.Module):
             if dense.bias is not None and self.bias is not None:
                 dense.bias.copy_(self.bias)
         return dense.train(self.training)
+
+
+def equal_kernels(kernels: int | Sequence[int], groups: int) -> tuple[int, ...]:
+    """Return the kernels of each group of a layer whose groups all have equal numbers of them.
+
+    Args:
+        kernels: The number for all groups, or a list of it for each group.
+        groups: Groups of the convolution.
+
+    Raises:
+        ValueError: The numbers differ or are below 1, or there is not one for each group.
+    """
+    each = (kernels,) * groups if isinstance(kernels, int) else tuple(kernels)
+    if len(each) != groups or len(set(each)) != 1 or each[0] < 1:
+        raise ValueError(f"kernels: expected one number, at least 1, for all of {groups} groups, found {list(each)!r}")
+    return each
 
 
 def geometry_of(conv: Convolution | FactoredConv) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from dsft.compat.torch_convolution import Convolution
-from dsft.separable.base import DepthwiseSeparableConv
+from dsft.separable.factored import FactoredConv
 
 
-def patch_layer(conv: Convolution | DepthwiseSeparableConv, dense_class: type[Any], channels: int) -> Convolution:
+def patch_layer(conv: Convolution | FactoredConv, dense_class: type[Any], channels: int) -> Convolution:
     """Build a depthwise convolution that outputs each kernel position of each channel as a map, channel by channel.
 
     This is ``im2col`` for any stride, dilation, padding or transposition: the output of a depthwise kernel of the same

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.separable.composed import ComposedKernel
-from dsft.separable.factored import FactoredConv, PaddingMode, factory_kwargs, geometry_of
+from dsft.separable.factored import FactoredConv, PaddingMode, equal_kernels, factory_kwargs, geometry_of
 from dsft.separable.pointwise import POINTWISE
 
 
@@ -75,11 +75,8 @@ class LowRankConv(FactoredConv):
         )
         if set(self.kernel_size) != {1}:
             raise ValueError(f"kernel_size: expected 1, found {self.kernel_size}")
-        kernels = (kernels,) * groups if isinstance(kernels, int) else tuple(kernels)
-        if len(kernels) != groups or len(set(kernels)) != 1 or kernels[0] < 1:
-            raise ValueError(f"kernels: expected one rank, at least 1, for {groups} groups, found {list(kernels)!r}")
-        self.kernels = kernels
-        build, total = POINTWISE[self.dimensions], sum(kernels)
+        self.kernels = equal_kernels(kernels, groups)
+        build, total = POINTWISE[self.dimensions], sum(self.kernels)
         self.first: Convolution = build(
             in_channels,
             total,

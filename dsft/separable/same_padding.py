@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from dsft.choices import Form
 from dsft.separable.layers import DepthwiseSeparableConv2d
+from dsft.separable.pointwise_depthwise_pointwise import PointwiseDepthwisePointwiseConv2d
 
 
 class SameConv2d(nn.Conv2d):
@@ -30,6 +31,15 @@ class DepthwiseSeparableConv2dSame(DepthwiseSeparableConv2d):
     def _convolve(self, images: Tensor, **wanted: Any) -> Tensor:
         # This form uses the weight of the depthwise convolution without calling it.
         return super()._convolve(_padded(self, images) if self.form is Form.PASSES else images, **wanted)
+
+
+class PointwiseDepthwisePointwiseConv2dSame(PointwiseDepthwisePointwiseConv2d):
+    """Replaces timm's ``Conv2dSame`` and similar classes; the depthwise convolution pads.
+
+    See :class:`PointwiseDepthwisePointwiseConv2d`.
+    """
+
+    dense_class = SameConv2d
 
 
 def _padded(layer: nn.Conv2d | DepthwiseSeparableConv2d, images: Tensor) -> Tensor:

@@ -235,7 +235,7 @@ def test_what_is_converted_in_inference_mode_can_be_trained() -> None:
     ("arguments", "message"),
     [
         ({"method": "sdv"}, "method: one of auto, fresh, svd, refit is needed, found 'sdv'. Did you mean svd"),
-        ({"structures": ["pw"]}, "structures: one of dw_pw, pw_dw, low_rank is needed, found 'pw'"),
+        ({"structures": ["pw"]}, "structures: one of pw_dw_pw, dw_pw, pw_dw, low_rank is needed, found 'pw'"),
         ({"form": "gater"}, "form: one of .* found 'gater'. Did you mean gather"),
         ({"norm_between": True}, "norm_between: requires method fresh, found method 'auto'"),
         ({"budget": {"mac": 0.5}}, "unknown key 'mac', .* Did you mean macs"),

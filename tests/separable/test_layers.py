@@ -167,7 +167,7 @@ def test_an_output_without_kernels_is_refused() -> None:
 )
 def test_writing_into_the_composed_weight_is_an_error(change: Callable[[Any], object]) -> None:
     layer = DepthwiseSeparableConv2d(3, 4, (3, 3), kernels=[1, 1, 1])
-    with pytest.raises((AttributeError, RuntimeError), match="is composed of depthwise"):
+    with pytest.raises((AttributeError, RuntimeError), match="is composed of those of its convolutions"):
         change(layer)
 
 

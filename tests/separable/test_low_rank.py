@@ -66,7 +66,7 @@ def test_reads_like_a_convolution_and_keeps_its_format() -> None:
 
 @pytest.mark.parametrize("kernels", [[1], [1, 2], [0, 0], [1, 1, 1]])
 def test_ranks_that_do_not_fit_are_refused(kernels: list[int]) -> None:
-    with pytest.raises(ValueError, match=r"kernels: expected one rank, at least 1, for 2 groups, found"):
+    with pytest.raises(ValueError, match=r"kernels: expected one number, at least 1, for all of 2 groups, found"):
         LowRankConv2d(4, 4, kernels=kernels, groups=2)
 
 
@@ -77,7 +77,7 @@ def test_a_kernel_of_several_positions_is_refused() -> None:
 
 def test_writing_into_the_composed_weight_is_an_error() -> None:
     layer: Any = LowRankConv2d(3, 4, kernels=[2])
-    with pytest.raises(AttributeError, match=r"or of first\.weight and second\.weight in a low-rank layer"):
+    with pytest.raises(AttributeError, match=r"is composed of those of its convolutions"):
         layer.weight = nn.Parameter(torch.zeros(4, 3, 1, 1))
     with pytest.raises(RuntimeError, match="cannot be assigned or changed in place"):
         layer.weight.zero_()

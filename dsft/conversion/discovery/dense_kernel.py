@@ -14,8 +14,20 @@ from torch.overrides import TorchFunctionMode
 from dsft.compat.torch_convolution import Convolution, computes_alike
 from dsft.errors import ConversionError
 from dsft.measure import run_example
-from dsft.separable import LOW_RANK_CLASSES, SEPARABLE_CLASSES, DepthwiseSeparableConv, LowRankConv, swap_channels
-from dsft.separable.same_padding import DepthwiseSeparableConv2dSame, SameConv2d
+from dsft.separable import (
+    LOW_RANK_CLASSES,
+    PW_DW_PW_CLASSES,
+    SEPARABLE_CLASSES,
+    DepthwiseSeparableConv,
+    LowRankConv,
+    PointwiseDepthwisePointwiseConv,
+    swap_channels,
+)
+from dsft.separable.same_padding import (
+    DepthwiseSeparableConv2dSame,
+    PointwiseDepthwisePointwiseConv2dSame,
+    SameConv2d,
+)
 
 STANDARDIZED = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
 """Convolutions that standardize their weight in each forward pass. A converted one starts from the standardized weight,
@@ -89,6 +101,13 @@ def separable_class_of(module: Convolution) -> type[DepthwiseSeparableConv]:
     if is_same_padded(module):
         return DepthwiseSeparableConv2dSame
     return next(layer for plain, layer in SEPARABLE_CLASSES.items() if isinstance(module, plain))
+
+
+def pw_dw_pw_class_of(module: Convolution) -> type[PointwiseDepthwisePointwiseConv]:
+    """Return the pointwise-depthwise-pointwise layer that can replace a convolution of a known class."""
+    if is_same_padded(module):
+        return PointwiseDepthwisePointwiseConv2dSame
+    return next(layer for plain, layer in PW_DW_PW_CLASSES.items() if isinstance(module, plain))
 
 
 def low_rank_class_of(module: Convolution) -> type[LowRankConv]:

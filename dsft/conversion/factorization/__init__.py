@@ -3,8 +3,15 @@
 from collections.abc import Mapping
 
 from dsft.choices import Method
-from dsft.conversion.factorization.channel_svd import ChannelSpectrum, channel_spectrum
-from dsft.conversion.factorization.factors import AnyFactors, FactorizationMethod, Factors, LowRankFactors
+from dsft.conversion.factorization.channel_svd import ChannelSpectrum, channel_spectrum, require_finite
+from dsft.conversion.factorization.cp_decomposition import decomposition_errors, exact_width
+from dsft.conversion.factorization.factors import (
+    AnyFactors,
+    FactorizationMethod,
+    Factors,
+    LowRankFactors,
+    PwDwPwFactors,
+)
 from dsft.conversion.factorization.fresh import FRESH
 from dsft.conversion.factorization.matrix_svd import matrix_energies
 from dsft.conversion.factorization.refit import REFIT
@@ -25,9 +32,13 @@ __all__ = [
     "LayerSamples",
     "LinearFit",
     "LowRankFactors",
+    "PwDwPwFactors",
     "RegressionTarget",
     "Weighting",
     "channel_spectrum",
+    "decomposition_errors",
+    "exact_width",
     "matrix_energies",
+    "require_finite",
     "ridge_regression",
 ]

@@ -1,4 +1,4 @@
-"""The two factors of a dense kernel, and the functions that compute them."""
+"""The factors of a dense kernel, and the functions that compute them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,22 @@ class LowRankFactors:
     second: Tensor
 
 
-AnyFactors = Factors | LowRankFactors
+@dataclass(frozen=True)
+class PwDwPwFactors:
+    """The weights of a pointwise-depthwise-pointwise layer.
+
+    Attributes:
+        expand: ``(groups * width, in_channels / groups, 1, ...)``.
+        depthwise: ``(groups * width, 1, *kernel_size)``.
+        project: ``(out_channels, width, 1, ...)``.
+    """
+
+    expand: Tensor
+    depthwise: Tensor
+    project: Tensor
+
+
+AnyFactors = Factors | LowRankFactors | PwDwPwFactors
 
 
 class SeparableFactorization(Protocol):
@@ -76,6 +91,11 @@ LowRankFactorization = Callable[[Tensor, int, int, Generator, Weighting | None],
 rank of each group, a random generator, and the moments that weight the error."""
 
 
+PwDwPwFactorization = Callable[[Tensor, int, int, Generator, Weighting | None], PwDwPwFactors]
+"""Computes factors from a dense kernel ``(out_channels, in_channels / groups, *kernel_size)``, the number of groups,
+the width of each group, a random generator, and the moments that weight the error."""
+
+
 @dataclass(frozen=True)
 class FactorizationMethod:
     """A way to obtain the weights of converted layers.
@@ -83,11 +103,13 @@ class FactorizationMethod:
     Attributes:
         separable: Computes the initial weights of a depthwise-separable layer.
         low_rank: Computes the initial weights of a low-rank layer.
+        pw_dw_pw: Computes the initial weights of a pointwise-depthwise-pointwise layer.
         needs_calibration: Whether the initial weights are then fitted to calibration data.
         keeps_weights: Whether the pretrained weights are kept, as far as the rank allows.
     """
 
     separable: SeparableFactorization
     low_rank: LowRankFactorization
+    pw_dw_pw: PwDwPwFactorization
     needs_calibration: bool = False
     keeps_weights: bool = True

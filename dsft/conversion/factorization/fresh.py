@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from dsft.choices import Structure
 from dsft.conversion.factorization.channel_svd import ChannelSpectrum
-from dsft.conversion.factorization.factors import FactorizationMethod, Factors, LowRankFactors
+from dsft.conversion.factorization.factors import FactorizationMethod, Factors, LowRankFactors, PwDwPwFactors
 from dsft.conversion.factorization.weighting import Weighting
 from dsft.separable import kernel_channels
 
@@ -81,4 +81,31 @@ def fresh_low_rank(
     return LowRankFactors(first.reshape(-1, inputs, *ones).to(weight), second.reshape(-1, rank, *ones).to(weight))
 
 
-FRESH = FactorizationMethod(fresh_factors, fresh_low_rank, keeps_weights=False)
+def fresh_pw_dw_pw(
+    weight: Tensor,
+    groups: int,
+    width: int,
+    generator: Generator,
+    weighting: Weighting | None = None,  # noqa: ARG001 (the signature of every method; no weight is kept)
+) -> PwDwPwFactors:
+    """Draw the factors of a pointwise-depthwise-pointwise layer; see :func:`fresh_factors` for their variances.
+
+    Args:
+        weight: Dense kernel, ``(out_channels, in_channels / groups, *kernel_size)``; only its shape is used.
+        groups: Groups of the convolution.
+        width: Depthwise kernels of each group.
+        generator: Random generator on the CPU.
+        weighting: Not used.
+
+    Returns:
+        Factors in the dtype and on the device of ``weight``.
+    """
+    size = weight.shape[2:]
+    ones, total = (1,) * len(size), groups * width
+    expand = torch.randn(total, weight.shape[1], *ones, generator=generator) / math.sqrt(weight.shape[1])
+    depthwise = torch.randn(total, 1, *size, generator=generator) / math.sqrt(math.prod(size))
+    project = torch.randn(weight.shape[0], width, *ones, generator=generator) * math.sqrt(2 / width)
+    return PwDwPwFactors(expand.to(weight), depthwise.to(weight), project.to(weight))
+
+
+FRESH = FactorizationMethod(fresh_factors, fresh_low_rank, fresh_pw_dw_pw, keeps_weights=False)

@@ -1,4 +1,4 @@
-"""``svd``: the truncated singular value decomposition, the best approximation without data."""
+"""``svd``: the best approximation of the kernel, without data: by truncated singular value or CP decomposition."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from torch import Generator, Tensor
 
 from dsft.choices import Structure
 from dsft.conversion.factorization.channel_svd import ChannelSpectrum, channel_slices, channel_spectrum
-from dsft.conversion.factorization.factors import FactorizationMethod, Factors, LowRankFactors
+from dsft.conversion.factorization.cp_decomposition import decompose_groups
+from dsft.conversion.factorization.factors import FactorizationMethod, Factors, LowRankFactors, PwDwPwFactors
 from dsft.conversion.factorization.matrix_svd import truncated_matrices
 from dsft.conversion.factorization.weighting import Weighting
 from dsft.separable import kernel_channels, kernel_ranks, swap_channels
@@ -86,10 +87,39 @@ def svd_low_rank(
     )
 
 
+def decomposed_pw_dw_pw(
+    weight: Tensor,
+    groups: int,
+    width: int,
+    generator: Generator,  # noqa: ARG001 (the signature of every method; nothing is random)
+    weighting: Weighting | None = None,
+) -> PwDwPwFactors:
+    """Decompose each group's kernel into ``width`` rank-one terms; see :mod:`.cp_decomposition`.
+
+    Args:
+        weight: Dense kernel, ``(out_channels, in_channels / groups, *kernel_size)``.
+        groups: Groups of the convolution.
+        width: Terms of each group.
+        generator: Not used.
+        weighting: Moments that weight the error; None for the plain squared error.
+
+    Returns:
+        Factors in the dtype and on the device of ``weight``.
+    """
+    kernel = weight.detach().to("cpu", torch.float64).flatten(2)
+    factors = decompose_groups(kernel, groups, width, weighting)
+    size, ones = weight.shape[2:], (1,) * (weight.dim() - 2)
+    return PwDwPwFactors(
+        factors.expand.reshape(*factors.expand.shape, *ones).to(weight),
+        factors.depthwise.reshape(-1, 1, *size).to(weight),
+        factors.project.reshape(*factors.project.shape, *ones).to(weight),
+    )
+
+
 def kernel_places(kernels: Sequence[int], groups: int) -> tuple[Tensor, Tensor]:
     """Return the channel of each depthwise kernel, and its rank within the channel, both ``(kernels,)``."""
     channels = kernel_channels(kernels, len(kernels), groups)
     return torch.tensor(channels), torch.tensor(kernel_ranks(channels))
 
 
-SVD = FactorizationMethod(svd_factors, svd_low_rank)
+SVD = FactorizationMethod(svd_factors, svd_low_rank, decomposed_pw_dw_pw)

@@ -24,7 +24,7 @@ from dsft.errors import ConversionError
 from dsft.measure.example import ExampleInput, batch_size_of, run_example
 from dsft.number_format import plural
 from dsft.progress import Report, ignore, report_task
-from dsft.separable import DepthwiseSeparableConv, LowRankConv
+from dsft.separable import FactoredConv
 
 SAMPLES = 32768
 """Positions of a layer's feature maps, over all images, that its fit uses."""
@@ -162,7 +162,8 @@ def _feature_count(layer: LayerPlan, dense: Convolution) -> int:
     kernels = sum(layer.kernels)
     if layer.structure is Structure.LOW_RANK:
         return kernels
-    return positions * dense.in_channels + (kernels if layer.structure is Structure.DW_PW else positions * kernels)
+    # pw_dw applies its pointwise convolution to whole patches.
+    return positions * dense.in_channels + (positions * kernels if layer.structure is Structure.PW_DW else kernels)
 
 
 def _dense(original: nn.Module, name: str) -> Convolution:
@@ -172,16 +173,16 @@ def _dense(original: nn.Module, name: str) -> Convolution:
     return module
 
 
-def _converted_layer(converted: nn.Module, name: str) -> DepthwiseSeparableConv | LowRankConv:
+def _converted_layer(converted: nn.Module, name: str) -> FactoredConv:
     module = converted.get_submodule(name)
-    if not isinstance(module, DepthwiseSeparableConv | LowRankConv):
+    if not isinstance(module, FactoredConv):
         raise TypeError(f"{name}: expected a converted layer, found {type(module).__name__}")
     return module
 
 
 def _fit_layer(
     name: str,
-    layer: DepthwiseSeparableConv | LowRankConv,
+    layer: FactoredConv,
     regression: LayerRegression,
     record: _Record,
     passes: PartialForward,
@@ -216,7 +217,7 @@ class _Observed(NamedTuple):
 
 def _observe(
     run: Callable[[], None],
-    layer: DepthwiseSeparableConv | LowRankConv,
+    layer: FactoredConv,
     regression: LayerRegression,
     record: _Record,
     number: int,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -12,15 +11,20 @@ from torch import Tensor
 from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.discovery.dense_kernel import dense_kernel
-from dsft.conversion.factorization import RegressionTarget, Weighting, ridge_regression
+from dsft.conversion.factorization import RegressionTarget, Weighting
 from dsft.conversion.factorization.alternating_least_squares import fit_both_factors
 from dsft.conversion.factorization.coordinate_descent import fit_depthwise_kernels, patch_moments
-from dsft.errors import ConversionError
-from dsft.separable import DepthwiseSeparableConv, LowRankConv, kernel_ranks, swap_channels
+from dsft.conversion.reconstruction.linear_blocks import LinearBlock, like, set_bias, solve_blocks
+from dsft.conversion.reconstruction.pw_dw_pw_regression import PwDwPwRegression
+from dsft.separable import (
+    DepthwiseSeparableConv,
+    FactoredConv,
+    LowRankConv,
+    PointwiseDepthwisePointwiseConv,
+    kernel_ranks,
+    swap_channels,
+)
 from dsft.separable.im2col import patch_layer
-
-RELU_ITERATIONS = 4
-"""Majorisation steps for a layer before a ReLU, see :meth:`RegressionTarget.nearest`."""
 
 CHUNK_OUTPUTS = 64
 """Output channels whose pointwise weights are applied at a time."""
@@ -42,10 +46,8 @@ class LayerRegression(Protocol):
         ...
 
 
-def make_regression(
-    layer: DepthwiseSeparableConv | LowRankConv, dense: Convolution, weighting: Weighting
-) -> LayerRegression:
-    """Return the regression of a layer: of both factors if it is separable, of the second if it is of low rank.
+def make_regression(layer: FactoredConv, dense: Convolution, weighting: Weighting) -> LayerRegression:
+    """Return the regression of a layer: of all its factors, or of the second if it is of low rank.
 
     Args:
         layer: The converted layer, with its initial weights.
@@ -54,11 +56,12 @@ def make_regression(
     """
     if isinstance(layer, LowRankConv):
         return _LowRank(layer)
-    return (
-        _DepthwiseFirst(layer, dense, weighting)
-        if layer.structure is Structure.DW_PW
-        else _PointwiseFirst(layer, dense)
-    )
+    if isinstance(layer, PointwiseDepthwisePointwiseConv):
+        return PwDwPwRegression(layer, dense, weighting)
+    if not isinstance(layer, DepthwiseSeparableConv):
+        raise TypeError(f"layer: expected a converted layer, found {type(layer).__name__}")
+    is_first = layer.structure is Structure.DW_PW
+    return _DepthwiseFirst(layer, dense, weighting) if is_first else _PointwiseFirst(layer, dense)
 
 
 class _DepthwiseFirst:
@@ -95,13 +98,13 @@ class _DepthwiseFirst:
             local = [(places[at][0] - group * width, places[at][1]) for at in columns]
             kernels = torch.stack([factors[channel][0][rank] for channel, rank in local])
             points = torch.stack([factors[channel][1][:, rank] for channel, rank in local], dim=1)
-            layer.depthwise.weight[columns] = _like(kernels, layer.depthwise.weight)
+            layer.depthwise.weight[columns] = like(kernels, layer.depthwise.weight)
             maps = _filter(patches, [own for own, _ in factors], local)
-            blocks.append(_Block(rows, maps, points))
-        weights, bias, predicted = _solve(blocks, target)
+            blocks.append(LinearBlock(rows, maps, points))
+        weights, bias, predicted = solve_blocks(blocks, target)
         for block, fitted in zip(blocks, weights, strict=True):
-            layer.pointwise.weight[block.outputs] = _like(fitted, layer.pointwise.weight)
-        _set_bias(layer, bias)
+            layer.pointwise.weight[block.outputs] = like(fitted, layer.pointwise.weight)
+        set_bias(layer, bias)
         return predicted
 
 
@@ -132,17 +135,17 @@ class _PointwiseFirst:
             initial = [(points[places[row]].cpu(), kernels[places[row]].cpu()) for row in rows]
             factors = fit_both_factors(moments, self._kernel[rows.start : rows.stop], initial)
             for row, (mixed, _) in zip(rows, factors, strict=True):
-                layer.pointwise.weight[places[row]] = _like(mixed, layer.pointwise.weight)
+                layer.pointwise.weight[places[row]] = like(mixed, layer.pointwise.weight)
             maps = _mix(patches, [mixed for mixed, _ in factors])
             blocks += [
-                _Block(slice(row, row + 1), inputs, own.reshape(1, -1))
+                LinearBlock(slice(row, row + 1), inputs, own.reshape(1, -1))
                 for row, inputs, (_, own) in zip(rows, maps, factors, strict=True)
             ]
-        weights, bias, predicted = _solve(blocks, target)
+        weights, bias, predicted = solve_blocks(blocks, target)
         for own_places, fitted in zip(places, weights, strict=True):
             kernel = fitted.reshape(len(own_places), -1)
-            layer.depthwise.weight[own_places] = _like(kernel, layer.depthwise.weight)
-        _set_bias(layer, bias)
+            layer.depthwise.weight[own_places] = like(kernel, layer.depthwise.weight)
+        set_bias(layer, bias)
         return predicted
 
 
@@ -164,38 +167,14 @@ class _LowRank:
         height = layer.out_channels // layer.groups
         rows = [slice(group * height, (group + 1) * height) for group in range(layer.groups)]
         blocks = [
-            _Block(own, maps, weight[own].flatten(1))
+            LinearBlock(own, maps, weight[own].flatten(1))
             for own, maps in zip(rows, features.chunk(layer.groups, dim=1), strict=True)
         ]
-        weights, bias, predicted = _solve(blocks, target)
+        weights, bias, predicted = solve_blocks(blocks, target)
         for own, fitted in zip(rows, weights, strict=True):
-            weight[own] = _like(fitted, weight)
-        _set_bias(layer, bias)
+            weight[own] = like(fitted, weight)
+        set_bias(layer, bias)
         return predicted
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Output channels that are linear in the same maps, with the weights that ridge regression shrinks to."""
-
-    outputs: slice
-    maps: Tensor
-    prior: Tensor
-
-
-def _solve(blocks: Sequence[_Block], target: RegressionTarget) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Fit the weights of all blocks.
-
-    Returns:
-        The weights of each block, the bias ``(out_channels,)``, and the prediction ``(samples, out_channels)``.
-    """
-    solvers = [ridge_regression(block.maps, block.prior) for block in blocks]
-    aim = target.outputs()
-    for _ in range(1 + (RELU_ITERATIONS if target.is_rectified else 0)):
-        fits = [solve(aim[:, block.outputs]) for block, solve in zip(blocks, solvers, strict=True)]
-        predicted = torch.cat([fit.predict(block.maps) for block, fit in zip(blocks, fits, strict=True)], dim=1)
-        aim = target.nearest(predicted)
-    return [fit.weights for fit in fits], torch.cat([fit.bias for fit in fits]), predicted
 
 
 def _filter(patches: Tensor, kernels: Sequence[Tensor], places: Sequence[tuple[int, int]]) -> Tensor:
@@ -226,14 +205,3 @@ def _mix(patches: Tensor, points: Sequence[Tensor]) -> Iterator[Tensor]:
         some = points[first : first + CHUNK_OUTPUTS]
         mixed = torch.cat(list(some)).to(patches) @ by_channel
         yield from (maps.flatten(1) for maps in torch.split(mixed, [len(each) for each in some], dim=1))
-
-
-def _like(rows: Tensor, weight: Tensor) -> Tensor:
-    """Return ``(rows, numbers)`` in the shape, dtype and device of a convolution's weight."""
-    return rows.reshape(len(rows), *weight.shape[1:]).to(weight)
-
-
-def _set_bias(layer: DepthwiseSeparableConv | LowRankConv, bias: Tensor) -> None:
-    if layer.last.bias is None:
-        raise ConversionError("has no bias to fit: it was planned without one. Plan the conversion again.")
-    layer.last.bias.copy_(bias)

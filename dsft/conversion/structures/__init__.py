@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dsft.choices import Structure
 from dsft.conversion.structures.candidate import Candidate, CandidateOptions
 from dsft.conversion.structures.low_rank import LOW_RANK
+from dsft.conversion.structures.pw_dw_pw import PW_DW_PW
 from dsft.conversion.structures.separable import DW_PW, PW_DW
 from dsft.conversion.structures.spec import FactorRequest, StructureSpec
 
 STRUCTURES: Mapping[Structure, StructureSpec] = {
+    Structure.PW_DW_PW: PW_DW_PW,
     Structure.DW_PW: DW_PW,
     Structure.PW_DW: PW_DW,
     Structure.LOW_RANK: LOW_RANK,

@@ -71,6 +71,10 @@ class Candidate(Protocol):
         """Parameters of one kernel, its part of the pointwise convolutions included."""
 
     @property
+    def kernel_elements(self) -> int:
+        """Elements of feature maps, for one image, that one kernel adds to those written and read."""
+
+    @property
     def added_params(self) -> int:
         """Parameters besides the kernels: the bias that a fit to calibration data adds where there is none."""
 

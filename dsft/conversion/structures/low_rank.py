@@ -66,6 +66,11 @@ class LowRankCandidate:
         return (module.in_channels + module.out_channels) // module.groups
 
     @property
+    def kernel_elements(self) -> int:
+        """Elements of feature maps, for one image, that one kernel adds to those written and read."""
+        return 2 * self.site.output_positions
+
+    @property
     def added_params(self) -> int:
         """Parameters besides the kernels: the bias that a fit to calibration data adds where there is none."""
         return bias_params(self.site, self.options.weighting)

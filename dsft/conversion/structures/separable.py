@@ -84,6 +84,11 @@ class SeparableCandidate:
         return math.prod(module.kernel_size) + pointwise + (2 if self.options.norm_between else 0)
 
     @property
+    def kernel_elements(self) -> int:
+        """Elements of feature maps, for one image, that one kernel adds to those written and read."""
+        return 2 * (self.site.output_positions if self.structure is Structure.DW_PW else self.site.input_positions)
+
+    @property
     def added_params(self) -> int:
         """Parameters besides the kernels: the bias that a fit to calibration data adds where there is none."""
         return bias_params(self.site, self.options.weighting)

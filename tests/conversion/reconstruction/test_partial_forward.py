@@ -9,9 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import dsft
+from dsft.choices import Form, Structure
+from dsft.conversion.calibration_set import CalibrationSet
+from dsft.conversion.converter import Converter
 from dsft.conversion.reconstruction import layerwise as room
 from dsft.conversion.reconstruction.partial_forward import PartialForward
+from dsft.conversion.request import Request
 from tests.zoo import Residual, RewrittenSkips, Shared, redraw
 
 IMAGES = torch.randn(48, 4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -102,7 +105,9 @@ class BehindTheBack(nn.Module):
 
 def refitted(model: nn.Module, images: Tensor | Sequence[Any] = IMAGES) -> nn.Module:
     example = images[:1] if isinstance(images, Tensor) else images[0]
-    return dsft.convert(model, example, calibration=images, rank=1, form="gather").model
+    # Not dsft.convert, which times the networks: that takes more passes on a faster machine.
+    request = Request(rank=1, form=Form.GATHER, structures=[Structure.DW_PW])
+    return Converter(model, example, request, calibration=CalibrationSet.read(model, images)).convert().model
 
 
 def from_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
