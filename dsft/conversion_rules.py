@@ -11,7 +11,7 @@ BUDGET_KEYS = (*map(str, Cost), "max_drop")
 
 
 def find_conflict(
-    *, has_budget: bool, has_rank: bool, method: str, structures: Collection[str], norm_between: bool
+    *, has_budget: bool, has_rank: bool, method: str, structures: Collection[str] | None, norm_between: bool
 ) -> str | None:
     """Return the first rule that settings of a conversion break, or None.
 
@@ -19,7 +19,7 @@ def find_conflict(
         has_budget: Whether a budget is given.
         has_rank: Whether a rank is given.
         method: A :class:`~dsft.choices.Method`, or ``auto``.
-        structures: The allowed structures.
+        structures: The allowed structures; None for ``auto``.
         norm_between: Whether to put a norm and an activation between the two convolutions.
 
     Returns:
@@ -32,14 +32,14 @@ def find_conflict(
         )
     if not has_budget and not has_rank:
         return "exactly one of budget and rank is needed, found neither. Add budget: {macs: 0.5} or rank: 2"
-    if not structures:
+    if structures is not None and not structures:
         return f"structures: at least one of {', '.join(Structure)} is needed, found none"
     if norm_between and method != Method.FRESH:
         return (
             f"norm_between: requires method fresh, found method {str(method)!r}: weights that are kept do not fit a "
             "norm and an activation in between. Set method to fresh, or remove norm_between"
         )
-    others = [name for name in structures if name not in (Structure.DW_PW, Structure.PW_DW)]
+    others = [name for name in structures or () if name not in (Structure.DW_PW, Structure.PW_DW)]
     if norm_between and others:
         return f"norm_between: requires the structures dw_pw or pw_dw, found {others[0]} among them"
     return None

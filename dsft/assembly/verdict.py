@@ -140,7 +140,7 @@ def _ways_to_accuracy(request: Request, method: Method, wording: Wording, *, is_
 
 
 def _other_structures(request: Request, wording: Wording) -> Iterable[str]:
-    if others := [str(structure) for structure in Structure if structure not in request.structures]:
+    if others := [str(structure) for structure in Structure if structure not in request.allowed_structures]:
         yield f"another structure ({wording.structures} also knows {', '.join(others)})"
 
 

@@ -78,7 +78,7 @@ StructureNames = Annotated[
     typer.Option(
         "--structures",
         metavar="NAMES",
-        help=f"What layers may be replaced by, some of {','.join(Structure)}; by default the first two.",
+        help=f"What layers may be replaced by, some of {','.join(Structure)}, or auto: what is expected to be fastest.",
     ),
 ]
 OrderName = Annotated[

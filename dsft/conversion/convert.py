@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from dsft.conversion.converter import Converter, require_score
 from dsft.conversion.plan import ConversionPlan
 from dsft.conversion.reconstruction.calibration_data import Calibration
 from dsft.conversion.report import ConversionReport, report_costs
-from dsft.conversion.request import SEPARABLE, AnyBudget, Rank, Request, read_setting, read_words
+from dsft.conversion.request import AnyBudget, Rank, Request, read_setting, read_words
 from dsft.measure.example import ExampleInput
 from dsft.progress import Report, ignore
 
@@ -44,7 +45,7 @@ def convert(
     score: Callable[[nn.Module], float] | None = None,
     rank: Rank | None = None,
     method: str = AUTO,
-    structures: Sequence[str] = SEPARABLE,
+    structures: Sequence[str] | Literal["auto"] = AUTO,
     form: str = AUTO,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
@@ -71,14 +72,16 @@ def convert(
             the network loses at most p points of its ``score``. A :class:`dsft.Budget` is the same.
         score: Scores a network in points, more is better, such as top-1 in percent on validation images; with
             ``max_drop`` only. It is called with the network and about ten converted copies.
-        rank: Kernels per input channel (``dw_pw``), per output channel (``pw_dw``) or per group (``low_rank``), the
-            same in every layer, or ``"full"``. Exactly one of ``budget`` and ``rank`` is given.
+        rank: Kernels per input channel (``dw_pw``), per output channel (``pw_dw``), per channel of the wider side
+            (``pw_dw_pw``) or per group (``low_rank``), the same in every layer, or ``"full"``. Exactly one of
+            ``budget`` and ``rank`` is given.
         method: ``refit`` keeps the weights and fits them to the outputs of the original network on the calibration
             data, ``svd`` keeps them without data, ``fresh`` draws random ones; ``auto`` is ``refit`` where there is
             calibration data, else ``svd``.
-        structures: What a convolution may be replaced by: ``dw_pw`` and ``pw_dw``, and for 1x1 kernels ``low_rank``.
-            Under a budget each layer gets the one with the smallest error at its cost; with ``rank`` it gets the first
-            one that fits.
+        structures: What a convolution may be replaced by: ``pw_dw_pw``, ``dw_pw`` and ``pw_dw``, and for 1x1 kernels
+            ``low_rank``. Under a budget each layer gets the one with the smallest error at its cost; with ``rank`` it
+            gets the first one that fits. ``auto`` takes those of the first three, and the sizes, that are expected to
+            be faster than the convolution, with one depthwise kernel for each map; with ``rank`` it is ``dw_pw``.
         form: How an input channel is fed to several kernels: ``multiplier``, ``concatenate``, ``gather`` or
             ``passes``, wherever a layer supports it; ``auto`` takes the one that measures fastest for each layer.
             Times of layers are stored in a cache folder, ``$DSFT_CACHE``.
@@ -99,7 +102,7 @@ def convert(
         budget=budget,
         rank=rank,
         method=read_setting("method", method, Method),
-        structures=read_words("structures", structures, Structure),
+        structures=AUTO if structures == AUTO else read_words("structures", structures, Structure),
         form=read_setting("form", form, Form),
         include=include,
         exclude=exclude,

@@ -14,7 +14,10 @@ from dsft.errors import ConversionError, did_you_mean
 from dsft.runtimes import RUNTIMES
 
 SEPARABLE = (Structure.DW_PW, Structure.PW_DW)
-"""The structures that are allowed by default."""
+"""The structures of a depthwise and a pointwise convolution."""
+
+FASTEST = (Structure.PW_DW_PW, *SEPARABLE)
+"""The structures that a budget chooses from by default."""
 
 Rank = int | Literal["full"]
 Auto = Literal["auto"]
@@ -111,7 +114,9 @@ class Request:
             same in every layer; ``"full"`` for as many as make every layer exact, whatever they cost.
         method: How the weights are derived; ``"auto"`` is ``refit`` where there is calibration data, else ``svd``.
         structures: What a convolution may be replaced by. Under a budget each layer gets the one with the smallest
-            error at its cost; with ``rank`` it gets the first one that fits.
+            error at its cost; with ``rank`` it gets the first one that fits. ``"auto"`` allows ``pw_dw_pw``, ``dw_pw``
+            and ``pw_dw`` with one depthwise kernel for each of their maps, in the sizes that are expected to be faster
+            than the convolution; with ``rank`` and with ``norm_between`` it is ``dw_pw`` and ``pw_dw``.
         form: How an input channel is fed to several kernels, wherever a layer supports it; ``"auto"`` chooses for each
             layer.
         include: Patterns of the layers that may be converted.
@@ -127,7 +132,7 @@ class Request:
     budget: AnyBudget | None = None
     rank: Rank | None = None
     method: Method | Auto = AUTO
-    structures: Sequence[Structure] = SEPARABLE
+    structures: Sequence[Structure] | Auto = AUTO
     form: Form | Auto = AUTO
     include: Sequence[str] = ("*",)
     exclude: Sequence[str] = ()
@@ -142,13 +147,14 @@ class Request:
         object.__setattr__(self, "form", read_setting("form", self.form, Form))
         for name in ("include", "exclude"):
             _require_list(name, "patterns", getattr(self, name))
-        structures = read_words("structures", self.structures, Structure)
-        object.__setattr__(self, "structures", tuple(dict.fromkeys(structures)))
+        if self.structures != AUTO:
+            structures = read_words("structures", self.structures, Structure)
+            object.__setattr__(self, "structures", tuple(dict.fromkeys(structures)))
         conflict = find_conflict(
             has_budget=self.budget is not None,
             has_rank=self.rank is not None,
             method=self.method,
-            structures=self.structures,
+            structures=None if self.structures == AUTO else self.structures,
             norm_between=self.norm_between,
         )
         if conflict is not None:
@@ -157,6 +163,18 @@ class Request:
     def at(self, budget: Budget) -> Request:
         """Return the same request with another budget."""
         return replace(self, budget=budget)
+
+    @property
+    def has_free_choice(self) -> bool:
+        """Whether the structures and sizes that are fastest are chosen, since the request names no structures."""
+        return self.structures == AUTO and self.rank is None and not self.norm_between
+
+    @property
+    def allowed_structures(self) -> tuple[Structure, ...]:
+        """The structures that a convolution may be replaced by."""
+        if self.structures == AUTO:
+            return FASTEST if self.has_free_choice else SEPARABLE
+        return tuple(Structure(name) for name in self.structures)
 
     @property
     def cost_budget(self) -> Budget | None:
@@ -213,19 +231,22 @@ def read_words(argument: str, values: Sequence[str], words: type[Word]) -> list[
     return [read_word(argument, value, words) for value in values]
 
 
-def read_structures(names: str | None, order: str | None) -> tuple[Structure, ...]:
+def read_structures(names: str | None, order: str | None) -> tuple[Structure, ...] | Auto:
     """Read the structures that a command line allows.
 
     Args:
-        names: Comma-separated names; None for the default ones.
+        names: Comma-separated names; None for ``auto``, or for ``order`` alone.
         order: ``dw_pw`` or ``pw_dw``, to allow only this one of the two; None for no restriction.
+
+    Returns:
+        The structures, or ``auto`` where the command line names none.
 
     Raises:
         ConversionError: A name is unknown, or ``order`` is not among ``names``.
     """
-    listed = SEPARABLE if names is None else read_words("--structures", names.split(","), Structure)
+    listed = SEPARABLE if names in (None, AUTO) else read_words("--structures", names.split(","), Structure)
     if order is None:
-        return tuple(listed)
+        return AUTO if names in (None, AUTO) else tuple(listed)
     if order not in SEPARABLE:
         raise ConversionError(f"--order: one of {', '.join(SEPARABLE)} is needed, found {order!r}.")
     if order not in listed:

@@ -91,7 +91,7 @@ def analyze_network(
     """
     model = unwrap_network(model)
     check_preconditions(model)
-    obstacles = select_layers(find_sites(model, example_input, request.structures), request)
+    obstacles = select_layers(find_sites(model, example_input, request.allowed_structures), request)
     eligible = [site for site, obstacle in obstacles.items() if obstacle is None]
     weightings = weigh(eligible) if weigh is not None else {}
     return NetworkAnalysis(

@@ -37,8 +37,10 @@ def collect_candidates(
     collected = []
     with report_task(report, "decomposing kernels", len(sites), "layers") as advance:
         for done, site in enumerate(sites, start=1):
-            structures = [structure for structure in request.structures if site.fits(structure)]
-            options = CandidateOptions(is_trained, request.norm_between, weightings.get(site.name))
+            structures = [structure for structure in request.allowed_structures if site.fits(structure)]
+            options = CandidateOptions(
+                is_trained, request.norm_between, weightings.get(site.name), one_kernel=request.has_free_choice
+            )
             try:
                 collected.append(
                     tuple(

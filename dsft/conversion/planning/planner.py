@@ -12,11 +12,12 @@ from dsft.conversion.discovery.sites import POINTWISE_STRUCTURES, Site
 from dsft.conversion.factorization import METHODS
 from dsft.conversion.plan import ConversionPlan, LayerPlan, Replacement
 from dsft.conversion.planning.analysis import NetworkAnalysis
-from dsft.conversion.planning.cost_model import CostModel, latency_model
+from dsft.conversion.planning.cost_model import CostModel, Filter, latency_model
 from dsft.conversion.planning.knapsack import LayerOptions, solve_knapsack
 from dsft.conversion.planning.latency_correction import fit_latency
 from dsft.conversion.planning.layer_latency import LayerLatency
 from dsft.conversion.planning.selection import exclusion
+from dsft.conversion.planning.shape_rule import expected_faster
 from dsft.conversion.request import Budget, MaxDrop, Rank, Request
 from dsft.conversion.structures import Candidate
 from dsft.errors import BudgetError
@@ -188,19 +189,28 @@ class Planner:
         if any(
             site.obstacle is Reason.POINTWISE and exclusion(site, request) is None for site in self._analysis.obstacles
         ):
-            structures = ", ".join([*request.structures, *POINTWISE_STRUCTURES])
+            structures = ", ".join([*request.allowed_structures, *POINTWISE_STRUCTURES])
             return f"exclude fewer layers, or allow structures=[{structures}]"
+        if request.has_free_choice:
+            structures = ", ".join(request.allowed_structures)
+            return f"exclude fewer layers, or allow sizes that may be slower by structures=[{structures}]"
         return "or exclude fewer layers"
 
     def _options(self, by: Cost, dense: Collection[str]) -> list[LayerOptions]:
         costs = self._costs[by]
-        allowed = self._latency.are_faster if self._latency is not None and self._request.only_faster else None
+        allowed = self._filter(by)
         return [
             LayerOptions(costs.of_dense(candidates[0].site), ())
             if candidates[0].site.name in dense
             else costs.options(candidates, allowed)
             for candidates in self._candidates
         ]
+
+    def _filter(self, by: Cost) -> Filter | None:
+        """Return which sizes may be chosen: those that measure faster, or that are expected to be; None for all."""
+        if self._latency is not None and self._request.only_faster:
+            return self._latency.are_faster
+        return expected_faster if self._request.has_free_choice and by is not Cost.LATENCY else None
 
     def _reason_to_keep(self, costs: CostModel, candidates: Sequence[Candidate], options: LayerOptions) -> Reason:
         if options.least_cost < options.dense_cost:

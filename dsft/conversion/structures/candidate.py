@@ -28,11 +28,14 @@ class CandidateOptions:
             alike and kernels are added for all of them at once.
         norm_between: A norm and an activation will stand between the two convolutions.
         weighting: The cost of changing the layer's kernel; None to count every number of it alike.
+        one_kernel: Allow one depthwise kernel for each channel only. Repeated channels are copied, which takes longer
+            than what ``pw_dw_pw`` needs for as small an error (METHODS 6.2).
     """
 
     is_trained: bool = True
     norm_between: bool = False
     weighting: Weighting | None = None
+    one_kernel: bool = False
 
 
 class Candidate(Protocol):

@@ -56,7 +56,8 @@ class SeparableCandidate:
         """The possible sizes in steps, ascending, ``(options,)``."""
         groups = len(self.ranking)
         least = 1 if self.structure is Structure.DW_PW else len(self.energies) // groups // self.step
-        return np.arange(least, self.ranking.shape[1] // self.step + 1)
+        most = 1 if self.options.one_kernel else self.ranking.shape[1] // self.step
+        return np.arange(least, most + 1)
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -124,10 +125,13 @@ class SeparableCandidate:
 
     def faster_variants(self) -> tuple[SeparableCandidate, ...]:
         """Return the candidate that adds equal numbers of kernels to all channels, the first ones first."""
+        return () if self.options.one_kernel else (self._uniform(),)
+
+    def _uniform(self) -> SeparableCandidate:
         (channels, ranks), groups = self.energies.shape, len(self.ranking)
         width = channels // groups
         by_rank = torch.arange(width * ranks).reshape(width, ranks).T.flatten()
-        return (replace(self, ranking=by_rank.expand(groups, -1), step=width),)
+        return replace(self, ranking=by_rank.expand(groups, -1), step=width)
 
     def timed_sizes(self, largest: int) -> list[int]:
         """Return the numbers of steps at which the layer is timed, ascending."""
@@ -186,7 +190,8 @@ def separable_candidate(site: Site, structure: Structure, options: CandidateOpti
         priorities[:, 0] += 1 + 2 * energies.max()
     # Stable, so that of equal values the lower place comes first and a channel's kernels stay a prefix.
     ranking = priorities.reshape(groups, -1).argsort(dim=1, descending=True, stable=True)
-    return SeparableCandidate(site, structure, spectrum, energies, ranking, step, options)
+    candidate = SeparableCandidate(site, structure, spectrum, energies, ranking, step, options)
+    return candidate._uniform() if options.one_kernel else candidate
 
 
 def factorize_separable(request: FactorRequest, structure: Structure) -> Factors:

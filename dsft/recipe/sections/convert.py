@@ -54,18 +54,22 @@ class ConvertSection(Section):
     """How the new weights are derived: `refit` (fitted layer by layer to the outputs of the original network on the
     calibration images), `svd` (truncated singular value decomposition, without data), `fresh` (random), or `auto`
     (`refit` where the network has trained weights, else `fresh`)."""
-    structures: Annotated[list[Structure], Field(min_length=1)] = [Structure.DW_PW, Structure.PW_DW]
-    """What a convolution may be replaced by: a depthwise and a pointwise convolution (`dw_pw`), the same in the other
-    order (`pw_dw`), and for 1x1 kernels two 1x1 convolutions with fewer channels in between (`low_rank`). Under a
-    budget each layer gets the one with the smallest error at its cost; with `rank` it gets the first one that fits."""
+    structures: Literal["auto"] | Annotated[list[Structure], Field(min_length=1)] = AUTO
+    """What a convolution may be replaced by: a pointwise, a depthwise and a pointwise convolution (`pw_dw_pw`), a
+    depthwise and a pointwise one (`dw_pw`), the same in the other order (`pw_dw`), and for 1x1 kernels two 1x1
+    convolutions with fewer channels in between (`low_rank`). Under a budget each layer gets the one with the smallest
+    error at its cost; with `rank` it gets the first one that fits. `auto` takes those of the first three, and the
+    sizes, that are expected to be faster than the convolution; with `rank` and `norm_between` it is `dw_pw` and
+    `pw_dw`."""
     form: Literal["auto"] | Form = AUTO
     """How an input channel is fed to several depthwise kernels. `auto` takes the form that measures fastest for each
     layer; any other is used wherever a layer supports it."""
     budget: BudgetSection | None = None
     """The largest cost, or loss of score, of the converted network. Either this or `rank`."""
     rank: Annotated[int, Field(ge=1)] | Literal["full"] | None = None
-    """Kernels per input channel (`dw_pw`), per output channel (`pw_dw`) or per group (`low_rank`), the same in every
-    layer; `full` for as many as make the layers exact. Either this or `budget`."""
+    """Kernels per input channel (`dw_pw`), per output channel (`pw_dw`), per channel of the wider side (`pw_dw_pw`) or
+    per group (`low_rank`), the same in every layer; `full` for as many as make the layers exact. Either this or
+    `budget`."""
     include: list[str] = ["*"]
     """Patterns of the layers that may be converted, such as `layer4.*`."""
     exclude: list[str] = []
@@ -84,7 +88,7 @@ class ConvertSection(Section):
             has_budget=self.budget is not None,
             has_rank=self.rank is not None,
             method=self.method,
-            structures=self.structures,
+            structures=None if self.structures == AUTO else self.structures,
             norm_between=self.norm_between,
         )
         if conflict is not None:
