@@ -44,6 +44,7 @@ def read_request(section: ConvertSection, seed: int, *, is_trained: bool) -> Req
         exclude=section.exclude,
         norm_between=section.norm_between,
         only_faster=section.only_faster,
+        recover=section.recover.steps if section.recover is not None and method is Method.REFIT else None,
         seed=seed,
     )
 

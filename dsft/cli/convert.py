@@ -60,6 +60,9 @@ def convert(
         str, typer.Option(metavar="|".join([AUTO, *Form]), help="How channels are repeated; auto is measured.")
     ] = AUTO,
     only_faster: Annotated[bool, typer.Option("--only-faster", help="Keep dense what measures slower.")] = False,
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Then train on the calibration images, without labels, for a few minutes.")
+    ] = False,
     include: Include = None,
     exclude: Exclude = None,
     model: ModelOfFile = None,
@@ -86,7 +89,7 @@ def convert(
         from dsft.assembly import Source
         from dsft.commands import convert as command
         from dsft.conversion import Request
-        from dsft.conversion.request import read_setting, read_structures
+        from dsft.conversion.request import read_recover, read_setting, read_structures
 
         request = Request(
             budget=asked_budget,
@@ -97,6 +100,7 @@ def convert(
             include=include or ["*"],
             exclude=exclude or [],
             only_faster=only_faster,
+            recover=read_recover(recover),
             seed=seed,
         )
         result = command.run(

@@ -15,7 +15,7 @@ from dsft.conversion.converter import Converter, require_score
 from dsft.conversion.plan import ConversionPlan
 from dsft.conversion.reconstruction.calibration_data import Calibration
 from dsft.conversion.report import ConversionReport, report_costs
-from dsft.conversion.request import AnyBudget, Rank, Request, read_setting, read_words
+from dsft.conversion.request import AnyBudget, Rank, Request, read_recover, read_setting, read_words
 from dsft.measure.example import ExampleInput
 from dsft.progress import Report, ignore
 
@@ -51,6 +51,7 @@ def convert(
     exclude: Sequence[str] = (),
     norm_between: bool = False,
     only_faster: bool = False,
+    recover: bool | int = False,
     task: str = TaskName.CLASSIFICATION,
     seed: int = 0,
     report: Report = ignore,
@@ -89,6 +90,9 @@ def convert(
         exclude: Patterns of the layers that stay dense.
         norm_between: Put a norm and an activation between the two convolutions; with ``fresh`` only.
         only_faster: Keep layers dense that do not measure faster.
+        recover: After the fit to calibration data, take gradient steps that bring the outputs of the network's blocks
+            closer to those of the original, without labels: True for up to 600 of them within twice the time of the
+            fit, or a number. Some of the calibration data is set aside, and decides whether the result is kept.
         task: What the outputs of the network mean: ``classification`` (one class an image) or ``multi_label`` (any
             number). It determines how errors are weighted with calibration data.
         seed: Seed of ``fresh``, and of the labels sampled from the outputs.
@@ -108,6 +112,7 @@ def convert(
         exclude=exclude,
         norm_between=norm_between,
         only_faster=only_faster,
+        recover=read_recover(recover),
         seed=seed,
     )
     require_score(request, has_score=score is not None)
@@ -126,4 +131,6 @@ def convert(
         report,
         converter.analysis.sites,
     )
-    return Conversion(converted.model, converted.plan, replace(costs, trials=converted.trials))
+    return Conversion(
+        converted.model, converted.plan, replace(costs, trials=converted.trials, recovery=converted.recovery)
+    )

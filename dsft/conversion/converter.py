@@ -19,6 +19,7 @@ from dsft.conversion.planning.analysis import NetworkAnalysis, analyze_network
 from dsft.conversion.planning.layer_latency import LayerLatency
 from dsft.conversion.planning.planner import Planner
 from dsft.conversion.reconstruct import reconstruct_network
+from dsft.conversion.reconstruction.recovery import Recovery
 from dsft.conversion.request import Request
 from dsft.devices import Compute, layout_of
 from dsft.errors import ConversionError
@@ -34,11 +35,13 @@ class Converted:
         model: The converted copy.
         plan: What each convolution became.
         trials: The budgets that were tried, where the loss of score was limited.
+        recovery: What the recovery did; None without one.
     """
 
     model: nn.Module
     plan: ConversionPlan
     trials: tuple[Trial, ...] = ()
+    recovery: Recovery | None = None
 
 
 class Converter:
@@ -116,10 +119,19 @@ class Converter:
         )
         converted = apply_plan(copy_network(model), plan, factors)
         _check_all_run(converted, plan, self.analysis.example_input)
-        if self._calibration is not None:
-            batches, weightings = self._calibration.batches, self.analysis.weightings
-            plan = reconstruct_network(model, converted, plan, batches, weightings, report)
-        return Converted(converted, plan)
+        if self._calibration is None:
+            return Converted(converted, plan)
+        done = reconstruct_network(
+            model,
+            converted,
+            plan,
+            self._calibration.batches,
+            self.analysis.weightings,
+            report,
+            recover=self._request.recover,
+            seed=self._request.seed,
+        )
+        return Converted(converted, done.plan, recovery=done.recovery)
 
     def convert_within(self, score: Callable[[nn.Module], float] | None) -> Converted:
         """Return a converted copy that meets the request, of which the loss of score may be a part.
@@ -174,6 +186,11 @@ def check_calibration(request: Request, *, has_calibration: bool) -> None:
         raise ConversionError(
             f"method {method}: fits the weights to calibration data, found none. Pass calibration, or use method=svd, "
             "which needs no data."
+        )
+    if request.recover is not None and not needs_data:
+        raise ConversionError(
+            f"recover: trains on calibration data, and goes with the method refit, found method {str(method)!r}. Pass "
+            "calibration, or remove recover."
         )
     if not needs_data and has_calibration:
         raise ConversionError(

@@ -14,6 +14,7 @@ from dsft.compat.torch_pytree import tree_leaves
 from dsft.conversion.discovery.sites import Site, find_sites
 from dsft.conversion.plan import ConversionPlan, LayerPlan
 from dsft.conversion.planning.accuracy_search import Trial
+from dsft.conversion.reconstruction.recovery import Recovery
 from dsft.devices import Compute
 from dsft.measure import count_macs, count_parameters
 from dsft.measure.example import ExampleInput, run_example
@@ -78,6 +79,7 @@ class ConversionReport:
         measured_on: What the times were measured on.
         layers: Every convolution.
         trials: The budgets that were tried, where the loss of score was limited.
+        recovery: What the recovery did; None without one.
         data_dependent: Modules that ran on other sizes in the converted network than in the original, since these
             depend on values, such as the number of boxes. Their multiply-accumulates are those at the sizes of the
             original; times are those of each network's own sizes.
@@ -88,6 +90,7 @@ class ConversionReport:
     measured_on: MeasuredOn
     layers: tuple[LayerReport, ...]
     trials: tuple[Trial, ...] = ()
+    recovery: Recovery | None = None
     data_dependent: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

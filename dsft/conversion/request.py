@@ -123,6 +123,8 @@ class Request:
         exclude: Patterns of the layers that stay dense.
         norm_between: Put a norm and an activation between the two convolutions; requires the method ``fresh``.
         only_faster: Keep layers dense that do not measure faster.
+        recover: Gradient steps after the fit to calibration data, which bring the outputs closer to the original's
+            without labels; ``"auto"`` for as many as bring something, None for none.
         seed: Seed of the random weights and of the labels drawn for the Fisher information.
 
     Raises:
@@ -138,11 +140,13 @@ class Request:
     exclude: Sequence[str] = ()
     norm_between: bool = False
     only_faster: bool = False
+    recover: int | Auto | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "budget", read_budget(self.budget))
         _require_rank(self.rank)
+        _require_steps(self.recover)
         object.__setattr__(self, "method", read_setting("method", self.method, Method))
         object.__setattr__(self, "form", read_setting("form", self.form, Form))
         for name in ("include", "exclude"):
@@ -231,6 +235,17 @@ def read_words(argument: str, values: Sequence[str], words: type[Word]) -> list[
     return [read_word(argument, value, words) for value in values]
 
 
+def read_recover(recover: bool | int) -> int | Auto | None:
+    """Return the steps of a recovery, given as in Python's functions: True for ``auto``, False for none.
+
+    Raises:
+        ConversionError: It is a number below 1, or no number.
+    """
+    steps: int | Auto | None = (AUTO if recover else None) if isinstance(recover, bool) else recover
+    _require_steps(steps)
+    return steps
+
+
 def read_structures(names: str | None, order: str | None) -> tuple[Structure, ...] | Auto:
     """Read the structures that a command line allows.
 
@@ -265,6 +280,12 @@ def _require_rank(rank: Rank | None) -> None:
     is_count = isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1
     if rank is not None and rank != "full" and not is_count:
         raise ConversionError(f"rank: a whole number of at least 1, or 'full', is needed, found {rank!r}.")
+
+
+def _require_steps(steps: int | Auto | None) -> None:
+    is_count = isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1
+    if steps is not None and steps != AUTO and not is_count:
+        raise ConversionError(f"recover: a number of steps of at least 1, or auto, is needed, found {steps!r}.")
 
 
 def _read_runtime(runtime: str) -> Runtime:

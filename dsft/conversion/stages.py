@@ -21,7 +21,7 @@ from dsft.conversion.planning.layer_latency import LayerLatency
 from dsft.conversion.planning.planner import Planner
 from dsft.conversion.reconstruct import reconstruct_network
 from dsft.conversion.reconstruction.calibration_data import Calibration
-from dsft.conversion.request import Request
+from dsft.conversion.request import Request, read_recover
 from dsft.errors import ConversionError
 from dsft.measure.example import ExampleInput
 from dsft.progress import Report, ignore
@@ -126,6 +126,7 @@ def reconstruct(
     plan: ConversionPlan,
     calibration: AnyCalibration,
     *,
+    recover: bool | int = False,
     task: str = TaskName.CLASSIFICATION,
     seed: int = 0,
     report: Report = ignore,
@@ -139,6 +140,7 @@ def reconstruct(
         converted: The converted copy.
         plan: Its plan, made with the method ``refit``.
         calibration: Inputs of the networks.
+        recover: Then take gradient steps, see :func:`dsft.convert`.
         task: What the outputs of the network mean: ``classification`` or ``multi_label``.
         seed: Seed of the labels sampled from the outputs.
         report: Receives the progress over the layers.
@@ -157,7 +159,10 @@ def reconstruct(
     model = unwrap_network(model)
     statistics = _read(model, calibration, task, seed, report)
     weightings = statistics.weightings(_planned_sites(model, plan, statistics.batches))
-    return reconstruct_network(model, converted, plan, statistics.batches, weightings, report)
+    done = reconstruct_network(
+        model, converted, plan, statistics.batches, weightings, report, recover=read_recover(recover), seed=seed
+    )
+    return done.plan
 
 
 def _read(

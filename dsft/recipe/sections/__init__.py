@@ -5,7 +5,7 @@ The recipe reference, ``dsft recipes schema`` and ``recipes/README.md``, is gene
 
 from dsft.recipe.sections.augment import AugmentSection
 from dsft.recipe.sections.base import Section
-from dsft.recipe.sections.convert import BudgetSection, CalibrationSection, ConvertSection
+from dsft.recipe.sections.convert import BudgetSection, CalibrationSection, ConvertSection, RecoverSection
 from dsft.recipe.sections.data import DataSection, HeldOutSection, ValSection
 from dsft.recipe.sections.distill import DistillSection
 from dsft.recipe.sections.evaluate import EvaluateSection
@@ -31,6 +31,7 @@ __all__ = [
     "OptimSection",
     "OutputSection",
     "Recipe",
+    "RecoverSection",
     "ScheduleSection",
     "Section",
     "TrainSection",

@@ -47,6 +47,13 @@ class CalibrationSection(Section):
     """Number of images; they are held in memory. With 0, `auto` is the method `svd`."""
 
 
+class RecoverSection(Section):
+    """Gradient steps after the fit to the calibration images, without labels, before the training."""
+
+    steps: Literal["auto"] | Annotated[int, Field(ge=1)] = AUTO
+    """Number of steps; `auto` for up to 600, within twice the time of the fit."""
+
+
 class ConvertSection(Section):
     """Replace convolutions by depthwise-separable ones; without this section the network stays dense."""
 
@@ -76,6 +83,9 @@ class ConvertSection(Section):
     """Patterns of the layers that stay dense."""
     calibration: CalibrationSection = CalibrationSection()
     """The images for the method `refit`."""
+    recover: RecoverSection | None = None
+    """Bring the outputs of the network's blocks closer to those of the original, on calibration images that are varied
+    and mixed. Some of them are set aside, and decide whether the result is kept. Requires the method `refit`."""
     norm_between: bool = False
     """Put a batch normalization and a ReLU between the two convolutions, for training from scratch; requires the method
     `fresh`."""
@@ -95,4 +105,10 @@ class ConvertSection(Section):
             raise ValueError(conflict)
         if self.method is Method.REFIT and not self.calibration.images:
             raise ValueError("calibration: method refit requires calibration images, found images: 0; use method svd")
+        is_fitted = self.method in (AUTO, Method.REFIT) and self.calibration.images > 0
+        if self.recover is not None and not is_fitted:
+            raise ValueError(
+                "recover: trains on the calibration images of method refit, found "
+                f"method: {self.method}, images: {self.calibration.images}"
+            )
         return self
