@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         reconstruct,
         replay_plan,
     )
+    from dsft.data.photographs import photographs
     from dsft.errors import (
         BudgetError,
         CheckpointError,
@@ -86,6 +87,7 @@ _HOMES = {
     "factorize": "dsft.conversion",
     "finetune": "dsft.api",
     "load": "dsft.artifact.own_network",
+    "photographs": "dsft.data.photographs",
     "plan_conversion": "dsft.conversion",
     "reconstruct": "dsft.conversion",
     "replay_plan": "dsft.conversion",
@@ -129,6 +131,7 @@ __all__ = [
     "factorize",
     "finetune",
     "load",
+    "photographs",
     "plan_conversion",
     "reconstruct",
     "replay_plan",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import random
 
+import torch
 from torch import Tensor
 
 from dsft.assembly.data import load_split
 from dsft.data import Split
+from dsft.data.photographs import photographs
 from dsft.devices import Compute
 from dsft.preprocessing import Preprocessing
 from dsft.recipe.sections import DataSection
@@ -37,3 +39,25 @@ def draw_calibration(
     split = dataclasses.replace(train, indices=tuple(chosen))
     loader = load_split(split, section.model_copy(update={"batch_size": BATCH}), preprocessing, compute)
     return tuple(compute.place(batch.images) for batch in loader.epoch(0))
+
+
+def takes_photographs(preprocessing: Preprocessing) -> bool:
+    """Whether the inputs of a network may be photographs: images of three channels."""
+    return preprocessing.channels == 3
+
+
+def draw_photographs(preprocessing: Preprocessing, compute: Compute, images: int, seed: int) -> tuple[Tensor, ...]:
+    """Draw crops of scikit-learn's sample photographs, where there are no images of the network's own kind.
+
+    Args:
+        preprocessing: What the network takes.
+        compute: Where it runs.
+        images: Number of images.
+        seed: Seed of the draw.
+
+    Returns:
+        Batches ``(batch, channels, height, width)`` on the device.
+    """
+    size, mean, std = preprocessing.image_size, preprocessing.mean, preprocessing.std
+    drawn = photographs(size, images, mean=mean, std=std, seed=seed)
+    return tuple(compute.place(batch) for batch in torch.split(drawn, BATCH))

@@ -12,6 +12,7 @@ from torch import Tensor
 from dsft.artifact import save_model
 from dsft.artifact.manifest import MANIFEST_FILE
 from dsft.assembly import Network, Source, load_source
+from dsft.assembly.calibration import draw_photographs, takes_photographs
 from dsft.assembly.class_names import name_classes, require_class_file
 from dsft.assembly.conversion import convert_network, example_images, open_converter, require_fitting_images
 from dsft.assembly.conversion_data import CALIBRATION_IMAGES, ConversionData, open_conversion_data
@@ -125,7 +126,8 @@ def _prepare(source: Source, named: NamedData, request: Request, images: int, co
     network = load_source(source, report)
     data = open_conversion_data(named, network, source.label, report)
     network = name_classes(network, source, data.classes if data is not None else None, report)
-    request = dataclasses.replace(request, method=_choose_method(request, source, data, report))
+    has_images = data is not None or takes_photographs(network.preprocessing)
+    request = dataclasses.replace(request, method=_choose_method(request, source, data, has_images, report))
     compute.place_module(network.module)
     require_fitting_images(network, compute)
     # A search for the largest allowed loss needs the whole split: on a part of it a point may be chance.
@@ -139,10 +141,14 @@ def _prepare(source: Source, named: NamedData, request: Request, images: int, co
     calibration: tuple[Tensor, ...] = ()
     if data is not None and request.method is Method.REFIT:
         calibration = data.calibration(network, compute, images, request.seed, report)
+    elif request.method is Method.REFIT:
+        calibration = draw_photographs(network.preprocessing, compute, images, request.seed)
     return _Job(network, request, data, calibration, scorer)
 
 
-def _choose_method(request: Request, source: Source, data: ConversionData | None, report: Report) -> Method:
+def _choose_method(
+    request: Request, source: Source, data: ConversionData | None, has_images: bool, report: Report
+) -> Method:
     """Settle ``auto``: fit the weights to images if there are any, and unless the rank makes every layer exact."""
     if request.method == AUTO and request.rank == "full":
         return Method.SVD
@@ -154,13 +160,12 @@ def _choose_method(request: Request, source: Source, data: ConversionData | None
             f"--method refit: fits the weights to images, and {source.label!r} comes without any. {way_out}, or use "
             "--method svd."
         )
-    report(
-        Warn(
-            "there are no images to calibrate on, so the weights are factorized without data (svd), which can lose "
-            f"most of the accuracy. {way_out}."
-        )
-    )
-    return Method.SVD
+    if has_images:
+        instead, method = "the weights are fitted to crops of two photographs, which can lose much", Method.REFIT
+    else:
+        instead, method = "the weights are factorized without data (svd), which can lose most", Method.SVD
+    report(Warn(f"there are no images to calibrate on, so {instead} of the accuracy. {way_out}."))
+    return method
 
 
 def _apply(job: _Job, compute: Compute, report: Report) -> tuple[ConversionPlan, Network, tuple[Trial, ...]]:
