@@ -61,7 +61,7 @@ def photographs(
 
 
 def _crop(sources: Sequence[Tensor], size: tuple[int, int], smallest: int, generator: np.random.Generator) -> Tensor:
-    source = sources[generator.integers(len(sources))]
+    source = sources[int(generator.integers(len(sources)))]
     # Uniform in the logarithm, so that no scale is rare.
     side = round(math.exp(generator.uniform(math.log(smallest), math.log(LARGEST))))
     top, left = (int(generator.integers(length - side + 1)) for length in source.shape[1:])
