@@ -52,7 +52,7 @@ def photographs(
             f"{list(mean)} and {list(std)}"
         )
     generator = np.random.default_rng(seed)
-    sources = [torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in load_sample_images().images]
+    sources = [torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in load_sample_images().images]  # type: ignore[no-untyped-call]
     # Small networks take small crops as they are; an image of 224 pixels is not made from 32.
     smallest = min(max(SMALLEST, max(image_size) // 2), LARGEST)
     images = torch.stack([_crop(sources, image_size, smallest, generator) for _ in range(count)])
