@@ -59,12 +59,13 @@ def test_what_it_holds_goes_together(workshop: Workshop) -> None:
     assert experiment.data.splits.classes == CLASSES
     assert set(experiment.data.loaders.evaluation) == {SplitName.VAL, SplitName.TEST}
     assert experiment.training.head == ("fc.weight", "fc.bias")
-    names = [name for name, _ in experiment.networks.student.module.named_parameters()]
+    student = experiment.networks.student.module
+    names = [name for name, _ in student.named_parameters()]
     plan = experiment.networks.student.plan
     assert plan is not None
-    expected = {f"{layer.name}.{part}.weight" for layer in plan.converted for part in ("depthwise", "pointwise")}
-    # A refit gives its layers biases as well.
-    assert expected <= set(experiment.training.converted) <= set(names)
+    layers = [layer.name for layer in plan.converted]
+    expected = {f"{layer}.{name}" for layer in layers for name, _ in student.get_submodule(layer).named_parameters()}
+    assert expected == set(experiment.training.converted) <= set(names)
     assert experiment.training.settings.distill is not None
 
 
