@@ -1,5 +1,6 @@
 # make demo     environment, install, then the main job end to end on the embedded data set
 # make test     the tests that take minutes at most; make test-all adds the slow ones
+# make test-runtimes  the tests of runtimes with ExecuTorch, which it installs (250 MB)
 # make test-oldest  the same with the oldest supported dependencies, in an environment of their own (7 GB)
 # make check    format, lint, types, layers
 # make reference  write the recipe reference into recipes/README.md
@@ -11,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 OLDEST := .venv-oldest
 TESTS ?=
 
-.PHONY: install demo test test-all test-oldest check format reference bench clean
+.PHONY: install demo test test-all test-runtimes test-oldest check format reference bench clean
 
 install: $(INSTALLED)
 
@@ -36,6 +37,11 @@ test: install
 
 test-all: install
 	$(BIN)/pytest -n 2 $(TESTS)
+
+# ExecuTorch installs about thirty packages that nothing else needs.
+test-runtimes: install
+	$(BIN)/pip install --quiet --editable '.[dev,executorch]'
+	$(BIN)/pytest tests/runtimes $(TESTS)
 
 $(OLDEST)/.installed: pyproject.toml .ci/lower_bounds
 	$(PYTHON) -m venv $(OLDEST)

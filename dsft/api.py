@@ -155,11 +155,12 @@ def export(
     Args:
         model: A model folder, such as ``dsft.save`` writes, a run folder, ``hf/OWNER/NAME``, or a network, converted or
             not, which is left unchanged.
-        out: The file; its suffix ``.onnx``, ``.pt2`` or ``.safetensors`` determines the format.
+        out: The file; its suffix determines the format: ``.onnx``, ``.xml`` (OpenVINO), ``.pte`` (ExecuTorch), ``.pt2``
+            (torch.export) or ``.safetensors``.
         data: A recipe or a folder of images for the comparison with the model; None for the data that the model folder
             records, or for noise without any.
         images: Number of images for the comparison, and for the calibration of int8.
-        int8: Quantize the ONNX file to int8.
+        int8: Quantize the file, of ONNX or OpenVINO, to int8.
         classes: Of a network: names of its outputs, for the description; None if they are unknown.
         task: Of a network: what its outputs mean, ``classification`` or ``multi_label``.
         image_size: Of a network: side of the images in pixels; None for what it states in ``pretrained_cfg``, or 224.

@@ -72,6 +72,8 @@ class ExportFormat(StrEnum):
     """What a model is exported to."""
 
     ONNX = "onnx"
+    OPENVINO = "openvino"
+    EXECUTORCH = "executorch"
     TORCH_EXPORT = "torch-export"
     SAFETENSORS = "safetensors"
 
@@ -137,11 +139,13 @@ class Cost(StrEnum):
 
 
 class Runtime(StrEnum):
-    """What runs a network: torch, ``torch.compile`` or ONNX Runtime; ``dsft.runtimes.RUNTIMES`` has the details."""
+    """What runs a network; ``dsft.runtimes.RUNTIMES`` has the details."""
 
     EAGER = "eager"
     COMPILED = "compiled"
     ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+    EXECUTORCH = "executorch"
 
 
 class Form(StrEnum):

@@ -92,20 +92,29 @@ def staged_folder(target: Path, previous: Path | None = None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def staged_file(target: Path) -> Iterator[Path]:
+def staged_file(target: Path, further_suffixes: Collection[str] = ()) -> Iterator[Path]:
     """Yield the path of a new file beside ``target`` that replaces it if the block succeeds.
 
     An exception removes the new file and leaves ``target`` unchanged.
+
+    Args:
+        target: The file.
+        further_suffixes: The block writes further files with these suffixes, which replace those beside ``target``
+            first.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     # Some writers choose the format by the extension.
     staging = _beside(target, "new").with_suffix(target.suffix)
+    suffixes = (*further_suffixes, target.suffix)
     try:
         yield staging
-        _flush(staging)
-        os.replace(staging, target)
+        for suffix in suffixes:
+            _flush(staging.with_suffix(suffix))
+        for suffix in suffixes:
+            os.replace(staging.with_suffix(suffix), target.with_suffix(suffix))
     finally:
-        staging.unlink(missing_ok=True)
+        for suffix in suffixes:
+            staging.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def write_checksums(folder: Path) -> None:

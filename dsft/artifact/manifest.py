@@ -116,10 +116,10 @@ class Manifest:
     def without_local_paths(self) -> Manifest:
         """Return the manifest as it is published: data sets keep their names but not their folders on this machine."""
         ancestors = tuple(
-            {**ancestor, "data": _without_root(ancestor["data"])} if ancestor.get("data") else ancestor
+            {**ancestor, "data": without_root(ancestor["data"])} if ancestor.get("data") else ancestor
             for ancestor in self.ancestors
         )
-        return dataclasses.replace(self, data=self.data and _without_root(self.data), ancestors=ancestors)
+        return dataclasses.replace(self, data=self.data and without_root(self.data), ancestors=ancestors)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the manifest as JSON values."""
@@ -191,7 +191,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise CheckpointError(_explain_unreadable(path, values, error)) from error
 
 
-def _without_root(data: Mapping[str, Any]) -> dict[str, Any]:
+def without_root(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a data section without the folder of the user's machine, to be published."""
     return {**data, "root": None} if "root" in data else dict(data)
 
 

@@ -78,7 +78,7 @@ def _check_conversion(recipe: Recipe) -> None:
 def _check_runtime(recipe: Recipe) -> None:
     budget = recipe.convert.budget if recipe.convert is not None else None
     if budget is not None:
-        RUNTIMES[budget.runtime].require_installed()
+        RUNTIMES[budget.runtime].require_usable()
 
 
 def _check_trackers(recipe: Recipe) -> None:

@@ -12,7 +12,7 @@ from dsft.cli.session import require_one_process, set_debug
 ORDER = (
     *("train", "finetune", "convert", "evaluate", "report"),
     *("inspect", "sweep", "lr-find"),
-    *("predict", "export", "benchmark"),
+    *("predict", "export", "benchmark", "deploy"),
     *("data", "models", "recipes", "env"),
 )
 """The commands in the order of --help: main jobs, decision aids, uses of the result, information."""

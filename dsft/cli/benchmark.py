@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,12 +10,11 @@ from dsft.choices import Dtype, Runtime
 from dsft.cli.app import app
 from dsft.cli.options import BuilderOption, Device, ImageSize, Json, Progress, split_source
 from dsft.cli.session import reporting_errors, shown_progress
+from dsft.cli.words import read_words
 from dsft.errors import RecipeError
 
 if TYPE_CHECKING:
     from dsft.commands.benchmark import BenchmarkResult
-
-Word = TypeVar("Word", bound=StrEnum)
 
 
 @app.command()
@@ -35,7 +33,7 @@ def benchmark(
         str, typer.Option("--dtype", help="float32, bfloat16 or float16; several as float32,bfloat16.")
     ] = "float32",
     runtimes: Annotated[
-        str, typer.Option("--runtime", help="eager, compiled or onnxruntime; several as eager,compiled.")
+        str, typer.Option("--runtime", help=f"{', '.join(Runtime)}; several as eager,compiled.")
     ] = "eager",
     layers: Annotated[
         bool, typer.Option("--layers", help="Time every convolution and linear layer alone as well.")
@@ -50,8 +48,8 @@ def benchmark(
 ) -> None:
     """Time one network, or two interleaved: medians, quartiles and ratios by runtime, dtype and batch size."""
     chosen = (
-        _words("--runtime", runtimes, Runtime),
-        _words("--dtype", dtypes, Dtype),
+        read_words("--runtime", runtimes, Runtime),
+        read_words("--dtype", dtypes, Dtype),
         _counts("--batch-size", batches),
     )
     name, _ = split_source(model, None, builder)
@@ -86,14 +84,6 @@ def _show_timings(result: BenchmarkResult, as_json: bool, *, is_pair: bool) -> N
         f"{result.device}, threads: {result.threads}, images of {height} x {width}, {result.layout}; medians of "
         f"interleaved passes, at least {min(row.timing.rounds for row in result.rows)} rounds.",
     )
-
-
-def _words(option: str, text: str, words: type[Word]) -> tuple[Word, ...]:
-    known = [str(word) for word in words]
-    found = [part.strip() for part in text.split(",")]
-    if unknown := [part for part in found if part not in known]:
-        raise RecipeError(f"{option}: expected {', '.join(known)}, found {unknown[0]!r}.")
-    return tuple(dict.fromkeys(map(words, found)))
 
 
 def _counts(option: str, text: str) -> tuple[int, ...]:

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 def evaluate(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL", help="Model or run folders; data.key=value among them changes the data."),
+        typer.Argument(
+            metavar="MODEL",
+            help="Model or run folders, or exported files; data.key=value among them changes the data.",
+        ),
     ],
     data: Data = None,
     split: Annotated[SplitName, typer.Option(help="The split to score.")] = SplitName.TEST,

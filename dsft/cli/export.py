@@ -31,7 +31,9 @@ def export(
         SplitName.TEST
     ),
     images: Annotated[int, typer.Option("--images", min=1, help="Number of images for the comparison.")] = 256,
-    int8: Annotated[bool, typer.Option("--int8", help="Quantize the ONNX file to int8, and score it.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantize the ONNX or OpenVINO file to int8, and score it.")
+    ] = False,
     calibration: Annotated[
         int, typer.Option("--calibration", min=1, help="Number of training images that calibrate --int8.")
     ] = 256,
@@ -40,7 +42,7 @@ def export(
     as_json: Json = False,
     progress: Progress = None,
 ) -> None:
-    """Export a model to ONNX, torch.export or safetensors, and check that the file computes the same outputs."""
+    """Export a model to a file of a runtime, and check that the file computes the same outputs there."""
     with shown_progress(progress, None) as report:
         from dsft.assembly import Source
         from dsft.commands import export as command

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @app.command()
 @reporting_errors
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model or run folder.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model or run folder, or an exported file.")],
     paths: Annotated[
         list[str],
         typer.Argument(metavar="PATHS", help="Images, folders or patterns; - reads paths from standard input."),

@@ -65,7 +65,7 @@ class BenchmarkResult:
 
     Attributes:
         device: Marketing name of the device.
-        threads: Number of threads per operator, of torch and of ONNX Runtime.
+        threads: Number of threads of each runtime.
         layout: Memory layout of the kernels in torch.
         image_size: Height and width in pixels.
         rows: For each setting the reference network, if there is one, and the network.
@@ -120,7 +120,7 @@ def run(
         settings: Runtimes, number formats, batch sizes, threads and seconds.
         against: The reference network of the ratios; None for no comparison.
         layers: Time every convolution and linear layer alone as well.
-        device: Where torch runs; ONNX Runtime runs on the CPU.
+        device: Where torch runs; the other runtimes run on the CPU.
         report: Receives the progress over the settings.
 
     Raises:
@@ -128,7 +128,7 @@ def run(
     """
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     for runtime in settings.runtimes:
-        RUNTIMES[runtime].require_installed()
+        RUNTIMES[runtime].require_usable()
     sources = [share_builder(source) for source in (against, model) if source is not None]
     names = [source.label for source in sources]
     networks = [_load(source, report) for source in sources]
@@ -215,12 +215,11 @@ def _time_networks(
 @contextmanager
 def _open(networks: Sequence[Network], case: _Case, compute: Compute) -> Iterator[list[Run]]:
     """Yield the forward pass of each network in one case."""
-    if case.runtime is Runtime.ONNXRUNTIME:
+    if not RUNTIMES[case.runtime].uses_compute:
         cpu = Compute(torch.device("cpu"))
         modules = [_on_cpu(network) for network in networks]
-        with open_exported(
-            modules, [_images(each, case.batch, torch.float32, cpu) for each in networks], case.threads
-        ) as runs:
+        images = [_images(each, case.batch, torch.float32, cpu) for each in networks]
+        with open_exported(modules, images, case.runtime, threads=case.threads) as runs:
             yield runs
         return
     modules = [compute.place_module(copy.deepcopy(network.module)).to(case.torch_dtype) for network in networks]

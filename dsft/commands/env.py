@@ -12,17 +12,20 @@ import torch
 from torch import nn
 
 from dsft.devices import Compute, allowed_cores
-from dsft.runtimes import measured_on
+from dsft.runtimes import RUNTIMES, measured_on, why_unusable
 from dsft.storage import cache_folder
 
 PACKAGES = (
     *("dsft", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "huggingface-hub", "scikit-learn"),
-    *("onnx", "onnxscript", "onnxruntime", "tensorboard", "wandb", "mlflow"),
+    *("onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "executorch", "tensorboard", "wandb", "mlflow"),
 )
 
 
 def run() -> dict[str, Any]:
-    """Return versions, devices, threads and caches as JSON values; the version of a missing package is None."""
+    """Return versions, devices, threads and caches as JSON values; the version of a missing package is None.
+
+    For each runtime there is the reason why it cannot be used, or None if it can.
+    """
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "platform": platform.platform(),
@@ -33,6 +36,7 @@ def run() -> dict[str, Any]:
             "torch_threads": torch.get_num_threads(),
         },
         "accelerators": _accelerators(),
+        "runtimes": {runtime.value: why_unusable(runtime) for runtime in RUNTIMES},
         "caches": {
             "huggingface": huggingface_hub.constants.HF_HUB_CACHE,
             "torch": torch.hub.get_dir(),

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from dsft.artifact.locate import find_model_folder
-from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
-from dsft.assembly import Network, Source, load_folder, load_split
+from dsft.artifact.manifest import installed_versions
+from dsft.assembly import Network, Source, load_split
 from dsft.assembly.class_names import name_classes, require_class_file
 from dsft.assembly.conversion import example_images
+from dsft.assembly.exported_file import load_finished, stored_bytes
 from dsft.assembly.held_out import ROLES, count_seen
 from dsft.assembly.named_data import RECORDED, NamedData
 from dsft.assembly.scoring import open_scoring_data, under_class_table
@@ -66,7 +66,7 @@ def run(
     """Score models on a split and measure what they cost.
 
     Args:
-        models: Model folders or run folders.
+        models: Model folders, run folders or exported files.
         data: The images; by default those that the first model records.
         scoring: How the models are scored.
         out: Folder for metrics, tables and plots of each model; None writes nothing.
@@ -109,7 +109,7 @@ def _open(
     """Load the models and their images."""
     for model in models:
         require_class_file(model.classes)
-    networks = [load_folder(Path(model.label), model.read_builder()) for model in models]
+    networks = [load_finished(model) for model in models]
     _require_one_task(models, networks, scoring.required)
     opened = open_scoring_data(data, networks[0], models[0].label, report)
     if scoring.with_temperature and opened.is_plain:
@@ -204,7 +204,7 @@ def _compare(
             str(candidate.folder),
             evaluation.metrics,
             footprint,
-            (find_model_folder(candidate.folder) / WEIGHTS_FILE).stat().st_size,
+            stored_bytes(candidate.folder),
             None if evaluation is evaluations[0] else compare(evaluations[0], evaluation),
         )
         for candidate, evaluation, footprint in zip(candidates, evaluations, footprints, strict=True)

@@ -12,6 +12,7 @@ from torch import nn
 
 from dsft.artifact.manifest import installed_versions
 from dsft.assembly import Network, Source, load_folder
+from dsft.assembly.exported_file import checksums, describe_network, description_of
 from dsft.assembly.network import as_network
 from dsft.assembly.own_network import InputFormat, copy_own, with_classes
 from dsft.choices import ExportFormat
@@ -20,14 +21,13 @@ from dsft.commands.export_images import CheckSettings, load_check_images
 from dsft.data.preprocessing_steps import describe_steps
 from dsft.errors import RecipeError
 from dsft.progress import Note, Report, ignore
-from dsft.runtimes import Int8, Parity, require_onnx
-from dsft.runtimes.onnx_export import INPUT, OUTPUT
+from dsft.runtimes import FILE_FORMATS, RUNTIMES, Int8, Parity, require_int8
+from dsft.runtimes.runtime import INPUT, OUTPUT
 from dsft.storage import require_free_file, sha256_of, staged_file, write_json
 from dsft.tasks import CLASSIFICATION, MetricLayout, Task
 
 _SUFFIXES = {
-    ".onnx": ExportFormat.ONNX,
-    ".pt2": ExportFormat.TORCH_EXPORT,
+    **{file_format.suffix: form for form, (_, file_format) in FILE_FORMATS.items()},
     ".safetensors": ExportFormat.SAFETENSORS,
 }
 
@@ -73,7 +73,7 @@ class ExportSettings:
 
     Attributes:
         form: Format of the file; None for the one that its suffix implies.
-        int8: Quantize the ONNX file to int8.
+        int8: Quantize the file, of ONNX or OpenVINO, to int8.
         check: The images for the comparison and for the calibration of int8.
         overwrite: Replace an existing file.
     """
@@ -138,21 +138,23 @@ def _export(
     images = load_check_images(network, name, settings.check, report, with_calibration=settings.int8)
     expected = run_batches(classifier, images.batches)
     report(Note(f"writing {out}"))
-    with staged_file(out) as staged:
+    further = _further_suffixes(form)
+    with staged_file(out, further) as staged:
         written = write_file(network, classifier, form, staged, images.batches[0])
         parity = compare(network.task, expected, run_batches(written.run, images.batches))
         require_parity(parity, out)
-        quantized = quantize(staged, network.task, expected, images) if settings.int8 else None
-        size, layout = staged.stat().st_size, network.task.scorer.layout
+        quantized = quantize(form, staged, network.task, expected, images) if settings.int8 else None
+        files = [staged, *(staged.with_suffix(suffix) for suffix in further)]
+        size, layout = sum(file.stat().st_size for file in files), network.task.scorer.layout
         result = ExportResult(out, description_of(out), form, size, written.norms_folded, parity, quantized, layout)
-        document = {**_describe(network, result), "sha256": sha256_of(staged)}
+        document = {
+            **_describe(network, result),
+            **describe_network(network, images.batches[0][:1]),
+            "sha256": sha256_of(staged),
+            "checksums": checksums(files),
+        }
     write_json(result.description, document)
     return result
-
-
-def description_of(out: Path) -> Path:
-    """Return the JSON file beside an exported file."""
-    return out.with_name(f"{out.name}.json")
 
 
 def format_of(out: Path) -> ExportFormat:
@@ -172,29 +174,41 @@ def format_of(out: Path) -> ExportFormat:
 def _require_possible(out: Path, settings: ExportSettings) -> ExportFormat:
     """Check what can be checked without the model, and return the format."""
     form = settings.form or format_of(out)
-    for file in (out, description_of(out)):
+    further = _further_suffixes(form)
+    for file in (out, *(out.with_suffix(suffix) for suffix in further), description_of(out)):
         require_free_file(file, overwrite=settings.overwrite)
-    if form is ExportFormat.ONNX:
-        require_onnx()
-    elif settings.int8:
-        raise RecipeError(f"--int8: quantizes ONNX files, found --to {form}. Leave --int8 out, or export --to onnx.")
+    if form in FILE_FORMATS:
+        runtime, file_format = FILE_FORMATS[form]
+        RUNTIMES[runtime].require_usable()
+        if further and out.suffix != file_format.suffix:
+            raise RecipeError(
+                f"--out {str(out)!r}: {runtime} expects the suffix {file_format.suffix}, beside {', '.join(further)}. "
+                "Rename it."
+            )
+    if settings.int8:
+        require_int8(form)
     return form
+
+
+def _further_suffixes(form: ExportFormat) -> tuple[str, ...]:
+    return FILE_FORMATS[form][1].further_suffixes if form in FILE_FORMATS else ()
 
 
 def _describe(network: Network, result: ExportResult) -> dict[str, Any]:
     """Return what is needed to run the file: inputs, outputs, preprocessing and classes."""
-    preprocessing = network.preprocessing
+    preprocessing, form = network.preprocessing, result.form
+    batch = "batch" if form not in FILE_FORMATS or FILE_FORMATS[form][1].has_dynamic_batch else 1
     return {
         "file": result.path.name,
         "format": result.form.value,
         "model": str(network.spec),
         "input": {
             "name": INPUT,
-            "shape": ["batch", preprocessing.channels, *preprocessing.image_size],
+            "shape": [batch, preprocessing.channels, *preprocessing.image_size],
             "dtype": "float32",
             "layout": "NCHW",
         },
-        "output": {"name": OUTPUT, "shape": ["batch", network.spec.num_classes], "dtype": "float32"},
+        "output": {"name": OUTPUT, "shape": [batch, network.spec.num_classes], "dtype": "float32"},
         "preprocessing": {**preprocessing.to_dict(), "steps": describe_steps(preprocessing)},
         "classes": list(network.classes) if network.classes is not None else None,
         "task": network.task.name.value,

@@ -18,7 +18,7 @@ from dsft.conversion import copy_network
 from dsft.errors import ExportError
 from dsft.models import load_weights
 from dsft.number_format import plural
-from dsft.runtimes import TOLERANCE, Int8, OnnxSession, Parity, compare_logits, quantize_onnx, trace_folded, write_onnx
+from dsft.runtimes import FILE_FORMATS, TOLERANCE, Int8, Parity, compare_logits, quantize_file, trace_folded
 from dsft.tasks import Task, split_outputs
 
 Runner = Callable[[Tensor], Tensor]
@@ -68,12 +68,12 @@ def write_file(network: Network, classifier: Classifier, form: ExportFormat, pat
         state = {key: value.contiguous().clone() for key, value in network.module.state_dict().items()}
         path.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
         return WrittenFile(0, _weights_runner(network.module, path))
-    program, folded = trace_folded(classifier, images)
-    if form is ExportFormat.ONNX:
-        write_onnx(program, path)
-        return WrittenFile(folded, OnnxSession(path))
-    torch.export.save(program, path)
-    return WrittenFile(folded, torch.export.load(path).module())
+    _, file_format = FILE_FORMATS[form]
+    # A file for a fixed batch size takes one image.
+    example = images if file_format.has_dynamic_batch else images[:1]
+    program, folded = trace_folded(classifier, example, dynamic_batch=file_format.has_dynamic_batch)
+    file_format.write(program, path)
+    return WrittenFile(folded, file_format.load(path, 0))
 
 
 def _weights_runner(module: nn.Module, path: Path) -> Runner:
@@ -106,13 +106,15 @@ def require_parity(parity: Parity, out: Path) -> None:
         )
 
 
-def quantize(staged: Path, task: Task, expected: Tensor, images: CheckImages) -> Int8:
+def quantize(form: ExportFormat, staged: Path, task: Task, expected: Tensor, images: CheckImages) -> Int8:
     """Replace the float32 file by the quantized one, and score it."""
+    _, file_format = FILE_FORMATS[form]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / staged.name
-        quantize_onnx(staged, target, images.calibration)
-        staged.write_bytes(target.read_bytes())
-    found = run_batches(OnnxSession(staged), images.batches)
+        quantize_file(form, staged, target, images.calibration)
+        for old, new in zip(file_format.files(staged), file_format.files(target), strict=True):
+            old.write_bytes(new.read_bytes())
+    found = run_batches(file_format.load(staged, 0), images.batches)
     parity, score = compare(task, expected, found), task.scorer.layout.main.name
     before, after = (
         task.scorer.monitored_metrics(logits, images.targets)[score] if images.targets is not None else None

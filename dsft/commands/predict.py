@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dsft.assembly import Network, Source, load_folder
+from dsft.assembly import Network, Source
+from dsft.assembly.exported_file import load_finished
 from dsft.choices import Amp, BadImages, SplitName
 from dsft.data import LoaderSettings, Split, evaluation_transform, find_images, make_loader
 from dsft.data.decoding import read_image
@@ -77,7 +78,7 @@ def run(
     """Predict the classes of images with a model folder, with the preprocessing that it records.
 
     Args:
-        model: A model or run folder.
+        model: A model folder, a run folder or an exported file.
         paths: Image files, folders and patterns.
         settings: How images are read and what is predicted; None for the defaults.
         device: Where the model runs.
@@ -89,7 +90,7 @@ def run(
     settings = settings or PredictSettings()
     images = find_images(paths)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
-    network = load_folder(Path(model.label), model.read_builder())
+    network = load_finished(model)
     select = network.task.view.class_selector(settings.top_k, settings.threshold)
     compute.place_module(network.module)
     loader = _load_images(images, network, settings, compute)

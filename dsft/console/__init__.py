@@ -5,6 +5,7 @@ No other package prints. Importing this one does not import torch, so that ``dsf
 
 from dsft.console.benchmark import layer_timing_table, timing_table
 from dsft.console.data_check import classes_table, contents_table, problem_tables
+from dsft.console.deployment import deployment_notes, deployment_table
 from dsft.console.exports import int8_sentence, parity_sentence
 from dsft.console.facts import environment_table, facts_table
 from dsft.console.inspection import inspection_table
@@ -37,6 +38,8 @@ __all__ = [
     "classes_table",
     "contents_table",
     "costs_table",
+    "deployment_notes",
+    "deployment_table",
     "differences_table",
     "environment_table",
     "facts_table",

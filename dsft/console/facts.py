@@ -41,6 +41,7 @@ def environment_table(found: Mapping[str, Any]) -> Table:
         rows[device["device"]] = device["name"] + memory
     if not found["accelerators"]:
         rows["accelerators"] = "none"
+    rows |= {f"runtime {name}": reason or "usable" for name, reason in found["runtimes"].items()}
     rows |= {f"cache of {name}": folder for name, folder in caches.items()}
     rows["network"] = "off (HF_HUB_OFFLINE)" if found["offline"] else "allowed"
     return _pairs_table(rows)

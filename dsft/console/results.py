@@ -116,7 +116,7 @@ def size_table(rows: Sequence[ModelRow]) -> Table:
             count(row.footprint.macs),
             f"{row.footprint.macs / first.macs:.3f}",
             f"{count(row.file_bytes)}B",
-            f"{count(row.footprint.memory_bytes)}B",
+            "-" if row.footprint.memory_bytes is None else f"{count(row.footprint.memory_bytes)}B",
         ]
         for row in rows
     )

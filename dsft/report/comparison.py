@@ -106,7 +106,9 @@ def _costs(models: Sequence[Values]) -> Table:
             Cell(count(model["macs"]), model["macs"]),
             number(model["macs"] / first["macs"], ".3f"),
             Cell(f"{count(model['file_bytes'])}B", model["file_bytes"]),
-            Cell(f"{count(model['memory_bytes'])}B", model["memory_bytes"]),
+            Cell("-")
+            if model["memory_bytes"] is None
+            else Cell(f"{count(model['memory_bytes'])}B", model["memory_bytes"]),
             number(model["latency_ms"], ".2f"),
             number(model["latency_ms"] and model["latency_ms"] / first["latency_ms"], ".3f"),
             number(model["throughput"], ",.0f"),

@@ -8,6 +8,7 @@ from dsft.choices import Decision
 from dsft.conversion import ConversionPlan
 from dsft.number_format import plural
 from dsft.report.curves import plot_losses, plot_scores
+from dsft.report.deployment import deployment_table
 from dsft.report.finished_run import NETWORKS_BEFORE_TRAINING, Run, read_run
 from dsft.report.layers import plot_layers
 from dsft.report.page import PAGE_FILE, Picture, embed, write_page
@@ -46,6 +47,7 @@ def write_report(folder: Path) -> Path:
         scores=scores_table("Scores of all networks", scored, run.latencies),
         costs=costs_table(conversion) if conversion is not None else None,
         circumstances=MeasuredOn(**conversion["measured_on"]).sentence() if conversion is not None else "",
+        deployment=deployment_table(folder, task_named(run.recipe.task)),
         curves=_curves(run),
         epochs=epochs_table(run.history),
         layers=_layers(run),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dsft.devices import Compute
 from dsft.measure.cost import count_macs, count_parameters
 from dsft.measure.memory import peak_memory
+from dsft.runtimes.exported_network import ExportedNetwork
 from dsft.runtimes.latency import compare_latency
 
 THROUGHPUT_BATCHES = {"cpu": 8}
@@ -25,7 +26,8 @@ class Footprint:
     Attributes:
         params: Parameters.
         macs: Multiply-accumulates for one image.
-        memory_bytes: Most bytes of tensors alive at once in a pass of one image, weights included.
+        memory_bytes: Most bytes of tensors alive at once in a pass of one image, weights included; None for an
+            exported file, whose runtime allocates them.
         latency_ms: Time of a pass of one image, measured interleaved with the other networks; None if not timed.
         throughput: Images per second in passes of ``throughput_batch`` images, measured likewise; None if not timed.
         throughput_batch: Images of such a pass.
@@ -33,7 +35,7 @@ class Footprint:
 
     params: int
     macs: int
-    memory_bytes: int
+    memory_bytes: int | None
     latency_ms: float | None
     throughput: float | None
     throughput_batch: int
@@ -59,12 +61,17 @@ def measure_footprints(
         batch_times = compare_latency(modules, batches, compute)
     return [
         Footprint(
-            params=count_parameters(module),
-            macs=count_macs(module, image),
-            memory_bytes=peak_memory(module, image),
+            *_count(module, image),
             latency_ms=time,
             throughput=None if batch_time is None else 1000 * size / batch_time,
             throughput_batch=size,
         )
         for module, image, time, batch_time in zip(modules, images, times, batch_times, strict=True)
     ]
+
+
+def _count(module: nn.Module, image: Tensor) -> tuple[int, int, int | None]:
+    """Return parameters, multiply-accumulates and bytes of memory."""
+    if isinstance(module, ExportedNetwork):
+        return module.params, module.macs, None
+    return count_parameters(module), count_macs(module, image), peak_memory(module, image)

@@ -15,7 +15,8 @@ from dsft.choices import Runtime
 from dsft.devices import Compute
 from dsft.measure.example import ExampleInput, batch_size_of
 from dsft.runtimes.interleaved_timing import Run, time_interleaved
-from dsft.runtimes.registry import RUNTIMES, dtype_name, open_runs
+from dsft.runtimes.registry import RUNTIMES, open_runs
+from dsft.runtimes.runtime import dtype_name
 
 SECONDS = 1.0
 """Default length of one comparison, which determines the number of rounds."""

@@ -12,10 +12,8 @@ from torch.export import ExportedProgram
 
 from dsft.errors import ExportError
 from dsft.runtimes.onnx_runtime import require_onnx
+from dsft.runtimes.runtime import INPUT, OUTPUT
 from dsft.runtimes.tracing import BATCH
-
-INPUT, OUTPUT = "images", "logits"
-"""Names of the input and the output of exported files."""
 
 
 def write_onnx(program: ExportedProgram, path: Path) -> None:

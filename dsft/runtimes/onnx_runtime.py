@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dsft.errors import ModelError
+from dsft.runtimes.packages import require_packages
 
 PACKAGES = ("onnx", "onnx_ir", "onnxscript", "onnxruntime")
 """Import names of the packages of the extra ``onnx``."""
@@ -21,12 +21,7 @@ def require_onnx() -> None:
     Raises:
         ModelError: One of them is missing.
     """
-    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        is_one = len(missing) == 1
-        raise ModelError(
-            f"ONNX Runtime needs the package{'' if is_one else 's'} {', '.join(missing)}, which "
-            f"{'is' if is_one else 'are'} not installed. Install the extra: pip install 'dsft[onnx]'"
-        )
+    require_packages("ONNX Runtime", "onnx", PACKAGES)
 
 
 def create_session(path: Path, threads: int = 0) -> Any:
@@ -49,7 +44,7 @@ def create_session(path: Path, threads: int = 0) -> Any:
         return onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exception classes have no public base class
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"ONNX Runtime cannot run the network ({reason}).") from error
+        raise ModelError(f"ONNX Runtime cannot run {path.name!r} ({reason}).") from error
 
 
 class OnnxSession:

@@ -1,80 +1,46 @@
 """The runtimes that can run a network, and the capabilities of each.
 
-A new runtime is one file with a function like :func:`~dsft.runtimes.torch_runtimes.open_eager`, one name in
+A new runtime is one file with a :class:`~dsft.runtimes.runtime.RuntimeSupport`, one name in
 :class:`~dsft.choices.Runtime` and one entry in :data:`RUNTIMES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from dsft.choices import Runtime
+from dsft.choices import ExportFormat, Runtime
 from dsft.devices import Compute
 from dsft.errors import ModelError
 from dsft.measure.example import ExampleInput, evaluation_mode
+from dsft.runtimes.executorch_runtime import EXECUTORCH
 from dsft.runtimes.interleaved_timing import Run, fixed_threads
-from dsft.runtimes.onnx_runtime import require_onnx
-from dsft.runtimes.onnx_sessions import open_sessions
-from dsft.runtimes.torch_runtimes import open_compiled, open_eager
+from dsft.runtimes.onnx_sessions import ONNXRUNTIME
+from dsft.runtimes.openvino_runtime import OPENVINO
+from dsft.runtimes.runtime import FileFormat, RuntimeSupport, dtype_name
+from dsft.runtimes.torch_runtimes import COMPILED, EAGER
+from dsft.runtimes.tracing import trace_folded
 
-Opener = Callable[[Sequence[nn.Module], Sequence[ExampleInput], Compute, int], AbstractContextManager[list[Run]]]
-"""Yields the forward pass of each module on its example input, with a number of threads."""
-
-
-@dataclass(frozen=True)
-class RuntimeSupport:
-    """What a runtime can do.
-
-    Attributes:
-        open: Prepares modules to be run.
-        require_installed: Raises ``ModelError`` if a package is missing.
-        packages: Distributions whose versions determine the measured times.
-        dtypes: Number formats of weights, such as ``float32``; None for all of torch's.
-        device_types: Types of device; None for all of torch's.
-        times_layers: Layers can be timed one by one for the plan of a budget. A compiler fuses layers, so that the
-            times of single layers do not add up, and takes seconds for each candidate.
-        uses_compute: Applies the autocast and the memory layout of :class:`~dsft.devices.Compute`; other runtimes have
-            their own.
-    """
-
-    open: Opener
-    require_installed: Callable[[], None]
-    packages: tuple[str, ...]
-    dtypes: tuple[str, ...] | None = None
-    device_types: tuple[str, ...] | None = None
-    times_layers: bool = True
-    uses_compute: bool = True
-
-    def supports_dtype(self, dtype: torch.dtype) -> bool:
-        """Whether weights may have this number format."""
-        return self.dtypes is None or dtype_name(dtype) in self.dtypes
-
-    def supports_device(self, device: torch.device) -> bool:
-        """Whether networks can run on this device."""
-        return self.device_types is None or device.type in self.device_types
-
-
-def _always_installed() -> None:
-    pass
-
-
-RUNTIMES = {
-    Runtime.EAGER: RuntimeSupport(open_eager, _always_installed, ("torch",)),
-    Runtime.COMPILED: RuntimeSupport(open_compiled, _always_installed, ("torch",), times_layers=False),
-    Runtime.ONNXRUNTIME: RuntimeSupport(
-        open_sessions,
-        require_onnx,
-        ("torch", "onnxruntime", "onnxscript"),
-        dtypes=("float32",),
-        device_types=("cpu",),
-        uses_compute=False,
-    ),
+RUNTIMES: dict[Runtime, RuntimeSupport] = {
+    Runtime.EAGER: EAGER,
+    Runtime.COMPILED: COMPILED,
+    Runtime.ONNXRUNTIME: ONNXRUNTIME,
+    Runtime.OPENVINO: OPENVINO,
+    Runtime.EXECUTORCH: EXECUTORCH,
 }
+
+FILE_FORMATS: dict[ExportFormat, tuple[Runtime, FileFormat]] = {
+    support.file_format.form: (runtime, support.file_format)
+    for runtime, support in RUNTIMES.items()
+    if support.file_format is not None
+}
+"""The formats of files that runtimes run, each with its runtime."""
 
 
 @contextmanager
@@ -110,6 +76,36 @@ def open_runs(
         yield runs
 
 
+@contextmanager
+def open_exported(
+    networks: Sequence[nn.Module], images: Sequence[Tensor], runtime: Runtime, *, threads: int = 1
+) -> Iterator[list[Run]]:
+    """Yield forward passes of networks as ``dsft export`` writes them for a runtime, batch norms folded.
+
+    Args:
+        networks: Image classifiers on the CPU, float32, in evaluation mode.
+        images: The batch of each ``(batch, channels, height, width)``, float32.
+        runtime: A runtime with a file format.
+        threads: Number of threads.
+
+    Raises:
+        ExportError: A network cannot be exported.
+        ModelError: The runtime is not installed, or cannot run a network.
+    """
+    support = RUNTIMES[runtime]
+    support.require_usable()
+    file_format = support.required_file_format
+    # Sessions may read weights from the files as long as they run.
+    with tempfile.TemporaryDirectory(prefix="dsft-", ignore_cleanup_errors=True) as folder, fixed_threads(threads):
+        runs: list[Run] = []
+        for index, (network, batch) in enumerate(zip(networks, images, strict=True)):
+            path = Path(folder) / f"{index}{file_format.suffix}"
+            program, _ = trace_folded(network, batch, dynamic_batch=file_format.has_dynamic_batch)
+            file_format.write(program, path)
+            runs.append(partial(file_format.load(path, threads), batch))
+        yield runs
+
+
 def require_supported(runtime: Runtime, modules: Sequence[nn.Module], compute: Compute) -> None:
     """Check that a runtime is installed and can run modules on a device.
 
@@ -117,7 +113,7 @@ def require_supported(runtime: Runtime, modules: Sequence[nn.Module], compute: C
         ModelError: A package is missing, or the device or the number format of a weight is not supported.
     """
     support = RUNTIMES[runtime]
-    support.require_installed()
+    support.require_usable()
     weights = (weight.dtype for module in modules for weight in module.parameters() if weight.is_floating_point())
     dtype = next((each for each in weights if not support.supports_dtype(each)), torch.float32)
     if not support.supports_device(compute.device) or not support.supports_dtype(dtype):
@@ -128,6 +124,10 @@ def require_supported(runtime: Runtime, modules: Sequence[nn.Module], compute: C
         )
 
 
-def dtype_name(dtype: torch.dtype) -> str:
-    """Return the name of a number format, such as ``float32``."""
-    return str(dtype).removeprefix("torch.")
+def why_unusable(runtime: Runtime) -> str | None:
+    """Return why a runtime cannot be used on this machine, or None if it can."""
+    try:
+        RUNTIMES[runtime].require_usable()
+    except ModelError as error:
+        return str(error)
+    return None

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
+from dsft.choices import ExportFormat
 from dsft.devices import Compute
+from dsft.errors import ModelError
 from dsft.measure.example import ExampleInput, call
 from dsft.runtimes.interleaved_timing import Run
+from dsft.runtimes.runtime import FileFormat, RuntimeSupport, Session
+
+_COMPILERS = ("g++", "clang++", "c++", "cl")
 
 
 @contextmanager
@@ -39,3 +48,39 @@ def open_compiled(
     compiled: list[Any] = [torch.compile(module) for module in modules]
     with open_eager(compiled, example_inputs, compute, threads) as runs:
         yield runs
+
+
+def require_compiler() -> None:
+    """Check that there is a C++ compiler, which ``torch.compile`` calls.
+
+    Raises:
+        ModelError: There is none.
+    """
+    names = (os.environ["CXX"],) if os.environ.get("CXX") else _COMPILERS
+    if not any(shutil.which(name) for name in names):
+        raise ModelError(
+            f"runtime compiled: torch.compile needs a C++ compiler, found none of {', '.join(names)}. Install one, "
+            "such as g++, or set the environment variable CXX to its path."
+        )
+
+
+def _write_program(program: ExportedProgram, path: Path) -> None:
+    torch.export.save(program, path)
+
+
+def _load_program(path: Path, threads: int) -> Session:  # noqa: ARG001 (torch's threads are those of the process)
+    program: Session = torch.export.load(path).module()
+    return program
+
+
+def _always_usable() -> None:
+    pass
+
+
+EAGER = RuntimeSupport(
+    open_eager,
+    _always_usable,
+    packages=("torch",),
+    file_format=FileFormat(ExportFormat.TORCH_EXPORT, ".pt2", _write_program, _load_program, is_trusted=False),
+)
+COMPILED = RuntimeSupport(open_compiled, require_compiler, packages=("torch",), times_layers=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +28,7 @@ def trace(module: nn.Module, images: Tensor) -> ExportedProgram:
         ExportError: The forward pass cannot be traced, or depends on the batch size.
     """
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            # They are about the network's own code, which its user cannot change.
-            warnings.simplefilter("ignore")
-            return torch.export.export(module, (images,), dynamic_shapes=({0: Dim(BATCH, min=1)},))
+        return _export(module, (images,), dynamic_shapes=({0: Dim(BATCH, min=1)},))
     except Exception as error:  # torch's errors have many classes, and the network's code may raise any
         raise ExportError(
             f"the network cannot be traced for batches of any size ({_first_line(error)}). Export its weights with "
@@ -38,12 +36,30 @@ def trace(module: nn.Module, images: Tensor) -> ExportedProgram:
         ) from error
 
 
-def trace_folded(module: nn.Module, images: Tensor) -> tuple[ExportedProgram, int]:
+def trace_example(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> ExportedProgram:
+    """Trace a module with ``torch.export`` for the shapes of an example.
+
+    Args:
+        module: In evaluation mode.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+
+    Raises:
+        ExportError: The forward pass cannot be traced.
+    """
+    try:
+        return _export(module, args, kwargs)
+    except Exception as error:  # see trace
+        raise ExportError(f"the network cannot be traced ({_first_line(error)}).") from error
+
+
+def trace_folded(module: nn.Module, images: Tensor, *, dynamic_batch: bool = True) -> tuple[ExportedProgram, int]:
     """Trace a module and fold its batch norms into the convolutions before them.
 
     Args:
         module: In evaluation mode, on the device of ``images``.
         images: One or more ``(batch, channels, height, width)``.
+        dynamic_batch: Trace for batches of any size, else for that of ``images``.
 
     Returns:
         The program, and the number of batch norms that were folded.
@@ -52,14 +68,21 @@ def trace_folded(module: nn.Module, images: Tensor) -> tuple[ExportedProgram, in
         ExportError: See :func:`trace`.
     """
     example = torch.cat([images, images])[:2]
-    graph = graph_of(trace(module, example))
+    graph = graph_of(trace(module, example) if dynamic_batch else trace_example(module, (images,)))
     folded = fold_norms(graph)
-    return trace(graph, example), folded
+    return trace(graph, example) if dynamic_batch else trace_example(graph, (images,)), folded
 
 
 def graph_of(program: ExportedProgram) -> GraphModule:
     """Return the graph of a program with its weights, to be modified and traced again."""
     return program.module(check_guards=False)
+
+
+def _export(*args: Any, **options: Any) -> ExportedProgram:
+    with torch.no_grad(), warnings.catch_warnings():
+        # They are about the network's own code, which its user cannot change.
+        warnings.simplefilter("ignore")
+        return torch.export.export(*args, **options)
 
 
 def _first_line(error: Exception) -> str:

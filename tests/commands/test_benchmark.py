@@ -67,7 +67,10 @@ def test_a_compiled_network(workshop: Workshop) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--runtime", "tensorrt"], "--runtime: expected eager, compiled, onnxruntime, found 'tensorrt'"),
+        (
+            ["--runtime", "tensorrt"],
+            "--runtime: expected eager, compiled, onnxruntime, openvino, executorch, found 'tensorrt'",
+        ),
         (["--dtype", "int8"], "--dtype: expected float32, bfloat16, float16, found 'int8'"),
         (["--batch-size", "0"], "--batch-size: expected whole numbers of at least 1, such as 1,8, found '0'"),
         (["--against", "timm/test_resnet"], "--against: both networks must take the same images"),

@@ -6,6 +6,8 @@ import platform
 import pytest
 import torch
 
+from dsft.choices import Runtime
+from dsft.runtimes import why_unusable
 from tests.workshop import dsft
 
 
@@ -18,6 +20,8 @@ def test_env_reports_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["cpu"]["torch_threads"] == torch.get_num_threads()
     assert 1 <= found["cpu"]["cores_allowed"] <= found["cpu"]["cores"]
     assert found["accelerators"] == []
+    assert found["runtimes"] == {str(runtime): why_unusable(runtime) for runtime in Runtime}
+    assert found["runtimes"]["eager"] is None
     shown = dsft("env").stdout
     assert "accelerators" in shown
     assert found["cpu"]["name"] in shown

@@ -13,6 +13,7 @@ import torch
 
 import dsft as library
 from dsft.assembly import Source
+from dsft.assembly.exported_file import stored_bytes
 from dsft.commands import export
 from dsft.errors import CheckpointError, ExportError, InputError
 from dsft.progress import ignore
@@ -128,16 +129,34 @@ def test_plain_weights_are_those_of_the_model(workshop: Workshop) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_int8_is_calibrated_on_images_that_are_not_scored(workshop: Workshop) -> None:
-    printed, described = exported(workshop.dense, "out.onnx", "--int8", "--images", "6", "--calibration", "20")
+@pytest.mark.parametrize("name", ["out.onnx", "out.xml"])
+def test_int8_is_calibrated_on_images_that_are_not_scored(workshop: Workshop, name: str) -> None:
+    exported(workshop.dense, f"float_{name}", "--images", "6")
+    printed, described = exported(workshop.dense, name, "--int8", "--images", "6", "--calibration", "20")
     assert "int8, calibrated on 20 images" in printed
     assert "top-1 " in printed
     int8 = described["int8"]
     assert isinstance(int8, dict)
     assert (int8["images"], described["parity"]["images"]) == (20, 6)
-    assert "QuantizeLinear" in operator_types(Path("out.onnx"))
     assert int8["agreement"] > 0.5
     assert int8["largest_difference"] > 0
+    assert stored_bytes(Path(name)) < 0.6 * stored_bytes(Path(f"float_{name}"))
+    # The description holds for the quantized file: evaluate compares checksums.
+    done = dsft("evaluate", name, "--data", workshop.dense_recipe, "--json")
+    assert done.exit_code == 0, done.stderr
+    if name == "out.onnx":
+        assert "QuantizeLinear" in operator_types(Path(name))
+
+
+@pytest.mark.usefixtures("here")
+def test_int8_without_its_package_names_the_command(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "nncf" else find(name))
+    done = dsft("export", workshop.dense, "--out", "out.onnx", "--int8")
+    assert done.exit_code == 2
+    assert "--int8 needs the package nncf, which is not installed. Install the extra: pip install 'dsft[int8]'" in (
+        done.stderr
+    )
 
 
 @pytest.mark.usefixtures("here")
@@ -181,8 +200,9 @@ def test_without_data_the_file_is_checked_on_noise(workshop: Workshop) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "model.bin"], "expected a suffix .onnx, .pt2, .safetensors"),
-        (["--out", "model.pt2", "--int8"], "--int8: quantizes ONNX files, found --to torch-export"),
+        (["--out", "model.bin"], "expected a suffix .pt2, .onnx, .xml, .pte, .safetensors"),
+        (["--out", "model.pt2", "--int8"], "--int8: quantizes files of onnx and openvino, found --to torch-export"),
+        (["--out", "model.bin", "--to", "openvino"], "openvino expects the suffix .xml, beside .bin. Rename it"),
         (["--out", "taken.onnx"], "'taken.onnx' exists"),
         (["--out", "out.onnx", "data.sed=1"], "Did you mean data.seed?"),
     ],

@@ -29,8 +29,8 @@ class BudgetSection(Section):
     by: Cost | None = None
     """The cost that `max_drop` minimizes; `macs` by default."""
     runtime: Runtime = Runtime.EAGER
-    """Runtime for latency measurements: torch itself (`eager`) or ONNX Runtime (`onnxruntime`). `compiled` is not
-    supported, since a compiler fuses layers."""
+    """Runtime for latency measurements: torch itself (`eager`), ONNX Runtime (`onnxruntime`), OpenVINO (`openvino`) or
+    ExecuTorch with XNNPACK (`executorch`). `compiled` is not supported, since a compiler fuses layers."""
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:

@@ -1,0 +1,217 @@
+"""``dsft deploy``: what a model scores, takes and weighs in each runtime and number format."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsft.artifact import build_outline, read_manifest
+from dsft.artifact.locate import find_model_folder
+from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
+from dsft.assembly import Network, Source, load_folder
+from dsft.assembly.conversion import example_images
+from dsft.choices import Runtime
+from dsft.commands.export_file import Classifier
+from dsft.commands.export_images import CheckImages, CheckSettings, load_check_images
+from dsft.devices import Compute
+from dsft.errors import DataError, ExportError, ModelError
+from dsft.evaluation import Evaluation, compare
+from dsft.evaluation.deployment import DeployResult, DeployRow
+from dsft.progress import Report, Warn, ignore, report_task
+from dsft.report import DEPLOYMENT_FILE, write_report
+from dsft.run_files import is_run_folder
+from dsft.runtimes import (
+    QUANTIZED_FORMATS,
+    RUNTIMES,
+    FileFormat,
+    Session,
+    measured_on,
+    open_exported,
+    open_runs,
+    quantize_file,
+    trace_folded,
+    why_unquantizable,
+    why_unusable,
+)
+from dsft.runtimes.interleaved_timing import Run, Timing, time_interleaved
+from dsft.storage import write_json
+
+BATCHES = (1, 8)
+"""Numbers of images of the timed passes."""
+
+_CPU = Compute(torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class DeploySettings:
+    """How a model is scored and timed.
+
+    Attributes:
+        runtimes: The runtimes; those that cannot be used are skipped, with the reason in the result.
+        check: The images; all of the test split by default.
+        threads: Number of threads of the timed passes.
+        seconds: Approximate length of each comparison of times.
+    """
+
+    runtimes: tuple[Runtime, ...] = tuple(RUNTIMES)
+    check: CheckSettings = dataclasses.field(default_factory=lambda: CheckSettings(images=1_000_000))
+    threads: int = 1
+    seconds: float = 2.0
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """The model in one number format: its session, and the size of its file."""
+
+    dtype: str
+    file_bytes: int
+    session: Session
+
+
+def run(model: Source, settings: DeploySettings | None = None, *, report: Report = ignore) -> DeployResult:
+    """Score and time a model in each usable runtime and number format; a run's page shows the result from then on.
+
+    Args:
+        model: A run folder or a model folder.
+        settings: How; None for the defaults.
+        report: Receives the progress, and a warning for each runtime that cannot run the model.
+
+    Raises:
+        InputError: The folder or the data is invalid, or the model has no class table.
+    """
+    settings = settings or DeploySettings()
+    network = load_folder(Path(model.label), model.read_builder())
+    images = load_check_images(network, model.label, settings.check, report, with_calibration=True)
+    if images.targets is None:
+        raise DataError(
+            f"model {model.label!r}: has no class table, so it cannot be scored. Convert it with --classes."
+        )
+    unusable = {str(each): reason for each in settings.runtimes if (reason := why_unusable(each)) is not None}
+    module = Classifier(network.module).eval()
+    job = _Job(network, module, _dense(Path(model.label), network), images, settings, unusable)
+    usable = [each for each in settings.runtimes if str(each) not in unusable]
+    rows = list[DeployRow]()
+    with report_task(report, "measuring runtimes", len(usable), "runtimes") as advance:
+        for done, runtime in enumerate(usable, start=1):
+            try:
+                rows += job.measure(runtime, find_model_folder(Path(model.label)))
+            except (ExportError, ModelError) as error:
+                unusable[str(runtime)] = str(error)
+                report(Warn(str(error)))
+            advance(done)
+    where = measured_on(network.module, images.batches[0][:1], _CPU)
+    metric, reference = network.task.scorer.layout.main, "model" if job.dense is None else "dense"
+    count = len(images.targets)
+    found = (model.label, metric, count, where.device, settings.threads, reference, tuple(rows), unusable)
+    result = DeployResult(*found)
+    if is_run_folder(Path(model.label)):
+        write_json(Path(model.label) / DEPLOYMENT_FILE, {**result.to_dict(), "versions": installed_versions()})
+        write_report(Path(model.label))
+    return result
+
+
+def _dense(folder: Path, network: Network) -> nn.Module | None:
+    """Return the unconverted network with random weights, which do not matter for times; None if it is unknown."""
+    manifest = read_manifest(find_model_folder(folder))
+    if network.plan is None:
+        return network.module
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return build_outline(dataclasses.replace(manifest, plan=None), None).eval()
+    except ModelError:  # the network is the user's own
+        return None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is measured in every runtime."""
+
+    network: Network
+    module: nn.Module
+    dense: nn.Module | None
+    images: CheckImages
+    settings: DeploySettings
+    unusable: dict[str, str]
+
+    def measure(self, runtime: Runtime, folder: Path) -> Iterator[DeployRow]:
+        """Yield a row for each number format.
+
+        Raises:
+            ExportError: The network cannot be exported to the runtime.
+            ModelError: The runtime cannot run it.
+        """
+        with tempfile.TemporaryDirectory(prefix="dsft-", ignore_cleanup_errors=True) as temporary:
+            variants = list(self._variants(runtime, folder, Path(temporary)))
+            times = {size: self._time(runtime, variants, size) for size in BATCHES}
+            for place, variant in enumerate(variants):
+                evaluation = self._evaluate(variant.session)
+                is_torch = runtime is Runtime.EAGER
+                yield DeployRow(
+                    runtime,
+                    variant.dtype,
+                    variant.file_bytes,
+                    evaluation.main_score,
+                    None if is_torch else compare(self._evaluate(self.module), evaluation),
+                    {size: found[place] for size, found in times.items()},
+                )
+
+    def _variants(self, runtime: Runtime, folder: Path, temporary: Path) -> Iterator[_Variant]:
+        if RUNTIMES[runtime].uses_compute:
+            session: Any = torch.compile(self.module) if runtime is Runtime.COMPILED else self.module
+            yield _Variant("float32", (folder / WEIGHTS_FILE).stat().st_size, session)
+            return
+        file_format = RUNTIMES[runtime].required_file_format
+        path = temporary / f"float32{file_format.suffix}"
+        example = self.images.batches[0] if file_format.has_dynamic_batch else self.images.batches[0][:1]
+        program, _ = trace_folded(self.module, example, dynamic_batch=file_format.has_dynamic_batch)
+        file_format.write(program, path)
+        yield self._variant("float32", file_format, path)
+        if file_format.form in QUANTIZED_FORMATS:
+            if (reason := why_unquantizable(file_format.form)) is not None:
+                self.unusable[f"{runtime} int8"] = reason
+                return
+            target = temporary / f"int8{file_format.suffix}"
+            quantize_file(file_format.form, path, target, self.images.calibration)
+            yield self._variant("int8", file_format, target)
+
+    def _variant(self, dtype: str, file_format: FileFormat, path: Path) -> _Variant:
+        size = sum(file.stat().st_size for file in file_format.files(path))
+        return _Variant(dtype, size, file_format.load(path, self.settings.threads))
+
+    def _evaluate(self, session: Session) -> Evaluation:
+        targets, classes = self.images.targets, self.network.classes
+        if targets is None or classes is None:
+            raise DataError(f"model {self.network.spec}: has no class table, so it cannot be scored.")
+        with torch.inference_mode():
+            logits = torch.cat([session(batch) for batch in self.images.batches])
+        positions = torch.arange(len(logits))
+        split = self.settings.check.split.value
+        return Evaluation(logits.float(), targets, positions, classes, split, 0, self.network.task)
+
+    def _time(self, runtime: Runtime, variants: Sequence[_Variant], size: int) -> Sequence[Timing]:
+        """Time the variants interleaved with the reference, the first pass; return the times of the variants."""
+        threads, modules = self.settings.threads, [self.dense or self.module, self.module]
+        example = example_images(self.network.preprocessing, _CPU).repeat(size, 1, 1, 1)
+        with self._open(runtime, modules, [example] * 2) as runs:
+            further = [partial(variant.session, example) for variant in variants[1:]]
+            seconds = self.settings.seconds
+            return time_interleaved([*runs, *further], _CPU.device, threads=threads, seconds=seconds)[1:]
+
+    @contextmanager
+    def _open(self, runtime: Runtime, modules: Sequence[nn.Module], images: Sequence[Tensor]) -> Iterator[list[Run]]:
+        threads = self.settings.threads
+        if RUNTIMES[runtime].uses_compute:
+            with open_runs(modules, images, _CPU, runtime, threads=threads) as runs:
+                yield runs
+        else:
+            with open_exported(modules, images, runtime, threads=threads) as runs:
+                yield runs

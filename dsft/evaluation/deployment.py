@@ -1,0 +1,77 @@
+"""What a model scores, takes and weighs in several runtimes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dsft.choices import Runtime
+from dsft.evaluation.comparison import Difference
+from dsft.runtimes.interleaved_timing import Timing
+from dsft.tasks import MetricSpec
+
+
+@dataclass(frozen=True)
+class DeployRow:
+    """The model in one runtime and number format.
+
+    Attributes:
+        runtime: What runs it.
+        dtype: ``float32`` or ``int8``.
+        file_bytes: Size of its file, or of the model folder's weights for torch.
+        score: The task's main metric on test.
+        difference: How the score differs from that in torch; None for torch itself.
+        timings: For each batch size the times, whose ratio is to the unconverted network in the same runtime in
+            float32, or to the model itself in float32 if that network cannot be built.
+    """
+
+    runtime: Runtime
+    dtype: str
+    file_bytes: int
+    score: float
+    difference: Difference | None
+    timings: Mapping[int, Timing]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as JSON values."""
+        return {
+            "runtime": self.runtime.value,
+            "dtype": self.dtype,
+            "file_bytes": self.file_bytes,
+            "score": self.score,
+            "difference": self.difference and self.difference.to_dict(),
+            "timings": {str(batch): dataclasses.asdict(timing) for batch, timing in self.timings.items()},
+        }
+
+
+@dataclass(frozen=True)
+class DeployResult:
+    """The model in all runtimes.
+
+    Attributes:
+        model: Its folder.
+        metric: The main metric.
+        images: Number of scored images.
+        device: Marketing name of the processor.
+        threads: Number of threads.
+        reference: What the ratios of the times are relative to, ``dense`` or ``model``.
+        rows: One for each usable runtime and number format.
+        unusable: Why the others are missing, by ``runtime`` or ``runtime int8``.
+    """
+
+    model: str
+    metric: MetricSpec
+    images: int
+    device: str
+    threads: int
+    reference: str
+    rows: tuple[DeployRow, ...]
+    unusable: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        same = {name: getattr(self, name) for name in ("model", "images", "device", "threads", "reference")}
+        rows = [row.to_dict() for row in self.rows]
+        return {**same, "metric": self.metric.name, "rows": rows, "unusable": dict(self.unusable)}
