@@ -14,10 +14,10 @@ from dsft.errors import ConversionError, did_you_mean
 from dsft.runtimes import RUNTIMES
 
 SEPARABLE = (Structure.DW_PW, Structure.PW_DW)
-"""The structures of a depthwise and a pointwise convolution."""
+"""The structures of a depthwise and a pointwise convolution: those that are allowed by default."""
 
 FASTEST = (Structure.PW_DW_PW, *SEPARABLE)
-"""The structures that a budget chooses from by default."""
+"""The structures that a budget chooses from where they are ``auto``."""
 
 Rank = int | Literal["full"]
 Auto = Literal["auto"]
@@ -134,7 +134,7 @@ class Request:
     budget: AnyBudget | None = None
     rank: Rank | None = None
     method: Method | Auto = AUTO
-    structures: Sequence[Structure] | Auto = AUTO
+    structures: Sequence[Structure] | Auto = SEPARABLE
     form: Form | Auto = AUTO
     include: Sequence[str] = ("*",)
     exclude: Sequence[str] = ()
@@ -250,18 +250,19 @@ def read_structures(names: str | None, order: str | None) -> tuple[Structure, ..
     """Read the structures that a command line allows.
 
     Args:
-        names: Comma-separated names; None for ``auto``, or for ``order`` alone.
+        names: Comma-separated names, or ``auto``; None for the default ones.
         order: ``dw_pw`` or ``pw_dw``, to allow only this one of the two; None for no restriction.
 
     Returns:
-        The structures, or ``auto`` where the command line names none.
+        The structures, or ``auto``.
 
     Raises:
         ConversionError: A name is unknown, or ``order`` is not among ``names``.
     """
-    listed = SEPARABLE if names in (None, AUTO) else read_words("--structures", names.split(","), Structure)
+    is_auto = names == AUTO
+    listed = SEPARABLE if names is None or is_auto else read_words("--structures", names.split(","), Structure)
     if order is None:
-        return AUTO if names in (None, AUTO) else tuple(listed)
+        return AUTO if is_auto else tuple(listed)
     if order not in SEPARABLE:
         raise ConversionError(f"--order: one of {', '.join(SEPARABLE)} is needed, found {order!r}.")
     if order not in listed:

@@ -24,6 +24,11 @@ calibration data that follows makes up for it."""
 SKETCH_ROUNDS = 15
 """Rounds where only the error is needed."""
 
+SKETCH_MACS = 100e9
+"""Multiply-accumulates, about 3 seconds, that the rounds for one error may take. Fewer rounds are for large kernels."""
+
+LEAST_ROUNDS = 5
+
 DAMPING = 1e-3
 """Pull of each factor toward its values of the round before, as a share of the mean diagonal of its system. It keeps
 the terms from growing against each other, which CP decompositions tend to (Phan et al. 2020, "Stable Low-rank Tensor
@@ -172,10 +177,18 @@ def decomposition_errors(
     # The errors rank widths; half the rounds and float32 suffice for that.
     blocks = [block.float() for block in blocks]
     errors = [
-        sum(float((block - decompose(block, width, SKETCH_ROUNDS).compose()).square().sum()) for block in blocks)
+        sum(
+            float((block - decompose(block, width, _sketch_rounds(block, width)).compose()).square().sum())
+            for block in blocks
+        )
         for width in widths
     ]
     return sum(float(block.square().sum()) for block in blocks), errors
+
+
+def _sketch_rounds(kernel: Tensor, width: int) -> int:
+    # A round has two products of the kernel with the factors, and systems of about the same size.
+    return min(max(int(SKETCH_MACS / (4 * kernel.numel() * width)), LEAST_ROUNDS), SKETCH_ROUNDS)
 
 
 def exact_width(out_channels: int, in_channels: int, positions: int) -> int:

@@ -16,7 +16,12 @@ from dsft.conversion.factorization.ridge import RIDGE
 from dsft.conversion.factorization.weighting import roots_of
 
 STEPS = 60
-"""Steps of L-BFGS."""
+"""Largest number of steps of L-BFGS."""
+
+LEAST_STEPS = 10
+
+FIT_MACS = 150e9
+"""Multiply-accumulates, about 10 seconds, that the steps of one fit may take. Fewer steps are for wide layers."""
 
 DAMPING = 1e-4
 """Added to the diagonal of the system for ``project``, as a share of its mean: two terms that become alike would
@@ -28,7 +33,12 @@ and an output without a gradient there must not be given up."""
 
 
 def fit_factors(
-    moments: PatchMoments, kernel: Tensor, start: CPFactors, outputs: Tensor, ridge: float = RIDGE, steps: int = STEPS
+    moments: PatchMoments,
+    kernel: Tensor,
+    start: CPFactors,
+    outputs: Tensor,
+    ridge: float = RIDGE,
+    steps: int | None = None,
 ) -> CPFactors:
     r"""Fit the factors of one group to what the layer should put out.
 
@@ -44,11 +54,12 @@ def fit_factors(
         start: The factors to start from.
         outputs: What an error of the outputs costs, ``(outputs, outputs)``.
         ridge: Strength of the pull, as a share of the mean variance of the patches.
-        steps: Steps of L-BFGS.
+        steps: Steps of L-BFGS; None for ``STEPS``, or fewer for a wide layer.
 
     Returns:
         The factors, float64.
     """
+    steps = _affordable_steps(len(moments.patches), len(start.expand)) if steps is None else steps
     spread = moments.patches.diagonal().mean()
     pull = ridge * spread if spread > 0 else torch.ones_like(spread)
     patches = moments.patches + pull * torch.eye(len(moments.patches), dtype=torch.float64)
@@ -62,6 +73,10 @@ def fit_factors(
     )
     expand, depthwise = problem.unpack(found.x)
     return CPFactors(expand, depthwise, problem.project(expand, depthwise)[0])
+
+
+def _affordable_steps(features: int, width: int) -> int:
+    return min(max(int(FIT_MACS / (width * features**2)), LEAST_STEPS), STEPS)
 
 
 def _mixed(outputs: Tensor) -> Tensor:

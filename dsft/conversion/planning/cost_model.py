@@ -45,12 +45,15 @@ class CostModel:
             allowed: Which sizes may be chosen; None for all.
         """
         alternatives = []
+        dense = self.of_dense(candidates[0].site)
         for candidate in candidates:
             costs = self.of_candidate(candidate, candidate.steps)
             # An option that costs more than the dense layer is never chosen.
             costs = costs if allowed is None else np.where(allowed(candidate, candidate.steps), costs, np.inf)
-            alternatives.append(Alternative(candidate.steps, candidate.errors, costs))
-        return LayerOptions(self.of_dense(candidates[0].site), tuple(alternatives))
+            # Errors may take long to compute, and are not needed where no size is chosen.
+            errors = candidate.errors if costs.min() < dense else np.zeros(len(costs))
+            alternatives.append(Alternative(candidate.steps, errors, costs))
+        return LayerOptions(dense, tuple(alternatives))
 
 
 def macs_model(model: nn.Module, example_input: ExampleInput) -> CostModel:

@@ -30,10 +30,13 @@ NARROW_ALIGNMENT = 8
 
 NARROW = 32
 
+LARGEST = 0.8
+"""Largest share of the convolution's weights that a layer may have; a larger one is not faster."""
+
 LEAST_ERROR = 1e-12
 """Squared error, relative to the kernel, that counts as none."""
 
-DECOMPOSED_WIDTHS = 6
+DECOMPOSED_WIDTHS = 5
 """Widths at which the kernel is decomposed; the errors of those in between are interpolated."""
 
 
@@ -176,8 +179,7 @@ def pw_dw_pw_candidate(site: Site, options: CandidateOptions) -> PwDwPwCandidate
     """
     require_finite(site.dense_kernel)
     step, sizes = aligned_step(site), _sizes(site)
-    # Beyond the largest a layer has more weights than the convolution.
-    largest = min(exact_width(*sizes), math.prod(sizes) // sum(sizes))
+    largest = min(exact_width(*sizes), int(LARGEST * math.prod(sizes) / sum(sizes)))
     return PwDwPwCandidate(site, step * np.arange(1, max(largest // step, 1) + 1), options)
 
 

@@ -44,25 +44,29 @@ def test_the_rule_keeps_dense_what_it_expects_to_be_slower_and_names_the_way_out
     # With two channels the pointwise convolutions are all overhead.
     model = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(2, 64, 3, padding=1), nn.Conv2d(64, 64, 3))
     images = torch.zeros(1, 2, 32, 32)
-    plan = plan_conversion(model, images, Request(budget={"macs": 0.5}))
+    plan = plan_conversion(model, images, Request(budget={"macs": 0.5}, structures="auto"))
     assert plan.layers[0].reason in (Reason.NOT_FASTER, Reason.NOT_CHEAPER)
     assert all(layer.structure is Structure.PW_DW_PW or set(layer.kernels) == {1} for layer in plan.converted)
     with pytest.raises(BudgetError, match=r"sizes that may be slower by structures=\[pw_dw_pw, dw_pw, pw_dw\]"):
-        plan_conversion(model, images, Request(budget={"macs": 0.01}))
+        plan_conversion(model, images, Request(budget={"macs": 0.01}, structures="auto"))
 
 
 def test_plans_read_no_clock_and_explicit_structures_are_free_of_the_rule() -> None:
     model, images = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 64, 3)), torch.zeros(1, 64, 16, 16)
-    first, second = (plan_conversion(model, images, Request(budget={"macs": 0.4})) for _ in range(2))
+    first, second = (plan_conversion(model, images, Request(budget={"macs": 0.4}, structures="auto")) for _ in range(2))
     assert first == second
     free = plan_conversion(model, images, Request(budget={"macs": 0.4}, structures=["dw_pw"]))  # type: ignore[list-item]
     assert any(max(layer.kernels) > 1 for layer in free.converted)
 
 
 def test_a_rank_and_a_norm_between_take_the_separable_structures() -> None:
-    assert Request(rank=2).allowed_structures == (Structure.DW_PW, Structure.PW_DW)
-    assert Request(budget={"macs": 0.5}).allowed_structures == (Structure.PW_DW_PW, Structure.DW_PW, Structure.PW_DW)
-    assert not Request(rank=2).has_free_choice
-    fresh = Request(budget={"macs": 0.5}, method="fresh", norm_between=True)  # type: ignore[arg-type]
+    assert Request(rank=2, structures="auto").allowed_structures == (Structure.DW_PW, Structure.PW_DW)
+    assert Request(budget={"macs": 0.5}, structures="auto").allowed_structures == (
+        Structure.PW_DW_PW,
+        Structure.DW_PW,
+        Structure.PW_DW,
+    )
+    assert not Request(rank=2, structures="auto").has_free_choice
+    fresh = Request(budget={"macs": 0.5}, method="fresh", norm_between=True, structures="auto")  # type: ignore[arg-type]
     assert fresh.allowed_structures == (Structure.DW_PW, Structure.PW_DW)
     assert np.all([Request(rank=1, structures=[each]).allowed_structures == (each,) for each in Structure])
