@@ -76,7 +76,7 @@ class TestPreprocessing:
 
     def test_needs_a_number_for_each_channel(self) -> None:
         with pytest.raises(
-            ModelError, match=r"model\.std: one number for each of the 3 image channels .* found \[0\.5\]"
+            ModelError, match=r"model\.std: expected one number for each of the 3 image channels.* found \[0\.5\]"
         ):
             state_preprocessing(Residual(), InputFormat(std=(0.5,)))
 
