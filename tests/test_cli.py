@@ -183,7 +183,7 @@ class TestOutput:
             (["evaluate", "RUN"], ["measured_on", "models"]),
             (
                 ["convert", "RUN", "--rank", "1", "--out", "new"],
-                ["verdict", "original", "converted", "measured_on", "layers", "trials", "data_dependent"],
+                ["verdict", "original", "converted", "measured_on", "layers", "trials", "recovery", "data_dependent"],
             ),
             (["recipes", "schema"], list(json_schema())),
         ],

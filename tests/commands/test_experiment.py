@@ -98,7 +98,16 @@ def test_metrics_are_those_of_the_predictions(workshop: Workshop) -> None:
 
 def test_conversion_has_the_names_that_scripts_rely_on(workshop: Workshop) -> None:
     conversion = read(workshop.separable / "conversion.json")
-    assert list(conversion) == ["verdict", "original", "converted", "measured_on", "layers", "trials", "data_dependent"]
+    assert list(conversion) == [
+        "verdict",
+        "original",
+        "converted",
+        "measured_on",
+        "layers",
+        "trials",
+        "recovery",
+        "data_dependent",
+    ]
     assert {tuple(conversion[key]) for key in ("original", "converted")} == {("macs", "params", "latency_ms")}
     assert list(conversion["measured_on"]) == ["device", "threads", "batch", "dtype", "layout", "runtime"]
     assert {tuple(layer) for layer in conversion["layers"]} == {tuple(LAYER)}
@@ -271,7 +280,15 @@ def test_training_from_scratch_may_be_separable(workshop: Workshop) -> None:
     done = dsft("train", workshop.dense_recipe, "convert.rank=1", "output.dir=out", "schedule.epochs=1", "--json")
     assert done.exit_code == 0, done.stderr
     result = json.loads(done.stdout)
-    assert list(result["conversion"]) == ["verdict", "original", "converted", "measured_on", "trials", "data_dependent"]
+    assert list(result["conversion"]) == [
+        "verdict",
+        "original",
+        "converted",
+        "measured_on",
+        "trials",
+        "recovery",
+        "data_dependent",
+    ]
     assert list(result["scores"]) == ["val", "test"]
     assert read(Path("out/model/manifest.json"))["plan"]["method"] == "fresh"
 

@@ -193,7 +193,7 @@ def test_report_names_are_those_that_scripts_rely_on() -> None:
     events: list[Event] = []
     conversion = convert(redraw(Residual()), IMAGES, budget={"macs": 0.6}, report=events.append)
     values = conversion.report.to_dict()
-    assert list(values) == ["original", "converted", "measured_on", "layers", "trials", "data_dependent"]
+    assert list(values) == ["original", "converted", "measured_on", "layers", "trials", "recovery", "data_dependent"]
     assert set(values["original"]) == {"macs", "params", "latency_ms"}
     assert values["converted"]["macs"] == conversion.plan.macs_after < values["original"]["macs"]
     assert set(values["measured_on"]) == {"device", "threads", "batch", "dtype", "layout", "runtime"}

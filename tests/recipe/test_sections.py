@@ -184,7 +184,7 @@ def test_a_norm_between_goes_with_fresh_weights_only() -> None:
 def test_structures_agree_with_the_rest() -> None:
     every = list(Structure)
     assert ConvertSection(rank=1, structures=every).structures == every
-    with pytest.raises(ValidationError, match="norm_between: requires the structures dw_pw or pw_dw, found low_rank"):
+    with pytest.raises(ValidationError, match="norm_between: requires the structures dw_pw or pw_dw, found pw_dw_pw"):
         ConvertSection(method=Method.FRESH, rank=1, norm_between=True, structures=every)
     with pytest.raises(ValidationError, match="at least 1 item"):
         ConvertSection(rank=1, structures=[])

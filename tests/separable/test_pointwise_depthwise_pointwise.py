@@ -33,6 +33,7 @@ def layers(draw: st.DrawFn) -> PointwiseDepthwisePointwiseConv:
     return layer
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @settings(max_examples=300, deadline=None)
 @given(layer=layers())
 def test_equals_the_dense_convolution_of_its_composed_kernel(layer: PointwiseDepthwisePointwiseConv) -> None:

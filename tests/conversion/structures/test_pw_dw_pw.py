@@ -23,6 +23,7 @@ from tests.geometry import SIZES, geometries
 ONLY = [Structure.PW_DW_PW]
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_errors_never_rise_and_full_rank_is_the_dense_convolution(data: st.DataObject) -> None:
