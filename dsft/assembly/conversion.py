@@ -12,7 +12,7 @@ from torch import Tensor
 from dsft import conversion
 from dsft.assembly.network import Network
 from dsft.choices import AUTO, Method
-from dsft.conversion import CalibrationSet, ConversionPlan, Converted, Converter, Request, Trial
+from dsft.conversion import CalibrationSet, ConversionHistory, ConversionPlan, Converted, Converter, Request
 from dsft.devices import Compute
 from dsft.errors import ConversionError, ModelError
 from dsft.measure import run_example
@@ -145,8 +145,8 @@ def convert_network(
     calibration: Sequence[Tensor] = (),
     score: Callable[[Network], float] | None = None,
     is_trained: bool = True,
-) -> tuple[Network, tuple[Trial, ...]]:
-    """Return a converted copy of a network, and the budgets that were tried.
+) -> tuple[Network, ConversionHistory]:
+    """Return a converted copy of a network, and how it came about.
 
     Args:
         network: The dense network; it is not changed.
@@ -168,4 +168,4 @@ def convert_network(
         return score(dataclasses.replace(network, module=module))
 
     converted = converter.convert_within(None if request.max_drop is None else score_module)
-    return as_converted(network, converted), converted.trials
+    return as_converted(network, converted), converted.history

@@ -22,7 +22,7 @@ from dsft.assembly.sharing import require_same_images, require_shares
 from dsft.assembly.student import ConversionJob, knows_task, make_student
 from dsft.assembly.teacher import load_teacher, require_converted_layers
 from dsft.choices import ModelSource
-from dsft.conversion import ConversionPlan, Trial
+from dsft.conversion import ConversionHistory, ConversionPlan
 from dsft.data import Splits, class_weights, count_channels
 from dsft.devices import Compute, resolve_compute
 from dsft.distributed.processes import ALONE, Processes
@@ -61,14 +61,14 @@ class RunNetworks:
         student: The network that is trained: a converted copy, or the original itself.
         teacher: The network that is distilled from, or None.
         knows_task: Whether the original was trained on the classes of the data, so that it can be scored.
-        trials: The budgets that were tried, if the conversion searched for one.
+        history: How the conversion came about.
     """
 
     original: Network
     student: Network
     teacher: Network | None
     knows_task: bool
-    trials: tuple[Trial, ...]
+    history: ConversionHistory
 
     @property
     def trainings(self) -> tuple[Training, ...]:
@@ -128,7 +128,7 @@ def prepare_experiment(
     weights = _class_weights(recipe, splits)
     teacher = load_teacher(recipe, original, splits.classes)
     is_scored = verb is Verb.FINETUNE and knows_task(original, recipe, splits.classes)
-    networks = RunNetworks(original, original, teacher, is_scored, ())
+    networks = RunNetworks(original, original, teacher, is_scored, ConversionHistory())
     require_held_out(recipe, splits, networks.trainings, report)
     loaders = load_batches(recipe, splits, original.preprocessing, compute, processes.launch)
     setup = _training_setup(recipe, networks, weights, compute, processes)
@@ -188,12 +188,12 @@ def _with_student(
     networks: RunNetworks, job: ConversionJob, plan: ConversionPlan | None, processes: Processes, report: Report
 ) -> RunNetworks:
     """Convert the original, if the recipe asks for it; a teacher never shares its weights with the student."""
-    student, trials = make_student(networks.original, job, plan, processes, report)
+    student, history = make_student(networks.original, job, plan, processes, report)
     teacher = networks.teacher
     require_converted_layers(job.recipe.distill if teacher is not None else None, student)
     if teacher is not None and teacher.module is student.module:
         teacher = dataclasses.replace(teacher, module=copy.deepcopy(teacher.module))
-    return dataclasses.replace(networks, student=student, teacher=teacher, trials=trials)
+    return dataclasses.replace(networks, student=student, teacher=teacher, history=history)
 
 
 def _training_setup(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dsft.assembly.conversion import replay_plan
 from dsft.assembly.network import Network
-from dsft.conversion import Trial
+from dsft.conversion import ConversionHistory
 from dsft.data import Splits
 from dsft.distributed.launch import Launch
 from dsft.distributed.processes import Processes
@@ -56,17 +56,17 @@ def require_same_images(splits: Splits, processes: Processes) -> None:
 
 
 def share_conversion(
-    original: Network, student: Network, trials: tuple[Trial, ...], processes: Processes
-) -> tuple[Network, tuple[Trial, ...]]:
-    """Return the network that process 0 has converted, in other processes without its weights, and its trials.
+    original: Network, student: Network, history: ConversionHistory, processes: Processes
+) -> tuple[Network, ConversionHistory]:
+    """Return the network that process 0 has converted, in other processes without its weights, and how it came about.
 
     Args:
         original: The network before conversion.
         student: In process 0 the converted network.
-        trials: In process 0 the budgets that were tried.
+        history: In process 0 how the conversion came about.
         processes: The processes of the run.
     """
-    plan, trials = processes.broadcast((student.plan, trials))
+    plan, history = processes.broadcast((student.plan, history))
     if processes.is_first or plan is None:
-        return student, trials
-    return replay_plan(original, plan), trials
+        return student, history
+    return replay_plan(original, plan), history

@@ -14,7 +14,7 @@ from dsft.assembly.network import Network
 from dsft.assembly.sharing import share_conversion
 from dsft.assembly.val_score import ValScorer
 from dsft.choices import Method
-from dsft.conversion import ConversionPlan, Trial
+from dsft.conversion import ConversionHistory, ConversionPlan
 from dsft.data import Splits
 from dsft.devices import Compute
 from dsft.distributed.processes import Processes
@@ -51,8 +51,8 @@ def knows_task(network: Network, recipe: Recipe, classes: tuple[str, ...]) -> bo
 
 def make_student(
     original: Network, job: ConversionJob, plan: ConversionPlan | None, processes: Processes, report: Report
-) -> tuple[Network, tuple[Trial, ...]]:
-    """Return the network to train, the same in every process, and the budgets that were tried for it.
+) -> tuple[Network, ConversionHistory]:
+    """Return the network to train, the same in every process, and how its conversion came about.
 
     Args:
         original: The network before conversion; it is left unchanged.
@@ -65,21 +65,21 @@ def make_student(
         InputError: The conversion cannot be done.
     """
     section = job.recipe.convert
-    student, trials = original, tuple[Trial, ...]()
+    student, history = original, ConversionHistory()
     if plan is not None:
         student = replay_plan(original, plan)
     elif section is not None:
         if processes.is_first:
-            student, trials = _convert(original, job, section, report)
-        student, trials = share_conversion(original, student, trials, processes)
+            student, history = _convert(original, job, section, report)
+        student, history = share_conversion(original, student, history, processes)
     processes.broadcast_module(student.module)
     task = task_named(job.recipe.task)
-    return student if student.task is task else dataclasses.replace(student, task=task), trials
+    return student if student.task is task else dataclasses.replace(student, task=task), history
 
 
 def _convert(
     original: Network, job: ConversionJob, section: ConvertSection, report: Report
-) -> tuple[Network, tuple[Trial, ...]]:
+) -> tuple[Network, ConversionHistory]:
     recipe, splits, compute = job.recipe, job.splits, job.compute
     request = read_request(section, recipe.train.seed, is_trained=job.is_trained)
     if request.max_drop is not None and not job.is_scored:

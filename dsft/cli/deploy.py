@@ -42,7 +42,7 @@ def deploy(
         from dsft.commands import deploy as command
         from dsft.commands.export_images import CheckSettings
 
-        check = CheckSettings(named_data(data, overrides), images=images or 1_000_000, calibration_images=calibration)
+        check = CheckSettings(named_data(data, overrides), images=images, calibration_images=calibration)
         result = command.run(
             Source(model, builder=builder),
             command.DeploySettings(chosen, check, threads, seconds),

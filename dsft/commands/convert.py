@@ -22,7 +22,7 @@ from dsft.assembly.val_score import NotScored, ValScorer, open_val_scorer
 from dsft.assembly.verdict import Verdict, reach_verdict
 from dsft.choices import AUTO, Amp, Method, SplitName, WeightsKind
 from dsft.commands.outputs import require_apart, require_outside
-from dsft.conversion import ConversionPlan, ConversionReport, Request, Trial, report_costs
+from dsft.conversion import ConversionHistory, ConversionPlan, ConversionReport, Request, report_costs
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import ConversionError, InputError
 from dsft.progress import Report, Warn, ignore
@@ -168,23 +168,23 @@ def _choose_method(
     return method
 
 
-def _apply(job: _Job, compute: Compute, report: Report) -> tuple[ConversionPlan, Network, tuple[Trial, ...]]:
+def _apply(job: _Job, compute: Compute, report: Report) -> tuple[ConversionPlan, Network, ConversionHistory]:
     score = job.scorer.points if isinstance(job.scorer, ValScorer) else None
-    converted, trials = convert_network(
+    converted, history = convert_network(
         job.network, job.request, compute, report, calibration=job.calibration, score=score
     )
-    return converted.required_plan, converted, trials
+    return converted.required_plan, converted, history
 
 
 def _convert(job: _Job, out: Path, compute: Compute, overwrite: bool, report: Report) -> ConvertResult:
     """Score, convert, score again, and write the model folder."""
     # Scored first, so that unreadable images stop the command before the long part.
     baseline = job.scorer.baseline(job.network)
-    plan, converted, trials = _apply(job, compute, report)
+    plan, converted, history = _apply(job, compute, report)
     _checked(plan, job.request, report)
     example, runtime = example_images(converted.preprocessing, compute), job.request.runtime
     measured = report_costs(job.network.module, converted.module, plan, example, compute, runtime, report)
-    costs = dataclasses.replace(measured, trials=trials)
+    costs = measured.with_history(history)
     verdict = reach_verdict(costs, baseline.compare(converted), job.request, plan.method, report)
     result = ConvertResult(out, plan, costs, verdict)
     description = converted.describe(converted.classes, WeightsKind.RAW, provenance(job.trainings))

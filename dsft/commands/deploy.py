@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class DeploySettings:
     """
 
     runtimes: tuple[Runtime, ...] = tuple(RUNTIMES)
-    check: CheckSettings = dataclasses.field(default_factory=lambda: CheckSettings(images=1_000_000))
+    check: CheckSettings = dataclasses.field(default_factory=lambda: CheckSettings(images=None))
     threads: int = 1
     seconds: float = 2.0
 
@@ -153,14 +153,14 @@ class _Job:
             variants = list(self._variants(runtime, folder, Path(temporary)))
             times = {size: self._time(runtime, variants, size) for size in BATCHES}
             for place, variant in enumerate(variants):
-                evaluation = self._evaluate(variant.session)
                 is_torch = runtime is Runtime.EAGER
+                evaluation = self._in_torch if is_torch else self._evaluate(variant.session)
                 yield DeployRow(
                     runtime,
                     variant.dtype,
                     variant.file_bytes,
                     evaluation.main_score,
-                    None if is_torch else compare(self._evaluate(self.module), evaluation),
+                    None if is_torch else compare(self._in_torch, evaluation),
                     {size: found[place] for size, found in times.items()},
                 )
 
@@ -186,6 +186,10 @@ class _Job:
     def _variant(self, dtype: str, file_format: FileFormat, path: Path) -> _Variant:
         size = sum(file.stat().st_size for file in file_format.files(path))
         return _Variant(dtype, size, file_format.load(path, self.settings.threads))
+
+    @cached_property
+    def _in_torch(self) -> Evaluation:
+        return self._evaluate(self.module)
 
     def _evaluate(self, session: Session) -> Evaluation:
         targets, classes = self.images.targets, self.network.classes

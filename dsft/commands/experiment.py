@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,7 +203,7 @@ def _measure_costs(experiment: Experiment, report: Report) -> ConversionReport |
     runtime = section.budget.runtime if section.budget is not None else Runtime.EAGER
     images = example_images(student.preprocessing, compute)
     costs = report_costs(original.module, student.module, student.plan, images, compute, runtime, report)
-    return dataclasses.replace(costs, trials=networks.trials)
+    return costs.with_history(networks.history)
 
 
 def _warn_of_skipped(experiment: Experiment, report: Report) -> None:

@@ -28,13 +28,13 @@ class CheckSettings:
     Attributes:
         data: Which data set; by default the one that the model records.
         split: The split of the parity check.
-        images: Number of its images.
+        images: Number of its images; None for all of them.
         calibration_images: Number of images of the train split for the calibration of int8.
     """
 
     data: NamedData = RECORDED
     split: SplitName = SplitName.TEST
-    images: int = 256
+    images: int | None = 256
     calibration_images: int = 256
 
 
@@ -79,7 +79,7 @@ def load_check_images(
     split = opened.split(settings.split, network, report)
     if network.classes is not None:
         split = under_class_table(split, model, network)
-    split = split.evenly_spaced(settings.images)
+    split = split if settings.images is None else split.evenly_spaced(settings.images)
     batches, targets = _load(split, opened, network)
     calibration: list[Tensor] = []
     if with_calibration:

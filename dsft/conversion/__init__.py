@@ -9,9 +9,9 @@ from dsft.conversion.calibration_set import CalibrationSet
 from dsft.conversion.convert import Conversion, convert
 from dsft.conversion.converter import Converted, Converter
 from dsft.conversion.discovery.preconditions import copy_network, unwrap_network
+from dsft.conversion.history import ConversionHistory
 from dsft.conversion.inspect import InspectedLayer, Inspection, inspect_layers
 from dsft.conversion.plan import ConversionPlan, LayerPlan
-from dsft.conversion.planning.accuracy_search import Trial
 from dsft.conversion.planning.layer_latency import LayerLatency
 from dsft.conversion.report import ConversionReport, report_costs
 from dsft.conversion.request import Budget, MaxDrop, Request
@@ -21,6 +21,7 @@ __all__ = [
     "Budget",
     "CalibrationSet",
     "Conversion",
+    "ConversionHistory",
     "ConversionPlan",
     "ConversionReport",
     "Converted",
@@ -31,7 +32,6 @@ __all__ = [
     "LayerPlan",
     "MaxDrop",
     "Request",
-    "Trial",
     "apply_plan",
     "convert",
     "copy_network",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -131,6 +131,4 @@ def convert(
         report,
         converter.analysis.sites,
     )
-    return Conversion(
-        converted.model, converted.plan, replace(costs, trials=converted.trials, recovery=converted.recovery)
-    )
+    return Conversion(converted.model, converted.plan, costs.with_history(converted.history))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -13,13 +13,13 @@ from dsft.conversion.calibration_set import CalibrationSet
 from dsft.conversion.discovery.preconditions import copy_network, unwrap_network
 from dsft.conversion.factorization import METHODS
 from dsft.conversion.factorize import factorize_layers
+from dsft.conversion.history import ConversionHistory
 from dsft.conversion.plan import ConversionPlan
-from dsft.conversion.planning.accuracy_search import Search, Trial, find_cheapest
+from dsft.conversion.planning.accuracy_search import Search, find_cheapest
 from dsft.conversion.planning.analysis import NetworkAnalysis, analyze_network
 from dsft.conversion.planning.layer_latency import LayerLatency
 from dsft.conversion.planning.planner import Planner
 from dsft.conversion.reconstruct import reconstruct_network
-from dsft.conversion.reconstruction.recovery import Recovery
 from dsft.conversion.request import Request
 from dsft.devices import Compute, layout_of
 from dsft.errors import ConversionError
@@ -34,14 +34,12 @@ class Converted:
     Attributes:
         model: The converted copy.
         plan: What each convolution became.
-        trials: The budgets that were tried, where the loss of score was limited.
-        recovery: What the recovery did; None without one.
+        history: How it came about.
     """
 
     model: nn.Module
     plan: ConversionPlan
-    trials: tuple[Trial, ...] = ()
-    recovery: Recovery | None = None
+    history: ConversionHistory = field(default_factory=ConversionHistory)
 
 
 class Converter:
@@ -131,7 +129,7 @@ class Converter:
             recover=self._request.recover,
             seed=self._request.seed,
         )
-        return Converted(converted, done.plan, recovery=done.recovery)
+        return Converted(converted, done.plan, ConversionHistory(recovery=done.recovery))
 
     def convert_within(self, score: Callable[[nn.Module], float] | None) -> Converted:
         """Return a converted copy that meets the request, of which the loss of score may be a part.
@@ -150,7 +148,7 @@ class Converter:
             least=self._planner.least_share(),
         )
         converted, trials = find_cheapest(drop, search, self._report)
-        return replace(converted, trials=trials)
+        return replace(converted, history=replace(converted.history, trials=trials))
 
 
 def require_score(request: Request, *, has_score: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dsft.choices import Decision, Reason, Runtime, Structure
 from dsft.compat.torch_pytree import tree_leaves
 from dsft.conversion.discovery.sites import Site, find_sites
+from dsft.conversion.history import ConversionHistory
 from dsft.conversion.plan import ConversionPlan, LayerPlan
 from dsft.conversion.planning.accuracy_search import Trial
 from dsft.conversion.reconstruction.recovery import Recovery
@@ -92,6 +93,10 @@ class ConversionReport:
     trials: tuple[Trial, ...] = ()
     recovery: Recovery | None = None
     data_dependent: tuple[str, ...] = ()
+
+    def with_history(self, history: ConversionHistory) -> Self:
+        """Return the report with how the conversion came about."""
+        return replace(self, trials=history.trials, recovery=history.recovery)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""

@@ -30,8 +30,8 @@ def photographs(
 ) -> Tensor:
     """Return random crops of two photographs, preprocessed as a network takes images.
 
-    The crops are of all scales, mirrored, with permuted color channels and varied brightness. On a CIFAR-10 ResNet-32
-    they are worth a good part of real images (METHODS 6.5), and random noise is worse than no calibration.
+    The crops are of all scales, mirrored, with permuted color channels and varied brightness. They are worth a good
+    part of real images; random noise is worse than no calibration at all.
 
     Args:
         image_size: Height and width in pixels.

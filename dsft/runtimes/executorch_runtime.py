@@ -6,9 +6,7 @@ delegates.
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -25,7 +23,7 @@ from dsft.devices import Compute
 from dsft.errors import ExportError, ModelError
 from dsft.measure.example import ExampleInput
 from dsft.runtimes.interleaved_timing import Run
-from dsft.runtimes.packages import require_packages
+from dsft.runtimes.packages import require_packages, silenced
 from dsft.runtimes.runtime import FileFormat, RuntimeSupport, Session
 from dsft.runtimes.side_by_side import own_copies, tensors_of
 from dsft.runtimes.tracing import trace_example
@@ -110,7 +108,7 @@ def load_executorch(path: Path, threads: int) -> Session:
 def _lower(programs: Mapping[str, ExportedProgram]) -> bytes:
     """Lower one program for each method, as far as possible to XNNPACK, and return the file's content."""
     require_executorch()
-    with _silenced():
+    with silenced():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
@@ -128,7 +126,7 @@ def _lower(programs: Mapping[str, ExportedProgram]) -> bytes:
 def _load(path: Path, name: str, threads: int) -> Any:
     require_executorch()
     try:
-        with _silenced():
+        with silenced():
             from executorch.runtime import Runtime
 
             method = Runtime.get().load_program(path).load_method(name)
@@ -149,19 +147,6 @@ def _arguments(example: ExampleInput) -> tuple[tuple[Any, ...], dict[str, Any] |
     if isinstance(example, Mapping):
         return (), dict(example)
     return (example if isinstance(example, tuple) else (example,)), None
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Suppress log messages and warnings of the lowering, which users cannot act on."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 EXECUTORCH = RuntimeSupport(

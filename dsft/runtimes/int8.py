@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +13,7 @@ from torch import Tensor
 from dsft.choices import ExportFormat
 from dsft.compat.openvino import import_quietly
 from dsft.errors import ExportError, InputError, RecipeError
-from dsft.runtimes.packages import require_packages
+from dsft.runtimes.packages import require_packages, silenced
 from dsft.runtimes.runtime import INPUT
 
 
@@ -105,7 +100,7 @@ def quantize_file(form: ExportFormat, source: Path, target: Path, calibration: S
     require_int8(form)
     backend = _BACKENDS[form]
     images = [backend.feed(image.numpy()) for batch in calibration for image in torch.split(batch.contiguous(), 1)]
-    with _silenced():
+    with silenced():
         nncf = import_quietly("nncf")
         try:
             quantized = nncf.quantize(
@@ -118,16 +113,3 @@ def quantize_file(form: ExportFormat, source: Path, target: Path, calibration: S
             backend.write(quantized, target)
         except Exception as error:  # it raises errors of every kind
             raise ExportError(f"NNCF cannot quantize the network ({type(error).__name__}: {error}).") from error
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Suppress log messages, warnings and progress bars of the quantization, which users cannot act on."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

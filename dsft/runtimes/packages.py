@@ -1,11 +1,16 @@
-"""Checks that the packages of an optional extra are installed."""
+"""The packages of optional extras: whether they are installed, and what they print."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
+import io
+import logging
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from dsft.errors import ModelError
 from dsft.number_format import plural
@@ -38,3 +43,16 @@ def require_packages(
             raise ModelError(
                 f"{what} needs {name} {'.'.join(map(str, least))} or newer, found {found}. {command} --upgrade"
             )
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Suppress log messages, warnings and progress bars of a package, which users cannot act on."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

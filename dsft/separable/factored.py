@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -117,20 +117,74 @@ class FactoredConv(nn.Module):
         return dense.train(self.training)
 
 
-def equal_kernels(kernels: int | Sequence[int], groups: int) -> tuple[int, ...]:
-    """Return the kernels of each group of a layer whose groups all have equal numbers of them.
+class EqualGroupsConv(FactoredConv):
+    """A layer with equal numbers of kernels in all groups; the base class of those.
 
-    Args:
-        kernels: The number for all groups, or a list of it for each group.
-        groups: Groups of the convolution.
-
-    Raises:
-        ValueError: The numbers differ or are below 1, or there is not one for each group.
+    The constructor of a derived class takes the arguments of torch's convolution by name, and ``kernels``.
     """
-    each = (kernels,) * groups if isinstance(kernels, int) else tuple(kernels)
-    if len(each) != groups or len(set(each)) != 1 or each[0] < 1:
-        raise ValueError(f"kernels: expected one number, at least 1, for all of {groups} groups, found {list(each)!r}")
-    return each
+
+    form: ClassVar[None] = None
+    """No channel is repeated, so there is no form."""
+
+    def _read_kernels(self, kernels: int | Sequence[int]) -> tuple[int, ...]:
+        """Return the kernels of each group.
+
+        Raises:
+            ValueError: The numbers differ or are below 1, or there is not one for each group.
+        """
+        each = (kernels,) * self.groups if isinstance(kernels, int) else tuple(kernels)
+        if len(each) != self.groups or len(set(each)) != 1 or each[0] < 1:
+            raise ValueError(
+                f"kernels: expected one number, at least 1, for all of {self.groups} groups, found {list(each)!r}"
+            )
+        return each
+
+    @classmethod
+    def like(cls, dense: Convolution | FactoredConv, kernels: Sequence[int]) -> Self:
+        """Build a layer with the geometry, device, dtype and mode of a convolution, and random weights."""
+        build: Callable[..., Self] = cls
+        layer = build(**geometry_of(dense), kernels=kernels, bias=dense.bias is not None, **factory_kwargs(dense))
+        return layer.train(dense.training)
+
+
+class TransposedArguments(FactoredConv):
+    """Takes positional arguments in the order of ``nn.ConvTranspose2d``, which is not that of ``nn.Conv2d``.
+
+    It stands before another base class, to which it passes them by name.
+    """
+
+    dimensions = 2
+    dense_class = nn.ConvTranspose2d
+    transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] = 0,
+        output_padding: int | tuple[int, ...] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | tuple[int, ...] = 1,
+        padding_mode: PaddingMode = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Any,
+    ) -> None:
+        named: dict[str, Any] = {
+            "stride": stride,
+            "padding": padding,
+            "output_padding": output_padding,
+            "groups": groups,
+            "bias": bias,
+            "dilation": dilation,
+            "padding_mode": padding_mode,
+            "device": device,
+            "dtype": dtype,
+        }
+        super().__init__(in_channels, out_channels, kernel_size, **named, **options)
 
 
 def geometry_of(conv: Convolution | FactoredConv) -> dict[str, Any]:

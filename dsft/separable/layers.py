@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
 from dsft.compat.torch_convolution import Convolution
 from dsft.separable.base import DepthwiseSeparableConv
-from dsft.separable.factored import PaddingMode
+from dsft.separable.factored import TransposedArguments
 
 
 class DepthwiseSeparableConv1d(DepthwiseSeparableConv):
@@ -33,49 +30,12 @@ class DepthwiseSeparableConv3d(DepthwiseSeparableConv):
     dense_class = nn.Conv3d
 
 
-class DepthwiseSeparableConvTranspose2d(DepthwiseSeparableConv):
+class DepthwiseSeparableConvTranspose2d(TransposedArguments, DepthwiseSeparableConv):
     """Replaces an ``nn.ConvTranspose2d``: the depthwise convolution is transposed, the pointwise one is not.
 
     The pointwise convolution of ``dw_pw`` runs at the size of the output, that of ``pw_dw`` at the size of the input,
     which is smaller if the stride is above 1. See :class:`DepthwiseSeparableConv`.
     """
-
-    dimensions = 2
-    dense_class = nn.ConvTranspose2d
-    transposed = True
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, ...],
-        stride: int | tuple[int, ...] = 1,
-        padding: int | tuple[int, ...] = 0,
-        output_padding: int | tuple[int, ...] = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: int | tuple[int, ...] = 1,
-        padding_mode: PaddingMode = "zeros",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        **options: Any,
-    ) -> None:
-        # In the order of nn.ConvTranspose2d, which is not that of nn.Conv2d.
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            device,
-            dtype,
-            output_padding=output_padding,
-            **options,
-        )
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002 (Conv2d's name, by which it may be called)
         """Convolve ``(batch, in_channels, height, width)``, or unbatched, to an ``output_size`` as torch takes it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +10,11 @@ from torch import Tensor, nn
 from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.separable.composed import ComposedKernel
-from dsft.separable.factored import FactoredConv, PaddingMode, equal_kernels, factory_kwargs, geometry_of
+from dsft.separable.factored import EqualGroupsConv, PaddingMode
 from dsft.separable.pointwise import POINTWISE
 
 
-class LowRankConv(FactoredConv):
+class LowRankConv(EqualGroupsConv):
     r"""Two 1x1 convolutions that replace one; the base class of the layers.
 
     Within each group the first computes ``rank`` maps from the input channels, and the second the output channels from
@@ -42,9 +41,6 @@ class LowRankConv(FactoredConv):
     Raises:
         ValueError: ``kernels`` is not one rank of at least 1 for all groups, or the kernel is not 1x1.
     """
-
-    form: ClassVar[None] = None
-    """No channel is repeated, so there is no form."""
 
     def __init__(
         self,
@@ -75,7 +71,7 @@ class LowRankConv(FactoredConv):
         )
         if set(self.kernel_size) != {1}:
             raise ValueError(f"kernel_size: expected 1, found {self.kernel_size}")
-        self.kernels = equal_kernels(kernels, groups)
+        self.kernels = self._read_kernels(kernels)
         build, total = POINTWISE[self.dimensions], sum(self.kernels)
         self.first: Convolution = build(
             in_channels,
@@ -128,12 +124,6 @@ class LowRankConv(FactoredConv):
     def factors(self) -> tuple[Tensor, Tensor]:
         """Return both factors as :meth:`set_factors` takes them."""
         return self.first.weight.detach(), self.second.weight.detach()
-
-    @classmethod
-    def like(cls, dense: Convolution | FactoredConv, kernels: Sequence[int]) -> Self:
-        """Build a layer with the geometry, device, dtype and mode of a convolution, and random weights."""
-        layer = cls(**geometry_of(dense), kernels=kernels, bias=dense.bias is not None, **factory_kwargs(dense))
-        return layer.train(dense.training)
 
     def extra_repr(self) -> str:
         """Return the description that ``print(model)`` shows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.separable.composed import ComposedKernel
-from dsft.separable.factored import FactoredConv, PaddingMode, equal_kernels, factory_kwargs, geometry_of
+from dsft.separable.factored import EqualGroupsConv, PaddingMode, TransposedArguments
 from dsft.separable.kernel_order import swap_channels
 from dsft.separable.pointwise import POINTWISE
 
 
-class PointwiseDepthwisePointwiseConv(FactoredConv):
+class PointwiseDepthwisePointwiseConv(EqualGroupsConv):
     r"""A pointwise, a depthwise and a pointwise convolution that replace a dense one; the base class of the layers.
 
     Within each group, ``expand`` computes :math:`R` maps from the input channels, ``depthwise`` filters each by one
@@ -48,9 +48,6 @@ class PointwiseDepthwisePointwiseConv(FactoredConv):
         ValueError: ``kernels`` is not one number of at least 1 for all groups.
     """
 
-    form: ClassVar[None] = None
-    """Every map has one kernel, so there is no form."""
-
     def __init__(
         self,
         in_channels: int,
@@ -79,7 +76,7 @@ class PointwiseDepthwisePointwiseConv(FactoredConv):
             groups=groups,
             padding_mode=padding_mode,
         )
-        self.kernels = equal_kernels(kernels, groups)
+        self.kernels = self._read_kernels(kernels)
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         build = POINTWISE[self.dimensions]
         self.expand: Convolution = build(in_channels, self.width, 1, groups=groups, bias=False, **options)
@@ -147,12 +144,6 @@ class PointwiseDepthwisePointwiseConv(FactoredConv):
         """Return the factors as :meth:`set_factors` takes them."""
         return self.expand.weight.detach(), self.depthwise.weight.detach(), self.project.weight.detach()
 
-    @classmethod
-    def like(cls, dense: Convolution | FactoredConv, kernels: Sequence[int]) -> Self:
-        """Build a layer with the geometry, device, dtype and mode of a convolution, and random weights."""
-        layer = cls(**geometry_of(dense), kernels=kernels, bias=dense.bias is not None, **factory_kwargs(dense))
-        return layer.train(dense.training)
-
     def extra_repr(self) -> str:
         """Return the description that ``print(model)`` shows."""
         sizes = f"kernel_size={self.kernel_size}, stride={self.stride}"
@@ -180,49 +171,11 @@ class PointwiseDepthwisePointwiseConv3d(PointwiseDepthwisePointwiseConv):
     dense_class = nn.Conv3d
 
 
-class PointwiseDepthwisePointwiseConvTranspose2d(PointwiseDepthwisePointwiseConv):
+class PointwiseDepthwisePointwiseConvTranspose2d(TransposedArguments, PointwiseDepthwisePointwiseConv):
     """Replaces an ``nn.ConvTranspose2d``: the depthwise convolution is transposed, the pointwise ones are not.
 
     See :class:`PointwiseDepthwisePointwiseConv`.
     """
-
-    dimensions = 2
-    dense_class = nn.ConvTranspose2d
-    transposed = True
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, ...],
-        stride: int | tuple[int, ...] = 1,
-        padding: int | tuple[int, ...] = 0,
-        output_padding: int | tuple[int, ...] = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: int | tuple[int, ...] = 1,
-        padding_mode: PaddingMode = "zeros",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        kernels: int | Sequence[int],
-    ) -> None:
-        # In the order of nn.ConvTranspose2d, which is not that of nn.Conv2d.
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            device,
-            dtype,
-            output_padding=output_padding,
-            kernels=kernels,
-        )
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002 (Conv2d's name, by which it may be called)
         """Convolve ``(batch, in_channels, height, width)``, or unbatched, to an ``output_size`` as torch takes it."""

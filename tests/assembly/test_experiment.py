@@ -206,7 +206,7 @@ def test_nothing_is_written(workshop: Workshop, here: Path) -> None:
 def test_a_loss_that_is_allowed_is_scored_on_val_and_needs_a_network_that_knows_the_classes(workshop: Workshop) -> None:
     changes = ["~convert.budget.macs", "convert.budget.max_drop=100"]
     experiment = prepare(workshop.separable_recipe, *changes)
-    (trial,) = experiment.networks.trials
+    (trial,) = experiment.networks.history.trials
     plan = experiment.networks.student.plan
     assert plan is not None
     assert plan.macs_ratio <= trial.share < 0.5

@@ -128,6 +128,36 @@ def test_calibration_images_fit_the_weights_and_are_on_record(workshop: Workshop
 
 
 @pytest.mark.usefixtures("here")
+def test_a_recovery_is_reported_and_never_makes_it_worse(workshop: Workshop) -> None:
+    options = ["--budget", "macs=0.4", "--structures", "auto", "--data", str(workshop.pictures), "--recover", "--json"]
+    done = dsft("convert", workshop.dense, *options, "--out", "new")
+    assert done.exit_code == 0, done.stderr
+    assert "recovery in" in done.stderr
+    recovery = json.loads(done.stdout)["recovery"]
+    assert recovery["steps"] >= 1
+    assert recovery["after"] <= recovery["before"]
+    refused = dsft("convert", workshop.dense, *options, "--method", "svd", "--out", "other")
+    assert refused.exit_code == 2
+    assert "recover: trains on calibration data" in refused.stderr
+
+
+def test_without_images_a_network_of_photographs_is_calibrated_on_two(here: Path) -> None:
+    torch.save(redraw(timm.create_model("test_resnet", num_classes=7)).state_dict(), here / "own.pth")
+    options = ["--model", "timm/test_resnet", "--image-size", "32", "--calibration-images", "16", "--out", "new"]
+    done = dsft("convert", "own.pth", *options, "--budget", "macs=0.8", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert "fitted to crops of two photographs" in " ".join(done.stderr.split())
+    # Photographs are nobody's data, so none is on record.
+    assert not json.loads((here / "new" / "manifest.json").read_bytes())["fingerprints"]
+    assert (
+        json.loads(dsft("convert", "own.pth", *options[:-2], "--budget", "macs=0.8", "--dry-run", "--json").stdout)[
+            "method"
+        ]
+        == "refit"
+    )
+
+
+@pytest.mark.usefixtures("here")
 def test_a_run_folder_is_calibrated_and_scored_on_the_data_that_it_records(workshop: Workshop, here: Path) -> None:
     done = dsft("convert", workshop.dense, "--budget", "macs=0.5", "--out", "new")
     assert done.exit_code == 0, done.stderr

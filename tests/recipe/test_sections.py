@@ -15,11 +15,13 @@ from dsft.recipe.schema import recipe_schema
 from dsft.recipe.sections import (
     AugmentSection,
     BudgetSection,
+    CalibrationSection,
     ConvertSection,
     DataSection,
     HeldOutSection,
     ModelSection,
     OptimSection,
+    RecoverSection,
     ScheduleSection,
     Section,
     TrainSection,
@@ -188,6 +190,21 @@ def test_structures_agree_with_the_rest() -> None:
         ConvertSection(method=Method.FRESH, rank=1, norm_between=True, structures=every)
     with pytest.raises(ValidationError, match="at least 1 item"):
         ConvertSection(rank=1, structures=[])
+
+
+def test_a_recovery_goes_with_calibration_images() -> None:
+    assert ConvertSection(rank=1, recover=RecoverSection(steps=5)).recover == RecoverSection(steps=5)
+    for values in ({"method": Method.SVD}, {"calibration": CalibrationSection(images=0)}):
+        with pytest.raises(ValidationError, match="recover: trains on the calibration images of method refit"):
+            ConvertSection(rank=1, recover=RecoverSection(), **values)
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        RecoverSection(steps=0)
+
+
+def test_structures_may_be_auto() -> None:
+    assert ConvertSection(rank=1, structures="auto").structures == "auto"
+    with pytest.raises(ValidationError):
+        ConvertSection(rank=1, structures="dw_pw")  # type: ignore[arg-type]
 
 
 def test_a_conversion_has_exactly_one_target() -> None:

@@ -14,8 +14,9 @@ from dsft.conversion.structures import Candidate
 ELEMENT_MACS = 12.0
 """Multiply-accumulates that take as long as one element of a feature map that is written or read.
 
-In ONNX Runtime, one thread, AVX-512, 3x3 kernels of 16 to 512 channels and maps of 7x7 to 224x224, the ratio of the
-times of ``pw_dw_pw`` and dense was between those for 9 and for 14 (``tests/benchmarks/shape_rule.py``)."""
+The number that explains a layer's time in ONNX Runtime varies from 3 to 80, with a median near 12: it is smaller for
+wide layers and larger for small maps (one thread, AVX-512, ``tests/benchmarks/shape_rule.py``). The rule orders layers
+by it; it does not predict their times."""
 
 EXPECTED = 0.95
 """A size is offered if it is expected to take at most this share of the convolution's time."""
@@ -29,12 +30,12 @@ def expected_faster(candidate: Candidate, steps: NDArray[np.int64]) -> NDArray[n
     """
     site = candidate.site
     kernels = steps * candidate.step_kernels
-    own = ELEMENT_MACS * _elements(site)
+    own = ELEMENT_MACS * own_elements(site)
     expected = own + kernels * (candidate.kernel_macs + ELEMENT_MACS * candidate.kernel_elements)
     return expected <= EXPECTED * (own + site.macs)
 
 
-def _elements(site: Site) -> int:
+def own_elements(site: Site) -> int:
     """Return the elements of a convolution's input and output for one image."""
     module = site.module
     return site.input_positions * module.in_channels + site.output_positions * module.out_channels

@@ -6,17 +6,16 @@ import torch
 from torch import Tensor
 
 from dsft.compat.torch_convolution import Convolution
-from dsft.conversion.discovery.dense_kernel import dense_kernel
 from dsft.conversion.factorization import RegressionTarget, Weighting
 from dsft.conversion.factorization.coordinate_descent import patch_moments
 from dsft.conversion.factorization.cp_decomposition import CPFactors
 from dsft.conversion.factorization.cp_fit import fit_factors
 from dsft.conversion.reconstruction.linear_blocks import LinearBlock, like, set_bias, solve_blocks
+from dsft.conversion.reconstruction.patch_regression import PatchRegression
 from dsft.separable import PointwiseDepthwisePointwiseConv
-from dsft.separable.im2col import patch_layer
 
 
-class PwDwPwRegression:
+class PwDwPwRegression(PatchRegression):
     """All three factors of every group, then the last pointwise weights before a ReLU.
 
     Args:
@@ -26,14 +25,8 @@ class PwDwPwRegression:
     """
 
     def __init__(self, layer: PointwiseDepthwisePointwiseConv, dense: Convolution, weighting: Weighting) -> None:
+        super().__init__(layer, dense)
         self._layer, self._gradients = layer, weighting.gradients
-        self._patches = patch_layer(layer, layer.dense_class, layer.in_channels)
-        self._kernel = dense_kernel(dense).detach().cpu().double().flatten(1)
-
-    def features(self, images: Tensor) -> Tensor:
-        """Return the patches of each input channel."""
-        maps: Tensor = self._patches(images)
-        return maps
 
     @torch.no_grad()
     def fit(self, features: Tensor, target: RegressionTarget) -> Tensor:

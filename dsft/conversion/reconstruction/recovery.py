@@ -23,7 +23,7 @@ from dsft.number_format import plural
 from dsft.progress import Advance, Note, Report, Warn, ignore, report_task
 
 STEPS = 600
-"""Largest number of steps where none is given; more bring little (METHODS 6.3)."""
+"""Largest number of steps where none is given. On a ResNet-32 1,500 brought no more than 600."""
 
 BATCH_SIZE = 32
 WARMUP = 50
@@ -31,7 +31,8 @@ CLIP = 5.0
 
 GENTLE, STRONG = (0.01, 5e-5), (0.1, 3e-4)
 """Distance of the blocks' outputs before the first step, and the learning rate for it. In between, the logarithm of the
-rate is linear in that of the distance. A rate that suits a large distance increases a small one (METHODS 6.3)."""
+rate is linear in that of the distance. On a ResNet-32 at 0.5 of its MACs the larger rate brought nothing, and at 0.3
+the larger one more than the smaller one."""
 
 JUDGED = 100
 """Steps between two comparisons on the inputs that are set aside."""

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
-from dsft.conversion.discovery.dense_kernel import dense_kernel
 from dsft.conversion.factorization import RegressionTarget, Weighting
 from dsft.conversion.factorization.alternating_least_squares import fit_both_factors
 from dsft.conversion.factorization.coordinate_descent import fit_depthwise_kernels, patch_moments
 from dsft.conversion.reconstruction.linear_blocks import LinearBlock, like, set_bias, solve_blocks
+from dsft.conversion.reconstruction.patch_regression import PatchRegression
 from dsft.conversion.reconstruction.pw_dw_pw_regression import PwDwPwRegression
 from dsft.separable import (
     DepthwiseSeparableConv,
@@ -24,7 +24,6 @@ from dsft.separable import (
     kernel_ranks,
     swap_channels,
 )
-from dsft.separable.im2col import patch_layer
 
 CHUNK_OUTPUTS = 64
 """Output channels whose pointwise weights are applied at a time."""
@@ -64,20 +63,14 @@ def make_regression(layer: FactoredConv, dense: Convolution, weighting: Weightin
     return _DepthwiseFirst(layer, dense, weighting) if is_first else _PointwiseFirst(layer, dense)
 
 
-class _DepthwiseFirst:
+class _DepthwiseFirst(PatchRegression):
     """Structure ``dw_pw``: the depthwise kernels channel by channel, then all pointwise weights at once."""
 
     def __init__(self, layer: DepthwiseSeparableConv, dense: Convolution, weighting: Weighting) -> None:
+        super().__init__(layer, dense)
         self._layer, self._gradients = layer, weighting.gradients
-        self._patches = patch_layer(layer, layer.dense_class, layer.in_channels)
-        self._kernel = dense_kernel(dense).detach().cpu().double().flatten(1)
         composed = layer.weight.detach().as_subclass(Tensor).cpu().double()
         self._initial = (swap_channels(composed, layer.groups) if layer.transposed else composed).flatten(1)
-
-    def features(self, images: Tensor) -> Tensor:
-        """Return the patches of each input channel."""
-        maps: Tensor = self._patches(images)
-        return maps
 
     @torch.no_grad()
     def fit(self, features: Tensor, target: RegressionTarget) -> Tensor:
@@ -108,18 +101,12 @@ class _DepthwiseFirst:
         return predicted
 
 
-class _PointwiseFirst:
+class _PointwiseFirst(PatchRegression):
     """Structure ``pw_dw``: both factors of each output channel in alternation, then the kernels before a ReLU."""
 
     def __init__(self, layer: DepthwiseSeparableConv, dense: Convolution) -> None:
+        super().__init__(layer, dense)
         self._layer = layer
-        self._patches = patch_layer(layer, layer.dense_class, layer.in_channels)
-        self._kernel = dense_kernel(dense).detach().cpu().double().flatten(1)
-
-    def features(self, images: Tensor) -> Tensor:
-        """Return the patches of each input channel."""
-        maps: Tensor = self._patches(images)
-        return maps
 
     @torch.no_grad()
     def fit(self, features: Tensor, target: RegressionTarget) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -28,8 +29,8 @@ class CandidateOptions:
             alike and kernels are added for all of them at once.
         norm_between: A norm and an activation will stand between the two convolutions.
         weighting: The cost of changing the layer's kernel; None to count every number of it alike.
-        one_kernel: Allow one depthwise kernel for each channel only. Repeated channels are copied, which takes longer
-            than what ``pw_dw_pw`` needs for as small an error (METHODS 6.2).
+        one_kernel: Allow one depthwise kernel for each channel only. Further kernels need copies of the channels,
+            which take longer than a ``pw_dw_pw`` layer with as small an error.
     """
 
     is_trained: bool = True
@@ -59,7 +60,7 @@ class Candidate(Protocol):
 
     @property
     def errors(self) -> NDArray[np.float64]:
-        """Squared error at each size: the rise of the loss, or relative to the kernel (METHODS 2.2), ``(options,)``."""
+        """Squared error at each size: the rise of the loss, or relative to the kernel, ``(options,)``."""
 
     @property
     def step_kernels(self) -> int:
@@ -105,6 +106,36 @@ class Candidate(Protocol):
 
     def typical_kernels(self, steps: int) -> tuple[int, ...]:
         """Return kernels that take the time of a plan's at a number of steps, whatever the weights are."""
+
+
+class EqualGroupsCandidate(ABC):
+    """What candidates have in common whose size is one number for every group: each size has a single shape."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> NDArray[np.int64]:
+        """The possible sizes in steps, ascending, ``(options,)``."""
+
+    @abstractmethod
+    def kernels_at(self, steps: int) -> tuple[int, ...]:
+        """Return the kernels of each group at a number of steps; empty for 0."""
+
+    def allowed_forms(self, kernels: Sequence[int]) -> tuple[Form, ...]:  # noqa: ARG002 (no channel is repeated)
+        """Return nothing: no channel is repeated."""
+        return ()
+
+    def faster_variants(self) -> tuple[Self, ...]:
+        """Return nothing: a size has one shape."""
+        return ()
+
+    def timed_sizes(self, largest: int) -> list[int]:
+        """Return the numbers of steps at which the layer is timed, ascending."""
+        last = max(min(int(self.steps[-1]), largest), 1)
+        return sorted({max(last // 4, 1), max(last // 2, 1), last})
+
+    def typical_kernels(self, steps: int) -> tuple[int, ...]:
+        """Return the kernels of each group."""
+        return self.kernels_at(steps)
 
 
 def bias_params(site: Site, weighting: Weighting | None) -> int:

@@ -10,20 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dsft.choices import Form, Structure
+from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.discovery.dense_kernel import low_rank_class_of
 from dsft.conversion.discovery.sites import Site
 from dsft.conversion.factorization import METHODS, LowRankFactors, matrix_energies
 from dsft.conversion.plan import Replacement
 from dsft.conversion.request import Rank
-from dsft.conversion.structures.candidate import CandidateOptions, bias_params, errors_left
+from dsft.conversion.structures.candidate import CandidateOptions, EqualGroupsCandidate, bias_params, errors_left
 from dsft.conversion.structures.spec import FactorRequest, StructureSpec
 from dsft.separable import LowRankConv
 
 
 @dataclass(frozen=True)
-class LowRankCandidate:
+class LowRankCandidate(EqualGroupsCandidate):
     """A 1x1 convolution as two, with the energy that each rank keeps.
 
     Attributes:
@@ -87,23 +87,6 @@ class LowRankCandidate:
     def relative_error(self, kernels: Sequence[int]) -> float:
         """Return the relative Frobenius error of the kernel."""
         return math.sqrt(float(errors_left(self.energies.sum(0))[kernels[0]]))
-
-    def allowed_forms(self, kernels: Sequence[int]) -> tuple[Form, ...]:  # noqa: ARG002 (no channel is repeated)
-        """Return nothing: no channel is repeated."""
-        return ()
-
-    def faster_variants(self) -> tuple[LowRankCandidate, ...]:
-        """Return nothing: a rank has one shape."""
-        return ()
-
-    def timed_sizes(self, largest: int) -> list[int]:
-        """Return the ranks at which the layer is timed, ascending."""
-        last = max(min(int(self.steps[-1]), largest), 1)
-        return sorted({max(last // 4, 1), max(last // 2, 1), last})
-
-    def typical_kernels(self, steps: int) -> tuple[int, ...]:
-        """Return the rank of each group."""
-        return self.kernels_at(steps)
 
 
 def low_rank_candidate(site: Site, options: CandidateOptions) -> LowRankCandidate:

@@ -10,20 +10,20 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from dsft.choices import Form, Structure
+from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.discovery.dense_kernel import pw_dw_pw_class_of
 from dsft.conversion.discovery.sites import Site
 from dsft.conversion.factorization import METHODS, PwDwPwFactors, decomposition_errors, exact_width, require_finite
 from dsft.conversion.plan import Replacement
 from dsft.conversion.request import Rank
-from dsft.conversion.structures.candidate import CandidateOptions, bias_params
+from dsft.conversion.structures.candidate import CandidateOptions, EqualGroupsCandidate, bias_params
 from dsft.conversion.structures.spec import FactorRequest, StructureSpec
 from dsft.separable import PointwiseDepthwisePointwiseConv
 
 ALIGNMENT = 16
 """Widths are multiples of this, over all groups. In ONNX Runtime 128 channels of 28x28 with a width of 118 take 1.6
-times as long as with 112 (METHODS 6.2): its kernels compute 16 channels at a time."""
+times as long as with 112: its kernels compute 16 channels at a time."""
 
 NARROW_ALIGNMENT = 8
 """The same for a layer with at most ``NARROW`` channels on both sides, where steps of 16 would be coarse."""
@@ -41,7 +41,7 @@ DECOMPOSED_WIDTHS = 5
 
 
 @dataclass(frozen=True)
-class PwDwPwCandidate:
+class PwDwPwCandidate(EqualGroupsCandidate):
     """A layer as ``pw_dw_pw``, with the error that is left at each width.
 
     Attributes:
@@ -64,7 +64,7 @@ class PwDwPwCandidate:
 
     @property
     def errors(self) -> NDArray[np.float64]:
-        """Squared error at each size: the rise of the loss, or relative to the kernel (METHODS 2.2)."""
+        """Squared error at each size: the rise of the loss, or relative to the kernel."""
         total, errors = self._curve
         return errors if self.options.weighting is not None or not total else errors / total
 
@@ -137,23 +137,6 @@ class PwDwPwCandidate:
         else:
             total, (left,) = self._decompose([width])
         return math.sqrt(left / total) if total else 0.0
-
-    def allowed_forms(self, kernels: Sequence[int]) -> tuple[Form, ...]:  # noqa: ARG002 (no channel is repeated)
-        """Return nothing: no channel is repeated."""
-        return ()
-
-    def faster_variants(self) -> tuple[PwDwPwCandidate, ...]:
-        """Return nothing: a width has one shape."""
-        return ()
-
-    def timed_sizes(self, largest: int) -> list[int]:
-        """Return the numbers of steps at which the layer is timed, ascending."""
-        last = max(min(int(self.steps[-1]), largest), 1)
-        return sorted({max(last // 4, 1), max(last // 2, 1), last})
-
-    def typical_kernels(self, steps: int) -> tuple[int, ...]:
-        """Return the width of each group."""
-        return self.kernels_at(steps)
 
 
 def pw_dw_pw_kernel_macs(site: Site) -> int:

@@ -61,7 +61,7 @@ class SeparableCandidate:
 
     @property
     def errors(self) -> NDArray[np.float64]:
-        """Squared error at each size: the rise of the loss, or relative to the kernel (METHODS 2.2)."""
+        """Squared error at each size: the rise of the loss, or relative to the kernel."""
         ranked = self.energies.reshape(len(self.ranking), -1).gather(1, self.ranking)
         gains = ranked.sum(0).reshape(-1, self.step).sum(1)
         return errors_left(gains, is_weighted=self.options.weighting is not None)[self.steps]
