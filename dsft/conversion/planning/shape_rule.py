@@ -18,6 +18,12 @@ The number that explains a layer's time in ONNX Runtime varies from 3 to 80, wit
 wide layers and larger for small maps (one thread, AVX-512, ``tests/benchmarks/shape_rule.py``). The rule orders layers
 by it; it does not predict their times."""
 
+LARGE_ELEMENT_MACS = 24.0
+"""The same where a map does not fit into the cache. With 64 channels of 180x180 it was 20 to 25."""
+
+CACHE_BYTES = 2 << 20
+"""Size of a feature map, in float32, from which it is taken not to fit: a core's second-level cache has 1 or 2 MiB."""
+
 EXPECTED = 0.95
 """A size is offered if it is expected to take at most this share of the convolution's time."""
 
@@ -30,9 +36,12 @@ def expected_faster(candidate: Candidate, steps: NDArray[np.int64]) -> NDArray[n
     """
     site = candidate.site
     kernels = steps * candidate.step_kernels
-    own = ELEMENT_MACS * own_elements(site)
-    expected = own + kernels * (candidate.kernel_macs + ELEMENT_MACS * candidate.kernel_elements)
-    return expected <= EXPECTED * (own + site.macs)
+    largest = kernels * max(site.input_positions, site.output_positions)
+    element_macs = np.where(4 * largest > CACHE_BYTES, LARGE_ELEMENT_MACS, ELEMENT_MACS)
+    own = element_macs * own_elements(site)
+    expected = own + kernels * (candidate.kernel_macs + element_macs * candidate.kernel_elements)
+    is_faster: NDArray[np.bool_] = expected <= EXPECTED * (own + site.macs)
+    return is_faster
 
 
 def own_elements(site: Site) -> int:
