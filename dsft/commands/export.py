@@ -28,18 +28,18 @@ from dsft.runtimes import (
     Int8,
     OnnxSession,
     Parity,
-    compare_logits,
+    compare_outputs,
     quantize_onnx,
     require_onnx,
     trace_folded,
     write_onnx,
 )
-from dsft.runtimes.onnx_export import INPUT, OUTPUT
+from dsft.runtimes.onnx_export import INPUT
 from dsft.storage import require_free_file, sha256_of, staged_file, write_json
-from dsft.tasks import MetricLayout, Task, split_outputs
+from dsft.tasks import MetricLayout, Task
 
 Runner = Callable[[Tensor], Tensor]
-"""Maps images ``(batch, channels, height, width)`` to logits ``(batch, classes)``."""
+"""Maps images ``(batch, channels, height, width)`` to the main output of the network."""
 
 _SUFFIXES = {
     ".onnx": ExportFormat.ONNX,
@@ -114,12 +114,12 @@ def run(
         require_free_file(file, overwrite=overwrite)
     _require_possible(form, int8=int8)
     network = load_folder(Path(model.label), model.read_builder())
-    classifier = _Classifier(network.module.float()).eval()
+    plain = _MainOutput(network.module.float(), network.task).eval()
     images = load_check_images(network, model.label, check or CheckSettings(), report, with_calibration=int8)
-    expected = _run(classifier, images.batches)
+    expected = _run(plain, images.batches)
     report(Note(f"writing {out}"))
     with staged_file(out) as staged:
-        folded, runner = _write(model, network, classifier, form, staged, images.batches[0])
+        folded, runner = _write(model, network, plain, form, staged, images.batches[0])
         parity = _compare(network.task, expected, _run(runner, images.batches))
         _require_parity(parity, out)
         quantized = _quantize(staged, network.task, expected, images) if int8 else None
@@ -195,15 +195,16 @@ def _require_possible(form: ExportFormat, *, int8: bool) -> None:
         raise RecipeError(f"--int8: quantizes ONNX files, found --to {form}. Leave --int8 out, or export --to onnx.")
 
 
-class _Classifier(nn.Module):
-    """A network with its main logits as its only output."""
+class _MainOutput(nn.Module):
+    """A network with its main output as its only one."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, task: Task) -> None:
         super().__init__()
         self.network = network
+        self._codec = task.codec
 
     def forward(self, images: Tensor) -> Tensor:
-        return split_outputs(self.network(images))[0]
+        return self._codec.split_outputs(self.network(images))[0]
 
 
 def _run(runner: Runner, batches: Sequence[Tensor]) -> Tensor:
@@ -212,37 +213,37 @@ def _run(runner: Runner, batches: Sequence[Tensor]) -> Tensor:
 
 
 def _write(
-    model: Source, network: Network, classifier: nn.Module, form: ExportFormat, path: Path, images: Tensor
+    model: Source, network: Network, plain: nn.Module, form: ExportFormat, path: Path, images: Tensor
 ) -> tuple[int, Runner]:
     """Write the file; return the number of folded batch norms, and a function that runs the file."""
     if form is ExportFormat.SAFETENSORS:
         state = {key: value.contiguous().clone() for key, value in network.module.state_dict().items()}
         path.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
-        return 0, _weights_runner(model, path)
-    program, folded = trace_folded(classifier, images)
+        return 0, _weights_runner(model, path, network.task)
+    program, folded = trace_folded(plain, images)
     if form is ExportFormat.ONNX:
-        write_onnx(program, path)
+        write_onnx(program, path, network.task.codec.output_name)
         return folded, OnnxSession(path)
     torch.export.save(program, path)
     return folded, torch.export.load(path).module()
 
 
-def _weights_runner(model: Source, path: Path) -> Runner:
+def _weights_runner(model: Source, path: Path, task: Task) -> Runner:
     outline = outline_source(model, meta=False, report=ignore).module
     load_weights(outline, safetensors.torch.load_file(path), f"file {str(path)!r}")
-    return _Classifier(outline).eval()
+    return _MainOutput(outline, task).eval()
 
 
 def _compare(task: Task, expected: Tensor, found: Tensor) -> Parity:
-    agrees = task.scorer.is_correct(found, task.scorer.predict(expected))
-    return compare_logits(expected, found, agrees=agrees, margins=task.scorer.margin(expected.double()))
+    agrees = task.scorer.agrees(expected, found)
+    return compare_outputs(expected, found, agrees=agrees, margins=task.scorer.margin(expected.double()))
 
 
 def _require_parity(parity: Parity, out: Path) -> None:
     if not parity.holds:
         raise ExportError(
-            f"{str(out)!r} was not written: on {plural(parity.images, 'image')} its logits differ from the model's by "
-            f"up to {parity.largest_difference:.3g}, which is {parity.relative_difference:.2g} of the largest logit "
+            f"{str(out)!r} was not written: on {plural(parity.images, 'image')} its outputs differ from the model's by "
+            f"up to {parity.largest_difference:.3g}, which is {parity.relative_difference:.2g} of the largest output "
             f"(at most {TOLERANCE:g} is allowed), and {parity.clear_disagreements} predictions differ by more than "
             "rounding. This is a bug in dsft or in torch: please report it, with the model's folder."
         )
@@ -257,8 +258,10 @@ def _quantize(staged: Path, task: Task, expected: Tensor, images: CheckImages) -
     found = _run(OnnxSession(staged), images.batches)
     parity, score = _compare(task, expected, found), task.scorer.layout.main.name
     before, after = (
-        task.scorer.monitored_metrics(logits, images.targets)[score] if images.targets is not None else None
-        for logits in (expected, found)
+        task.scorer.monitored_metrics(*task.scorer.reduce(outputs, images.targets))[score]
+        if images.targets is not None
+        else None
+        for outputs in (expected, found)
     )
     count = sum(map(len, images.calibration))
     return Int8(count, score, before, after, parity.agreement, parity.largest_difference)
@@ -267,6 +270,7 @@ def _quantize(staged: Path, task: Task, expected: Tensor, images: CheckImages) -
 def _describe(network: Network, result: ExportResult) -> dict[str, Any]:
     """Return what is needed to run the file: inputs, outputs, preprocessing and classes."""
     preprocessing = network.preprocessing
+    input_shape = (1, preprocessing.channels, *preprocessing.image_size)
     return {
         "file": result.path.name,
         "format": result.form.value,
@@ -277,7 +281,11 @@ def _describe(network: Network, result: ExportResult) -> dict[str, Any]:
             "dtype": "float32",
             "layout": "NCHW",
         },
-        "output": {"name": OUTPUT, "shape": ["batch", network.spec.num_classes], "dtype": "float32"},
+        "output": {
+            "name": network.task.codec.output_name,
+            "shape": ["batch", *network.task.codec.output_shape(input_shape, network.spec.num_classes)[1:]],
+            "dtype": "float32",
+        },
         "preprocessing": {**preprocessing.to_dict(), "steps": describe_steps(preprocessing)},
         "classes": list(network.classes) if network.classes is not None else None,
         "task": network.task.name.value,

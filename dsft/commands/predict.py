@@ -1,4 +1,4 @@
-"""``dsft predict``: predict the classes of image files."""
+"""``dsft predict``: predict the classes of image files, or write masks or restored images."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dsft.assembly import Source, load_folder
-from dsft.choices import Amp, BadImages, SplitName
-from dsft.data import LoaderSettings, Split, evaluation_transform, find_images, make_loader
+from dsft.assembly import Network, Source, load_folder
+from dsft.choices import Amp, BadImages, SplitName, TargetKind
+from dsft.data import LoaderSettings, PictureTransform, Split, evaluation_transform, find_images, make_loader
 from dsft.data.decoding import read_image
 from dsft.devices import resolve_compute
-from dsft.errors import DataError
-from dsft.evaluation import Prediction, predict
+from dsft.errors import DataError, InputError
+from dsft.evaluation import ClassPredictor, PicturePredictor, Prediction, Predictor, picture_files, predict
 from dsft.progress import Report, Warn, ignore
+from dsft.storage import require_free_file
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class PredictResult:
 
     def to_csv(self) -> str:
         """Return one CSV row per image; further classes are in further columns."""
+        if any(prediction.file is not None for prediction in self.predictions):
+            return self._files_to_csv()
         count = max([1, *(len(prediction.classes) for prediction in self.predictions)])
         ranks = ["", *(f"_{rank}" for rank in range(2, count + 1))]
         text = io.StringIO()
@@ -38,6 +41,12 @@ class PredictResult:
             pairs = zip(prediction.classes, prediction.probabilities, strict=True)
             cells = [cell for name, p in pairs for cell in (name, f"{p:.6f}")]
             writer.writerow([prediction.path, *cells, *[""] * (2 * count - len(cells))])
+        return text.getvalue()
+
+    def _files_to_csv(self) -> str:
+        text = io.StringIO()
+        rows = [(prediction.path, prediction.file) for prediction in self.predictions]
+        csv.writer(text, lineterminator="\n").writerows([("path", "file"), *rows])
         return text.getvalue()
 
     def to_jsonl(self) -> str:
@@ -55,6 +64,8 @@ class PredictSettings:
         batch_size: Images per batch.
         workers: Processes that read images; ``auto`` chooses by the number of cores and images.
         bad_images: Skip images that cannot be read with a warning, or stop with an error.
+        pictures: Folder for predicted masks or images; needed for the tasks that predict them.
+        overwrite: Replace files in it.
     """
 
     top_k: int | None = None
@@ -62,6 +73,8 @@ class PredictSettings:
     batch_size: int = 64
     workers: int | Literal["auto"] = "auto"
     bad_images: BadImages = BadImages.SKIP
+    pictures: Path | None = None
+    overwrite: bool = False
 
 
 def run(
@@ -72,7 +85,7 @@ def run(
     device: str = "auto",
     report: Report = ignore,
 ) -> PredictResult:
-    """Predict the classes of images with a model folder, with the preprocessing that it records.
+    """Predict for images with a model folder, with the preprocessing that it records.
 
     Args:
         model: A model or run folder.
@@ -88,25 +101,34 @@ def run(
     images = find_images(paths)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     network = load_folder(Path(model.label), model.read_builder())
-    select = network.task.view.class_selector(settings.top_k, settings.threshold)
+    predictor = _predictor(network, settings, images.keys)
     compute.place_module(network.module)
+    kind = network.task.codec.target_kind
+    has_labels = network.task.labels is not None
     loader = make_loader(
         Split(SplitName.TEST, images, tuple(range(len(images.keys))), images.classes),
-        evaluation_transform(network.preprocessing),
+        evaluation_transform(network.preprocessing) if has_labels else PictureTransform(network.preprocessing, kind),
         LoaderSettings(
-            settings.batch_size,
+            # Images to restore keep their sizes, which may differ.
+            1 if kind is TargetKind.IMAGE else settings.batch_size,
             settings.workers,
             bad_images=settings.bad_images,
             pin_memory=compute.device.type == "cuda",
         ),
         shuffle=False,
     )
-    classes = network.classes or tuple(map(str, range(network.spec.num_classes)))
     predictions: list[Prediction] = []
     try:
         predictions.extend(
             predict(
-                network.module, loader, classes=classes, select=select, compute=compute, keys=images.keys, report=report
+                network.module,
+                loader,
+                num_classes=network.spec.num_classes,
+                predictor=predictor,
+                compute=compute,
+                keys=images.keys,
+                task=network.task,
+                report=report,
             )
         )
     except DataError:
@@ -117,6 +139,37 @@ def run(
     for key in unreadable:
         report(Warn(_why_unreadable(key)))
     return PredictResult(tuple(predictions), unreadable)
+
+
+def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]) -> Predictor:
+    """Return what makes predictions of outputs.
+
+    Raises:
+        InputError: The task does not support one of the settings, or needs another one.
+    """
+    labels, folder = network.task.labels, settings.pictures
+    if labels is not None:
+        if folder is not None:
+            raise InputError(
+                f"--pictures {str(folder)!r}: requires a model whose predictions are pictures, and the task of this "
+                f"one is {network.task.name}. Use --out."
+            )
+        classes = network.classes or tuple(map(str, range(network.spec.num_classes)))
+        return ClassPredictor(classes, labels.view.class_selector(settings.top_k, settings.threshold))
+    given = {"--top-k": settings.top_k, "--threshold": settings.threshold}
+    if unfit := [name for name, value in given.items() if value is not None]:
+        raise InputError(
+            f"{unfit[0]}: requires a model that predicts classes of images, found task {network.task.name}."
+        )
+    if folder is None:
+        raise InputError(
+            f"--pictures: is needed, since the predictions of task {network.task.name} are pictures. Name the folder "
+            "to write them to."
+        )
+    files = picture_files(paths, folder)
+    for file in files.values():
+        require_free_file(file, overwrite=settings.overwrite)
+    return PicturePredictor(network.task, files)
 
 
 def _why_unreadable(key: str) -> str:

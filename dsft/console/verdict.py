@@ -25,5 +25,5 @@ def _accuracy(scores: Scores | NotScored) -> str:
         return f"accuracy: not scored, since {scores.reason}"
     metric = scores.metric
     before, after = metric.with_unit(scores.before), metric.with_unit(scores.after)
-    change = f"({scores.points:+.2f} points, {plural(scores.images, 'image')})"
+    change = f"({scores.points:+.2f} {metric.difference_unit}, {plural(scores.images, 'image')})"
     return f"{metric.label} on {scores.split}: {before} -> {after} {change}"

@@ -8,7 +8,7 @@ from dsft.runtimes.onnx_export import write_onnx
 from dsft.runtimes.onnx_int8 import quantize_onnx
 from dsft.runtimes.onnx_runtime import OnnxSession, require_onnx
 from dsft.runtimes.onnx_sessions import open_exported
-from dsft.runtimes.parity import TOLERANCE, Int8, Parity, compare_logits
+from dsft.runtimes.parity import TOLERANCE, Int8, Parity, compare_outputs
 from dsft.runtimes.registry import RUNTIMES, open_runs
 from dsft.runtimes.tracing import graph_of, trace, trace_folded
 
@@ -22,7 +22,7 @@ __all__ = [
     "OnnxSession",
     "Parity",
     "compare_latency",
-    "compare_logits",
+    "compare_outputs",
     "fold_norms",
     "graph_of",
     "measure_footprints",
