@@ -187,7 +187,7 @@ def test_one_mistake_gives_one_line(line: str, message: str) -> None:
         ("name: small\n", "name: my run\n", "a.yaml:2  name: expected text such as quickstart or run-2.b, found"),
         ("name: small\n", "name: ../x\n", "a.yaml:2  name: expected text such as quickstart or run-2.b, found"),
         ("name: small\n", "name: 2024\n", "a.yaml:2  name: expected text such as quickstart or run-2.b, found 2024"),
-        ("source: timm", "source: tim", "a.yaml:3  model.source: expected one of timm, torchvision, dsft, builtin, python,"),
+        ("source: timm", "source: tim", "a.yaml:3  model.source: expected one of timm, torchvision, dsft, builtin,"),
         (", name: resnet18", "", "a.yaml:3  model.name: source timm needs the network's name, such as resnet18."),
         ("source: timm", "source: dsft", "a.yaml:3  model.path: source dsft needs the model folder, such as runs/"),
         ("name: resnet18", "name: x, path: y", "model.path: goes with source dsft only; a weights file goes under"),
