@@ -32,8 +32,8 @@ def peak_signal_to_noise_ratio(restored: Tensor, targets: Tensor) -> Tensor:
 def structural_similarity(restored: Tensor, targets: Tensor) -> Tensor:
     """Return the mean SSIM of each image: Wang et al. 2004, "Image quality assessment", eq. 13, with its constants.
 
-    The window is Gaussian, 11 x 11 pixels with a standard deviation of 1.5, and only positions where it is inside of
-    the image count. In an image with a smaller side the window is cut to that side. Channels are averaged.
+    The window is Gaussian, 11 x 11 pixels with a standard deviation of 1.5; at the borders it sees the image reflected,
+    as in torchmetrics. In an image with a smaller side the window is reduced. Channels are averaged.
 
     Args:
         restored: ``(images, channels, height, width)``, 0 to 1.
@@ -43,10 +43,12 @@ def structural_similarity(restored: Tensor, targets: Tensor) -> Tensor:
         ``(images,)``, float64.
     """
     one, two = restored.double(), targets.double()
-    windows = [_gaussian(min(_WINDOW, side), one) for side in one.shape[-2:]]
+    windows = [_gaussian(min(_WINDOW, side - 1 + side % 2), one) for side in one.shape[-2:]]
+    rows_beyond, columns_beyond = (len(window) // 2 for window in windows)
+    beyond = (columns_beyond, columns_beyond, rows_beyond, rows_beyond)
 
     def local_mean(values: Tensor) -> Tensor:
-        planes = values.flatten(0, 1)[:, None]
+        planes = functional.pad(values, beyond, mode="reflect").flatten(0, 1)[:, None]
         rows = functional.conv2d(planes, windows[0].reshape(1, 1, -1, 1))
         return functional.conv2d(rows, windows[1].reshape(1, 1, 1, -1)).reshape(*values.shape[:2], -1)
 
