@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +15,13 @@ from dsft.assembly.exported_file import checksums, describe_network, description
 from dsft.assembly.network import as_network
 from dsft.assembly.own_network import InputFormat, copy_own, with_classes
 from dsft.choices import ExportFormat
-from dsft.commands.export_file import Classifier, compare, quantize, require_parity, run_batches, write_file
+from dsft.commands.export_file import MainOutput, compare, quantize, require_parity, run_batches, write_file
 from dsft.commands.export_images import CheckSettings, load_check_images
 from dsft.data.preprocessing_steps import describe_steps
 from dsft.errors import RecipeError
 from dsft.progress import Note, Report, ignore
 from dsft.runtimes import FILE_FORMATS, RUNTIMES, Int8, Parity, require_int8
-from dsft.runtimes.runtime import INPUT, OUTPUT
+from dsft.runtimes.runtime import INPUT
 from dsft.storage import require_free_file, sha256_of, staged_file, write_json
 from dsft.tasks import CLASSIFICATION, MetricLayout, Task
 
@@ -127,20 +126,20 @@ def run_module(
         report: Receives the progress.
     """
     form, name = _require_possible(out, settings), type(module).__name__
-    loaded = with_classes(copy_own(module, name, InputFormat(image_size)), tuple(classes) if classes else None)
-    return _export(dataclasses.replace(as_network(loaded), task=task), name, out, form, settings, report)
+    loaded = with_classes(copy_own(module, name, InputFormat(image_size), task), tuple(classes) if classes else None)
+    return _export(as_network(loaded), name, out, form, settings, report)
 
 
 def _export(
     network: Network, name: str, out: Path, form: ExportFormat, settings: ExportSettings, report: Report
 ) -> ExportResult:
-    classifier = Classifier(network.module.float()).eval()
+    plain = MainOutput(network.module.float(), network.task).eval()
     images = load_check_images(network, name, settings.check, report, with_calibration=settings.int8)
-    expected = run_batches(classifier, images.batches)
+    expected = run_batches(plain, images.batches)
     report(Note(f"writing {out}"))
     further = _further_suffixes(form)
     with staged_file(out, further) as staged:
-        written = write_file(network, classifier, form, staged, images.batches[0])
+        written = write_file(network, plain, form, staged, images.batches[0])
         parity = compare(network.task, expected, run_batches(written.run, images.batches))
         require_parity(parity, out)
         quantized = quantize(form, staged, network.task, expected, images) if settings.int8 else None
@@ -196,8 +195,9 @@ def _further_suffixes(form: ExportFormat) -> tuple[str, ...]:
 
 def _describe(network: Network, result: ExportResult) -> dict[str, Any]:
     """Return what is needed to run the file: inputs, outputs, preprocessing and classes."""
-    preprocessing, form = network.preprocessing, result.form
+    preprocessing, form, codec = network.preprocessing, result.form, network.task.codec
     batch = "batch" if form not in FILE_FORMATS or FILE_FORMATS[form][1].has_dynamic_batch else 1
+    shape = (1, preprocessing.channels, *preprocessing.image_size)
     return {
         "file": result.path.name,
         "format": result.form.value,
@@ -208,7 +208,11 @@ def _describe(network: Network, result: ExportResult) -> dict[str, Any]:
             "dtype": "float32",
             "layout": "NCHW",
         },
-        "output": {"name": OUTPUT, "shape": [batch, network.spec.num_classes], "dtype": "float32"},
+        "output": {
+            "name": codec.output_name,
+            "shape": [batch, *codec.output_shape(shape, network.spec.num_classes)[1:]],
+            "dtype": "float32",
+        },
         "preprocessing": {**preprocessing.to_dict(), "steps": describe_steps(preprocessing)},
         "classes": list(network.classes) if network.classes is not None else None,
         "task": network.task.name.value,

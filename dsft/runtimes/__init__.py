@@ -8,7 +8,7 @@ from dsft.runtimes.latency import MeasuredOn, compare_latency, measured_on, medi
 from dsft.runtimes.latency_table import LatencyTable
 from dsft.runtimes.onnx_export import write_onnx
 from dsft.runtimes.onnx_runtime import OnnxSession, require_onnx
-from dsft.runtimes.parity import TOLERANCE, Int8, Parity, compare_logits
+from dsft.runtimes.parity import TOLERANCE, Int8, Parity, compare_outputs
 from dsft.runtimes.registry import FILE_FORMATS, RUNTIMES, open_exported, open_runs, why_unusable
 from dsft.runtimes.runtime import FileFormat, Session
 from dsft.runtimes.tracing import graph_of, trace, trace_folded
@@ -29,7 +29,7 @@ __all__ = [
     "Parity",
     "Session",
     "compare_latency",
-    "compare_logits",
+    "compare_outputs",
     "fold_norms",
     "graph_of",
     "measure_footprints",

@@ -1,0 +1,244 @@
+"""Segmentation and restoration through every command, on scenes of digits."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from dsft.assembly import load_folder, load_split, open_splits
+from dsft.choices import SplitName
+from dsft.data.sources.scenes import draw_scene
+from dsft.devices import Compute
+from dsft.progress import ignore
+from dsft.recipe import load_recipe
+from tests.workshop import dsft
+
+_COMMON = """\
+version: 1
+name: dense
+optim: {{lr: 2e-3}}
+schedule: {{epochs: 1}}
+output: {{dir: "{runs}/${{name}}"}}
+"""
+_DENSE = {
+    "segmentation": """\
+task: segmentation
+model: {{source: builtin, name: unet_16}}
+data: {{source: masks, root: {root}, class_names: [none, digit], image_size: 24, batch_size: 4, workers: 0}}
+augment: {{hflip: 0.5, scale: [0.6, 1.0]}}
+loss: {{dice: 0.5}}
+""",
+    "restoration": """\
+task: restoration
+model: {{source: builtin, name: denoiser_32}}
+data: {{source: pairs, root: {root}, degrade: {{noise: 30}}, image_size: 24, batch_size: 4, workers: 0}}
+loss: {{pixel: l1}}
+""",
+}
+_SEPARABLE = """\
+extends: dense.yaml
+name: separable
+model: {{source: dsft, name: null, path: "{runs}/dense/model"}}
+convert: {{budget: {{macs: 0.5}}, calibration: {{images: 8}}}}
+distill: {{teacher: original, logits: 0.5}}
+"""
+MAIN = {"segmentation": "miou", "restoration": "psnr"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """The folder of a task's pictures, recipes and runs."""
+
+    task: str
+    folder: Path
+
+    @property
+    def pictures(self) -> Path:
+        return self.folder / "pictures"
+
+    @property
+    def dense(self) -> Path:
+        return self.folder / "runs" / "dense"
+
+    @property
+    def separable(self) -> Path:
+        return self.folder / "runs" / "separable"
+
+    def metrics(self, run: Path, slot: str = "test") -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((run / "evaluation" / slot / "metrics.json").read_text(encoding="utf-8"))
+        return found
+
+
+def write_pictures(folder: Path, task: str) -> None:
+    for split, count in ((SplitName.TRAIN, 12), (SplitName.VAL, 4), (SplitName.TEST, 5)):
+        images = folder / split / "images" if task == "segmentation" else folder / split
+        images.mkdir(parents=True)
+        for index in range(count):
+            pixels, mask = draw_scene(split, index)
+            Image.fromarray(pixels).save(images / f"{index}.png")
+            if task == "segmentation":
+                (folder / split / "masks").mkdir(exist_ok=True)
+                # The first row has no class.
+                digit = (mask > 0).astype(np.uint8)
+                digit[0] = 255
+                Image.fromarray(digit).save(folder / split / "masks" / f"{index}.png")
+
+
+@pytest.fixture(scope="module", params=list(_DENSE))
+def work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Work:
+    folder = tmp_path_factory.mktemp(request.param)
+    write_pictures(folder / "pictures", request.param)
+    places = {"root": (folder / "pictures").as_posix(), "runs": (folder / "runs").as_posix()}
+    for name, text in (("dense", _COMMON + _DENSE[request.param]), ("separable", _SEPARABLE)):
+        (folder / f"{name}.yaml").write_text(text.format(**places), encoding="utf-8")
+    for verb, name in (("train", "dense"), ("finetune", "separable")):
+        done = dsft(verb, folder / f"{name}.yaml")
+        assert done.exit_code == 0, done.stderr
+    return Work(request.param, folder)
+
+
+def test_a_run_converts_scores_and_writes_its_page(work: Work) -> None:
+    slots = {path.name for path in (work.separable / "evaluation").iterdir()}
+    assert slots == {"val", "test", "val-teacher", "test-original", "test-converted"}
+    found, name = work.metrics(work.separable), MAIN[work.task]
+    assert found["task"] == work.task
+    assert found["count"] == 5
+    low, high = found[f"{name}_interval"]
+    assert low <= found[name] <= high
+    conversion = json.loads((work.separable / "conversion.json").read_text(encoding="utf-8"))
+    assert conversion["converted"]["macs"] <= 0.5 * conversion["original"]["macs"]
+    assert (work.separable / "evaluation" / "test" / "worst.png").is_file()
+    page = (work.separable / "report.html").read_text(encoding="utf-8")
+    assert f"Images, lowest {name} first" in page
+    assert "Every image was assigned" not in page
+
+
+def test_the_scores_are_those_of_numpy_on_the_models_own_outputs(work: Work) -> None:
+    network, recipe = load_folder(work.dense), load_recipe(str(work.folder / "dense.yaml"))
+    split = open_splits(recipe.data, ignore).get(SplitName.TEST)
+    loader = load_split(split, recipe.data, network.preprocessing, Compute(torch.device("cpu")))
+    with torch.inference_mode():
+        pairs = [(network.module(batch.images).numpy(), batch.targets.numpy()) for batch in loader.epoch(0)]
+    found = work.metrics(work.dense)
+    if work.task == "restoration":
+        # The images are restored whole, although training crops them.
+        assert {outputs.shape for outputs, _ in pairs} == {(1, 1, 48, 48)}
+        errors = [((outputs.clip(0, 1) - clean) ** 2).mean() for outputs, clean in pairs]
+        assert found["psnr"] == pytest.approx(np.mean([-10 * np.log10(error) for error in errors]), abs=1e-3)
+        return
+    predicted = np.concatenate([outputs.argmax(1) for outputs, _ in pairs])
+    truth = np.concatenate([targets for _, targets in pairs])
+    known = truth != 255
+    assert not known.all()
+    iou = [
+        (known & (predicted == number) & (truth == number)).sum()
+        / (known & ((predicted == number) | (truth == number))).sum()
+        for number in range(2)
+    ]
+    assert found["per_class_iou"] == pytest.approx(iou)
+    assert found["miou"] == pytest.approx(np.mean(iou))
+    assert found["pixel_accuracy"] == pytest.approx((predicted == truth)[known].mean())
+
+
+def test_evaluate_compares_runs_and_predictions_are_listed(work: Work, tmp_path: Path) -> None:
+    out = tmp_path / "scores"
+    done = dsft("evaluate", work.dense, work.separable, "--out", out)
+    assert done.exit_code == 0, done.stderr
+    models = json.loads((out / "models.json").read_text(encoding="utf-8"))["models"]
+    assert models[0]["metrics"][MAIN[work.task]] == work.metrics(work.dense)[MAIN[work.task]]
+    low, high = models[1]["difference"]["interval"]
+    assert low <= models[1]["difference"][MAIN[work.task]] <= high
+    (folder,) = [path for path in out.iterdir() if path.name.endswith("dense")]
+    rows = list(csv.DictReader((folder / "predictions.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["key"] for row in rows] == [f"{number}.png" for number in range(5)]
+    refused = dsft("evaluate", work.dense, "--fit-temperature")
+    assert refused.exit_code == 2
+    assert "--fit-temperature: needs probabilities" in refused.stderr
+
+
+def test_predictions_are_pictures_of_the_size_of_the_image(work: Work, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(draw_scene(SplitName.TEST, 7)[0]).crop((0, 0, 40, 32)).save(photo)
+    done = dsft("predict", work.dense, photo, "--pictures", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    with Image.open(tmp_path / "out" / "photo.png") as written:
+        assert written.size == (40, 32)
+        values = np.asarray(written)
+    if work.task == "segmentation":
+        assert set(np.unique(values)) <= {0, 1}
+    assert dsft("predict", work.dense, photo, "--pictures", tmp_path / "out").exit_code == 2
+    refused = dsft("predict", work.dense, photo)
+    assert refused.exit_code == 2
+    assert "--pictures: is needed" in refused.stderr
+
+
+def test_an_exported_file_computes_the_same(work: Work, tmp_path: Path) -> None:
+    file = tmp_path / "net.onnx"
+    done = dsft("export", work.separable, "--out", file)
+    assert done.exit_code == 0, done.stderr
+    described = json.loads((tmp_path / "net.onnx.json").read_text(encoding="utf-8"))
+    assert described["output"]["shape"] == ["batch", 2 if work.task == "segmentation" else 1, 24, 24]
+    images = np.random.default_rng(0).random((3, 1, 24, 24), np.float32)
+    (found,) = onnxruntime.InferenceSession(file).run([described["output"]["name"]], {"images": images})
+    expected = load_folder(work.separable).module(torch.from_numpy(images)).detach().numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_conversion_without_training_is_scored(work: Work, tmp_path: Path) -> None:
+    done = dsft("convert", work.dense, "--budget", "macs=0.6", "--out", tmp_path / "converted")
+    assert done.exit_code == 0, done.stderr
+    assert {"segmentation": "mIoU", "restoration": "PSNR"}[work.task] in done.stdout
+    assert load_folder(tmp_path / "converted").task.name == work.task
+
+
+def test_data_check_reads_the_ground_truth(work: Work, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", work.task)
+    recipe = work.folder / "dense.yaml"
+    assert dsft("data", "check", recipe, f"data.root={tmp_path / 'pictures'}").exit_code == 0
+    if work.task == "restoration":
+        return
+    masks = tmp_path / "pictures" / "train" / "masks"
+    Image.fromarray(np.full((48, 48), 7, np.uint8)).save(masks / "0.png")
+    Image.fromarray(np.zeros((20, 48), np.uint8)).save(masks / "1.png")
+    Image.fromarray(np.zeros((48, 48, 3), np.uint8)).save(masks / "2.png")
+    done = dsft("data", "check", recipe, f"data.root={tmp_path / 'pictures'}", "--json")
+    assert done.exit_code == 1
+    found = {row["key"]: row["message"] for row in json.loads(done.stdout)["corrupt"]}
+    assert list(found) == ["0.png", "1.png", "2.png"]
+    assert "found [7]" in found["0.png"]
+    assert "must have the same size, found 48 x 48 and 48 x 20" in found["1.png"]
+    assert "found colours (mode RGB)" in found["2.png"]
+    assert dsft("train", recipe, f"data.root={tmp_path / 'pictures'}", "name=bad").exit_code == 2
+    skipped = dsft("train", recipe, f"data.root={tmp_path / 'pictures'}", "name=skipping", "data.bad_images=skip")
+    assert skipped.exit_code == 0, skipped.stderr
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "message"),
+    [
+        ("segmentation", "augment.mixup=0.2", r"augment\.mixup: cannot be used with task segmentation"),
+        ("segmentation", "data.sampler=balanced", r"data\.sampler: balanced requires task classification"),
+        ("segmentation", "task=restoration", r"data\.source: task restoration needs a clean image"),
+        ("segmentation", "loss.pixel=l1", r"loss\.pixel: requires task restoration"),
+        ("restoration", "loss.dice=1", r"loss\.dice: requires task segmentation"),
+        ("restoration", "model={source: timm, name: resnet18}", "is a classification network"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(task: str, change: str, message: str, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", task)
+    places = {"root": (tmp_path / "pictures").as_posix(), "runs": (tmp_path / "runs").as_posix()}
+    (tmp_path / "dense.yaml").write_text((_COMMON + _DENSE[task]).format(**places), encoding="utf-8")
+    done = dsft("train", tmp_path / "dense.yaml", change)
+    assert done.exit_code == 2
+    assert re.search(message, " ".join(done.stderr.split())), done.stderr
+    assert not (tmp_path / "runs").exists()
