@@ -147,7 +147,7 @@ def _export(
         size, layout = sum(file.stat().st_size for file in files), network.task.scorer.layout
         result = ExportResult(out, description_of(out), form, size, written.norms_folded, parity, quantized, layout)
         document = {
-            **_describe(network, result),
+            **_describe(network, result, written.shape),
             **describe_network(network, images.batches[0][:1]),
             "sha256": sha256_of(staged),
             "checksums": checksums(files),
@@ -193,24 +193,27 @@ def _further_suffixes(form: ExportFormat) -> tuple[str, ...]:
     return FILE_FORMATS[form][1].further_suffixes if form in FILE_FORMATS else ()
 
 
-def _describe(network: Network, result: ExportResult) -> dict[str, Any]:
+def _with_names(shape: tuple[int, ...]) -> list[int | str]:
+    """Return a shape with names for sizes that may vary."""
+    return [size or name for size, name in zip(shape, ("batch", "channels", "height", "width"), strict=False)]
+
+
+def _describe(network: Network, result: ExportResult, images: tuple[int, ...]) -> dict[str, Any]:
     """Return what is needed to run the file: inputs, outputs, preprocessing and classes."""
-    preprocessing, form, codec = network.preprocessing, result.form, network.task.codec
-    batch = "batch" if form not in FILE_FORMATS or FILE_FORMATS[form][1].has_dynamic_batch else 1
-    shape = (1, preprocessing.channels, *preprocessing.image_size)
+    preprocessing, codec = network.preprocessing, network.task.codec
     return {
         "file": result.path.name,
         "format": result.form.value,
         "model": str(network.spec),
         "input": {
             "name": INPUT,
-            "shape": [batch, preprocessing.channels, *preprocessing.image_size],
+            "shape": _with_names(images),
             "dtype": "float32",
             "layout": "NCHW",
         },
         "output": {
             "name": codec.output_name,
-            "shape": [batch, *codec.output_shape(shape, network.spec.num_classes)[1:]],
+            "shape": _with_names(codec.output_shape(images, network.spec.num_classes)),
             "dtype": "float32",
         },
         "preprocessing": {**preprocessing.to_dict(), "steps": describe_steps(preprocessing)},

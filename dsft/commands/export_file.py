@@ -12,13 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from dsft.assembly import Network
-from dsft.choices import ExportFormat
+from dsft.choices import ExportFormat, TargetKind
 from dsft.commands.export_images import CheckImages
 from dsft.conversion import copy_network
 from dsft.errors import ExportError
 from dsft.models import load_weights
 from dsft.number_format import plural
-from dsft.runtimes import FILE_FORMATS, TOLERANCE, Int8, Parity, compare_outputs, quantize_file, trace_folded
+from dsft.runtimes import (
+    FILE_FORMATS,
+    TOLERANCE,
+    FileFormat,
+    Int8,
+    Parity,
+    compare_outputs,
+    input_shape,
+    quantize_file,
+    trace_folded,
+)
 from dsft.tasks import Task
 
 Runner = Callable[[Tensor], Tensor]
@@ -27,10 +37,17 @@ Runner = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """A file that was written: the number of batch norms that were folded, and a function that runs the file."""
+    """A file that was written.
+
+    Attributes:
+        norms_folded: Number of batch norms that were folded.
+        run: Runs the file.
+        shape: Shape of the images that the file takes, with 0 for sizes that may vary.
+    """
 
     norms_folded: int
     run: Runner
+    shape: tuple[int, ...]
 
 
 class MainOutput(nn.Module):
@@ -39,11 +56,11 @@ class MainOutput(nn.Module):
     def __init__(self, network: nn.Module, task: Task) -> None:
         super().__init__()
         self.network = network
-        self._codec = task.codec
+        self.codec = task.codec
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the main output for images ``(batch, channels, height, width)``."""
-        return self._codec.split_outputs(self.network(images))[0]
+        return self.codec.split_outputs(self.network(images))[0]
 
 
 def run_batches(runner: Runner, batches: Sequence[Tensor]) -> Tensor:
@@ -63,18 +80,29 @@ def write_file(network: Network, plain: MainOutput, form: ExportFormat, path: Pa
         images: A batch that the network is traced with.
 
     Raises:
-        ExportError: torch cannot trace the network.
+        ExportError: torch cannot trace the network, or the format has no counterpart for one of its operators.
     """
     if form is ExportFormat.SAFETENSORS:
         state = {key: value.contiguous().clone() for key, value in network.module.state_dict().items()}
         path.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
-        return WrittenFile(0, _weights_runner(network, path))
+        return WrittenFile(0, _weights_runner(network, path), (0, *images.shape[1:]))
     _, file_format = FILE_FORMATS[form]
+    if network.task.codec.target_kind is TargetKind.IMAGE and file_format.has_dynamic_batch:
+        try:
+            return _write_traced(plain, file_format, path, images, any_size=True)
+        except ExportError:  # the network computes with sizes, and the format has no operator for that
+            pass
+    return _write_traced(plain, file_format, path, images, any_size=False)
+
+
+def _write_traced(
+    plain: MainOutput, file_format: FileFormat, path: Path, images: Tensor, *, any_size: bool
+) -> WrittenFile:
     # A file for a fixed batch size takes one image.
     example = images if file_format.has_dynamic_batch else images[:1]
-    program, folded = trace_folded(plain, example, dynamic_batch=file_format.has_dynamic_batch)
-    file_format.write(program, path, network.task.codec.output_name)
-    return WrittenFile(folded, file_format.load(path, 0))
+    program, folded = trace_folded(plain, example, dynamic_batch=file_format.has_dynamic_batch, any_size=any_size)
+    file_format.write(program, path, plain.codec.output_name)
+    return WrittenFile(folded, file_format.load(path, 0), input_shape(program))
 
 
 def _weights_runner(network: Network, path: Path) -> Runner:

@@ -11,7 +11,7 @@ from dsft.runtimes.onnx_runtime import OnnxSession, require_onnx
 from dsft.runtimes.parity import TOLERANCE, Int8, Parity, compare_outputs
 from dsft.runtimes.registry import FILE_FORMATS, RUNTIMES, open_exported, open_runs, why_unusable
 from dsft.runtimes.runtime import FileFormat, Session
-from dsft.runtimes.tracing import graph_of, trace, trace_folded
+from dsft.runtimes.tracing import graph_of, input_shape, trace, trace_folded
 
 __all__ = [
     "FILE_FORMATS",
@@ -32,6 +32,7 @@ __all__ = [
     "compare_outputs",
     "fold_norms",
     "graph_of",
+    "input_shape",
     "measure_footprints",
     "measured_on",
     "median_times",
