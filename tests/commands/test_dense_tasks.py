@@ -253,7 +253,8 @@ def test_an_exported_file_is_scored_and_predicts_as_its_model(work: Work, file: 
             pictures.append(np.asarray(picture).astype(int))
     assert pictures[0].shape == (48, 48)
     # Rounding moves a pixel by one grey level, or a pixel on a border.
-    assert np.isclose(*pictures, atol=1 if work.task == "restoration" else 0).mean() > 0.99
+    largest = 1 if work.task == "restoration" else 0
+    assert (np.abs(pictures[0] - pictures[1]) <= largest).mean() > 0.99
 
 
 def test_a_conversion_without_training_is_scored(work: Work, tmp_path: Path) -> None:
