@@ -89,6 +89,14 @@ class SplitName(StrEnum):
     TEST = "test"
 
 
+class MaskLayout(StrEnum):
+    """Where a data set has its images and masks."""
+
+    FOLDERS = "folders"
+    VOC = "voc"
+    CITYSCAPES = "cityscapes"
+
+
 class PixelLoss(StrEnum):
     """The distance between an image and its target: mean absolute, or mean squared difference."""
 

@@ -56,6 +56,7 @@ def open_data(section: DataSection, report: Report) -> Mapping[SplitName, ImageS
         label_separator=section.label_separator,
         class_names=section.class_names,
         ignore_index=section.ignore_index,
+        layout=section.layout,
         is_clean=section.degrade is not None,
     )
     return open_source(location, report)

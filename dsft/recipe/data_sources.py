@@ -43,6 +43,7 @@ class DataSourceTraits:
             "label_separator": self.has_label_sets,
             "class_names": self.has_masks,
             "ignore_index": self.has_masks,
+            "layout": self.has_masks,
             "degrade": TargetKind.IMAGE in self.targets,
         }
         return accepted.get(key, True)
@@ -68,7 +69,7 @@ DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
     ),
     DataSource.WDS: DataSourceTraits(root="a folder of shards", needs=(("root",),)),
     DataSource.MASKS: DataSourceTraits(
-        root="a folder with the folders images and masks",
+        root="a folder of images and masks",
         needs=(("root",),),
         targets=(TargetKind.MASK,),
         has_masks=True,

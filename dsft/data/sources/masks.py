@@ -1,4 +1,4 @@
-"""Images with masks: folders ``images`` and ``masks``, either directly or below train, val and test."""
+"""Images with masks that hold the class of each pixel."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from dsft.choices import SplitName, TargetKind
+from dsft.choices import MaskLayout, SplitName, TargetKind
 from dsft.data.decoding import open_image, read_image
 from dsft.data.sources.images import ImageSource
-from dsft.data.sources.picture_pairs import PicturePair, find_pairs, identity_of
+from dsft.data.sources.mask_layouts import MASK_LAYOUTS
+from dsft.data.sources.picture_pairs import PicturePair, identity_of
 from dsft.errors import DataError
 from dsft.progress import Report, ignore
 from dsft.storage import at_home
@@ -91,26 +92,34 @@ class MaskFiles:
 
 
 def open_masks(
-    root: Path, class_names: Sequence[str] | str | None, ignore_index: int, report: Report = ignore
+    root: Path,
+    class_names: Sequence[str] | str | None,
+    ignore_index: int,
+    report: Report = ignore,
+    *,
+    layout: MaskLayout = MaskLayout.FOLDERS,
 ) -> Mapping[SplitName, ImageSource]:
     """Return the splits of a folder of images and masks.
 
-    Either ``root`` contains the folders ``images`` and ``masks``, which become ``train``, or each of ``train`` and
-    optionally ``val`` and ``test`` contains them. A mask has the path of its image; the extension may differ.
+    In the layout ``folders``, either ``root`` contains the folders ``images`` and ``masks``, which become ``train``, or
+    each of ``train`` and optionally ``val`` and ``test`` contains them. A mask has the path of its image; the extension
+    may differ. The others are the folders in which Pascal VOC and Cityscapes are distributed.
 
     Args:
         root: The folder.
-        class_names: The class table: names, or a text file with one name per line; None for ``classes.txt`` in
-            ``root``.
+        class_names: The class table: names, or a text file with one name per line; None for that of the layout, or for
+            ``classes.txt`` in ``root``.
         ignore_index: The value of pixels without a class.
         report: Receives which folder is used for which split.
+        layout: Where the files are.
 
     Raises:
         DataError: The folder or the class table is missing, an image has no mask, or the other way round.
     """
     root = at_home(root)
-    found = find_pairs(root, "images", "masks", report)
-    classes = _class_table(root, class_names)
+    chosen = MASK_LAYOUTS[layout]
+    found = chosen.find(root, report)
+    classes = _class_table(root, class_names or chosen.classes or None)
     return {name: MaskFiles(folder, classes, pairs, ignore_index) for name, (folder, pairs) in found.items()}
 
 

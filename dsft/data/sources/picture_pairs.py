@@ -44,9 +44,7 @@ def find_pairs(
     Raises:
         DataError: A folder is missing or empty, or a file has no counterpart.
     """
-    if not root.is_dir():
-        found = "a file" if root.exists() else f"nothing; the working directory is {str(Path.cwd())!r}"
-        raise DataError(f"data.root {str(root)!r}: must be a folder, found {found}.")
+    require_folder(root)
     is_whole = (root / images).is_dir() and (root / targets).is_dir()
     folders = {SplitName.TRAIN: root} if is_whole else split_folders(root)
     if not folders:
@@ -57,6 +55,17 @@ def find_pairs(
     if not is_whole:
         report(Note(f"data: {', '.join(f'{str(folder)!r} as {split}' for split, folder in folders.items())}"))
     return {split: (folder, _pairs(folder, images, targets)) for split, folder in folders.items()}
+
+
+def require_folder(root: Path) -> None:
+    """Check that the root of a data set is a folder.
+
+    Raises:
+        DataError: It is not.
+    """
+    if not root.is_dir():
+        found = "a file" if root.exists() else f"nothing; the working directory is {str(Path.cwd())!r}"
+        raise DataError(f"data.root {str(root)!r}: must be a folder, found {found}.")
 
 
 def identity_of(pair: PicturePair) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dsft.choices import BadImages, Cache, DataSource, Sampler
+from dsft.choices import BadImages, Cache, DataSource, MaskLayout, Sampler
 from dsft.recipe.data_sources import DATA_SOURCES, sources_with
 from dsft.recipe.sections.base import OpenShare, Section, Seed
 
@@ -75,8 +75,12 @@ class DataSection(Section):
     """Separator between the labels of an image in the column `label` (`csv`), such as `";"`; an empty value is an image
     without labels. For task `multi_label`."""
     class_names: list[str] | str | None = None
-    """Names of the classes of `masks` in the order of their indices, or a text file with one per line; by default the
-    file `classes.txt` in `root`."""
+    """Names of the classes of `masks` in the order of their indices, or a text file with one per line; by default those
+    of the `layout`, or the file `classes.txt` in `root`."""
+    layout: MaskLayout = MaskLayout.FOLDERS
+    """Where `masks` and their images are: in `folders` `images` and `masks`, directly or below `train`, `val` and
+    `test`; as in Pascal VOC (`voc`: `JPEGImages`, `SegmentationClass` and the lists in `ImageSets/Segmentation`); or as
+    in `cityscapes` (`leftImg8bit` and `gtFine` with `_gtFine_labelTrainIds.png`)."""
     ignore_index: Annotated[int, Field(ge=0)] = 255
     """The value of pixels of `masks` without a class, which count neither in the loss nor in the metrics."""
     degrade: DegradeSection | None = None
@@ -124,10 +128,11 @@ class DataSection(Section):
         traits = DATA_SOURCES[self.source]
         given = {key for key in ("root", "name", "label_separator") if getattr(self, key) is not None}
         given |= {"download"} if self.download else set()
-        given |= self.model_fields_set & {"class_names", "ignore_index", "degrade"}
+        given |= self.model_fields_set & {"class_names", "ignore_index", "layout", "degrade"}
         given -= {key for key in ("class_names", "degrade") if getattr(self, key) is None}
         given -= {"ignore_index"} if self.ignore_index == 255 else set()
-        for key in ("root", "name", "download", "label_separator", "class_names", "ignore_index", "degrade"):
+        given -= {"layout"} if self.layout is MaskLayout.FOLDERS else set()
+        for key in ("root", "name", "download", "label_separator", "class_names", "ignore_index", "layout", "degrade"):
             if key in given and not traits.accepts(key):
                 raise ValueError(f"{key}: requires source {sources_with(key)}, and the source is {self.source}")
         for group in traits.needs:
