@@ -51,6 +51,8 @@ _COLUMNS: Mapping[str, Column] = {
     "val/pixel_accuracy": _percent("pixel acc.", 100),
     "val/psnr": Column("PSNR dB", "{:.2f}".format),
     "val/ssim": Column("SSIM", "{:.4f}".format),
+    "val/psnr_y": Column("PSNR Y dB", "{:.2f}".format),
+    "val/ssim_y": Column("SSIM Y", "{:.4f}".format),
     "val/macro_f1": _percent("macro F1", 100),
     "lr": Column("lr", "{:.3g}".format),
     "seconds": Column("time", duration),

@@ -27,7 +27,7 @@ from dsft.metrics.multilabel import (
     multilabel_scores,
 )
 from dsft.metrics.ranking import average_precision, map_difference_interval, map_interval, mean_average_precision
-from dsft.metrics.restoration import mean_interval, peak_signal_to_noise_ratio, structural_similarity
+from dsft.metrics.restoration import luminance, mean_interval, peak_signal_to_noise_ratio, structural_similarity
 from dsft.metrics.segmentation import (
     class_accuracy,
     class_iou,
@@ -59,6 +59,7 @@ __all__ = [
     "fit_binary_temperature",
     "fit_temperature",
     "label_set_probabilities",
+    "luminance",
     "map_difference_interval",
     "map_interval",
     "mcnemar_p",

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from dsft.metrics.significance import Interval
 
+_LUMINANCE = (65.481, 128.553, 24.966)
 _WINDOW, _SIGMA = 11, 1.5
 _K1, _K2 = 0.01, 0.03
 _RESAMPLES = 1000
@@ -58,6 +59,21 @@ def structural_similarity(restored: Tensor, targets: Tensor) -> Tensor:
     c1, c2 = _K1**2, _K2**2
     luminance = (2 * mean_one * mean_two + c1) / (mean_one**2 + mean_two**2 + c1)
     return (luminance * (2 * covariance + c2) / (variances + c2)).mean((1, 2))
+
+
+def luminance(images: Tensor) -> Tensor:
+    """Return the channel Y of images, on which super-resolution is usually scored.
+
+    This is that of ITU-R BT.601 in its range from 16 to 235 of 255, as in MATLAB's ``rgb2ycbcr``.
+
+    Args:
+        images: ``(images, 3, height, width)``, red, green and blue, 0 to 1.
+
+    Returns:
+        ``(images, 1, height, width)``, 16/255 to 235/255.
+    """
+    weights = torch.tensor(_LUMINANCE, dtype=images.dtype, device=images.device).reshape(3, 1, 1)
+    return (16 + (images * weights).sum(1, keepdim=True)) / 255
 
 
 def mean_interval(values: Tensor) -> Interval:

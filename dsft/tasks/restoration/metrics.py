@@ -15,7 +15,11 @@ LAYOUT = MetricLayout(
     classes=(),
     prediction="image",
     target="image",
-    details=(MetricSpec("loss", "MSE", points=1, unit="", digits=6),),
+    details=(
+        MetricSpec("loss", "MSE", points=1, unit="", digits=6),
+        MetricSpec("psnr_y", "PSNR of Y", points=1, unit="dB"),
+        MetricSpec("ssim_y", "SSIM of Y", points=1, unit="", digits=4),
+    ),
     title="PSNR in dB, loss: mean squared error of pixels from 0 to 1",
 )
 
@@ -34,6 +38,8 @@ class RestorationMetrics:
         psnr: Mean peak signal-to-noise ratio of the images, in dB.
         psnr_interval: Bounds of its 95 % confidence interval (bootstrap over the images).
         ssim: Mean structural similarity of the images, -1 to 1.
+        psnr_y: ``psnr`` of the luminance (BT.601, 16 to 235) of colour images; of others that of the images.
+        ssim_y: ``ssim`` likewise.
         per_class: Empty, since there are no classes.
         task: Identifies the format.
     """
@@ -47,6 +53,8 @@ class RestorationMetrics:
     psnr: float
     psnr_interval: Interval
     ssim: float
+    psnr_y: float
+    ssim_y: float
     per_class: tuple[()] = ()
     task: TaskName = TaskName.RESTORATION
 

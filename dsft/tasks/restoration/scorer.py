@@ -1,4 +1,4 @@
-"""The scorer of restoration. Of each image it keeps PSNR, SSIM and the mean squared error."""
+"""The scorer of restoration. Of each image it keeps PSNR and SSIM, also of its luminance, and the squared error."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dsft.metrics import Interval, mean_interval, peak_signal_to_noise_ratio, structural_similarity
+from dsft.metrics import Interval, luminance, mean_interval, peak_signal_to_noise_ratio, structural_similarity
 from dsft.tasks.metric_specs import MetricLayout
 from dsft.tasks.restoration.metrics import LAYOUT, RestorationMetrics
 from dsft.tasks.task import CalibratedMetrics, Metrics, Rows
+
+SCORES = ("psnr", "ssim", "loss", "psnr_y", "ssim_y")
+"""What is kept of an image."""
 
 
 class RestorationScorer:
     """Implements :class:`dsft.tasks.Scorer`.
 
-    In :class:`dsft.tasks.Rows` the outputs are PSNR, SSIM and mean squared error ``(images, 3)``, float64, and the
-    targets the numbers of pixels ``(images,)``, int64.
+    In :class:`dsft.tasks.Rows` the outputs are :data:`SCORES` ``(images, 5)``, float64, and the targets the numbers of
+    pixels ``(images,)``, int64.
     """
 
     layout: ClassVar[MetricLayout] = LAYOUT
@@ -29,8 +32,13 @@ class RestorationScorer:
         # On the CPU: not every device has float64.
         restored, clean = outputs.cpu().clamp(0, 1), targets.cpu()
         error = (restored.double() - clean.double()).square().flatten(1).mean(1)
-        scores = (peak_signal_to_noise_ratio(restored, clean), structural_similarity(restored, clean), error)
-        return Rows(torch.stack(scores, 1), torch.full((len(clean),), clean[0, 0].numel()))
+        psnr, ssim = _similarity(restored, clean)
+        # Another image than one of red, green and blue is its own luminance.
+        on_luminance = (psnr, ssim)
+        if clean.shape[1] == 3:
+            on_luminance = _similarity(luminance(restored), luminance(clean))
+        scores = torch.stack([psnr, ssim, error, *on_luminance], 1)
+        return Rows(scores, torch.full((len(clean),), clean[0, 0].numel()))
 
     def image_scores(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the PSNR of each image."""
@@ -38,10 +46,9 @@ class RestorationScorer:
         return outputs[:, 0]
 
     def monitored_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return loss, PSNR and SSIM."""
+        """Return loss, PSNR and SSIM, also of the luminance."""
         del targets
-        psnr, ssim, loss = outputs.mean(0).tolist()
-        return {"loss": loss, "psnr": psnr, "ssim": ssim}
+        return dict(zip(SCORES, outputs.mean(0).tolist(), strict=True))
 
     def compute_metrics(
         self,
@@ -64,6 +71,8 @@ class RestorationScorer:
             psnr=found["psnr"],
             psnr_interval=mean_interval(outputs[:, 0]),
             ssim=found["ssim"],
+            psnr_y=found["psnr_y"],
+            ssim_y=found["ssim_y"],
         )
 
     def confusion_matrix(self, outputs: Tensor, targets: Tensor) -> None:
@@ -81,3 +90,7 @@ class RestorationScorer:
     def difference_interval(self, first: Rows, second: Rows) -> Interval:
         """Return the paired bootstrap interval of the difference in PSNR, in dB."""
         return mean_interval(second.outputs[:, 0] - first.outputs[:, 0])
+
+
+def _similarity(restored: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+    return peak_signal_to_noise_ratio(restored, clean), structural_similarity(restored, clean)

@@ -18,10 +18,10 @@ class RestorationView:
     """Implements :class:`dsft.tasks.View`."""
 
     activation: ClassVar = "identity"
-    columns: ClassVar = ("psnr", "ssim", "mse")
+    columns: ClassVar = ("psnr", "ssim", "mse", "psnr_y", "ssim_y")
 
     def describe_images(self, rows: Rows, classes: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return PSNR in dB, SSIM and mean squared error of each image."""
+        """Return PSNR in dB, SSIM and mean squared error of each image, and PSNR and SSIM of its luminance."""
         del classes
         return [tuple(f"{value:.6f}" for value in own) for own in rows.outputs.tolist()]
 
