@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,18 @@ import pytest
 import torch
 from PIL import Image
 
+import dsft as api
 from dsft.assembly import Network, load_folder, load_split, open_splits
 from dsft.choices import SplitName
 from dsft.data.sources.scenes import draw_scene
 from dsft.devices import Compute
+from dsft.errors import InterruptedRun
 from dsft.models import Builder
-from dsft.progress import ignore
+from dsft.progress import Advanced, Event, ignore
 from dsft.recipe import load_recipe
+from tests.commands.test_several_processes import torchrun_worker
+from tests.distributed.siblings import free_port
+from tests.forkserver import fork_server
 from tests.workshop import Outcome, dsft
 
 _NETWORKS = """\
@@ -301,3 +308,43 @@ def test_settings_that_do_not_fit_are_refused(task: str, change: str, message: s
     assert done.exit_code == 2
     assert re.search(message, " ".join(done.stderr.split())), done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("task", list(_DENSE))
+def test_an_interrupted_run_continues_exactly(task: str, tmp_path: Path) -> None:
+    work, seen = write_work(task, tmp_path), itertools.count(1)
+
+    def interrupt(event: Event) -> None:
+        # In the second epoch, whose noise and crops differ from those of the first.
+        if isinstance(event, Advanced) and event.task == "training" and next(seen) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    options = ["schedule.epochs=2", "evaluate.splits=[val]"]
+    unbroken = api.train(work.recipe, overrides=[*options, "name=unbroken"], report=ignore)
+    broken = [*options, "name=broken"]
+    with pytest.raises(InterruptedRun):
+        api.train(work.recipe, overrides=broken, report=interrupt)
+    assert next(seen) == 4
+    resumed = api.train(work.recipe, overrides=broken, resume=True, report=ignore)
+    for one, other in zip(resumed.model.parameters(), unbroken.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    scores = [work.metrics(work.folder / "runs" / name, "val") for name in ("broken", "unbroken")]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", list(_DENSE))
+def test_two_processes_score_as_one(task: str, tmp_path: Path) -> None:
+    work, run = write_work(task, tmp_path), tmp_path / "runs" / "dense"
+    environments = [torchrun_worker(rank, port) for port in [str(free_port())] for rank in range(2)]
+    with fork_server({"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}) as server:
+        said = tmp_path / "said.txt"
+        said.touch()
+        started = server.start("train", work.recipe, stderr=said, environments=environments)
+        assert started.wait_all() == [0, 0], said.read_text("utf-8")
+    done = work.run("evaluate", run, "--no-time", "--json")
+    (alone,), together = (each["metrics"] for each in json.loads(done.stdout)["models"]), work.metrics(run)
+    assert together["count"] == alone["count"] == 3
+    for name in (MAIN[task], "loss"):
+        assert together[name] == pytest.approx(alone[name], rel=1e-6)
+    assert together[f"{MAIN[task]}_interval"] == pytest.approx(alone[f"{MAIN[task]}_interval"], rel=1e-6)
