@@ -14,10 +14,34 @@ Sched = Literal["cosine", "step", "multistep", "poly", "tanh", "constant"]
 
 
 class TaskName(StrEnum):
-    """What a network predicts for an image: one class, or any number of labels."""
+    """What a network predicts for an image: one class, any number of labels, a class per pixel, or another image."""
 
     CLASSIFICATION = "classification"
     MULTI_LABEL = "multi_label"
+    SEGMENTATION = "segmentation"
+    RESTORATION = "restoration"
+
+
+class TargetKind(StrEnum):
+    """What a data set has as the ground truth of an image."""
+
+    CLASS = "class"
+    LABELS = "labels"
+    MASK = "mask"
+    IMAGE = "image"
+
+    @property
+    def description(self) -> str:
+        """The kind in words, for messages."""
+        return _TARGET_DESCRIPTIONS[self]
+
+
+_TARGET_DESCRIPTIONS = {
+    TargetKind.CLASS: "one class",
+    TargetKind.LABELS: "any number of labels",
+    TargetKind.MASK: "a mask with a class for each pixel",
+    TargetKind.IMAGE: "a clean image",
+}
 
 
 class ModelSource(StrEnum):
@@ -26,6 +50,7 @@ class ModelSource(StrEnum):
     TIMM = "timm"
     TORCHVISION = "torchvision"
     DSFT = "dsft"
+    BUILTIN = "builtin"
     PYTHON = "python"
 
 
@@ -38,6 +63,9 @@ class DataSource(StrEnum):
     TORCHVISION = "torchvision"
     HF = "hf"
     WDS = "wds"
+    MASKS = "masks"
+    PAIRS = "pairs"
+    SCENES = "scenes"
 
 
 class Start(StrEnum):
@@ -59,6 +87,21 @@ class SplitName(StrEnum):
     TRAIN = "train"
     VAL = "val"
     TEST = "test"
+
+
+class MaskLayout(StrEnum):
+    """Where a data set has its images and masks."""
+
+    FOLDERS = "folders"
+    VOC = "voc"
+    CITYSCAPES = "cityscapes"
+
+
+class PixelLoss(StrEnum):
+    """The distance between an image and its target: mean absolute, or mean squared difference."""
+
+    L1 = "l1"
+    L2 = "l2"
 
 
 class BadImages(StrEnum):

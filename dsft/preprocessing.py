@@ -6,6 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+ImageSize = int | tuple[int, int]
+"""Side of square images in pixels, or height and width."""
+
+
+def as_height_and_width(size: ImageSize) -> tuple[int, int]:
+    """Return height and width of a size."""
+    return (size, size) if isinstance(size, int) else size
+
 
 @dataclass(frozen=True)
 class Preprocessing:

@@ -108,7 +108,11 @@ def test_a_network_in_memory_is_left_as_it_was(workshop: Workshop) -> None:
     ("arguments", "error", "message"),
     [
         ({"split": "tset"}, InputError, "split: expected train, val, test, found 'tset'. Did you mean test?"),
-        ({"task": "regression"}, InputError, "task: expected classification, multi_label, found 'regression'"),
+        (
+            {"task": "regression"},
+            InputError,
+            "task: expected classification, multi_label, segmentation, restoration, found 'regression'",
+        ),
         ({"classes": ["a"]}, CheckpointError, r"must name its 5 outputs, found 1 names"),
         ({"data": None}, DataError, "records no data. Give it with"),
         ({"model": nn.Linear(3, 2)}, ModelError, "running it on an image of 3 x 16 x 16 failed .*RuntimeError"),

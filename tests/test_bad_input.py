@@ -82,12 +82,12 @@ class TestUnknownModels:
     def test_in_a_recipe(self, workshop: Workshop, source: str, near: str) -> None:
         changes = [f"model.source={source}", "model.name=resnet10x"]
         message = refused("train", workshop.dense_recipe, OUT, *changes)
-        assert f"{source} has no classification network called 'resnet10x'. Did you mean" in message
+        assert f"{source} has no network called 'resnet10x'. Did you mean" in message
         assert near in message
 
     def test_to_convert(self, source: str, near: str) -> None:
         message = refused("convert", f"{source}/resnet10x", "--out", "out", "--rank", "1")
-        assert "has no classification network called 'resnet10x'. Did you mean" in message
+        assert "has no network called 'resnet10x'. Did you mean" in message
         assert near in message
 
 

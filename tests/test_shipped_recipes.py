@@ -11,7 +11,7 @@ from torchvision.models import get_model  # type: ignore[attr-defined]
 
 from dsft.artifact import ModelDescription, save_model
 from dsft.assembly import Verb
-from dsft.choices import DataSource, ModelSource, Start
+from dsft.choices import DataSource, ModelSource, Start, TaskName
 from dsft.commands import experiment
 from dsft.models import ModelSpec, build_model
 from dsft.models.load import preprocessing_of
@@ -20,6 +20,10 @@ from dsft.recipe import Recipe, load_recipe, shipped_recipes
 NAMES = [recipe.name for recipe in shipped_recipes()]
 VERBS = {recipe.name: Verb(recipe.verb) for recipe in shipped_recipes()}
 CLASSES = ("cat", "dog")
+SCENES = {
+    TaskName.SEGMENTATION: (ModelSpec(ModelSource.BUILTIN, "unet_16", 6, 1), ("background", *"01234")),
+    TaskName.RESTORATION: (ModelSpec(ModelSource.BUILTIN, "denoiser_32", 1, 1), ("grey",)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def weights_for(recipe: Recipe, folder: Path) -> list[str]:
     """Write local weights where a recipe wants a download or an earlier run, and point it there."""
     model = recipe.model
+    if model.source is ModelSource.DSFT and recipe.data.source is DataSource.SCENES:
+        spec, classes = SCENES[recipe.task]
+        described = ModelDescription(spec, preprocessing_of(spec), classes, task=recipe.task)
+        save_model(folder / "model", build_model(spec), described)
+        return [f"model.path={(folder / 'model').as_posix()}"]
     if model.source is ModelSource.DSFT:
         digits = recipe.data.source is DataSource.DIGITS
         spec = ModelSpec(ModelSource.TIMM, "resnet18", 10 if digits else 2, 1 if digits else 3)
@@ -63,7 +72,7 @@ def test_every_recipe_dry_runs(name: str, images: Path, tmp_path: Path, monkeypa
     overrides = [*weights_for(recipe, tmp_path), "data.batch_size=2", "data.image_size=32"]
     if recipe.convert is not None:
         overrides.append("convert.calibration.images=0")  # a fit takes minutes
-    if recipe.data.source is not DataSource.DIGITS:
+    if recipe.data.source not in (DataSource.DIGITS, DataSource.SCENES):
         data = ["data.source=folder", "data.name=null", "data.download=false", f"data.root={images.as_posix()}"]
         overrides += data
     before = sorted(tmp_path.rglob("*"))

@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsft.choices import Cache, SplitName
+from dsft.choices import Cache, SplitName, TargetKind
 from dsft.data import (
     BatchLoader,
+    Degradation,
     ImageSource,
+    JointAugmentation,
+    JointTransform,
     LoaderSettings,
     Mixing,
     Split,
     Splits,
     Transform,
     evaluation_transform,
+    joint_transform,
     make_loader,
     make_splits,
     training_transform,
@@ -50,6 +54,10 @@ def open_data(section: DataSection, report: Report) -> Mapping[SplitName, ImageS
         name=section.name,
         download=section.download,
         label_separator=section.label_separator,
+        class_names=section.class_names,
+        ignore_index=section.ignore_index,
+        layout=section.layout,
+        is_clean=section.degrade is not None,
     )
     return open_source(location, report)
 
@@ -101,8 +109,8 @@ def load_batches(
     augment = recipe.augment
     require_boxes(augment, preprocessing)
     splits = _cached(splits, recipe.data.cache, launch.local_count, report)
-    transform = augmenting_transform(augment, preprocessing)
     data = recipe.data
+    transform = training_transform_of(splits.train, data, augment, preprocessing)
     train = make_loader(
         splits.train,
         transform,
@@ -122,6 +130,33 @@ def load_batches(
     )
     names = dict.fromkeys([SplitName.VAL, *recipe.evaluate.splits])
     return Loaders(train, {name: load_split(splits.get(name), data, preprocessing, compute, launch) for name in names})
+
+
+def training_transform_of(
+    split: Split, data: DataSection, augment: AugmentSection, preprocessing: Preprocessing
+) -> Transform | JointTransform:
+    """Return the transform of training images, together with their ground truth where that is a picture.
+
+    Raises:
+        RecipeError: The augmentation is invalid for these images.
+    """
+    if not split.is_dense:
+        return augmenting_transform(augment, preprocessing)
+    together = JointAugmentation(augment.scale, augment.hflip, augment.color_jitter or 0.0)
+    return joint_transform(split.target_kind, preprocessing, _degradation(data), augmentation=together)
+
+
+def evaluation_transform_of(
+    split: Split, data: DataSection, preprocessing: Preprocessing, *, full_size: bool
+) -> Transform | JointTransform:
+    """Return the transform of evaluated images, together with their ground truth where that is a picture."""
+    if not split.is_dense:
+        return evaluation_transform(preprocessing)
+    return joint_transform(split.target_kind, preprocessing, _degradation(data), full_size=full_size)
+
+
+def _degradation(data: DataSection) -> Degradation | None:
+    return Degradation(data.degrade.noise, data.degrade.downscale) if data.degrade is not None else None
 
 
 def augmenting_transform(augment: AugmentSection, preprocessing: Preprocessing) -> Transform:
@@ -180,6 +215,8 @@ def load_split(
     preprocessing: Preprocessing,
     compute: Compute,
     launch: Launch = SINGLE,
+    *,
+    full_size: bool = True,
 ) -> BatchLoader:
     """Build a loader for evaluation: all images of a split, in order, with the evaluation transform.
 
@@ -189,11 +226,16 @@ def load_split(
         preprocessing: The input that the network expects.
         compute: Device of the network.
         launch: Rank and number of the processes that share the split.
+        full_size: Restore whole images, one per batch since their sizes differ, instead of the centre of the input's
+            size. Images of other tasks always have the input's size.
     """
+    settings = _loader_settings(data, data.seed, compute)
+    if full_size and split.target_kind is TargetKind.IMAGE:
+        settings = dataclasses.replace(settings, batch_size=launch.count)
     return make_loader(
         split,
-        evaluation_transform(preprocessing),
-        _loader_settings(data, data.seed, compute),
+        evaluation_transform_of(split, data, preprocessing, full_size=full_size),
+        settings,
         shuffle=False,
         launch=launch,
     )

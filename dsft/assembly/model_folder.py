@@ -69,7 +69,7 @@ def _skeleton_of(folder: Path, builder: Builder | None) -> LoadedModel | None:
     manifest = read_manifest(folder)
     # Its random weights are overwritten, so the caller's random state must not advance.
     with torch.random.fork_rng(devices=[]):
-        built = build_own(builder, InputFormat(), manifest.preprocessing)
+        built = build_own(builder, InputFormat(), manifest.preprocessing, task_named(manifest.task))
     return built if manifest.source is None else with_outputs(built, manifest.source.num_classes)
 
 

@@ -13,8 +13,8 @@ from dsft.choices import WeightsKind
 from dsft.conversion import ConversionPlan
 from dsft.errors import ConversionError, ModelError
 from dsft.models import LoadedModel, ModelSpec
-from dsft.preprocessing import Preprocessing
-from dsft.tasks import CLASSIFICATION, Task
+from dsft.preprocessing import ImageSize, Preprocessing, as_height_and_width
+from dsft.tasks import CLASSIFICATION, Task, task_named
 
 
 @dataclass(frozen=True)
@@ -67,26 +67,26 @@ class Network:
 
 def as_network(loaded: LoadedModel) -> Network:
     """Describe a network that was loaded from a library, a weights file or a builder."""
-    return Network(loaded.module, loaded.spec, loaded.preprocessing, loaded.classes, None, ())
+    return Network(loaded.module, loaded.spec, loaded.preprocessing, loaded.classes, None, (), task_named(loaded.task))
 
 
-def with_image_size(network: Network, image_size: int | None, *, is_fixed: bool) -> Network:
+def with_image_size(network: Network, image_size: ImageSize | None, *, is_fixed: bool) -> Network:
     """Return a network with another image size; None returns it unchanged.
 
     Args:
         network: The network.
-        image_size: Side of the images in pixels.
+        image_size: Side of the images in pixels, or height and width.
         is_fixed: Whether the architecture accepts one image size only.
 
     Raises:
         ModelError: The architecture accepts another size only.
     """
-    if image_size is None or (image_size, image_size) == network.preprocessing.image_size:
+    if image_size is None or as_height_and_width(image_size) == network.preprocessing.image_size:
         return network
     if is_fixed:
         raise ModelError(
             f"data.image_size: {network.spec} takes images of {network.preprocessing.image_size[0]} pixels only, "
             f"found {image_size}. Leave the key out, or choose another network."
         )
-    resized = dataclasses.replace(network.preprocessing, image_size=(image_size, image_size))
+    resized = dataclasses.replace(network.preprocessing, image_size=as_height_and_width(image_size))
     return dataclasses.replace(network, preprocessing=resized)

@@ -18,8 +18,8 @@ from dsft.measure import run_example
 from dsft.models import Builder, LoadedModel, ModelSpec, identify, load_weights, read_weights, replace_head
 from dsft.models.inputs import for_channels
 from dsft.models.timm_library import read_preprocessing
-from dsft.preprocessing import Preprocessing
-from dsft.tasks.outputs import split_outputs
+from dsft.preprocessing import ImageSize, Preprocessing, as_height_and_width
+from dsft.tasks import CLASSIFICATION, Task, task_named
 
 
 @dataclass(frozen=True)
@@ -31,33 +31,36 @@ class InputFormat:
     apply: 224 pixels, mean and standard deviation of ImageNet, bicubic interpolation, the central 87.5 %.
 
     Attributes:
-        image_size: Side of the images in pixels.
+        image_size: Side of the images in pixels, or height and width.
         channels: Image channels; None for those of the first convolution.
         mean: Mean of each channel, on the scale 0 to 1.
         std: Standard deviation of each channel, on the scale 0 to 1.
     """
 
-    image_size: int | None = None
+    image_size: ImageSize | None = None
     channels: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
 
-def build_own(builder: Builder, stated: InputFormat, preprocessing: Preprocessing | None = None) -> LoadedModel:
+def build_own(
+    builder: Builder, stated: InputFormat, preprocessing: Preprocessing | None = None, task: Task = CLASSIFICATION
+) -> LoadedModel:
     """Call a builder, and determine the input format and the number of outputs of its network.
 
     Args:
         builder: The user's function.
         stated: Its input format, as far as it is known.
         preprocessing: The whole evaluation transform, if a model folder records it; then ``stated`` is ignored.
+        task: What the outputs mean.
 
     Raises:
         ModelError: The builder fails, or its network cannot be run on such images or is no classifier.
     """
     module = builder.build()
-    preprocessing = preprocessing or state_preprocessing(module, stated)
+    preprocessing = preprocessing or state_preprocessing(module, stated, task)
     try:
-        return describe_module(module, str(builder), preprocessing)
+        return describe_module(module, str(builder), preprocessing, task)
     except ModelError:
         raise
     except Exception as error:
@@ -66,22 +69,23 @@ def build_own(builder: Builder, stated: InputFormat, preprocessing: Preprocessin
         raise builder.explain(error, action) from error
 
 
-def copy_own(module: nn.Module, name: str, stated: InputFormat) -> LoadedModel:
+def copy_own(module: nn.Module, name: str, stated: InputFormat, task: Task = CLASSIFICATION) -> LoadedModel:
     """Copy a network from Python to the CPU, and determine its number of outputs.
 
     Args:
         module: The network; it is left unchanged.
         name: What messages and manifests call it.
         stated: Its input format, as far as it is known.
+        task: What its outputs mean.
 
     Raises:
         ModelError: It cannot be run on such images, or is not a classifier.
         ConversionError: It is not a network, or one that cannot be copied.
     """
     copied_module = copy_network(unwrap_network(module)).cpu()
-    preprocessing = state_preprocessing(copied_module, stated)
+    preprocessing = state_preprocessing(copied_module, stated, task)
     try:
-        described = describe_module(copied_module, name, preprocessing)
+        described = describe_module(copied_module, name, preprocessing, task)
     except ModelError:
         raise
     except Exception as error:
@@ -95,30 +99,34 @@ def copy_own(module: nn.Module, name: str, stated: InputFormat) -> LoadedModel:
     return described if spec is None else dataclasses.replace(described, spec=spec)
 
 
-def describe_module(module: nn.Module, name: str, preprocessing: Preprocessing) -> LoadedModel:
+def describe_module(
+    module: nn.Module, name: str, preprocessing: Preprocessing, task: Task = CLASSIFICATION
+) -> LoadedModel:
     """Describe a network of the user's own. It is run once on a black image to count its outputs.
 
     Raises:
-        ModelError: Its output is not one row of class scores per image.
+        ModelError: Its output is not what the task needs, such as one row of class scores per image.
         Exception: Whatever the network raises.
     """
-    outputs = count_outputs(module, preprocessing)
+    outputs = count_outputs(module, preprocessing, task)
     spec = ModelSpec(ModelSource.PYTHON, name, outputs, preprocessing.channels)
-    return LoadedModel(module, spec, preprocessing, None, fixed_size=False, notes=("Weights as given.",))
+    return LoadedModel(
+        module, spec, preprocessing, None, fixed_size=False, notes=("Weights as given.",), task=task.name
+    )
 
 
-def count_outputs(module: nn.Module, preprocessing: Preprocessing) -> int:
-    """Return the number of class scores that a network returns for an image.
+def count_outputs(module: nn.Module, preprocessing: Preprocessing, task: Task = CLASSIFICATION) -> int:
+    """Return the number of outputs of a network: of class scores of an image or a pixel, or of image channels.
 
     Raises:
-        ModelError: Its output is not one row of class scores per image.
+        ModelError: Its output is not what the task needs, such as one row of class scores per image.
     """
     image = torch.zeros(1, preprocessing.channels, *preprocessing.image_size)
-    scores, _ = split_outputs(run_example(module, image))
-    return scores.shape[1]
+    outputs, _ = task.codec.split_outputs(run_example(module, image))
+    return outputs.shape[1]
 
 
-def state_preprocessing(module: nn.Module, stated: InputFormat) -> Preprocessing:
+def state_preprocessing(module: nn.Module, stated: InputFormat, task: Task = CLASSIFICATION) -> Preprocessing:
     """Return the evaluation transform of a network of the user's own.
 
     Raises:
@@ -128,14 +136,14 @@ def state_preprocessing(module: nn.Module, stated: InputFormat) -> Preprocessing
     given = config if isinstance(config, Mapping) else {}
     try:
         # timm takes an empty mapping for none.
-        own = read_preprocessing({"crop_mode": "center", **given})
+        own = read_preprocessing({"crop_mode": "center", **task.codec.input_defaults, **given})
     except Exception as error:  # the mapping is the user's
         raise ModelError(
             f"pretrained_cfg of the network: must be a mapping as timm's networks have it, such as {{'input_size': "
             f"(3, 224, 224), 'mean': (0.5, 0.5, 0.5)}}, found {given!r} ({type(error).__name__}: {error})."
         ) from error
     own = for_channels(own, stated.channels or _channels_of(module) or own.channels)
-    size = own.image_size if stated.image_size is None else (stated.image_size, stated.image_size)
+    size = own.image_size if stated.image_size is None else as_height_and_width(stated.image_size)
     for key, values in (("mean", stated.mean), ("std", stated.std)):
         if values is not None and len(values) != own.channels:
             raise ModelError(
@@ -179,7 +187,7 @@ def with_outputs(loaded: LoadedModel, num_classes: int) -> LoadedModel:
     if loaded.spec.num_classes == num_classes:
         return loaded
     replaced = replace_head(loaded, num_classes, None)
-    found = count_outputs(replaced.module, loaded.preprocessing)
+    found = count_outputs(replaced.module, loaded.preprocessing, task_named(loaded.task))
     if found != num_classes:
         raise ModelError(
             f"model {loaded.spec}: has {loaded.spec.num_classes} outputs, {num_classes} are needed, and replacing its "

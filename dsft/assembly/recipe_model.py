@@ -16,16 +16,17 @@ from dsft.choices import ModelSource, Reason
 from dsft.conversion import ConversionPlan
 from dsft.errors import ModelError, PretrainedWeightsError
 from dsft.models import Builder, LoadedModel, head_layers, load_model, replace_head
+from dsft.preprocessing import ImageSize
 from dsft.progress import Note, Report
 from dsft.recipe.sections import ModelSection
 from dsft.storage import at_home
-from dsft.tasks import CLASSIFICATION, Task
+from dsft.tasks import CLASSIFICATION, Task, task_named
 
 
 def load_network(
     section: ModelSection,
     classes: tuple[str, ...],
-    image_size: int | None,
+    image_size: ImageSize | None,
     seed: int,
     report: Report,
     task: Task = CLASSIFICATION,
@@ -51,14 +52,15 @@ def load_network(
         if section.source is ModelSource.DSFT:
             network, is_fixed = _load_named_folder(section), False
         elif section.source is ModelSource.PYTHON:
-            loaded = _load_own(section, classes, image_size, report, module)
-            network, is_fixed = dataclasses.replace(as_network(loaded), task=task), False
+            loaded = _load_own(section, classes, image_size, report, module, task)
+            network, is_fixed = as_network(loaded), False
         else:
             loaded = _load_from_library(section, classes, report)
+            _require_task(loaded, task)
             network, is_fixed = as_network(loaded), loaded.fixed_size
             has_own_head = section.pretrained or (section.checkpoint is not None and section.classes is None)
-            # Published weights are those of classification networks.
-            network = dataclasses.replace(network, task=CLASSIFICATION if has_own_head else task)
+            # Published weights of classification networks give an image one class.
+            network = dataclasses.replace(network, task=task_named(loaded.task) if has_own_head else task)
         return _for_classes(with_image_size(network, image_size, is_fixed=is_fixed), classes, report)
 
 
@@ -75,7 +77,12 @@ def _load_named_folder(section: ModelSection) -> Network:
 
 
 def _load_own(
-    section: ModelSection, classes: tuple[str, ...], image_size: int | None, report: Report, module: nn.Module | None
+    section: ModelSection,
+    classes: tuple[str, ...],
+    image_size: ImageSize | None,
+    report: Report,
+    module: nn.Module | None,
+    task: Task,
 ) -> LoadedModel:
     """Build the network of a recipe's builder, or copy the user's own; load the checkpoint, if there is one."""
     stated = InputFormat(
@@ -85,7 +92,9 @@ def _load_own(
         tuple(section.std) if section.std is not None else None,
     )
     name = section.builder or ""
-    loaded = build_own(Builder.parse(name), stated) if module is None else copy_own(module, name, stated)
+    loaded = (
+        build_own(Builder.parse(name), stated, task=task) if module is None else copy_own(module, name, stated, task)
+    )
     named = _stated_classes(section, classes)
     if section.checkpoint is not None:
         loaded = with_weights(loaded, at_home(section.checkpoint), named)
@@ -116,6 +125,16 @@ def _load_from_library(section: ModelSection, classes: tuple[str, ...], report: 
     return loaded if has_weights else dataclasses.replace(loaded, classes=classes)
 
 
+def _require_task(loaded: LoadedModel, task: Task) -> None:
+    """Check that a network of a library has the kind of output that a task needs."""
+    own = task_named(loaded.task)
+    if own.codec.output_name != task.codec.output_name:
+        raise ModelError(
+            f"model {loaded.spec}: is a {own.name} network, and the recipe's task is {task.name}. Choose a network for "
+            f"that task, or name a function that returns one with model.builder."
+        )
+
+
 def _stated_classes(section: ModelSection, classes: tuple[str, ...]) -> tuple[str, ...] | None:
     if section.classes == "data":
         return classes
@@ -128,7 +147,13 @@ def _for_classes(network: Network, classes: Sequence[str], report: Report) -> Ne
     if network.classes == tuple(classes) or is_counted:
         return network
     loaded = LoadedModel(
-        network.module, network.spec, network.preprocessing, network.classes, fixed_size=False, notes=()
+        network.module,
+        network.spec,
+        network.preprocessing,
+        network.classes,
+        fixed_size=False,
+        notes=(),
+        task=network.task.name,
     )
     if network.spec.source is ModelSource.PYTHON:
         replaced = with_outputs(loaded, len(classes))

@@ -19,7 +19,7 @@ from dsft.devices import parse_device, resolve_compute
 from dsft.errors import InputError, ModelError
 from dsft.models import ModelSpec, library_of, preprocessing_of
 from dsft.models.libraries import LIBRARIES
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import Preprocessing, as_height_and_width
 from dsft.progress import Report, Warn
 from dsft.recipe import Recipe, Rule
 from dsft.runtimes.registry import RUNTIMES
@@ -48,7 +48,7 @@ def _check_image_size(recipe: Recipe) -> None:
         return
     library = LIBRARIES[model.source]
     expected, _ = library.preprocessing(model.name or "").image_size
-    if library.is_fixed_size(model.name or "") and size != expected:
+    if library.is_fixed_size(model.name or "") and as_height_and_width(size)[0] != expected:
         raise ModelError(f"{model.source}/{model.name} requires images of {expected} pixels, found {size}.")
 
 
@@ -105,7 +105,7 @@ def _preprocessing(recipe: Recipe) -> Preprocessing:
         stated = preprocessing_of(ModelSpec(model.source, model.name or "", num_classes=1, in_chans=channels))
     else:
         stated = Preprocessing((224, 224), channels, (0.5,) * channels, (0.5,) * channels, "bicubic", 1.0, "center")
-    return stated if size is None else dataclasses.replace(stated, image_size=(size, size))
+    return stated if size is None else dataclasses.replace(stated, image_size=as_height_and_width(size))
 
 
 RULES: tuple[Rule, ...] = (

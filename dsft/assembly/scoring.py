@@ -75,12 +75,11 @@ def under_class_table(images: Split, model: str, network: Network) -> Split:
     Raises:
         DataError: The model has no class table or lacks one of the classes, or the labels are those of another task.
     """
-    if images.has_label_sets != network.task.codec.has_label_sets:
-        kinds = {True: "any number of labels", False: "one class"}
+    needed, found = network.task.codec.target_kind, images.target_kind
+    if needed is not found:
         raise DataError(
-            f"model {model!r}: its task, {network.task.name}, gives an image "
-            f"{kinds[network.task.codec.has_label_sets]}, and an image of the data has "
-            f"{kinds[images.has_label_sets]}. Give other data with --data."
+            f"model {model!r}: its task, {network.task.name}, gives an image {needed.description}, and an image of the "
+            f"data has {found.description}. Give other data with --data."
         )
     table = class_table(network)
     if unknown := [name for name in images.classes if name not in table]:

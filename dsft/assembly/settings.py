@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dsft.recipe import Recipe
 from dsft.recipe.sections import DistillSection, OptimSection, ScheduleSection
-from dsft.tasks import task_named
+from dsft.tasks import LossOptions, task_named
 from dsft.training import (
     DistillSettings,
     EmaSettings,
@@ -42,7 +42,7 @@ def fit_settings(
         ema=EmaSettings(recipe.ema.decay, recipe.ema.warmup) if recipe.ema else None,
         stopping=StoppingSettings(evaluate.monitor, evaluate.patience, evaluate.min_delta),
         task=task_named(recipe.task),
-        smoothing=recipe.augment.smoothing,
+        loss=LossOptions(recipe.augment.smoothing, recipe.loss.dice, recipe.loss.pixel),
         class_weights=class_weights,
         grad_accum=recipe.train.grad_accum,
         grad_checkpointing=recipe.train.grad_checkpointing,

@@ -111,6 +111,7 @@ def _show_evaluation(result: EvaluateResult, as_json: bool, with_classes: bool) 
         size_table,
         speed_table,
     )
+    from dsft.tasks import ProbabilityMetrics
 
     if as_json:
         print_json(result.to_dict())
@@ -118,11 +119,12 @@ def _show_evaluation(result: EvaluateResult, as_json: bool, with_classes: bool) 
     scores = [(row.model, row.metrics) for row in result.models]
     differences = [(row.model, row.difference) for row in result.models if row.difference is not None]
     costs = [ModelRow(row.model, row.footprint, row.file_bytes) for row in result.models]
+    probable = [(model, metrics) for model, metrics in scores if isinstance(metrics, ProbabilityMetrics)]
     print_result(
-        *(per_class_table(metrics) for _, metrics in scores if with_classes),
+        *(per_class_table(metrics) for _, metrics in scores if with_classes and metrics.per_class),
         metrics_table(scores, [row.untrained for row in result.models]),
         *([differences_table(result.models[0].model, differences)] if differences else []),
-        calibration_table(scores),
+        *([calibration_table(probable)] if probable else []),
         size_table(costs),
         *([speed_table(costs)] if costs[0].footprint.latency_ms is not None else []),
         footprint_circumstances(result.measured_on, result.models[0].footprint),

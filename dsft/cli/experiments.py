@@ -103,7 +103,8 @@ def _show_experiment(result: ExperimentResult, as_json: bool) -> None:
     if result.costs is not None:
         shown += [costs_table(result.costs), circumstances(result.costs.measured_on)]
     if result.scores:
-        shown.append(per_class_table(result.scores[-1].metrics))
+        if result.scores[-1].metrics.per_class:
+            shown.append(per_class_table(result.scores[-1].metrics))
         shown.append(
             metrics_table([(score.network, score.metrics) for score in result.scores], latencies=result.latencies)
         )

@@ -39,6 +39,10 @@ def predict(
         PredictionFormat | None, typer.Option("--format", help="Output format; by default by the ending of --out.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file instead of standard output.")] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option("--pictures", help="Folder for masks (segmentation) or images (restoration), which need it."),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in a batch.")] = 64,
     workers: Annotated[str, typer.Option("--workers", "-j", help="Processes that read images, or auto.")] = "auto",
     bad_images: Annotated[
@@ -49,7 +53,7 @@ def predict(
     overwrite: Overwrite = False,
     progress: Progress = None,
 ) -> None:
-    """Predict the classes of images, preprocessed as the model folder records."""
+    """Predict the classes of images, or write masks or restored images, preprocessed as the model folder records."""
     form = _format(form, out)
     if out is not None:
         from dsft.storage import require_free_file
@@ -63,7 +67,7 @@ def predict(
         result = command.run(
             Source(model, builder=builder),
             asked,
-            command.PredictSettings(top_k, threshold, batch_size, readers, bad_images),
+            command.PredictSettings(top_k, threshold, batch_size, readers, bad_images, pictures, overwrite),
             device=device,
             report=report,
         )

@@ -20,7 +20,7 @@ from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
 from dsft.assembly import Network, Source, load_folder
 from dsft.assembly.conversion import example_images
 from dsft.choices import Runtime
-from dsft.commands.export_file import Classifier
+from dsft.commands.export_file import MainOutput
 from dsft.commands.export_images import CheckImages, CheckSettings, load_check_images
 from dsft.devices import Compute
 from dsft.errors import DataError, ExportError, ModelError
@@ -96,7 +96,7 @@ def run(model: Source, settings: DeploySettings | None = None, *, report: Report
             f"model {model.label!r}: has no class table, so it cannot be scored. Convert it with --classes."
         )
     unusable = {str(each): reason for each in settings.runtimes if (reason := why_unusable(each)) is not None}
-    module = Classifier(network.module).eval()
+    module = MainOutput(network.module, network.task).eval()
     job = _Job(network, module, _dense(Path(model.label), network), images, settings, unusable)
     usable = [each for each in settings.runtimes if str(each) not in unusable]
     rows = list[DeployRow]()
@@ -173,7 +173,7 @@ class _Job:
         path = temporary / f"float32{file_format.suffix}"
         example = self.images.batches[0] if file_format.has_dynamic_batch else self.images.batches[0][:1]
         program, _ = trace_folded(self.module, example, dynamic_batch=file_format.has_dynamic_batch)
-        file_format.write(program, path)
+        file_format.write(program, path, self.network.task.codec.output_name)
         yield self._variant("float32", file_format, path)
         if file_format.form in QUANTIZED_FORMATS:
             if (reason := why_unquantizable(file_format.form)) is not None:
@@ -195,11 +195,15 @@ class _Job:
         targets, classes = self.images.targets, self.network.classes
         if targets is None or classes is None:
             raise DataError(f"model {self.network.spec}: has no class table, so it cannot be scored.")
+        task, split = self.network.task, self.settings.check.split.value
+        parts = torch.split(targets, [len(batch) for batch in self.images.batches])
         with torch.inference_mode():
-            logits = torch.cat([session(batch) for batch in self.images.batches])
-        positions = torch.arange(len(logits))
-        split = self.settings.check.split.value
-        return Evaluation(logits.float(), targets, positions, classes, split, 0, self.network.task)
+            rows = [
+                task.scorer.reduce(session(batch).float(), part)
+                for batch, part in zip(self.images.batches, parts, strict=True)
+            ]
+        outputs, kept = (torch.cat(column) for column in zip(*rows, strict=True))
+        return Evaluation(outputs, kept, torch.arange(len(outputs)), classes, split, 0, task)
 
     def _time(self, runtime: Runtime, variants: Sequence[_Variant], size: int) -> Sequence[Timing]:
         """Time the variants interleaved with the reference, the first pass; return the times of the variants."""

@@ -110,7 +110,7 @@ def _open(
     for model in models:
         require_class_file(model.classes)
     networks = [load_finished(model) for model in models]
-    _require_one_task(models, networks, scoring.required)
+    _require_one_task(models, networks, scoring.required, with_temperature=scoring.with_temperature)
     opened = open_scoring_data(data, networks[0], models[0].label, report)
     if scoring.with_temperature and opened.is_plain:
         raise InputError(
@@ -125,7 +125,9 @@ def _open(
     return [_Candidate.of(Path(model.label), network, images, calibration) for network, model in pairs], opened.section
 
 
-def _require_one_task(models: Sequence[Source], networks: Sequence[Network], required: Sequence[str]) -> None:
+def _require_one_task(
+    models: Sequence[Source], networks: Sequence[Network], required: Sequence[str], *, with_temperature: bool
+) -> None:
     first = networks[0].task
     for model, network in zip(models, networks, strict=True):
         if network.task is not first:
@@ -134,6 +136,11 @@ def _require_one_task(models: Sequence[Source], networks: Sequence[Network], req
                 f"{model.label!r} of task {network.task.name}. Evaluate them separately."
             )
     main = first.scorer.layout.main
+    if with_temperature and first.labels is None:
+        raise InputError(
+            f"--fit-temperature: needs probabilities of the classes of an image, and the models' task is {first.name}. "
+            "Leave it out."
+        )
     if other := [name for name in required if name != main.name]:
         raise InputError(
             f"--min-{other[0]}: the models' task is {first.name}, whose main score is {main.label}. Use "
@@ -164,7 +171,7 @@ def _score(candidate: _Candidate, section: DataSection, compute: Compute, report
     if candidate.calibration is None:
         return evaluation
     held_out = _evaluate(candidate, candidate.calibration, section, compute, report)
-    temperature = held_out.task.scorer.fit_temperature(held_out.logits, held_out.targets)
+    temperature = held_out.labels.scorer.fit_temperature(*held_out.rows)
     (low, high), main = TEMPERATURES, held_out.task.scorer.layout.main
     if not low * 1.01 < temperature < high / 1.01:
         report(

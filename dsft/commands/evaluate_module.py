@@ -46,8 +46,8 @@ def run(
         InputError: The network, the data or the classes are invalid.
     """
     compute, name = resolve_compute(device, Amp.NONE, channels_last=True), type(module).__name__
-    loaded = copy_own(module, name, InputFormat(image_size))
-    network = dataclasses.replace(as_network(loaded), task=task)
+    loaded = copy_own(module, name, InputFormat(image_size), task)
+    network = as_network(loaded)
     opened = open_scoring_data(data, network, name, report)
     named = with_classes(loaded, tuple(classes) if classes is not None else opened.classes)
     network = dataclasses.replace(network, classes=named.classes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +15,13 @@ from dsft.assembly.exported_file import checksums, describe_network, description
 from dsft.assembly.network import as_network
 from dsft.assembly.own_network import InputFormat, copy_own, with_classes
 from dsft.choices import ExportFormat
-from dsft.commands.export_file import Classifier, compare, quantize, require_parity, run_batches, write_file
+from dsft.commands.export_file import MainOutput, compare, quantize, require_parity, run_batches, write_file
 from dsft.commands.export_images import CheckSettings, load_check_images
 from dsft.data.preprocessing_steps import describe_steps
 from dsft.errors import RecipeError
 from dsft.progress import Note, Report, ignore
 from dsft.runtimes import FILE_FORMATS, RUNTIMES, Int8, Parity, require_int8
-from dsft.runtimes.runtime import INPUT, OUTPUT
+from dsft.runtimes.runtime import INPUT
 from dsft.storage import require_free_file, sha256_of, staged_file, write_json
 from dsft.tasks import CLASSIFICATION, MetricLayout, Task
 
@@ -127,20 +126,20 @@ def run_module(
         report: Receives the progress.
     """
     form, name = _require_possible(out, settings), type(module).__name__
-    loaded = with_classes(copy_own(module, name, InputFormat(image_size)), tuple(classes) if classes else None)
-    return _export(dataclasses.replace(as_network(loaded), task=task), name, out, form, settings, report)
+    loaded = with_classes(copy_own(module, name, InputFormat(image_size), task), tuple(classes) if classes else None)
+    return _export(as_network(loaded), name, out, form, settings, report)
 
 
 def _export(
     network: Network, name: str, out: Path, form: ExportFormat, settings: ExportSettings, report: Report
 ) -> ExportResult:
-    classifier = Classifier(network.module.float()).eval()
+    plain = MainOutput(network.module.float(), network.task).eval()
     images = load_check_images(network, name, settings.check, report, with_calibration=settings.int8)
-    expected = run_batches(classifier, images.batches)
+    expected = run_batches(plain, images.batches)
     report(Note(f"writing {out}"))
     further = _further_suffixes(form)
     with staged_file(out, further) as staged:
-        written = write_file(network, classifier, form, staged, images.batches[0])
+        written = write_file(network, plain, form, staged, images.batches[0])
         parity = compare(network.task, expected, run_batches(written.run, images.batches))
         require_parity(parity, out)
         quantized = quantize(form, staged, network.task, expected, images) if settings.int8 else None
@@ -148,7 +147,7 @@ def _export(
         size, layout = sum(file.stat().st_size for file in files), network.task.scorer.layout
         result = ExportResult(out, description_of(out), form, size, written.norms_folded, parity, quantized, layout)
         document = {
-            **_describe(network, result),
+            **_describe(network, result, written.shape),
             **describe_network(network, images.batches[0][:1]),
             "sha256": sha256_of(staged),
             "checksums": checksums(files),
@@ -194,21 +193,29 @@ def _further_suffixes(form: ExportFormat) -> tuple[str, ...]:
     return FILE_FORMATS[form][1].further_suffixes if form in FILE_FORMATS else ()
 
 
-def _describe(network: Network, result: ExportResult) -> dict[str, Any]:
+def _with_names(shape: tuple[int, ...]) -> list[int | str]:
+    """Return a shape with names for sizes that may vary."""
+    return [size or name for size, name in zip(shape, ("batch", "channels", "height", "width"), strict=False)]
+
+
+def _describe(network: Network, result: ExportResult, images: tuple[int, ...]) -> dict[str, Any]:
     """Return what is needed to run the file: inputs, outputs, preprocessing and classes."""
-    preprocessing, form = network.preprocessing, result.form
-    batch = "batch" if form not in FILE_FORMATS or FILE_FORMATS[form][1].has_dynamic_batch else 1
+    preprocessing, codec = network.preprocessing, network.task.codec
     return {
         "file": result.path.name,
         "format": result.form.value,
         "model": str(network.spec),
         "input": {
             "name": INPUT,
-            "shape": [batch, preprocessing.channels, *preprocessing.image_size],
+            "shape": _with_names(images),
             "dtype": "float32",
             "layout": "NCHW",
         },
-        "output": {"name": OUTPUT, "shape": [batch, network.spec.num_classes], "dtype": "float32"},
+        "output": {
+            "name": codec.output_name,
+            "shape": _with_names(codec.output_shape(images, network.spec.num_classes)),
+            "dtype": "float32",
+        },
         "preprocessing": {**preprocessing.to_dict(), "steps": describe_steps(preprocessing)},
         "classes": list(network.classes) if network.classes is not None else None,
         "task": network.task.name.value,

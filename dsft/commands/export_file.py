@@ -12,37 +12,55 @@ import torch
 from torch import Tensor, nn
 
 from dsft.assembly import Network
-from dsft.choices import ExportFormat
+from dsft.choices import ExportFormat, TargetKind
 from dsft.commands.export_images import CheckImages
 from dsft.conversion import copy_network
 from dsft.errors import ExportError
 from dsft.models import load_weights
 from dsft.number_format import plural
-from dsft.runtimes import FILE_FORMATS, TOLERANCE, Int8, Parity, compare_logits, quantize_file, trace_folded
-from dsft.tasks import Task, split_outputs
+from dsft.runtimes import (
+    FILE_FORMATS,
+    TOLERANCE,
+    FileFormat,
+    Int8,
+    Parity,
+    compare_outputs,
+    input_shape,
+    quantize_file,
+    trace_folded,
+)
+from dsft.tasks import Task
 
 Runner = Callable[[Tensor], Tensor]
-"""Maps images ``(batch, channels, height, width)`` to logits ``(batch, classes)``."""
+"""Maps images ``(batch, channels, height, width)`` to the main output of the network."""
 
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """A file that was written: the number of batch norms that were folded, and a function that runs the file."""
+    """A file that was written.
+
+    Attributes:
+        norms_folded: Number of batch norms that were folded.
+        run: Runs the file.
+        shape: Shape of the images that the file takes, with 0 for sizes that may vary.
+    """
 
     norms_folded: int
     run: Runner
+    shape: tuple[int, ...]
 
 
-class Classifier(nn.Module):
-    """A network with its main logits as its only output."""
+class MainOutput(nn.Module):
+    """A network with its main output as its only one."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, task: Task) -> None:
         super().__init__()
         self.network = network
+        self.codec = task.codec
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits ``(batch, classes)``."""
-        return split_outputs(self.network(images))[0]
+        """Return the main output for images ``(batch, channels, height, width)``."""
+        return self.codec.split_outputs(self.network(images))[0]
 
 
 def run_batches(runner: Runner, batches: Sequence[Tensor]) -> Tensor:
@@ -51,44 +69,55 @@ def run_batches(runner: Runner, batches: Sequence[Tensor]) -> Tensor:
         return torch.cat([runner(images) for images in batches])
 
 
-def write_file(network: Network, classifier: Classifier, form: ExportFormat, path: Path, images: Tensor) -> WrittenFile:
+def write_file(network: Network, plain: MainOutput, form: ExportFormat, path: Path, images: Tensor) -> WrittenFile:
     """Write a network as a file.
 
     Args:
         network: The network, on the CPU, in evaluation mode.
-        classifier: The same network with one output.
+        plain: The same network with one output.
         form: Format of the file.
         path: The file.
         images: A batch that the network is traced with.
 
     Raises:
-        ExportError: torch cannot trace the network.
+        ExportError: torch cannot trace the network, or the format has no counterpart for one of its operators.
     """
     if form is ExportFormat.SAFETENSORS:
         state = {key: value.contiguous().clone() for key, value in network.module.state_dict().items()}
         path.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
-        return WrittenFile(0, _weights_runner(network.module, path))
+        return WrittenFile(0, _weights_runner(network, path), (0, *images.shape[1:]))
     _, file_format = FILE_FORMATS[form]
+    if network.task.codec.target_kind is TargetKind.IMAGE and file_format.has_dynamic_batch:
+        try:
+            return _write_traced(plain, file_format, path, images, any_size=True)
+        except ExportError:  # the network computes with sizes, and the format has no operator for that
+            pass
+    return _write_traced(plain, file_format, path, images, any_size=False)
+
+
+def _write_traced(
+    plain: MainOutput, file_format: FileFormat, path: Path, images: Tensor, *, any_size: bool
+) -> WrittenFile:
     # A file for a fixed batch size takes one image.
     example = images if file_format.has_dynamic_batch else images[:1]
-    program, folded = trace_folded(classifier, example, dynamic_batch=file_format.has_dynamic_batch)
-    file_format.write(program, path)
-    return WrittenFile(folded, file_format.load(path, 0))
+    program, folded = trace_folded(plain, example, dynamic_batch=file_format.has_dynamic_batch, any_size=any_size)
+    file_format.write(program, path, plain.codec.output_name)
+    return WrittenFile(folded, file_format.load(path, 0), input_shape(program))
 
 
-def _weights_runner(module: nn.Module, path: Path) -> Runner:
+def _weights_runner(network: Network, path: Path) -> Runner:
     """Return a function that runs a copy of the network with the weights of a file alone."""
-    outline = copy_network(module)
+    outline = copy_network(network.module)
     for tensor in outline.state_dict().values():
         tensor.zero_()
     load_weights(outline, safetensors.torch.load_file(path), f"file {str(path)!r}")
-    return Classifier(outline).eval()
+    return MainOutput(outline, network.task).eval()
 
 
 def compare(task: Task, expected: Tensor, found: Tensor) -> Parity:
-    """Compare logits ``(images, ...)`` of a file with those of the model."""
-    agrees = task.scorer.is_correct(found, task.scorer.predict(expected))
-    return compare_logits(expected, found, agrees=agrees, margins=task.scorer.margin(expected.double()))
+    """Compare outputs ``(images, ...)`` of a file with those of the model."""
+    agrees = task.scorer.agrees(expected, found)
+    return compare_outputs(expected, found, agrees=agrees, margins=task.scorer.margin(expected.double()))
 
 
 def require_parity(parity: Parity, out: Path) -> None:
@@ -99,8 +128,8 @@ def require_parity(parity: Parity, out: Path) -> None:
     """
     if not parity.holds:
         raise ExportError(
-            f"{str(out)!r} was not written: on {plural(parity.images, 'image')} its logits differ from the model's by "
-            f"up to {parity.largest_difference:.3g}, which is {parity.relative_difference:.2g} of the largest logit "
+            f"{str(out)!r} was not written: on {plural(parity.images, 'image')} its outputs differ from the model's by "
+            f"up to {parity.largest_difference:.3g}, which is {parity.relative_difference:.2g} of the largest output "
             f"(at most {TOLERANCE:g} is allowed), and {parity.clear_disagreements} predictions differ by more than "
             "rounding. This is a bug in dsft or in torch: please report it, with the model's folder."
         )
@@ -117,8 +146,10 @@ def quantize(form: ExportFormat, staged: Path, task: Task, expected: Tensor, ima
     found = run_batches(file_format.load(staged, 0), images.batches)
     parity, score = compare(task, expected, found), task.scorer.layout.main.name
     before, after = (
-        task.scorer.monitored_metrics(logits, images.targets)[score] if images.targets is not None else None
-        for logits in (expected, found)
+        task.scorer.monitored_metrics(*task.scorer.reduce(outputs, images.targets))[score]
+        if images.targets is not None
+        else None
+        for outputs in (expected, found)
     )
     count = sum(map(len, images.calibration))
     return Int8(count, score, before, after, parity.agreement, parity.largest_difference)

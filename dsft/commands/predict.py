@@ -1,4 +1,4 @@
-"""``dsft predict``: predict the classes of image files."""
+"""``dsft predict``: predict the classes of image files, or write masks or restored images."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Literal
 
 from dsft.assembly import Network, Source
 from dsft.assembly.exported_file import load_finished
-from dsft.choices import Amp, BadImages, SplitName
-from dsft.data import LoaderSettings, Split, evaluation_transform, find_images, make_loader
+from dsft.choices import Amp, BadImages, SplitName, TargetKind
+from dsft.data import LoaderSettings, PictureTransform, Split, evaluation_transform, find_images, make_loader
 from dsft.data.decoding import read_image
 from dsft.data.loader import BatchLoader
 from dsft.data.sources.unlabelled import UnlabelledImages
 from dsft.devices import Compute, resolve_compute
-from dsft.errors import DataError
-from dsft.evaluation import Prediction, predict
+from dsft.errors import DataError, InputError
+from dsft.evaluation import ClassPredictor, PicturePredictor, Prediction, Predictor, picture_files, predict
 from dsft.progress import Report, Warn, ignore
+from dsft.storage import require_free_file
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class PredictResult:
 
     def to_csv(self) -> str:
         """Return one CSV row per image; further classes are in further columns."""
+        if any(prediction.file is not None for prediction in self.predictions):
+            return self._files_to_csv()
         count = max([1, *(len(prediction.classes) for prediction in self.predictions)])
         ranks = ["", *(f"_{rank}" for rank in range(2, count + 1))]
         text = io.StringIO()
@@ -41,6 +44,12 @@ class PredictResult:
             pairs = zip(prediction.classes, prediction.probabilities, strict=True)
             cells = [cell for name, p in pairs for cell in (name, f"{p:.6f}")]
             writer.writerow([prediction.path, *cells, *[""] * (2 * count - len(cells))])
+        return text.getvalue()
+
+    def _files_to_csv(self) -> str:
+        text = io.StringIO()
+        rows = [(prediction.path, prediction.file) for prediction in self.predictions]
+        csv.writer(text, lineterminator="\n").writerows([("path", "file"), *rows])
         return text.getvalue()
 
     def to_jsonl(self) -> str:
@@ -58,6 +67,8 @@ class PredictSettings:
         batch_size: Images per batch.
         workers: Processes that read images; ``auto`` chooses by the number of cores and images.
         bad_images: Skip images that cannot be read with a warning, or stop with an error.
+        pictures: Folder for predicted masks or images; needed for the tasks that predict them.
+        overwrite: Replace files in it.
     """
 
     top_k: int | None = None
@@ -65,6 +76,8 @@ class PredictSettings:
     batch_size: int = 64
     workers: int | Literal["auto"] = "auto"
     bad_images: BadImages = BadImages.SKIP
+    pictures: Path | None = None
+    overwrite: bool = False
 
 
 def run(
@@ -75,7 +88,7 @@ def run(
     device: str = "auto",
     report: Report = ignore,
 ) -> PredictResult:
-    """Predict the classes of images with a model folder, with the preprocessing that it records.
+    """Predict for images with a model folder, with the preprocessing that it records.
 
     Args:
         model: A model folder, a run folder or an exported file.
@@ -91,15 +104,21 @@ def run(
     images = find_images(paths)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     network = load_finished(model)
-    select = network.task.view.class_selector(settings.top_k, settings.threshold)
+    predictor = _predictor(network, settings, images.keys)
     compute.place_module(network.module)
     loader = _load_images(images, network, settings, compute)
-    classes = network.classes or tuple(map(str, range(network.spec.num_classes)))
     predictions: list[Prediction] = []
     try:
         predictions.extend(
             predict(
-                network.module, loader, classes=classes, select=select, compute=compute, keys=images.keys, report=report
+                network.module,
+                loader,
+                num_classes=network.spec.num_classes,
+                predictor=predictor,
+                compute=compute,
+                keys=images.keys,
+                task=network.task,
+                report=report,
             )
         )
     except DataError:
@@ -115,13 +134,48 @@ def run(
 def _load_images(
     images: UnlabelledImages, network: Network, settings: PredictSettings, compute: Compute
 ) -> BatchLoader:
+    preprocessing, kind = network.preprocessing, network.task.codec.target_kind
+    has_labels = network.task.labels is not None
+    # Images to restore keep their sizes, which may differ.
+    batch_size = 1 if kind is TargetKind.IMAGE else settings.batch_size
     is_cuda = compute.device.type == "cuda"
     return make_loader(
         Split(SplitName.TEST, images, tuple(range(len(images.keys))), images.classes),
-        evaluation_transform(network.preprocessing),
-        LoaderSettings(settings.batch_size, settings.workers, bad_images=settings.bad_images, pin_memory=is_cuda),
+        evaluation_transform(preprocessing) if has_labels else PictureTransform(preprocessing, kind),
+        LoaderSettings(batch_size, settings.workers, bad_images=settings.bad_images, pin_memory=is_cuda),
         shuffle=False,
     )
+
+
+def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]) -> Predictor:
+    """Return what makes predictions of outputs.
+
+    Raises:
+        InputError: The task does not support one of the settings, or needs another one.
+    """
+    labels, folder = network.task.labels, settings.pictures
+    if labels is not None:
+        if folder is not None:
+            raise InputError(
+                f"--pictures {str(folder)!r}: requires a model whose predictions are pictures, and the task of this "
+                f"one is {network.task.name}. Use --out."
+            )
+        classes = network.classes or tuple(map(str, range(network.spec.num_classes)))
+        return ClassPredictor(classes, labels.view.class_selector(settings.top_k, settings.threshold))
+    given = {"--top-k": settings.top_k, "--threshold": settings.threshold}
+    if unfit := [name for name, value in given.items() if value is not None]:
+        raise InputError(
+            f"{unfit[0]}: requires a model that predicts classes of images, found task {network.task.name}."
+        )
+    if folder is None:
+        raise InputError(
+            f"--pictures: is needed, since the predictions of task {network.task.name} are pictures. Name the folder "
+            "to write them to."
+        )
+    files = picture_files(paths, folder)
+    for file in files.values():
+        require_free_file(file, overwrite=settings.overwrite)
+    return PicturePredictor(network.task, files)
 
 
 def _why_unreadable(key: str) -> str:

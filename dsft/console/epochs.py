@@ -47,6 +47,12 @@ _COLUMNS: Mapping[str, Column] = {
     "val/map": _percent("mAP", 100),
     "val/exact_match": _percent("exact match", 100),
     "val/micro_f1": _percent("micro F1", 100),
+    "val/miou": _percent("mIoU", 100),
+    "val/pixel_accuracy": _percent("pixel acc.", 100),
+    "val/psnr": Column("PSNR dB", "{:.2f}".format),
+    "val/ssim": Column("SSIM", "{:.4f}".format),
+    "val/psnr_y": Column("PSNR Y dB", "{:.2f}".format),
+    "val/ssim_y": Column("SSIM Y", "{:.4f}".format),
     "val/macro_f1": _percent("macro F1", 100),
     "lr": Column("lr", "{:.3g}".format),
     "seconds": Column("time", duration),
@@ -135,5 +141,5 @@ def _sized(name: str, value: float) -> tuple[Column, int]:
 
 def _importance(name: str) -> int:
     by_importance = ["data_share", "images_per_second", "val/top5", "lr", "seconds", "train_loss", "val/loss"]
-    is_main_score = name in ("val/top1", "val/map")
+    is_main_score = name in ("val/top1", "val/map", "val/miou", "val/psnr")
     return len(by_importance) if is_main_score else by_importance.index(name) if name in by_importance else 2

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def predictions_table(predictions: Sequence[Prediction]) -> Table:
-    """List the predicted classes of each image, one per row."""
+    """List the predicted classes of each image, one per row; or the file of each."""
+    if files := [[prediction.path, prediction.file] for prediction in predictions if prediction.file is not None]:
+        return build_table(["image", "file"], files)
     numbers = ["probability"]
     rows = [
         ["" if rank else prediction.path, name, share]

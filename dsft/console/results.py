@@ -88,20 +88,28 @@ def differences_table(first: str, rows: Sequence[tuple[str, Difference]]) -> Tab
         first: Label of the first model.
         rows: A label and the difference for each of the others.
     """
-    numbers = ["points", "95 % CI", "only this", "only first", "McNemar p"]
     figure = rows[0][1].metric
+    is_counted = rows[0][1].mcnemar_p is not None
+    numbers = [figure.difference_unit, "95 % CI", *(["only this", "only first", "McNemar p"] if is_counted else [])]
     cells = (
         [
             label,
             f"{figure.points * difference.value:+.2f}",
             " to ".join(f"{figure.points * end:+.2f}" for end in difference.interval),
-            str(difference.only_this_right),
-            str(difference.only_other_right),
-            f"{difference.mcnemar_p:.3g}",
+            *(
+                [
+                    str(difference.only_this_right),
+                    str(difference.only_other_right),
+                    f"{difference.mcnemar_p:.3g}",
+                ]
+                if is_counted
+                else []
+            ),
         ]
         for label, difference in rows
     )
-    title = f"{figure.title} minus that of {first}; images that only one of the two gets right"
+    counted = "; images that only one of the two gets right" if is_counted else ""
+    title = f"{figure.title} minus that of {first}{counted}"
     return build_table(["model", *numbers], cells, numbers=numbers, title=title)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from dsft.tasks import CalibratedMetrics, Metrics, MetricSpec
+    from dsft.tasks import CalibratedMetrics, Metrics, MetricSpec, ProbabilityMetrics
 
 _MOST_CLASSES = 40
 _NARROWEST_TEXT = 8  # columns of a terminal
@@ -83,10 +83,10 @@ def metrics_table(
         headings.append("ms")
         for row in cells:
             row.append(f"{latencies[row[0]]:.2f}" if row[0] in latencies else "-")
-    return build_table(["model", "split", *headings], cells, numbers=headings, title="Scores in percent, loss in nats")
+    return build_table(["model", "split", *headings], cells, numbers=headings, title=layout.title)
 
 
-def calibration_table(rows: Sequence[tuple[str, Metrics]]) -> Table:
+def calibration_table(rows: Sequence[tuple[str, ProbabilityMetrics]]) -> Table:
     """Compare how well calibrated the probabilities of models are, before and after temperature scaling.
 
     Args:
@@ -102,20 +102,25 @@ def calibration_table(rows: Sequence[tuple[str, Metrics]]) -> Table:
 
 
 def per_class_table(metrics: Metrics) -> Table:
-    """List the scores of every class; of more than 40 classes, those with the lowest F1."""
-    classes = list(metrics.per_class)
+    """List the scores of every class; of more than 40 classes, those with the lowest."""
+    classes, order = list(metrics.per_class), metrics.layout.order
     title = f"Classes of {metrics.split}, in percent"
     if len(classes) > _MOST_CLASSES:
-        title += f": the {_MOST_CLASSES} of {len(classes)} with the lowest F1"
-        classes = sorted(classes, key=lambda scores: scores.f1)[:_MOST_CLASSES]
+        title += f": the {_MOST_CLASSES} of {len(classes)} with the lowest {order.label}"
+        classes = sorted(classes, key=lambda scores: order.rank_in(scores))[:_MOST_CLASSES]
     figures = metrics.layout.classes
-    numbers = [*(figure.label for figure in figures), "images"]
+    numbers = [*(figure.label for figure in figures), metrics.layout.support]
+    total = sum(scores.support for scores in metrics.per_class)
     return build_table(
         ["class", *numbers],
         ([scores.name, *(figure.format_in(scores) for figure in figures), str(scores.support)] for scores in classes),
         numbers=numbers,
         title=title,
-        footer=["macro mean", *(figure.format(figure.mean_in(metrics)) for figure in figures), str(metrics.count)],
+        footer=[
+            "macro mean",
+            *(figure.format(figure.mean_in(metrics)) for figure in figures),
+            str(metrics.count) if metrics.layout.support == "images" else str(total),
+        ],
     )
 
 
@@ -123,5 +128,5 @@ def _shown(figure: MetricSpec) -> Callable[[Metrics], str]:
     return lambda metrics: figure.format(figure.value_in(metrics))
 
 
-def _probabilities(temperature: float, scores: Metrics | CalibratedMetrics) -> list[str]:
+def _probabilities(temperature: float, scores: ProbabilityMetrics | CalibratedMetrics) -> list[str]:
     return [f"{temperature:.3f}", f"{scores.nll:.4f}", f"{scores.brier:.4f}", f"{100 * scores.ece:.2f}"]

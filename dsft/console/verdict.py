@@ -28,4 +28,5 @@ def _accuracy(scores: Scores | NotScored) -> str:
     images = plural(scores.images, "image")
     if scores.images < scores.available:
         images = f"scored on {scores.images:,} of {scores.available:,} images of {scores.split}"
-    return f"{metric.label} on {scores.split}: {before} -> {after} ({scores.points:+.2f} points, {images})"
+    change = f"({scores.points:+.2f} {metric.difference_unit}, {images})"
+    return f"{metric.label} on {scores.split}: {before} -> {after} {change}"

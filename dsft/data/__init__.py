@@ -8,6 +8,15 @@ returns batches whose order and augmentation depend only on seed, epoch and posi
 from dsft.data.balance import class_weights
 from dsft.data.cache import with_cache
 from dsft.data.checking import DataCheck, SameImage, check_images
+from dsft.data.joint_transforms import (
+    Degradation,
+    JointAugmentation,
+    JointTransform,
+    MaskTransform,
+    PictureTransform,
+    RestorationTransform,
+    joint_transform,
+)
 from dsft.data.loader import Batch, BatchLoader, LoaderSettings, make_loader
 from dsft.data.mixing import Mixing
 from dsft.data.sources import (
@@ -27,9 +36,15 @@ __all__ = [
     "Batch",
     "BatchLoader",
     "DataCheck",
+    "Degradation",
     "ImageSource",
+    "JointAugmentation",
+    "JointTransform",
     "LoaderSettings",
+    "MaskTransform",
     "Mixing",
+    "PictureTransform",
+    "RestorationTransform",
     "SameImage",
     "Split",
     "Splits",
@@ -40,6 +55,7 @@ __all__ = [
     "evaluation_transform",
     "find_images",
     "held_out_split",
+    "joint_transform",
     "make_loader",
     "make_splits",
     "open_csv",

@@ -6,16 +6,16 @@ import contextlib
 import mmap
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dsft.choices import Cache
+from dsft.choices import Cache, TargetKind
 from dsft.data.labels import Target
 from dsft.data.shared_memory import allocate_shared, shareable_memory
-from dsft.data.sources import ImageSource
+from dsft.data.sources import DenseSource, ImageSource, target_kind_of
 from dsft.process_memory import free_memory
 from dsft.progress import Report, Warn, ignore
 
@@ -80,6 +80,15 @@ class CachedSource:
     def num_cached(self) -> int:
         """Number of images in the cache."""
         return int((self._view(_WORD, _FIELDS * len(self.targets), _WORD.itemsize)[3::_FIELDS] > 0).sum())
+
+    @property
+    def target_kind(self) -> TargetKind:
+        """What the ground truth of an image is."""
+        return target_kind_of(self._source)
+
+    def read_target(self, index: int) -> Image.Image | None:
+        """Return the ground truth of an image, which is not cached."""
+        return cast("DenseSource", self._source).read_target(index)
 
     def identity(self, index: int) -> str:
         """Return the identity of an image, see :class:`ImageSource`."""

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
 
+from PIL.Image import Image
+
 from dsft.choices import SplitName
 from dsft.data.splits import Split
 from dsft.errors import DataError
@@ -148,12 +150,19 @@ def _read(splits: Sequence[Split]) -> Iterator[tuple[Split, int, _Read | str]]:
 def _examine(place: tuple[Split, int]) -> _Read | str:
     split, position = place
     try:
-        image = split.source.read(split.indices[position])
+        image, target = split.source.read(split.indices[position]), split.read_target(position)
+        _require_fitting(image, target)
     except DataError as error:
         return str(error)
     # Of the pixels and not of the file, so that losslessly re-encoded copies are found too.
     digest = hashlib.sha256(f"{image.mode}{image.size}".encode() + image.tobytes()).digest()
     return _Read(digest, *image.size, image.mode == "L")
+
+
+def _require_fitting(image: Image, target: object) -> None:
+    if isinstance(target, Image) and target.size != image.size:
+        found = " and ".join(f"{width} x {height}" for width, height in (image.size, target.size))
+        raise DataError(f"the image and its ground truth must have the same size, found {found} pixels.")
 
 
 def _contents(split: Split, seen: _Statistics) -> SplitContents:

@@ -52,6 +52,25 @@ def decode_image(content: Path | bytes, name: str) -> Image.Image:
         ) from error
 
 
+def open_image(path: Path) -> Image.Image:
+    """Return an image file as it is stored, without any conversion, such as a mask of class indices.
+
+    Raises:
+        DataError: The file is missing, truncated, damaged or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image.copy()
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{str(path)!r} cannot be read as an image ({type(error).__name__}: {error}). "
+            "Repair or remove it, or skip such images with data.bad_images=skip."
+        ) from error
+
+
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)

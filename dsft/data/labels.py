@@ -47,8 +47,15 @@ def renumber(target: Target, numbers: Mapping[int, int]) -> Target:
     return numbers[target] if isinstance(target, int) else tuple(sorted(numbers[number] for number in target))
 
 
-def stack_targets(targets: Sequence[Target], num_classes: int) -> Tensor:
-    """Collate targets: class indices ``(batch,)``, int64, or multi-hot ``(batch, classes)``, float32."""
+def stack_targets(targets: Sequence[Target | Tensor], num_classes: int) -> Tensor:
+    """Collate targets: class indices ``(batch,)``, int64, multi-hot ``(batch, classes)``, float32, or pictures."""
+    pictures = [target for target in targets if isinstance(target, Tensor)]
+    if pictures:
+        return torch.stack(pictures)
+    return _stack_labels([target for target in targets if not isinstance(target, Tensor)], num_classes)
+
+
+def _stack_labels(targets: Sequence[Target], num_classes: int) -> Tensor:
     if not has_label_sets(targets):
         return torch.tensor(targets, dtype=torch.int64)
     stacked = torch.zeros(len(targets), num_classes)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dsft.choices import BadImages, Sampler
+from dsft.data.joint_transforms import JointTransform
 from dsft.data.mixing import Mixing
 from dsft.data.order import BatchOrder
 from dsft.data.splits import Split
@@ -54,8 +55,8 @@ class Batch:
 
     Attributes:
         images: ``(batch, channels, height, width)``, float32.
-        targets: Class indices ``(batch,)``, int64, or, for multi-label data and mixed images, soft targets
-            ``(batch, classes)``, float32.
+        targets: Class indices ``(batch,)``, int64; for multi-label data and mixed images soft targets
+            ``(batch, classes)``, float32; masks ``(batch, height, width)``, int64; or images.
         positions: Position of each image in its split ``(batch,)``, int64.
         number: Index of the batch in its epoch, counted from 0; batches that became empty are counted too.
     """
@@ -174,7 +175,7 @@ class BatchLoader:
 
 def make_loader(
     split: Split,
-    transform: Transform,
+    transform: Transform | JointTransform,
     settings: LoaderSettings,
     *,
     shuffle: bool,
@@ -190,7 +191,8 @@ def make_loader(
 
     Args:
         split: The images.
-        transform: Converts an image to a tensor; the global random generators are seeded for each call.
+        transform: Converts an image, or one and its ground truth, to tensors; the global random generators are
+            seeded for each call.
         settings: How the images are loaded.
         shuffle: Shuffle the images, for training.
         mixing: Mixup and CutMix; the random numbers depend on seed, epoch and batch.

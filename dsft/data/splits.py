@@ -8,11 +8,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
-from dsft.choices import LABEL_SEPARATOR, SplitName
+from PIL.Image import Image
+
+from dsft.choices import LABEL_SEPARATOR, SplitName, TargetKind
 from dsft.data.labels import Target, classes_of, count_classes, has_label_sets, renumber
-from dsft.data.sources import ImageSource
+from dsft.data.sources import DenseSource, ImageSource, target_kind_of
 from dsft.data.stratify import Fold, split_stratified
 from dsft.errors import DataError
 from dsft.number_format import plural
@@ -50,7 +52,27 @@ class Split:
     @property
     def has_label_sets(self) -> bool:
         """Whether the targets are sets of labels instead of single classes."""
-        return has_label_sets(self.targets)
+        return self.target_kind is TargetKind.LABELS
+
+    @property
+    def target_kind(self) -> TargetKind:
+        """What the ground truth of an image is."""
+        return target_kind_of(self.source)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the ground truth of an image is a picture."""
+        return self.target_kind in (TargetKind.MASK, TargetKind.IMAGE)
+
+    def read_target(self, position: int) -> Target | Image | None:
+        """Return the ground truth of an image: class indices, or a picture, see :class:`dsft.data.sources.DenseSource`.
+
+        Raises:
+            DataError: The picture cannot be read.
+        """
+        if not self.is_dense:
+            return self.targets[position]
+        return cast("DenseSource", self.source).read_target(self.indices[position])
 
     def count_classes(self) -> list[int]:
         """Return the number of images of each class."""
@@ -193,6 +215,10 @@ def count_channels(split: Split) -> int:
 
 
 def _require_trainable(train: ImageSource) -> None:
+    if not train.targets:
+        raise DataError(f"data: {train.origin!r} has no images to train on.")
+    if target_kind_of(train) in (TargetKind.MASK, TargetKind.IMAGE):
+        return
     if has_label_sets(train.targets) and not train.classes:
         raise DataError(f"data: {train.origin!r} has no labelled images to train on.")
     if not has_label_sets(train.targets) and len(train.classes) < 2:
@@ -230,11 +256,15 @@ def _warn_of_absent(split: Split, report: Report) -> None:
 
 
 def _absent(split: Split) -> list[str]:
+    if split.is_dense:
+        return []
     counts = split.count_classes()
     return [repr(label) for label, count in zip(split.classes, counts, strict=True) if not count]
 
 
 def _unlabelled(splits: Sequence[Split]) -> str:
+    if splits[0].is_dense:
+        return ""
     count = sum(not classes_of(target) for split in splits for target in split.targets)
     return f"; {count:,} of them without labels" if count else ""
 

@@ -7,12 +7,14 @@ import os
 import signal
 import threading
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dsft.data.joint_transforms import JointTransform
 from dsft.data.labels import Target, stack_targets
 from dsft.data.mixing import Mixing, mix_batch
 from dsft.data.seeding import seeded, stable_seed
@@ -33,7 +35,7 @@ class Sample(NamedTuple):
     """A transformed image with its target; ``draw`` is the triple of :class:`dsft.data.order.BatchOrder`."""
 
     image: Tensor
-    target: Target
+    target: Target | Tensor
     position: int
     draw: tuple[int, int, int]
 
@@ -52,18 +54,25 @@ class SampleReader(Dataset[Sample | UnreadableImage]):
     """Reads and augments an image; the augmentation depends on epoch, position and number of earlier occurrences."""
 
     split: Split
-    transform: Transform
+    transform: Transform | JointTransform
     seed: int
 
     def __getitem__(self, index: tuple[int, int, int]) -> Sample | UnreadableImage:
         epoch, position, repeat = index
         try:
-            image = self.split.source.read(self.split.indices[position])
+            image, target = self.split.source.read(self.split.indices[position]), self.split.read_target(position)
+            with seeded(stable_seed("augment", self.seed, epoch, position, repeat)):
+                return self._transformed(image, target, index)
         except DataError as error:
             # An exception that leaves a worker process has its traceback as its message.
             return UnreadableImage(self.split.keys[position], str(error))
-        with seeded(stable_seed("augment", self.seed, epoch, position, repeat)):
-            return Sample(self.transform(image), self.split.targets[position], position, index)
+
+    def _transformed(self, image: Image, target: Target | Image | None, draw: tuple[int, int, int]) -> Sample:
+        position = draw[1]
+        if isinstance(self.transform, JointTransform):
+            picture, truth = self.transform(image, cast("Image | None", target), self.split.keys[position])
+            return Sample(picture, truth, position, draw)
+        return Sample(self.transform(image), cast("Target", target), position, draw)
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,30 @@ from dsft.evaluation.batches import BatchSource, EvaluatedSplit, LabelledBatch
 from dsft.evaluation.comparison import Difference, compare
 from dsft.evaluation.evaluate import evaluate
 from dsft.evaluation.files import write_evaluation
-from dsft.evaluation.prediction import Prediction, predict
-from dsft.evaluation.result import Evaluation
+from dsft.evaluation.prediction import (
+    ClassPredictor,
+    PicturePredictor,
+    Prediction,
+    Predictor,
+    picture_files,
+    predict,
+)
+from dsft.evaluation.result import Evaluation, SeenImage
 
 __all__ = [
     "BatchSource",
+    "ClassPredictor",
     "Difference",
     "EvaluatedSplit",
     "Evaluation",
     "LabelledBatch",
+    "PicturePredictor",
     "Prediction",
+    "Predictor",
+    "SeenImage",
     "compare",
     "evaluate",
+    "picture_files",
     "predict",
     "write_evaluation",
 ]

@@ -17,7 +17,7 @@ class LabelledBatch(Protocol):
 
     @property
     def targets(self) -> Tensor:
-        """Targets in the representation of the task: ``(batch,)``, int64, or ``(batch, classes)``, float32."""
+        """Targets in the representation of the task, such as class indices ``(batch,)``, int64."""
 
     @property
     def positions(self) -> Tensor:
@@ -48,4 +48,4 @@ class EvaluatedSplit(Protocol):
 
     @property
     def classes(self) -> Sequence[str]:
-        """The class table, in the order of the logits."""
+        """The class table, in the order of the outputs."""

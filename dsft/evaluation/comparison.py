@@ -19,7 +19,8 @@ class Difference:
         metric: The main metric.
         value: The value of this network minus that of the other one, in the unit of the metric.
         interval: Bounds of the difference's 95 % confidence interval (paired bootstrap over the images).
-        only_other_right: Number of images that only the other network predicted entirely correctly.
+        only_other_right: Number of images that only the other network predicted entirely correctly; None, like the
+            next two, for tasks in which a prediction is not simply right or wrong.
         only_this_right: Number of images that only this network predicted entirely correctly.
         mcnemar_p: P-value of McNemar's exact test.
     """
@@ -27,9 +28,9 @@ class Difference:
     metric: MetricSpec
     value: float
     interval: Interval
-    only_other_right: int
-    only_this_right: int
-    mcnemar_p: float
+    only_other_right: int | None = None
+    only_this_right: int | None = None
+    mcnemar_p: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the difference as JSON values; the key of the value is the name of the metric, such as ``top1``."""
@@ -52,11 +53,10 @@ def compare(other: Evaluation, this: Evaluation) -> Difference:
             f"split {this.split_name}: models must be compared on the same images, found {len(other.positions):,} and "
             f"{len(this.positions):,}. Check that all images are readable."
         )
+    scorer = this.task.scorer
+    value, interval = this.main_score - other.main_score, scorer.difference_interval(other.rows, this.rows)
+    if this.task.labels is None:
+        return Difference(scorer.layout.main, value, interval)
     before, after = other.is_correct, this.is_correct
-    return Difference(
-        this.task.scorer.layout.main,
-        this.main_score - other.main_score,
-        this.task.scorer.difference_interval(other.labelled_logits, this.labelled_logits),
-        *disagreements(before, after),
-        mcnemar_p(before, after),
-    )
+    counts = disagreements(before, after)
+    return Difference(scorer.layout.main, value, interval, *counts, mcnemar_p(before, after))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dsft.devices import Compute
 from dsft.distributed.processes import ALONE, Processes
 from dsft.errors import DataError
 from dsft.evaluation.batches import BatchSource, EvaluatedSplit
-from dsft.evaluation.inference import BatchOutputs, infer_batches
+from dsft.evaluation.inference import infer_batches
 from dsft.evaluation.result import Evaluation
+from dsft.evaluation.worst_images import WorstImages
 from dsft.number_format import plural
 from dsft.progress import Report, ignore, report_task
 from dsft.tasks import CLASSIFICATION, Task
@@ -43,33 +44,37 @@ def evaluate(
         processes: The processes that share the split.
 
     Raises:
-        ModelError: The output is not one logit for each class.
-        TrainingError: A logit is not finite.
+        ModelError: The output does not have the shape that the task and the classes need.
+        TrainingError: An output is not finite.
         DataError: There is no readable image.
     """
-    images = len(split.keys)
+    images, worst = len(split.keys), WorstImages(task)
+    batches: list[tuple[Tensor, ...]] = []
     with report_task(report, name or f"evaluating on {split.name}", images, "images") as advance:
-        batches = list(
-            infer_batches(
-                module,
-                loader,
-                num_classes=len(split.classes),
-                compute=compute,
-                keys=split.keys,
-                what=f"split {split.name}",
-                # The other processes are assumed to be as far as this one.
-                advance=lambda done: advance(min(done * processes.count, images)),
-            )
-        )
-    own = BatchOutputs(*(torch.cat(column) for column in zip(*batches, strict=True))) if batches else (None, None, None)
-    logits, targets, positions = (processes.gather_rows(column) for column in own)
+        for outputs, batch in infer_batches(
+            module,
+            loader,
+            num_classes=len(split.classes),
+            compute=compute,
+            keys=split.keys,
+            what=f"split {split.name}",
+            # The other processes are assumed to be as far as this one.
+            advance=lambda done: advance(min(done * processes.count, images)),
+            task=task,
+        ):
+            rows = task.scorer.reduce(outputs, batch.targets.to(outputs.device))
+            worst.add(rows, outputs, batch)
+            batches.append((*rows, batch.positions))
+    own = [torch.cat(column) for column in zip(*batches, strict=True)] if batches else [None, None, None]
+    kept, targets, positions = (processes.gather_rows(column) for column in own)
     skipped = sum(count for (count,) in processes.gather_numbers([len(loader.skipped)]))
-    if logits is None or targets is None or positions is None:
+    if kept is None or targets is None or positions is None:
         raise DataError(
             f"split {split.name}: there must be at least one readable image, found none ({skipped:,} of "
             f"{plural(images, 'image')} cannot be read). Check the image files."
         )
     if processes.count > 1:
         order = positions.argsort()
-        logits, targets, positions = logits[order], targets[order], positions[order]
-    return Evaluation(logits, targets, positions, split.classes, split.name, skipped, task)
+        kept, targets, positions = kept[order], targets[order], positions[order]
+    seen = worst.merged(processes)
+    return Evaluation(kept, targets, positions, split.classes, split.name, skipped, task, worst=seen)

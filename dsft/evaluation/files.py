@@ -14,9 +14,9 @@ def write_evaluation(folder: Path, evaluation: Evaluation, keys: Sequence[str]) 
     """Write an evaluation as JSON and CSV; an existing folder is replaced.
 
     * ``metrics.json``: the metrics of the task
-    * ``per_class.csv``: one row per class
+    * ``per_class.csv``: one row per class; not for tasks without classes
     * ``confusion.csv``: one row per true class, one column per predicted class; not for multi-label tasks
-    * ``predictions.csv``: one row per image with key, target, prediction and the probability of the prediction
+    * ``predictions.csv``: one row per image, such as key, target, prediction and the probability of the prediction
 
     Args:
         folder: The folder, such as ``runs/quickstart/evaluation/test``.
@@ -27,19 +27,17 @@ def write_evaluation(folder: Path, evaluation: Evaluation, keys: Sequence[str]) 
     with staged_folder(folder) as staging:
         write_json(staging / "metrics.json", metrics)
         per_class = metrics["per_class"]
-        _write_csv(staging / "per_class.csv", list(per_class[0]), (row.values() for row in per_class))
+        if per_class:
+            _write_csv(staging / "per_class.csv", list(per_class[0]), (row.values() for row in per_class))
         if confusion is not None:
             counts = ([name, *row] for name, row in zip(evaluation.classes, confusion.tolist(), strict=True))
             _write_csv(staging / "confusion.csv", ["target", *evaluation.classes], counts)
-        _write_csv(
-            staging / "predictions.csv", ["key", "target", "predicted", "probability"], _predictions(evaluation, keys)
-        )
+        _write_csv(staging / "predictions.csv", ["key", *evaluation.task.view.columns], _predictions(evaluation, keys))
 
 
 def _predictions(evaluation: Evaluation, keys: Sequence[str]) -> Iterable[Iterable[object]]:
-    rows = zip(evaluation.positions.tolist(), evaluation.name_predictions(), strict=True)
-    for position, (target, predicted, probability) in rows:
-        yield keys[position], target, predicted, f"{probability:.6f}"
+    cells = evaluation.task.view.describe_images(evaluation.rows, evaluation.classes)
+    return ([keys[position], *own] for position, own in zip(evaluation.positions.tolist(), cells, strict=True))
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

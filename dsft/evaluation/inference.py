@@ -12,21 +12,19 @@ from dsft.devices import Compute
 from dsft.errors import ModelError, TrainingError
 from dsft.evaluation.batches import BatchSource, LabelledBatch
 from dsft.measure.example import evaluation_mode
-from dsft.tasks import split_outputs
+from dsft.tasks import Task
 
 
 class BatchOutputs(NamedTuple):
     """The outputs for a batch.
 
     Attributes:
-        logits: ``(batch, classes)``, float32, on the CPU.
-        targets: In the representation of the task.
-        positions: Position of every row in the split ``(batch,)``, int64.
+        outputs: The main output ``(batch, ...)``, float32, on the device.
+        batch: The images with their targets and positions.
     """
 
-    logits: Tensor
-    targets: Tensor
-    positions: Tensor
+    outputs: Tensor
+    batch: LabelledBatch
 
 
 def infer_batches(
@@ -38,6 +36,7 @@ def infer_batches(
     keys: Sequence[str],
     what: str,
     advance: Callable[[int], None],
+    task: Task,
 ) -> Iterator[BatchOutputs]:
     """Yield the outputs of a network for all readable images.
 
@@ -46,44 +45,47 @@ def infer_batches(
     Args:
         module: The network, on the device of ``compute``.
         loader: The images, with the evaluation transform and not shuffled.
-        num_classes: Expected number of logits.
+        num_classes: Expected number of outputs.
         compute: How the network runs.
         keys: Key of each image, by position.
         what: Name of the images in messages, such as ``split test``.
         advance: Called with the number of images processed so far.
+        task: The task of the network.
 
     Raises:
-        ModelError: The output is not one logit for each class.
-        TrainingError: A logit is not finite.
+        ModelError: The output does not have the shape that the task and the classes need.
+        TrainingError: An output is not finite.
     """
     done = 0
     with evaluation_mode(module):
         for batch in loader.epoch(0):
-            logits = _infer(module, batch, compute, num_classes)
-            _require_finite(logits, batch.positions, keys, what)
-            done += len(logits)
+            outputs = _infer(module, batch, compute, num_classes, task)
+            _require_finite(outputs, batch.positions, keys, what, task)
+            done += len(outputs)
             advance(done)
-            yield BatchOutputs(logits, batch.targets, batch.positions)
+            yield BatchOutputs(outputs, batch)
 
 
-def _infer(module: nn.Module, batch: LabelledBatch, compute: Compute, num_classes: int) -> Tensor:
+def _infer(module: nn.Module, batch: LabelledBatch, compute: Compute, num_classes: int, task: Task) -> Tensor:
     # Not around the loop: a suspended generator would leave inference mode enabled for its caller.
     with torch.inference_mode(), compute.autocast():
-        logits, _ = split_outputs(module(compute.place(batch.images)))
-    if logits.shape != (len(batch.targets), num_classes):
+        outputs, _ = task.codec.split_outputs(module(compute.place(batch.images)))
+    expected = task.codec.output_shape(batch.images.shape, num_classes)
+    if outputs.shape != expected:
         raise ModelError(
-            f"output of the model: for {num_classes} classes the logits must have shape ({len(batch.targets)}, "
-            f"{num_classes}), found {tuple(logits.shape)}. Replace the head, or use data with the model's classes."
+            f"output of the model: for {num_classes} classes the {task.codec.output_name} must have shape {expected}, "
+            f"found {tuple(outputs.shape)}. Replace the head, or use data with the model's classes."
         )
-    return logits.float().cpu()
+    # A copy outside of inference mode, which the caller may use without restrictions.
+    return outputs.float().clone()
 
 
-def _require_finite(logits: Tensor, positions: Tensor, keys: Sequence[str], what: str) -> None:
-    is_finite = logits.isfinite().all(dim=1)
+def _require_finite(outputs: Tensor, positions: Tensor, keys: Sequence[str], what: str, task: Task) -> None:
+    is_finite = outputs.flatten(1).isfinite().all(dim=1)
     if not is_finite.all():
         row = int(is_finite.logical_not().nonzero()[0])
         raise TrainingError(
-            f"{what}: logits must be finite, found {logits[row, :5].tolist()} among those of "
-            f"image {keys[int(positions[row])]!r}. The weights have diverged, or mixed precision overflows: "
+            f"{what}: {task.codec.output_name} must be finite, found {outputs[row].flatten()[:5].tolist()} among those "
+            f"of image {keys[int(positions[row])]!r}. The weights have diverged, or mixed precision overflows: "
             "train with a lower learning rate, or try train.amp=none."
         )

@@ -1,70 +1,156 @@
-"""Predict the classes of unlabelled images."""
+"""Predict for images without ground truth: classes, or pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
 
+from dsft.data.decoding import read_image
 from dsft.devices import Compute
 from dsft.evaluation.batches import BatchSource
 from dsft.evaluation.inference import infer_batches
 from dsft.progress import Report, ignore, report_task
-from dsft.tasks import ClassSelector
+from dsft.storage import write_bytes
+from dsft.tasks import ClassSelector, Task
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The predicted classes of an image.
+    """The prediction for an image: its classes, or a file.
 
     Attributes:
         path: The image.
         classes: Names of the predicted classes in order of decreasing probability.
         probabilities: Their probabilities, 0 to 1.
+        file: The predicted mask or image; None if classes are predicted.
     """
 
     path: str
-    classes: tuple[str, ...]
-    probabilities: tuple[float, ...]
+    classes: tuple[str, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    file: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction as JSON values."""
+        if self.file is not None:
+            return {"path": self.path, "file": self.file}
         rows = zip(self.classes, self.probabilities, strict=True)
         return {"path": self.path, "predictions": [{"class": name, "probability": share} for name, share in rows]}
+
+
+class Predictor(Protocol):
+    """Makes predictions of the outputs of a network."""
+
+    def __call__(self, paths: Sequence[str], outputs: Tensor) -> list[Prediction]:
+        """Return the prediction for each image of a batch.
+
+        Args:
+            paths: The images.
+            outputs: The main output ``(batch, ...)``, float32, on the CPU.
+        """
+
+
+@dataclass(frozen=True)
+class ClassPredictor:
+    """Names the predicted classes of images.
+
+    Attributes:
+        classes: The class table, in the order of the logits.
+        select: Selects the predicted classes, see :meth:`dsft.tasks.LabelView.class_selector`.
+    """
+
+    classes: Sequence[str]
+    select: ClassSelector
+
+    def __call__(self, paths: Sequence[str], outputs: Tensor) -> list[Prediction]:
+        """Return the names of the selected classes."""
+        return [
+            Prediction(path, tuple(self.classes[index] for index in chosen.classes), chosen.probabilities)
+            for path, chosen in zip(paths, self.select(outputs), strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class PicturePredictor:
+    """Writes predicted masks or images as PNG files.
+
+    Attributes:
+        task: The task of the network.
+        files: The file to write, by the path of the image.
+    """
+
+    task: Task
+    files: Mapping[str, Path]
+
+    def __call__(self, paths: Sequence[str], outputs: Tensor) -> list[Prediction]:
+        """Write a file for each image, and return their paths."""
+        return [
+            Prediction(path, file=str(self._write(path, output))) for path, output in zip(paths, outputs, strict=True)
+        ]
+
+    def _write(self, path: str, output: Tensor) -> Path:
+        picture: Image.Image | None = self.task.view.write_prediction(output, read_image(Path(path)).size)
+        if picture is None:
+            raise TypeError(f"task {self.task.name}: predictions are no pictures")
+        content = io.BytesIO()
+        picture.save(content, "PNG")
+        write_bytes(self.files[path], content.getvalue())
+        return self.files[path]
+
+
+def picture_files(paths: Sequence[str], folder: Path) -> dict[str, Path]:
+    """Return the file for the prediction of each image: its name with the ending png, numbered where names repeat."""
+    files: dict[str, Path] = {}
+    seen: dict[str, int] = {}
+    for path in paths:
+        stem = Path(path).stem
+        seen[stem] = seen.get(stem, 0) + 1
+        files[path] = folder / (f"{stem}.png" if seen[stem] == 1 else f"{stem}-{seen[stem]}.png")
+    return files
 
 
 def predict(
     module: nn.Module,
     loader: BatchSource,
     *,
-    classes: Sequence[str],
-    select: ClassSelector,
+    num_classes: int,
+    predictor: Predictor,
     compute: Compute,
     keys: Sequence[str],
+    task: Task,
     report: Report = ignore,
 ) -> Iterator[Prediction]:
-    """Yield the predicted classes of all readable images, in the order of ``keys``.
+    """Yield the predictions for all readable images, in the order of ``keys``.
 
     Args:
         module: The network, on the device of ``compute``.
         loader: The images, with the evaluation transform and not shuffled.
-        classes: The class table, in the order of the logits.
-        select: Selects the predicted classes, see :meth:`dsft.tasks.View.class_selector`.
+        num_classes: Number of outputs.
+        predictor: Makes predictions of the outputs.
         compute: How the network runs.
         keys: Paths of the images, by position.
+        task: The task of the network.
         report: Receives the progress, in images.
 
     Raises:
-        ModelError: The output is not one logit for each class.
-        TrainingError: A logit is not finite.
+        ModelError: The output does not have the shape that the task and the classes need.
+        TrainingError: An output is not finite.
     """
     with report_task(report, "predicting", len(keys), "images") as advance:
-        batches = infer_batches(
-            module, loader, num_classes=len(classes), compute=compute, keys=keys, what="images", advance=advance
-        )
-        for logits, _, positions in batches:
-            for position, chosen in zip(positions.tolist(), select(logits), strict=True):
-                names = tuple(classes[index] for index in chosen.classes)
-                yield Prediction(keys[position], names, chosen.probabilities)
+        for outputs, batch in infer_batches(
+            module,
+            loader,
+            num_classes=num_classes,
+            compute=compute,
+            keys=keys,
+            what="images",
+            advance=advance,
+            task=task,
+        ):
+            yield from predictor([keys[position] for position in batch.positions.tolist()], outputs.cpu())

@@ -27,6 +27,16 @@ from dsft.metrics.multilabel import (
     multilabel_scores,
 )
 from dsft.metrics.ranking import average_precision, map_difference_interval, map_interval, mean_average_precision
+from dsft.metrics.restoration import luminance, mean_interval, peak_signal_to_noise_ratio, structural_similarity
+from dsft.metrics.segmentation import (
+    class_accuracy,
+    class_iou,
+    mean_iou,
+    miou_difference_interval,
+    miou_interval,
+    pixel_accuracy,
+    pixel_confusion,
+)
 from dsft.metrics.significance import Interval, difference_interval, disagreements, mcnemar_p, top1_interval
 
 __all__ = [
@@ -38,6 +48,8 @@ __all__ = [
     "binary_brier_score",
     "binary_negative_log_likelihood",
     "brier_score",
+    "class_accuracy",
+    "class_iou",
     "class_scores",
     "confusion_matrix",
     "difference_interval",
@@ -47,15 +59,24 @@ __all__ = [
     "fit_binary_temperature",
     "fit_temperature",
     "label_set_probabilities",
+    "luminance",
     "map_difference_interval",
     "map_interval",
     "mcnemar_p",
     "mean_average_precision",
+    "mean_interval",
+    "mean_iou",
     "micro_f1",
+    "miou_difference_interval",
+    "miou_interval",
     "multilabel_reliability",
     "multilabel_scores",
     "negative_log_likelihood",
+    "peak_signal_to_noise_ratio",
+    "pixel_accuracy",
+    "pixel_confusion",
     "reliability",
+    "structural_similarity",
     "top1_interval",
     "topk_accuracy",
 ]

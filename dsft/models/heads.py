@@ -14,7 +14,9 @@ from dsft.models.libraries import build_model
 from dsft.models.spec import LoadedModel
 
 # The attributes of torchvision's networks for their classifiers, whose last layer is the head.
-_HEAD_ATTRIBUTES = ("fc", "classifier", "head", "heads", "aux1", "aux2", "AuxLogits")
+_HEAD_ATTRIBUTES = ("fc", "classifier", "head", "heads", "aux1", "aux2", "AuxLogits", "aux_classifier")
+# LR-ASPP adds the outputs of two layers.
+_SECOND_HEADS = ("classifier.low_classifier",)
 
 
 def head_layers(module: nn.Module) -> dict[str, nn.Module]:
@@ -95,6 +97,7 @@ def _torchvision_heads(module: nn.Module) -> dict[str, nn.Module]:
                 if isinstance(layer, nn.Linear | nn.Conv2d)
             ]
             heads.update(layers[-1:])
+    heads.update((name, layer) for name, layer in module.named_modules() if name in _SECOND_HEADS)
     return heads
 
 

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from dsft.choices import ModelSource
+from dsft.choices import ModelSource, TaskName
 from dsft.errors import ModelError, did_you_mean
-from dsft.models import timm_library, torchvision_library
+from dsft.models import builtin_library, timm_library, torchvision_library
 from dsft.models.spec import ModelSpec
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
@@ -33,6 +33,9 @@ class Library(Protocol):
 
     def unsupported_kind(self, name: str) -> str | None:
         """Return what a name of the library is that dsft does not support, such as ``a segmentation network``."""
+
+    def task_of(self, name: str) -> TaskName:
+        """Return the task that a network is built for; classification networks serve multi-label tasks too."""
 
     def default_spec(self, name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
         """Return the spec of a network with 1000 classes and 3 image channels."""
@@ -59,6 +62,7 @@ class Library(Protocol):
 LIBRARIES: Mapping[ModelSource, Library] = {
     ModelSource.TIMM: timm_library,
     ModelSource.TORCHVISION: torchvision_library,
+    ModelSource.BUILTIN: builtin_library,
 }
 
 
@@ -100,12 +104,11 @@ def library_of(source: ModelSource, name: str) -> Library:
     if name not in library.names():
         if kind := library.unsupported_kind(name):
             raise ModelError(
-                f"model {source}/{name}: this is {kind}, and dsft trains and evaluates classification "
-                "networks. Convert it in Python with dsft.convert(model, example_input), or name a function that "
+                f"model {source}/{name}: this is {kind}, which dsft neither trains nor "
+                "evaluates. Convert it in Python with dsft.convert(model, example_input), or name a function that "
                 "returns it with --builder FILE:FUNCTION."
             )
         raise ModelError(
-            f"model {source}/{name}: {source} has no classification network called {name!r}."
-            f"{did_you_mean(name, library.names())}"
+            f"model {source}/{name}: {source} has no network called {name!r}.{did_you_mean(name, library.names())}"
         )
     return library

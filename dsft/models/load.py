@@ -129,4 +129,12 @@ def _loaded(
     classes: tuple[str, ...] | None,
     notes: tuple[str, ...],
 ) -> LoadedModel:
-    return LoadedModel(module, spec, preprocessing_of(spec), classes, library.is_fixed_size(spec.name), notes)
+    return LoadedModel(
+        module,
+        spec,
+        preprocessing_of(spec),
+        classes,
+        library.is_fixed_size(spec.name),
+        notes,
+        library.task_of(spec.name),
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from dsft.choices import ModelSource
+from dsft.choices import ModelSource, TaskName
 from dsft.preprocessing import Preprocessing
 
 
@@ -56,6 +56,7 @@ class LoadedModel:
         classes: The class names in the order of the outputs; None if they are unknown.
         fixed_size: Whether the network requires the image size of ``preprocessing``.
         notes: Messages for the user about the origin of the weights.
+        task: What its outputs mean.
     """
 
     module: nn.Module
@@ -64,3 +65,4 @@ class LoadedModel:
     classes: tuple[str, ...] | None
     fixed_size: bool
     notes: tuple[str, ...]
+    task: TaskName = TaskName.CLASSIFICATION

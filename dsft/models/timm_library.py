@@ -17,7 +17,7 @@ from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.models import get_model_args, get_pretrained_cfg
 from torch import Tensor, nn
 
-from dsft.choices import ModelSource
+from dsft.choices import ModelSource, TaskName
 from dsft.errors import CheckpointError, ModelError, PretrainedWeightsError
 from dsft.models.spec import ModelSpec
 from dsft.preprocessing import Preprocessing
@@ -52,6 +52,12 @@ def require_pretrained(name: str) -> None:
             f"model timm/{name}: timm has no pretrained weights of it. Choose a network that has, train from random "
             "weights, or load a weights file."
         )
+
+
+def task_of(name: str) -> TaskName:
+    """Return classification, the task of all networks."""
+    del name
+    return TaskName.CLASSIFICATION
 
 
 def unsupported_kind(name: str) -> None:

@@ -1,4 +1,4 @@
-"""The classification networks of torchvision."""
+"""The classification and segmentation networks of torchvision."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model, get_model_weights, list_models  # type: ignore[attr-defined]
 
-from dsft.choices import ModelSource
+from dsft.choices import ModelSource, TaskName
 from dsft.errors import PretrainedWeightsError
 from dsft.models.spec import ModelSpec
 from dsft.models.weights import load_weights, read_weights
@@ -31,12 +31,12 @@ _UNTRAINED_AUX_HEADS = "googlenet"
 
 @functools.cache
 def names() -> tuple[str, ...]:
-    """Return all classification networks."""
-    return tuple(list_models(module=torchvision.models))
+    """Return all classification and segmentation networks."""
+    return (*list_models(module=torchvision.models), *_segmentation_names())
 
 
 def pretrained_names() -> tuple[str, ...]:
-    """Return all classification networks, since all have published weights."""
+    """Return all networks, since all have published weights."""
     return names()
 
 
@@ -46,25 +46,33 @@ def require_pretrained(name: str) -> None:
 
 
 def unsupported_kind(name: str) -> str | None:
-    """Return what kind of network a name is, such as ``a segmentation network``; None if the name is unknown."""
+    """Return what kind of network a name is, such as ``a detection network``; None if the name is unknown."""
     kinds = {
         "detection": "a detection network",
         "optical_flow": "an optical flow network",
         "quantization": "a quantized network",
-        "segmentation": "a segmentation network",
         "video": "a video network",
     }
     found = (kind for module, kind in kinds.items() if name in list_models(module=getattr(torchvision.models, module)))
     return next(found, None)
 
 
+def task_of(name: str) -> TaskName:
+    """Return the task of a network."""
+    return TaskName.SEGMENTATION if name in _segmentation_names() else TaskName.CLASSIFICATION
+
+
 def default_spec(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
-    """Return the spec of a network with 1000 classes and 3 image channels.
+    """Return the spec of a network with the classes of the published weights and 3 image channels.
 
     Args:
         name: The network.
         state: The weights, which determine whether there are auxiliary heads; None for those of the architecture.
     """
+    if name in _segmentation_names():
+        # torchvision's LR-ASPP has no auxiliary head.
+        aux_heads = not name.startswith("lraspp") and (state is None or any("aux_classifier" in key for key in state))
+        return ModelSpec(ModelSource.TORCHVISION, name, len(_weights(name).meta["categories"]), 3, aux_heads)
     prefixes = _AUX_HEADS.get(name, ())
     aux_heads = bool(prefixes) if state is None else any(key.startswith(prefixes) for key in state)
     return ModelSpec(ModelSource.TORCHVISION, name, num_classes=1000, in_chans=3, aux_heads=aux_heads)
@@ -73,6 +81,10 @@ def default_spec(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
 def build(spec: ModelSpec) -> nn.Module:
     """Build a network with random weights."""
     arguments: dict[str, object] = {"num_classes": spec.num_classes}
+    if spec.name in _segmentation_names():
+        arguments["weights_backbone"] = None
+        if not spec.name.startswith("lraspp"):
+            arguments["aux_loss"] = spec.aux_heads
     if spec.name in _AUX_HEADS:
         # transform_input converts between two normalisations; here the preprocessing normalises.
         arguments |= {"aux_logits": spec.aux_heads, "init_weights": True, "transform_input": False}
@@ -88,6 +100,9 @@ def build(spec: ModelSpec) -> nn.Module:
 def preprocessing(name: str) -> Preprocessing:
     """Return the evaluation transform of the network's default weights."""
     preset = _weights(name).transforms()
+    if name in _segmentation_names():
+        size = (preset.resize_size[0],) * 2
+        return Preprocessing(size, 3, tuple(preset.mean), tuple(preset.std), preset.interpolation.value, 1.0, "squash")
     side, resized = preset.crop_size[0], preset.resize_size[0]
     # The weights of GoogLeNet and Inception expect this range; torchvision converts the input in the network.
     half = (0.5, 0.5, 0.5) if name in _AUX_HEADS else None
@@ -124,7 +139,8 @@ def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tu
     """Load a network with its default weights and head, from the local cache or by download.
 
     Returns:
-        The network, its spec, and its class names: WordNet's synset ids, as in the names of ImageNet's folders.
+        The network, its spec, and its class names: WordNet's synset ids, as in the names of ImageNet's folders,
+        or the categories of Pascal VOC.
 
     Raises:
         PretrainedWeightsError: The weights are neither in the local cache nor can they be downloaded.
@@ -138,7 +154,14 @@ def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tu
     spec = default_spec(name, state)
     module = build(spec)
     load_weights(module, rename_keys(state, module) if "densenet" in name else state, f"checkpoint {str(path)!r}")
+    if name in _segmentation_names():
+        return module, spec, tuple(_weights(name).meta["categories"])
     return module, spec, tuple(ImageNetInfo("imagenet-1k").label_names())  # type: ignore[no-untyped-call]
+
+
+@functools.cache
+def _segmentation_names() -> tuple[str, ...]:
+    return tuple(list_models(module=torchvision.models.segmentation))
 
 
 def _weights(name: str) -> WeightsEnum:

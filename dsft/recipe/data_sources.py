@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dsft.choices import DataSource
+from dsft.choices import DataSource, TargetKind
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class DataSourceTraits:
         needs: Keys that must be given; of each group one is enough.
         can_download: The source downloads missing files with ``data.download``.
         has_label_sets: An image may have any number of labels, so that the source serves multi-label tasks.
+        targets: The ground truths that the source can have for an image.
+        has_masks: The ground truth may be masks in files, which need names of their classes.
     """
 
     root: str | None = None
@@ -29,6 +31,8 @@ class DataSourceTraits:
     needs: tuple[tuple[str, ...], ...] = ()
     can_download: bool = False
     has_label_sets: bool = False
+    targets: tuple[TargetKind, ...] = (TargetKind.CLASS,)
+    has_masks: bool = False
 
     def accepts(self, key: str) -> bool:
         """Return whether the source has a use for a key of the section ``data``."""
@@ -37,6 +41,10 @@ class DataSourceTraits:
             "name": self.name is not None,
             "download": self.can_download,
             "label_separator": self.has_label_sets,
+            "class_names": self.has_masks,
+            "ignore_index": self.has_masks,
+            "layout": self.has_masks,
+            "degrade": TargetKind.IMAGE in self.targets,
         }
         return accepted.get(key, True)
 
@@ -44,7 +52,9 @@ class DataSourceTraits:
 DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
     DataSource.DIGITS: DataSourceTraits(),
     DataSource.FOLDER: DataSourceTraits(root="a folder with one folder of images per class", needs=(("root",),)),
-    DataSource.CSV: DataSourceTraits(root="a CSV file", needs=(("root",),), has_label_sets=True),
+    DataSource.CSV: DataSourceTraits(
+        root="a CSV file", needs=(("root",),), has_label_sets=True, targets=(TargetKind.CLASS, TargetKind.LABELS)
+    ),
     DataSource.TORCHVISION: DataSourceTraits(
         root="the folder of the data set",
         name="the name of the data set, such as CIFAR10",
@@ -58,10 +68,35 @@ DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
         can_download=True,
     ),
     DataSource.WDS: DataSourceTraits(root="a folder of shards", needs=(("root",),)),
+    DataSource.MASKS: DataSourceTraits(
+        root="a folder of images and masks",
+        needs=(("root",),),
+        targets=(TargetKind.MASK,),
+        has_masks=True,
+    ),
+    DataSource.PAIRS: DataSourceTraits(
+        root="a folder with the folders input and target, or of clean images with data.degrade",
+        needs=(("root",),),
+        targets=(TargetKind.IMAGE,),
+    ),
+    DataSource.SCENES: DataSourceTraits(
+        name="the task, segmentation or restoration",
+        needs=(("name",),),
+        targets=(TargetKind.MASK, TargetKind.IMAGE),
+    ),
 }
 
 
 def sources_with(key: str) -> str:
     """Return the sources that have a use for a key, such as ``torchvision or hf``."""
-    *others, last = [source for source, traits in DATA_SOURCES.items() if traits.accepts(key)]
+    return _listed([source for source, traits in DATA_SOURCES.items() if traits.accepts(key)])
+
+
+def sources_of(kind: TargetKind) -> str:
+    """Return the sources that can have a kind of ground truth."""
+    return _listed([source for source, traits in DATA_SOURCES.items() if kind in traits.targets])
+
+
+def _listed(sources: list[DataSource]) -> str:
+    *others, last = sources
     return f"{', '.join(others)} or {last}" if others else last

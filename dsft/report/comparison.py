@@ -60,8 +60,10 @@ def write_comparison(folder: Path) -> Path:
 
 
 def _differences(models: Sequence[Values]) -> Table:
-    numbers = ["points", "95 % CI", "only this correct", "only first correct", "McNemar p"]
-    main = task_of(models[0]["metrics"]).scorer.layout.main
+    task = task_of(models[0]["metrics"])
+    main, is_counted = task.scorer.layout.main, task.labels is not None
+    counts = ["only this correct", "only first correct", "McNemar p"] if is_counted else []
+    numbers = [main.difference_unit, "95 % CI", *counts]
     rows = [
         [
             Cell(model["model"]),
@@ -70,9 +72,15 @@ def _differences(models: Sequence[Values]) -> Table:
                 " to ".join(f"{main.points * end:+.2f}" for end in model["difference"]["interval"]),
                 model["difference"]["interval"][0],
             ),
-            number(model["difference"]["only_this_right"], ",d"),
-            number(model["difference"]["only_other_right"], ",d"),
-            number(model["difference"]["mcnemar_p"], ".3g"),
+            *(
+                [
+                    number(model["difference"]["only_this_right"], ",d"),
+                    number(model["difference"]["only_other_right"], ",d"),
+                    number(model["difference"]["mcnemar_p"], ".3g"),
+                ]
+                if is_counted
+                else []
+            ),
         ]
         for model in models[1:]
     ]
@@ -91,7 +99,7 @@ def _calibration(models: Sequence[Values]) -> Table:
             number(100 * scaled["ece"], ".2f"),
         ]
         for model in models
-        if (scaled := model["metrics"]["calibrated"]) is not None
+        if (scaled := model["metrics"].get("calibrated")) is not None
     ]
     return Table("After temperature scaling, fitted on val", ["model", *numbers], numbers, rows)
 

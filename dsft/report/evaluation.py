@@ -9,8 +9,10 @@ from dsft.evaluation import Evaluation, write_evaluation
 from dsft.report.confusion import plot_confusion
 from dsft.report.mistakes import plot_mistakes, worst_mistakes
 from dsft.report.reliability import plot_reliability
+from dsft.report.worst_images import plot_worst
 
 CONFUSION_PICTURE, RELIABILITY_PICTURE, MISTAKES_PICTURE = "confusion.png", "reliability.png", "mistakes.png"
+WORST_PICTURE = "worst.png"
 
 
 def report_evaluation(folder: Path, evaluation: Evaluation, split: Split) -> None:
@@ -19,6 +21,8 @@ def report_evaluation(folder: Path, evaluation: Evaluation, split: Split) -> Non
     * ``confusion.png``: confusion matrix; not if images have several labels
     * ``reliability.png``: accuracy by confidence
     * ``mistakes.png``: the most confident mistakes; not if there are none
+    * ``worst.png``: the images with the lowest scores, for tasks whose predictions are pictures; instead of the two
+      before
 
     Args:
         folder: Output folder; it is replaced.
@@ -28,11 +32,15 @@ def report_evaluation(folder: Path, evaluation: Evaluation, split: Split) -> Non
     write_evaluation(folder, evaluation, split.keys)
     if (confusion := evaluation.confusion_matrix) is not None:
         plot_confusion(confusion, split.classes, folder / CONFUSION_PICTURE)
+    if evaluation.worst:
+        plot_worst(evaluation.worst, split.keys, evaluation.task.view.columns[0], folder / WORST_PICTURE)
+    if evaluation.task.labels is None:
+        return
     plot_reliability(
         evaluation.reliability,
         folder / RELIABILITY_PICTURE,
         evaluation.scaled_reliability,
-        evaluation.task.view.calibration_axes,
+        evaluation.labels.view.calibration_axes,
     )
     if mistakes := worst_mistakes(evaluation):
         plot_mistakes(mistakes, split, folder / MISTAKES_PICTURE)

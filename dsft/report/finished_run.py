@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dsft.choices import TaskName
 from dsft.errors import InputError
 from dsft.recipe import Recipe, load_recipe
 from dsft.report.sections import Values, read_json
@@ -66,6 +67,8 @@ class Run:
     def has_plain_loss(self) -> bool:
         """Whether the training loss is the cross entropy that is measured on val, so that the two are comparable."""
         augment, data = self.recipe.augment, self.recipe.data
+        if self.recipe.loss.dice or (self.recipe.task is TaskName.RESTORATION and self.recipe.loss.pixel != "l2"):
+            return False
         mixing = (augment.mixup, augment.cutmix, augment.cutmix_minmax)
         return not any((*mixing, augment.smoothing, data.class_weights, self.recipe.distill))
 

@@ -8,14 +8,15 @@ import numpy as np
 
 from dsft.metrics import Reliability
 from dsft.report.figures import BLUE, GREY, ORANGE, drawing
-from dsft.tasks import CLASSIFICATION
+
+_AXES = ("confidence (highest probability)", "accuracy (fraction correct)", "images (%)")
 
 
 def plot_reliability(
     found: Reliability,
     path: Path,
     scaled: Reliability | None = None,
-    axes_labels: tuple[str, str, str] = CLASSIFICATION.view.calibration_axes,
+    axes_labels: tuple[str, str, str] = _AXES,
 ) -> None:
     """Plot accuracy against confidence into a PNG file, above the share of images in each bin of confidence.
 

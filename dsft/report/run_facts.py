@@ -38,7 +38,9 @@ def _scores(run: Run) -> Iterator[Card]:
     if (original := run.metrics.get(f"{slot}-original")) is not None:
         difference = main.points * (metrics[main.name] - original[main.name])
         yield Card(
-            "difference from original", f"{difference:+.2f}", f"points from {main.with_unit(original[main.name])}"
+            "difference from original",
+            f"{difference:+.2f}",
+            f"{main.difference_unit} from {main.with_unit(original[main.name])}",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dsft.number_format import plural
-from dsft.report.evaluation import CONFUSION_PICTURE, MISTAKES_PICTURE, RELIABILITY_PICTURE
+from dsft.report.evaluation import CONFUSION_PICTURE, MISTAKES_PICTURE, RELIABILITY_PICTURE, WORST_PICTURE
 from dsft.report.mistakes import MOST_MISTAKES, NO_LABEL
 from dsft.report.page import NOTHING, Cell, Picture, Table, embed, number
 from dsft.tasks import MetricSpec, task_of
@@ -37,6 +38,7 @@ class EvaluationPart:
         confusions: Pairs of true and predicted classes.
         mistakes: The wrong predictions.
         truth: Name of the ground truth of an image, such as ``class``.
+        images: The images with the lowest scores, for tasks in which a prediction is not simply right or wrong.
     """
 
     slot: str
@@ -46,6 +48,7 @@ class EvaluationPart:
     confusions: Table
     mistakes: Table
     truth: str
+    images: Table | None = None
 
 
 def read_json(path: Path) -> Any:
@@ -62,9 +65,11 @@ def describe_evaluation(folder: Path, title: str) -> EvaluationPart:
     """
     metrics = read_json(folder / "metrics.json")
     with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
-        wrong = [row for row in csv.DictReader(file) if row["target"] != row["predicted"]]
+        rows = list(csv.DictReader(file))
+    task = task_of(metrics)
+    truth, is_labelled = task.scorer.layout.target, task.labels is not None
+    wrong = [row for row in rows if is_labelled and row["target"] != row["predicted"]]
     wrong.sort(key=lambda row: -float(row["probability"]))
-    truth = task_of(metrics).scorer.layout.target
     return EvaluationPart(
         folder.name,
         title,
@@ -73,6 +78,7 @@ def describe_evaluation(folder: Path, title: str) -> EvaluationPart:
         _confusions(wrong, truth),
         _mistakes(wrong, truth),
         truth,
+        None if is_labelled else _worst_images(rows, task.view.columns),
     )
 
 
@@ -86,7 +92,8 @@ def scores_table(caption: str, rows: Sequence[tuple[str, Values]], latencies: Ma
     """
     layout = task_of(rows[0][1] if rows else {}).scorer.layout
     main, others = layout.main, layout.others
-    numbers = ["images", main.heading, "95 % CI", *(figure.heading for figure in others), "loss", "Brier", "ECE %"]
+    details = layout.details
+    numbers = ["images", main.heading, "95 % CI", *(figure.heading for figure in (*others, *details))]
     numbers += ["latency ms"] if latencies else []
     cells = [
         [
@@ -95,10 +102,7 @@ def scores_table(caption: str, rows: Sequence[tuple[str, Values]], latencies: Ma
             number(metrics["count"], ",d"),
             score_cell(main, metrics[main.name]),
             Cell(layout.format_interval(metrics[layout.interval], " to "), metrics[layout.interval][0]),
-            *(score_cell(figure, metrics[figure.name]) for figure in others),
-            number(metrics["loss"], ".4f"),
-            number(metrics["brier"], ".4f"),
-            number(100 * metrics["ece"], ".2f"),
+            *(score_cell(figure, metrics[figure.name]) for figure in (*others, *details)),
             *([number(latencies.get(label), ".2f")] if latencies else []),
         ]
         for label, metrics in rows
@@ -124,18 +128,46 @@ def versions_text(versions: Mapping[str, str]) -> str:
 
 
 def _pictures(folder: Path, metrics: Values, mistakes: int) -> list[Picture]:
-    split, classes = metrics["split"], len(metrics["per_class"])
-    task = task_of(metrics)
-    main, (across, upwards, _) = task.scorer.layout.main, task.view.calibration_axes
-    worst = min(metrics["per_class"], key=lambda row: row["f1"])
-    found = (
+    found = [_confusion_picture(folder, metrics), *_label_pictures(folder, metrics, mistakes)]
+    columns = task_of(metrics).view.columns
+    found.append(
         embed(
-            folder / CONFUSION_PICTURE,
-            f"Confusion matrix on {split}: rows are true classes, columns predicted classes",
-            f"Confusion matrix of {plural(classes, 'class')}, with {main.with_unit(metrics[main.name])} on its "
-            f"diagonal. The class with the lowest F1, {100 * worst['f1']:.2f} %, is {worst['name']}.",
-            is_wide=classes > _WIDE_CLASSES,
-        ),
+            folder / WORST_PICTURE,
+            f"The images with the lowest {columns[0]}",
+            f"Images of {metrics['split']} in rows, each beside its ground truth and the prediction.",
+            is_wide=False,
+        )
+    )
+    return [picture for picture in found if picture is not None]
+
+
+def _confusion_picture(folder: Path, metrics: Values) -> Picture | None:
+    layout, split, classes = task_of(metrics).scorer.layout, metrics["split"], len(metrics["per_class"])
+    if not classes:
+        return None
+    main, order = layout.main, layout.order
+    worst = min(metrics["per_class"], key=lambda row: rank(row[order.name]))
+    lowest = "undefined" if worst[order.name] is None else order.with_unit(worst[order.name])
+    return embed(
+        folder / CONFUSION_PICTURE,
+        f"Confusion matrix on {split}: rows are true classes, columns predicted classes",
+        f"Confusion matrix of {plural(classes, 'class')}; {main.label} is {main.with_unit(metrics[main.name])}. "
+        f"The class with the lowest {order.label}, {lowest}, is {worst['name']}.",
+        is_wide=classes > _WIDE_CLASSES,
+    )
+
+
+def rank(value: float | None) -> float:
+    """Return a value for sorting; undefined ones come last."""
+    return math.inf if value is None else value
+
+
+def _label_pictures(folder: Path, metrics: Values, mistakes: int) -> list[Picture | None]:
+    labels, split = task_of(metrics).labels, metrics["split"]
+    if labels is None:
+        return []
+    across, upwards, _ = labels.view.calibration_axes
+    return [
         embed(
             folder / RELIABILITY_PICTURE,
             f"Reliability diagram on {split}; ECE is the expected calibration error",
@@ -149,15 +181,15 @@ def _pictures(folder: Path, metrics: Values, mistakes: int) -> list[Picture]:
             "mistakes lists.",
             is_wide=mistakes > _NARROW_MISTAKES,
         ),
-    )
-    return [picture for picture in found if picture is not None]
+    ]
 
 
 def _classes(metrics: Values) -> Table:
-    figures = task_of(metrics).scorer.layout.classes
-    numbers = [*(figure.heading for figure in figures), "images"]
+    layout = task_of(metrics).scorer.layout
+    figures, order = layout.classes, layout.order
+    numbers = [*(figure.heading for figure in figures), layout.support]
     # The worst classes are those that a reader looks for.
-    worst_first = sorted(metrics["per_class"], key=lambda row: row["f1"])
+    worst_first = sorted(metrics["per_class"], key=lambda row: rank(row[order.name]))
     rows = [
         [
             Cell(row["name"]),
@@ -166,7 +198,7 @@ def _classes(metrics: Values) -> Table:
         ]
         for row in worst_first
     ]
-    return Table(f"Classes on {metrics['split']}, lowest F1 first", ["class", *numbers], numbers, rows)
+    return Table(f"Classes on {metrics['split']}, lowest {order.label} first", ["class", *numbers], numbers, rows)
 
 
 def _confusions(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:
@@ -177,6 +209,13 @@ def _confusions(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:
     ]
     caption = "Confused classes" + (f" (the {_MOST_ROWS} most frequent pairs)" if len(pairs) > _MOST_ROWS else "")
     return Table(caption, [f"true {truth}", f"predicted {truth}", "images"], ["images"], rows)
+
+
+def _worst_images(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Table:
+    worst_first = sorted(rows, key=lambda row: rank(float(row[columns[0]])))[:_MOST_ROWS]
+    cells = [[Cell(row["key"]), *(number(float(row[name]), ".4g") for name in columns)] for row in worst_first]
+    caption = f"Images, lowest {columns[0]} first ({len(cells)} of {len(rows):,})"
+    return Table(caption, ["image", *columns], list(columns), cells)
 
 
 def _mistakes(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:

@@ -8,10 +8,10 @@ from dsft.runtimes.latency import MeasuredOn, compare_latency, measured_on, medi
 from dsft.runtimes.latency_table import LatencyTable
 from dsft.runtimes.onnx_export import write_onnx
 from dsft.runtimes.onnx_runtime import OnnxSession, require_onnx
-from dsft.runtimes.parity import TOLERANCE, Int8, Parity, compare_logits
+from dsft.runtimes.parity import TOLERANCE, Int8, Parity, compare_outputs
 from dsft.runtimes.registry import FILE_FORMATS, RUNTIMES, open_exported, open_runs, why_unusable
 from dsft.runtimes.runtime import FileFormat, Session
-from dsft.runtimes.tracing import graph_of, trace, trace_folded
+from dsft.runtimes.tracing import graph_of, input_shape, trace, trace_folded
 
 __all__ = [
     "FILE_FORMATS",
@@ -29,9 +29,10 @@ __all__ = [
     "Parity",
     "Session",
     "compare_latency",
-    "compare_logits",
+    "compare_outputs",
     "fold_norms",
     "graph_of",
+    "input_shape",
     "measure_footprints",
     "measured_on",
     "median_times",

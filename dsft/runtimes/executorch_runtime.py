@@ -73,7 +73,7 @@ def open_executorch(
         yield runs
 
 
-def write_executorch(program: ExportedProgram, path: Path) -> None:
+def write_executorch(program: ExportedProgram, path: Path, output: str) -> None:  # noqa: ARG001 (it has no names)
     """Write a traced network as a program for the batch size that it was traced with.
 
     Raises:

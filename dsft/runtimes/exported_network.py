@@ -39,7 +39,7 @@ class ExportedNetwork(nn.Module):
         self._session = file_format.load(path, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits ``(batch, classes)`` for images ``(batch, channels, height, width)``.
+        """Return the main output ``(batch, ...)`` for images ``(batch, channels, height, width)``.
 
         Raises:
             ModelError: The file does not take images of this shape.

@@ -12,18 +12,23 @@ from torch.export import ExportedProgram
 
 from dsft.errors import ExportError
 from dsft.runtimes.onnx_runtime import require_onnx
-from dsft.runtimes.runtime import INPUT, OUTPUT
+from dsft.runtimes.runtime import INPUT
 from dsft.runtimes.tracing import BATCH
 
 
-def write_onnx(program: ExportedProgram, path: Path) -> None:
+def write_onnx(program: ExportedProgram, path: Path, output: str) -> None:
     """Write a traced network as one ONNX file with a dynamic batch size.
+
+    Args:
+        program: The network.
+        path: The file.
+        output: Name of its output.
 
     Raises:
         ExportError: An operator of the network has no counterpart in ONNX.
         ModelError: A package is missing.
     """
-    exported = to_onnx(program, input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=({0: BATCH},))
+    exported = to_onnx(program, input_names=[INPUT], output_names=[output], dynamic_shapes=({0: BATCH},))
     exported.save(str(path), external_data=False)
 
 

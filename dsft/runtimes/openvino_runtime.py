@@ -20,7 +20,7 @@ from dsft.errors import ExportError, ModelError
 from dsft.measure.example import ExampleInput
 from dsft.runtimes.interleaved_timing import Run
 from dsft.runtimes.packages import require_packages
-from dsft.runtimes.runtime import INPUT, OUTPUT, FileFormat, RuntimeSupport, Session
+from dsft.runtimes.runtime import INPUT, FileFormat, RuntimeSupport, Session
 from dsft.runtimes.side_by_side import SideBySide, divide, own_copies, tensors_of
 from dsft.runtimes.tracing import trace_example
 
@@ -64,7 +64,7 @@ def open_openvino(
         raise ModelError(f"runtime openvino: {error} Choose the runtime eager.") from error
 
 
-def write_openvino(program: ExportedProgram, path: Path) -> None:
+def write_openvino(program: ExportedProgram, path: Path, output: str) -> None:
     """Write a traced network as an XML file and a file of weights beside it, in float32.
 
     Raises:
@@ -73,7 +73,7 @@ def write_openvino(program: ExportedProgram, path: Path) -> None:
     """
     model = _convert(program)
     model.inputs[0].get_tensor().set_names({INPUT})
-    model.outputs[0].get_tensor().set_names({OUTPUT})
+    model.outputs[0].get_tensor().set_names({output})
     import_quietly("openvino").save_model(model, str(path), compress_to_fp16=False)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 TOLERANCE = 1e-4
-"""Largest allowed difference of a logit, relative to the largest logit."""
+"""Largest allowed difference of an output, relative to the largest one."""
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class Parity:
 
     Attributes:
         images: Number of images.
-        largest_difference: Largest absolute difference of a logit.
-        largest_logit: Largest absolute logit of the model.
-        agreement: Fraction of the images with the same prediction, such as the same top-1 class.
-        clear_disagreements: Number of images whose predictions differ although the model's margin is larger than
-            ``largest_difference``.
+        largest_difference: Largest absolute difference of an output.
+        largest_logit: Largest absolute output of the model.
+        agreement: Fraction of the images, or of their pixels, with the same prediction, such as the same top-1 class.
+        clear_disagreements: Number of images, or of pixels, whose predictions differ although the model's margin is
+            larger than ``largest_difference``.
     """
 
     images: int
@@ -32,7 +32,7 @@ class Parity:
 
     @property
     def relative_difference(self) -> float:
-        """The largest difference relative to the largest logit."""
+        """The largest difference relative to the largest output."""
         return self.largest_difference / (self.largest_logit or 1.0)
 
     @property
@@ -56,7 +56,7 @@ class Int8:
         of_float: Score of the float32 model; None without labels.
         of_int8: Score of the int8 file; None without labels.
         agreement: Fraction of the images with the same prediction.
-        largest_difference: Largest absolute difference of a logit.
+        largest_difference: Largest absolute difference of an output.
     """
 
     images: int
@@ -77,14 +77,15 @@ class Int8:
         }
 
 
-def compare_logits(expected: Tensor, found: Tensor, *, agrees: Tensor, margins: Tensor) -> Parity:
-    """Compare the logits of a model with those of a file.
+def compare_outputs(expected: Tensor, found: Tensor, *, agrees: Tensor, margins: Tensor) -> Parity:
+    """Compare the outputs of a model with those of a file.
 
     Args:
-        expected: Logits of the model ``(images, classes)``.
-        found: Logits of the file ``(images, classes)``.
-        agrees: Whether both make the same prediction ``(images,)``, bool.
-        margins: By how much the model's logits may change before its prediction changes ``(images,)``.
+        expected: Outputs of the model ``(images, ...)``.
+        found: Outputs of the file, in the same shape.
+        agrees: Whether both make the same prediction, bool, for an image ``(images,)`` or for each of its pixels
+            ``(images, height, width)``.
+        margins: By how much the model's outputs may change before its prediction changes, in the same shape.
     """
     expected, found = expected.double(), found.double()
     difference = float((expected - found).abs().max())

@@ -101,7 +101,7 @@ def open_exported(
         for index, (network, batch) in enumerate(zip(networks, images, strict=True)):
             path = Path(folder) / f"{index}{file_format.suffix}"
             program, _ = trace_folded(network, batch, dynamic_batch=file_format.has_dynamic_batch)
-            file_format.write(program, path)
+            file_format.write(program, path, "output")
             runs.append(partial(file_format.load(path, threads), batch))
         yield runs
 

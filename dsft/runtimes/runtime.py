@@ -17,14 +17,14 @@ from dsft.errors import ModelError
 from dsft.measure.example import ExampleInput
 from dsft.runtimes.interleaved_timing import Run
 
-INPUT, OUTPUT = "images", "logits"
-"""Names of the input and the output of exported files."""
+INPUT = "images"
+"""Name of the input of exported files."""
 
 Opener = Callable[[Sequence[nn.Module], Sequence[ExampleInput], Compute, int], AbstractContextManager[list[Run]]]
 """Yields the forward pass of each module on its example input, with a number of threads."""
 
 Session = Callable[[Tensor], Tensor]
-"""Maps images ``(batch, channels, height, width)`` to logits ``(batch, classes)``, both float32 on the CPU."""
+"""Maps images ``(batch, channels, height, width)`` to the main output ``(batch, ...)``, both float32 on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class FileFormat:
     Attributes:
         form: Name of the format.
         suffix: Suffix of the file.
-        write: Writes a traced network to a path.
+        write: Writes a traced network to a path, with a name for its output if the format has names.
         load: Loads a file with a number of threads, 0 for the runtime's choice. It raises ``ModelError`` for a file
             that the runtime cannot run.
         further_suffixes: Suffixes of the files that ``write`` adds beside the file.
@@ -45,7 +45,7 @@ class FileFormat:
 
     form: ExportFormat
     suffix: str
-    write: Callable[[ExportedProgram, Path], None]
+    write: Callable[[ExportedProgram, Path, str], None]
     load: Callable[[Path, int], Session]
     further_suffixes: tuple[str, ...] = ()
     has_dynamic_batch: bool = True

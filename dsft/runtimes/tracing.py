@@ -17,18 +17,20 @@ BATCH = "batch"
 """Name of the dynamic dimension."""
 
 
-def trace(module: nn.Module, images: Tensor) -> ExportedProgram:
+def trace(module: nn.Module, images: Tensor, *, any_size: bool = False) -> ExportedProgram:
     """Trace a module with ``torch.export`` for batches of any size.
 
     Args:
         module: In evaluation mode, on the device of ``images``.
         images: At least two: torch specializes a size of one as a constant.
+        any_size: Trace for images of any height and width too, as far as the network takes them.
 
     Raises:
         ExportError: The forward pass cannot be traced, or depends on the batch size.
     """
+    sizes = {2: Dim.AUTO, 3: Dim.AUTO} if any_size else {}
     try:
-        return _export(module, (images,), dynamic_shapes=({0: Dim(BATCH, min=1)},))
+        return _export(module, (images,), dynamic_shapes=({0: Dim(BATCH, min=1), **sizes},))
     except Exception as error:  # torch's errors have many classes, and the network's code may raise any
         raise ExportError(
             f"the network cannot be traced for batches of any size ({_first_line(error)}). Export its weights with "
@@ -53,13 +55,16 @@ def trace_example(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
         raise ExportError(f"the network cannot be traced ({_first_line(error)}).") from error
 
 
-def trace_folded(module: nn.Module, images: Tensor, *, dynamic_batch: bool = True) -> tuple[ExportedProgram, int]:
+def trace_folded(
+    module: nn.Module, images: Tensor, *, dynamic_batch: bool = True, any_size: bool = False
+) -> tuple[ExportedProgram, int]:
     """Trace a module and fold its batch norms into the convolutions before them.
 
     Args:
         module: In evaluation mode, on the device of ``images``.
         images: One or more ``(batch, channels, height, width)``.
-        dynamic_batch: Trace for batches of any size, else for that of ``images``.
+        dynamic_batch: Trace for batches of any size, else for the shape of ``images``.
+        any_size: See :func:`trace`; only with ``dynamic_batch``.
 
     Returns:
         The program, and the number of batch norms that were folded.
@@ -68,9 +73,20 @@ def trace_folded(module: nn.Module, images: Tensor, *, dynamic_batch: bool = Tru
         ExportError: See :func:`trace`.
     """
     example = torch.cat([images, images])[:2]
-    graph = graph_of(trace(module, example) if dynamic_batch else trace_example(module, (images,)))
+
+    def traced(part: nn.Module) -> ExportedProgram:
+        return trace(part, example, any_size=any_size) if dynamic_batch else trace_example(part, (images,))
+
+    graph = graph_of(traced(module))
     folded = fold_norms(graph)
-    return trace(graph, example) if dynamic_batch else trace_example(graph, (images,)), folded
+    return traced(graph), folded
+
+
+def input_shape(program: ExportedProgram) -> tuple[int, ...]:
+    """Return the shape of the images that a program takes, with 0 for sizes that may vary."""
+    (name,) = program.graph_signature.user_inputs
+    shape = next(node.meta["val"].shape for node in program.graph.nodes if node.name == name)
+    return tuple(size if isinstance(size, int) else 0 for size in shape)
 
 
 def graph_of(program: ExportedProgram) -> GraphModule:

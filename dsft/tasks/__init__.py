@@ -1,4 +1,4 @@
-"""The tasks: what the logits of a network mean, how they are trained, scored and presented.
+"""The tasks: what the outputs of a network mean, how they are trained, scored and presented.
 
 :class:`Task` is the interface. A new task is a package beside :mod:`dsft.tasks.classification` and one entry in the
 registry here, with its word in :class:`dsft.choices.TaskName`.
@@ -12,13 +12,19 @@ from dsft.tasks.classification import CLASSIFICATION, ClassificationMetrics, Cla
 from dsft.tasks.metric_specs import ClassMetricSpec, MetricLayout, MetricSpec
 from dsft.tasks.multi_label import MULTI_LABEL, LabelMetrics, MultiLabelMetrics
 from dsft.tasks.outputs import split_outputs
+from dsft.tasks.restoration import RESTORATION, RestorationMetrics
+from dsft.tasks.segmentation import SEGMENTATION, SegmentationMetrics
 from dsft.tasks.task import (
+    PLAIN_LOSS,
     CalibratedMetrics,
     ClassSelector,
     Codec,
-    LabelledLogits,
+    LabelParts,
+    LossOptions,
     Metrics,
     Objective,
+    ProbabilityMetrics,
+    Rows,
     Scorer,
     SelectedClasses,
     Task,
@@ -28,6 +34,9 @@ from dsft.tasks.task import (
 __all__ = [
     "CLASSIFICATION",
     "MULTI_LABEL",
+    "PLAIN_LOSS",
+    "RESTORATION",
+    "SEGMENTATION",
     "CalibratedMetrics",
     "ClassMetricSpec",
     "ClassMetrics",
@@ -35,13 +44,18 @@ __all__ = [
     "ClassificationMetrics",
     "Codec",
     "LabelMetrics",
-    "LabelledLogits",
+    "LabelParts",
+    "LossOptions",
     "MetricLayout",
     "MetricSpec",
     "Metrics",
     "MultiLabelMetrics",
     "Objective",
+    "ProbabilityMetrics",
+    "RestorationMetrics",
+    "Rows",
     "Scorer",
+    "SegmentationMetrics",
     "SelectedClasses",
     "Task",
     "View",
@@ -50,7 +64,7 @@ __all__ = [
     "task_of",
 ]
 
-_TASKS: Mapping[TaskName, Task] = {task.name: task for task in (CLASSIFICATION, MULTI_LABEL)}
+_TASKS: Mapping[TaskName, Task] = {task.name: task for task in (CLASSIFICATION, MULTI_LABEL, SEGMENTATION, RESTORATION)}
 
 
 def task_named(name: TaskName) -> Task:

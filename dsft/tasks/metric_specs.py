@@ -1,11 +1,12 @@
 """The metrics of a task, and how they are formatted in tables, reports and plots.
 
-Tables and messages have all metrics in percent. Files have them under their keys in ``metrics.json``, where top-1 and
-top-5 are percentages and the others fractions.
+Tables and messages have fractions in percent. Files have them under their keys in ``metrics.json``, where top-1 and
+top-5 are percentages and the other fractions fractions.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,17 +18,26 @@ class MetricSpec:
     Attributes:
         name: Its key in ``metrics.json``, and the attribute of the metrics.
         label: Its name in headings.
-        points: Percentage points per unit: 100 for a metric that is a fraction, 1 for a percentage.
+        points: Factor from the value to what is displayed: 100 for a metric that is a fraction, 1 for a percentage.
+        unit: The unit of what is displayed; empty for a metric without one.
+        digits: Number of decimals.
     """
 
     name: str
     label: str
     points: float = 100.0
+    unit: str = "%"
+    digits: int = 2
 
     @property
     def heading(self) -> str:
         """The label with the unit."""
-        return f"{self.label} %"
+        return f"{self.label} {self.unit}".strip()
+
+    @property
+    def difference_unit(self) -> str:
+        """The unit of a difference of two values: percentage points are called points."""
+        return "points" if self.unit == "%" else self.unit or self.label
 
     @property
     def title(self) -> str:
@@ -39,12 +49,12 @@ class MetricSpec:
         return float(getattr(metrics, self.name))
 
     def format(self, value: float) -> str:
-        """Format a value in percent, without the unit."""
-        return f"{self.points * value:.2f}"
+        """Format a value without the unit."""
+        return f"{self.points * value:.{self.digits}f}"
 
     def with_unit(self, value: float) -> str:
-        """Format a value in percent, with the unit."""
-        return f"{self.format(value)} %"
+        """Format a value with the unit."""
+        return f"{self.format(value)} {self.unit}".strip()
 
 
 @dataclass(frozen=True)
@@ -58,9 +68,20 @@ class ClassMetricSpec(MetricSpec):
         value = getattr(scores, self.name)
         return "-" if value is None else self.format(value)
 
+    def rank_in(self, scores: object) -> float:
+        """Return the value of a class for sorting; undefined values come last."""
+        value = getattr(scores, self.name)
+        return math.inf if value is None else float(value)
+
     def mean_in(self, metrics: object) -> float:
         """Return the mean over the classes."""
         return float(getattr(metrics, self.mean))
+
+
+LOSS = MetricSpec("loss", "loss", points=1, unit="", digits=4)
+BRIER = MetricSpec("brier", "Brier", points=1, unit="", digits=4)
+ECE = MetricSpec("ece", "ECE")
+F1 = ClassMetricSpec("f1", "F1", mean="macro_f1")
 
 
 @dataclass(frozen=True)
@@ -70,9 +91,13 @@ class MetricLayout:
     Attributes:
         main: The metric by which models are compared; its confidence interval is the metric ``NAME_interval``.
         others: Further metrics that are displayed beside it.
-        classes: The metrics of each class.
+        classes: The metrics of each class; empty for a task without classes.
         prediction: What the prediction for an image is called where two models are compared.
         target: What the true label of an image is called.
+        details: Metrics for pages only, which have room for them.
+        order: The metric of a class by which classes are sorted, lowest first.
+        support: What ``support`` counts for a class.
+        title: The units of a table of metrics.
     """
 
     main: MetricSpec
@@ -80,6 +105,10 @@ class MetricLayout:
     classes: tuple[ClassMetricSpec, ...]
     prediction: str
     target: str
+    details: tuple[MetricSpec, ...] = (LOSS, BRIER, ECE)
+    order: ClassMetricSpec = F1
+    support: str = "images"
+    title: str = "Scores in percent, loss in nats"
 
     @property
     def interval(self) -> str:
@@ -91,5 +120,5 @@ class MetricLayout:
         return self.format_interval(getattr(metrics, self.interval), "-")
 
     def format_interval(self, interval: Sequence[float], separator: str) -> str:
-        """Format an interval of the main metric in percent, with one decimal."""
-        return separator.join(f"{self.main.points * end:.1f}" for end in interval)
+        """Format an interval of the main metric, with one decimal less than the metric."""
+        return separator.join(f"{self.main.points * end:.{self.main.digits - 1}f}" for end in interval)

@@ -1,15 +1,36 @@
-"""The outputs of a classifier: logits, and optionally those of auxiliary heads."""
+"""The outputs of a network: the main one, and optionally those of auxiliary heads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from dsft.errors import ModelError
 
 
-def split_outputs(output: object) -> tuple[Tensor, tuple[Tensor, ...]]:
+@dataclass(frozen=True)
+class OutputForm:
+    """The form of the outputs of a kind of network.
+
+    Attributes:
+        network: Name of the kind of network in messages.
+        name: Name of an output.
+        content: An output with its shape.
+        dimensions: Number of dimensions of an output.
+    """
+
+    network: str
+    name: str
+    content: str
+    dimensions: int
+
+
+CLASS_SCORES = OutputForm("a classifier", "logits", "logits (batch, classes)", 2)
+
+
+def split_outputs(output: object, form: OutputForm = CLASS_SCORES) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Split the outputs of a network into its main logits and those of its auxiliary heads.
 
     The outputs are a tensor, or a named tuple (torchvision's GoogLeNet and Inception v3) or dict whose main entry is
@@ -17,20 +38,21 @@ def split_outputs(output: object) -> tuple[Tensor, tuple[Tensor, ...]]:
 
     Args:
         output: The return value of ``module(images)``.
+        form: What the entries have to be.
 
     Returns:
-        Main logits ``(batch, classes)``, and the auxiliary logits of the same shape.
+        The main output, and the auxiliary ones with as many dimensions.
 
     Raises:
         ModelError: The outputs have another type or shape.
     """
     parts = _parts(output)
-    logits = tuple(part for part in parts if isinstance(part, Tensor) and part.ndim == 2)
+    logits = tuple(part for part in parts if isinstance(part, Tensor) and part.ndim == form.dimensions)
     if len(logits) != len(parts):
         raise ModelError(
-            "output of the model: a classifier must return logits (batch, classes) as a tensor, or a named "
+            f"output of the model: {form.network} must return {form.content} as a tensor, or a named "
             f"tuple or dict with the main entry logits or out; found {_describe(output)}. "
-            "Wrap the model so that its forward method returns the logits."
+            f"Wrap the model so that its forward method returns the {form.name}."
         )
     return logits[0], logits[1:]
 

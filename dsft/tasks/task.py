@@ -1,19 +1,27 @@
 """The interface of a task: everything that differs between tasks.
 
-A network outputs one row of class scores per image (logits). The four parts of a task define the loss that trains them
-(:class:`Objective`), the representation of targets (:class:`Codec`), the metrics (:class:`Scorer`), and how predictions
-are presented (:class:`View`). No other package depends on the meaning of the logits.
+The four parts of a task define the loss that trains a network (:class:`Objective`), the representation of its outputs
+and targets (:class:`Codec`), the metrics (:class:`Scorer`), and how predictions are presented (:class:`View`). No other
+package depends on the meaning of the outputs. Tasks that assign classes or labels to whole images can do more
+(:class:`LabelScorer`, :class:`LabelView`); :attr:`Task.labels` has these parts.
+
+An evaluation keeps one row per image (:class:`Rows`), to which :meth:`Scorer.reduce` reduces the outputs of a batch:
+the logits of a classifier, or the counts of pixels of a segmentation. All metrics are functions of the rows, so rows of
+several processes are simply concatenated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import Generator, Tensor
 
-from dsft.choices import TaskName
+from dsft.choices import PixelLoss, TargetKind, TaskName
 from dsft.metrics import Interval, Reliability
 from dsft.tasks.metric_specs import MetricLayout
 
@@ -38,16 +46,10 @@ class CalibratedMetrics:
 
 
 class ClassScore(Protocol):
-    """The metrics of a class; :attr:`MetricLayout.classes` lists further ones."""
+    """The metrics of a class; :attr:`MetricLayout.classes` lists them."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
-    @property
-    def precision(self) -> float: ...  # noqa: D102
-    @property
-    def recall(self) -> float: ...  # noqa: D102
-    @property
-    def f1(self) -> float: ...  # noqa: D102
     @property
     def support(self) -> int: ...  # noqa: D102
 
@@ -60,11 +62,7 @@ class Metrics(Protocol):
         split: Name of the split.
         count: Number of evaluated images.
         skipped: Number of unreadable images, which were skipped.
-        loss: Mean loss, in nats.
-        ece: Expected calibration error, a fraction.
-        nll: Negative log-likelihood, in nats.
-        brier: Brier score.
-        calibrated: The metrics after temperature scaling; None if no temperature was fitted.
+        loss: Mean loss.
         per_class: The metrics of every class, in the order of the class table.
     """
 
@@ -79,14 +77,6 @@ class Metrics(Protocol):
     @property
     def loss(self) -> float: ...  # noqa: D102
     @property
-    def ece(self) -> float: ...  # noqa: D102
-    @property
-    def nll(self) -> float: ...  # noqa: D102
-    @property
-    def brier(self) -> float: ...  # noqa: D102
-    @property
-    def calibrated(self) -> CalibratedMetrics | None: ...  # noqa: D102
-    @property
     def per_class(self) -> Sequence[ClassScore]: ...  # noqa: D102
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,15 +84,36 @@ class Metrics(Protocol):
         ...
 
 
-class LabelledLogits(NamedTuple):
-    """The logits and the targets of the same images.
+@runtime_checkable
+class ProbabilityMetrics(Metrics, Protocol):
+    """The metrics of a task whose outputs are probabilities of classes.
 
     Attributes:
-        logits: ``(images, classes)``.
-        targets: In the representation of the task, see :meth:`Codec.placeholder_targets`.
+        ece: Expected calibration error, a fraction.
+        nll: Negative log-likelihood, in nats.
+        brier: Brier score.
+        calibrated: The metrics after temperature scaling; None if no temperature was fitted.
     """
 
-    logits: Tensor
+    @property
+    def ece(self) -> float: ...  # noqa: D102
+    @property
+    def nll(self) -> float: ...  # noqa: D102
+    @property
+    def brier(self) -> float: ...  # noqa: D102
+    @property
+    def calibrated(self) -> CalibratedMetrics | None: ...  # noqa: D102
+
+
+class Rows(NamedTuple):
+    """What an evaluation keeps of each image, see :meth:`Scorer.reduce`.
+
+    Attributes:
+        outputs: ``(images, ...)``, on the CPU.
+        targets: ``(images, ...)``, on the CPU.
+    """
+
+    outputs: Tensor
     targets: Tensor
 
 
@@ -117,26 +128,51 @@ ClassSelector = Callable[[Tensor], list[SelectedClasses]]
 """Selects the predicted classes of each image from logits ``(images, classes)``."""
 
 
-class Objective(Protocol):
-    """The loss functions of a task."""
+@dataclass(frozen=True)
+class LossOptions:
+    """The options of the loss against the targets; each task uses those that mean something to it.
 
-    def label_loss(self, logits: Tensor, targets: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
-        """Return the mean loss with respect to the labels, a scalar in nats.
+    Attributes:
+        smoothing: Label smoothing, 0 to 1.
+        dice: Weight of the Dice loss beside the cross entropy.
+        pixel: The distance between images.
+    """
+
+    smoothing: float = 0.0
+    dice: float = 0.0
+    pixel: PixelLoss = PixelLoss.L2
+
+
+PLAIN_LOSS = LossOptions()
+
+
+class Objective(Protocol):
+    """The loss functions of a task.
+
+    Attributes:
+        auxiliary_weight: Weight of the loss of each auxiliary head.
+    """
+
+    @property
+    def auxiliary_weight(self) -> float: ...  # noqa: D102
+
+    def label_loss(self, outputs: Tensor, targets: Tensor, options: LossOptions, weights: Tensor | None) -> Tensor:
+        """Return the loss with respect to the targets: a scalar, the mean of the losses of the images.
 
         Args:
-            logits: ``(batch, classes)``.
-            targets: In the representation of the task, or mixed, ``(batch, classes)``.
-            smoothing: Label smoothing, 0 to 1.
+            outputs: The main output of the network, or that of an auxiliary head.
+            targets: In the representation of the task; for classes also mixed, ``(batch, classes)``.
+            options: What the recipe asks for.
             weights: The result of :meth:`class_weights`, or None.
         """
         ...
 
     def distillation_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """Return the divergence of softened logits ``(batch, classes)`` from a teacher's, a scalar in nats."""
+        """Return the distance of outputs from those of a teacher, a scalar."""
         ...
 
-    def sampled_loss(self, logits: Tensor, generator: Generator) -> Tensor:
-        """Return the summed loss with respect to labels that are sampled from the predicted distribution."""
+    def sampled_loss(self, outputs: Tensor, generator: Generator) -> Tensor:
+        """Return the summed loss with respect to targets that are sampled from the predicted distribution."""
         ...
 
     def class_weights(self, counts: Sequence[int], images: int, given: Sequence[float] | None) -> tuple[float, ...]:
@@ -151,22 +187,41 @@ class Objective(Protocol):
 
 
 class Codec(Protocol):
-    """The representation of targets.
+    """The representation of outputs and targets.
 
     Attributes:
-        has_label_sets: Whether an image has a set of labels instead of exactly one class.
+        target_kind: The kind of data that the task needs.
+        output_name: Name of the output of exported files.
+        input_defaults: What is assumed of the input of a network that does not state it, as timm's networks do in
+            ``pretrained_cfg``.
     """
 
     @property
-    def has_label_sets(self) -> bool: ...  # noqa: D102
+    def target_kind(self) -> TargetKind: ...  # noqa: D102
+    @property
+    def output_name(self) -> str: ...  # noqa: D102
+    @property
+    def input_defaults(self) -> Mapping[str, Any]: ...  # noqa: D102
 
-    def placeholder_targets(self, images: int, num_classes: int) -> Tensor:
-        """Return arbitrary targets with the shape and dtype of those of a batch."""
+    def split_outputs(self, output: object) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Split what a network returns into its main output and those of its auxiliary heads.
+
+        Raises:
+            ModelError: It has another type or number of dimensions than the task needs.
+        """
+        ...
+
+    def output_shape(self, input_shape: Sequence[int], num_classes: int) -> tuple[int, ...]:
+        """Return the shape of the main output for images ``(batch, channels, height, width)``."""
+        ...
+
+    def placeholder_targets(self, input_shape: Sequence[int], num_classes: int) -> Tensor:
+        """Return arbitrary targets with the shape and dtype of those of a batch of images."""
         ...
 
 
 class Scorer(Protocol):
-    """The metrics of a task.
+    """The metrics of a task; all arguments called ``outputs`` and ``targets`` are those of :class:`Rows`.
 
     Attributes:
         layout: The metrics and their format.
@@ -178,13 +233,21 @@ class Scorer(Protocol):
     @property
     def metrics_type(self) -> type[Metrics]: ...  # noqa: D102
 
-    def monitored_metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
+    def reduce(self, outputs: Tensor, targets: Tensor) -> Rows:
+        """Reduce the main outputs of a batch and its targets, on the same device, to one row per image."""
+        ...
+
+    def monitored_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return the metrics that are monitored during training, by name; they are fast to compute."""
+        ...
+
+    def image_scores(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """Return a score of each image ``(images,)``, higher is better; None if the worst images are not displayed."""
         ...
 
     def compute_metrics(
         self,
-        logits: Tensor,
+        outputs: Tensor,
         targets: Tensor,
         *,
         classes: Sequence[str],
@@ -194,6 +257,26 @@ class Scorer(Protocol):
     ) -> Metrics:
         """Return all metrics of a network on a split."""
         ...
+
+    def confusion_matrix(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """Return the confusion matrix ``(classes, classes)``; None if it is not defined for the task."""
+        ...
+
+    def agrees(self, expected: Tensor, found: Tensor) -> Tensor:
+        """Return where two main outputs of a network give the same prediction ``(images, ...)``, bool."""
+        ...
+
+    def margin(self, outputs: Tensor) -> Tensor:
+        """Return the change of a main output that can change a prediction, in the shape of :meth:`agrees`."""
+        ...
+
+    def difference_interval(self, first: Rows, second: Rows) -> Interval:
+        """Return the 95 % confidence interval of ``second - first`` in the main metric, on the same images."""
+        ...
+
+
+class LabelScorer(Scorer, Protocol):
+    """The metrics of a task that assigns a class or labels to an image. Rows hold logits ``(images, classes)``."""
 
     def calibrated_metrics(
         self, logits: Tensor, targets: Tensor, temperature: float, fitted_on: str
@@ -209,10 +292,6 @@ class Scorer(Protocol):
         """Return the accuracy as a function of the predicted probability."""
         ...
 
-    def confusion_matrix(self, logits: Tensor, targets: Tensor) -> Tensor | None:
-        """Return the confusion matrix ``(classes, classes)``; None if it is not defined for the task."""
-        ...
-
     def predict(self, logits: Tensor) -> Tensor:
         """Return the predictions in the representation of the targets."""
         ...
@@ -221,25 +300,51 @@ class Scorer(Protocol):
         """Return whether the prediction for each image is entirely correct ``(images,)``, bool."""
         ...
 
-    def margin(self, logits: Tensor) -> Tensor:
-        """Return the change of a logit that can change the prediction for each image ``(images,)``."""
-        ...
-
-    def difference_interval(self, first: LabelledLogits, second: LabelledLogits) -> Interval:
-        """Return the 95 % confidence interval of ``second - first`` in the main metric, on the same images."""
-        ...
-
 
 class View(Protocol):
     """The presentation of predictions.
 
     Attributes:
-        activation: Name of the function that converts logits to probabilities.
-        calibration_axes: Labels of a reliability diagram: horizontal axis, vertical axis, and histogram.
+        activation: Name of the function that converts outputs to predictions or probabilities.
+        columns: The columns of ``predictions.csv``, after the image's key.
     """
 
     @property
     def activation(self) -> str: ...  # noqa: D102
+    @property
+    def columns(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    def describe_images(self, rows: Rows, classes: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the cells of each image in ``predictions.csv``."""
+        ...
+
+    def pictures(self, image: Tensor, output: Tensor, target: Tensor) -> Mapping[str, NDArray[np.uint8]]:
+        """Return pictures ``(height, width)`` or ``(height, width, 3)`` of one image, by caption.
+
+        Args:
+            image: The network's input ``(channels, height, width)``.
+            output: Its main output, without the batch dimension.
+            target: The target. Only tasks with :meth:`Scorer.image_scores` are asked.
+        """
+        ...
+
+    def write_prediction(self, output: Tensor, size: tuple[int, int]) -> Image | None:
+        """Return the image that ``dsft predict`` writes; None if the predictions of the task are no images.
+
+        Args:
+            output: The main output for one image, without the batch dimension.
+            size: Width and height of the image file.
+        """
+        ...
+
+
+class LabelView(View, Protocol):
+    """The presentation of classes or labels of images.
+
+    Attributes:
+        calibration_axes: Labels of a reliability diagram: horizontal axis, vertical axis, and histogram.
+    """
+
     @property
     def calibration_axes(self) -> tuple[str, str, str]: ...  # noqa: D102
 
@@ -265,6 +370,14 @@ class View(Protocol):
 
 
 @dataclass(frozen=True)
+class LabelParts:
+    """The further parts of a task that assigns a class or labels to an image."""
+
+    scorer: LabelScorer
+    view: LabelView
+
+
+@dataclass(frozen=True)
 class Task:
     """A task.
 
@@ -274,6 +387,7 @@ class Task:
         codec: The representation of targets.
         scorer: The metrics.
         view: The presentation of predictions.
+        labels: What it can do further; None unless it assigns a class or labels to an image.
     """
 
     name: TaskName
@@ -281,3 +395,4 @@ class Task:
     codec: Codec
     scorer: Scorer
     view: View
+    labels: LabelParts | None = None

@@ -54,7 +54,7 @@ def find_batch_size(setup: TrainingSetup, image_shape: tuple[int, int, int], num
         per_image = activation_bytes(setup.module, torch.zeros(_SAMPLE, *image_shape)) / _SAMPLE
         return next((size for size in sizes if size * per_image <= budget), sizes[-1])
     for size in sizes:
-        targets = setup.settings.task.codec.placeholder_targets(size, num_classes)
+        targets = setup.settings.task.codec.placeholder_targets((size, *image_shape), num_classes)
         if fits_step(setup, _BlankBatch(torch.zeros(size, *image_shape), targets)):
             return size
     raise TrainingError(

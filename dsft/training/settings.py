@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dsft.choices import Sched
-from dsft.tasks import Task
+from dsft.tasks import LossOptions, Task
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class FitSettings:
         ema: Moving average of the weights, or None.
         stopping: Selection of the best epoch, and early stopping.
         task: What the outputs and the targets mean.
-        smoothing: Label smoothing, 0 to 1.
+        loss: Options of the loss against the targets.
         class_weights: Weight of each class in the loss against the labels; None weighs all alike.
         grad_accum: Batches whose gradients are accumulated in a step.
         grad_checkpointing: Recompute activations in the backward pass instead of storing them.
@@ -151,7 +151,7 @@ class FitSettings:
     ema: EmaSettings | None
     stopping: StoppingSettings
     task: Task
-    smoothing: float
+    loss: LossOptions
     class_weights: tuple[float, ...] | None
     grad_accum: int
     grad_checkpointing: bool

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dsft.tasks import split_outputs
 from dsft.training.distillation.distiller import Distiller
 from dsft.training.objective import label_loss
 from dsft.training.setup import TrainingSetup
@@ -49,19 +48,19 @@ class StepLoss(nn.Module):
         images = self._compute.place(images)
         with self._compute.autocast():
             if targets is None:
-                logits, auxiliary = split_outputs(self.network(images))
-                return torch.stack([output.sum() for output in (logits, *auxiliary)]).sum() * 0.0
+                main, auxiliary = self._settings.task.codec.split_outputs(self.network(images))
+                return torch.stack([output.sum() for output in (main, *auxiliary)]).sum() * 0.0
             return self._loss(images, targets.to(self._compute.device, non_blocking=True))
 
     def _loss(self, images: Tensor, targets: Tensor) -> Tensor:
         settings, distiller = self._settings, self._distiller
         if distiller is None:
             output = self.network(images)
-            return label_loss(output, targets, settings.smoothing, self._class_weights, settings.task)
+            return label_loss(output, targets, settings.loss, self._class_weights, settings.task)
         with distiller.capture() as features:
             # A copy: a network that normalizes its input in place would change the teacher's.
             output = self.network(images.clone())
-        loss = label_loss(output, targets, settings.smoothing, self._class_weights, settings.task)
+        loss = label_loss(output, targets, settings.loss, self._class_weights, settings.task)
         return distiller.combine(loss, output, features, images)
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from dsft.assembly.settings import fit_settings
-from dsft.choices import TaskName
+from dsft.choices import PixelLoss, TaskName
 from dsft.recipe import load_recipe
-from dsft.tasks import task_named
+from dsft.tasks import LossOptions, task_named
 from dsft.training import (
     DistillSettings,
     EmaSettings,
@@ -42,7 +42,7 @@ def test_every_key_arrives(workshop: Workshop) -> None:
         ema=EmaSettings(0.625, warmup=False),
         stopping=StoppingSettings("val/loss", 3, 0.1875),
         task=task_named(TaskName.CLASSIFICATION),
-        smoothing=0.03125,
+        loss=LossOptions(0.03125, 0.0, PixelLoss.L2),
         class_weights=(1.0, 2.0),
         grad_accum=3,
         grad_checkpointing=False,

@@ -64,7 +64,7 @@ def test_a_network_that_the_meta_device_cannot_run_is_run_for_real(monkeypatch: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["timm/resnet10tt"], "timm has no classification network called 'resnet10tt'"),
+        (["timm/resnet10tt"], "timm has no network called 'resnet10tt'"),
         (["nothere"], "source 'nothere': expected timm/NAME, torchvision/NAME, a model folder or a weights file"),
         (["timm/resnet18", "--model", "timm/resnet18"], "--model: goes with a weights file"),
         (["torchvision/vit_b_16", "--image-size", "64"], "takes images of 224 pixels only"),

@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, f1_score
 
 import dsft as library
 from dsft.assembly import load_folder, load_split, open_splits
-from dsft.choices import SplitName
+from dsft.choices import SplitName, TargetKind
 from dsft.devices import Compute
 from dsft.progress import ignore
 from dsft.recipe import load_recipe
@@ -211,7 +211,7 @@ def test_budgets_are_compared_by_the_mean_average_precision(shapes: Shapes, here
 def test_a_conversion_without_training_keeps_the_task(shapes: Shapes, here: Path) -> None:
     done = dsft("convert", shapes.dense, "--budget", "macs=0.7", "--method", "svd", "--out", "converted")
     assert done.exit_code == 0, done.stderr
-    assert load_folder(here / "converted").task.codec.has_label_sets
+    assert load_folder(here / "converted").task.codec.target_kind is TargetKind.LABELS
 
 
 @pytest.mark.usefixtures("here")
@@ -234,4 +234,4 @@ def test_a_model_of_one_class_an_image_is_not_scored_on_label_sets(shapes: Shape
     assert together.exit_code == 2
     assert "models: expected models of one task" in together.stderr
     library.save(load_folder(shapes.dense).module, here / "several", classes=["disc", "square"], task="multi_label")
-    assert load_folder(here / "several").task.codec.has_label_sets
+    assert load_folder(here / "several").task.codec.target_kind is TargetKind.LABELS

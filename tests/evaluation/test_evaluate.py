@@ -73,11 +73,11 @@ def test_the_logits_are_those_of_one_pass_in_evaluation_mode(channels_last: bool
     with torch.no_grad():
         expected = module.eval()(batches.images)
     found = _evaluate(module.train(), batches, Compute(CPU.device, None, channels_last))
-    torch.testing.assert_close(found.logits, expected)
+    torch.testing.assert_close(found.outputs, expected)
     assert found.targets.tolist() == [number % 3 for number in range(10)]
     assert found.positions.tolist() == list(range(10))
     assert found.main_score == pytest.approx(100 * np.mean(expected.argmax(1).numpy() == np.arange(10) % 3))
-    assert not found.logits.is_inference()
+    assert not found.outputs.is_inference()
 
 
 def test_the_network_is_unchanged() -> None:
@@ -93,9 +93,9 @@ def test_the_network_is_unchanged() -> None:
 def test_mixed_precision_is_used_and_scored_in_float32() -> None:
     found = _evaluate(_network(), _Batches(), Compute(CPU.device, torch.bfloat16))
     exact = _evaluate(_network(), _Batches())
-    assert found.logits.dtype == torch.float32
-    assert not torch.equal(found.logits, exact.logits)
-    torch.testing.assert_close(found.logits, exact.logits, rtol=0.05, atol=0.05)
+    assert found.outputs.dtype == torch.float32
+    assert not torch.equal(found.outputs, exact.outputs)
+    torch.testing.assert_close(found.outputs, exact.outputs, rtol=0.05, atol=0.05)
 
 
 def test_skipped_images_are_counted_and_have_no_row() -> None:

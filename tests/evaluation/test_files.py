@@ -59,7 +59,7 @@ def test_every_prediction_has_its_key_and_probability(tmp_path: Path, evaluation
         ["b/é.png", CLASSES[2], CLASSES[0]],
         ["c/4.png", CLASSES[2], CLASSES[1]],
     ]
-    expected = evaluation.logits.softmax(dim=1).amax(dim=1)
+    expected = evaluation.outputs.softmax(dim=1).amax(dim=1)
     assert [float(row[3]) for row in rows] == pytest.approx(expected.tolist(), abs=1e-6)
 
 

@@ -30,8 +30,8 @@ def evaluation() -> Evaluation:
 def test_the_scores_are_those_of_scikit_learn_over_the_whole_split(evaluation: Evaluation) -> None:
     metrics, targets = evaluation.metrics, evaluation.targets.numpy()
     assert isinstance(metrics, ClassificationMetrics)
-    predictions = evaluation.logits.argmax(dim=1).numpy()
-    probability = evaluation.logits.double().softmax(dim=1).numpy()
+    predictions = evaluation.outputs.argmax(dim=1).numpy()
+    probability = evaluation.outputs.double().softmax(dim=1).numpy()
     macro = {"average": "macro", "zero_division": 0}
     assert (metrics.split, metrics.count, metrics.skipped) == ("test", 80, 3)
     assert metrics.top1 == pytest.approx(100 * reference.accuracy_score(targets, predictions))
@@ -47,6 +47,7 @@ def test_the_scores_are_those_of_scikit_learn_over_the_whole_split(evaluation: E
 
 
 def test_every_class_has_its_scores_even_one_without_images(evaluation: Evaluation) -> None:
+    assert isinstance(evaluation.metrics, ClassificationMetrics)
     rows = evaluation.metrics.per_class
     assert [row.name for row in rows] == CLASSES
     assert [row.support for row in rows] == torch.bincount(evaluation.targets, minlength=6).tolist()
@@ -67,13 +68,14 @@ def test_the_dictionary_is_json_with_the_names_that_scripts_rely_on(evaluation: 
 def test_a_temperature_changes_probabilities_but_not_predictions(evaluation: Evaluation) -> None:
     scaled = evaluation.at_temperature(2.5, fitted_on="val")
     assert {**scaled.metrics.to_dict(), "calibrated": None} == evaluation.metrics.to_dict()
-    probability = (evaluation.logits.double() / 2.5).softmax(dim=1).numpy()
+    probability = (evaluation.outputs.double() / 2.5).softmax(dim=1).numpy()
     found = scaled.metrics.to_dict()["calibrated"]
     assert (found["temperature"], found["fitted_on"]) == (2.5, "val")
     assert found["nll"] == pytest.approx(reference.log_loss(evaluation.targets.numpy(), probability, labels=range(6)))
     one_hot = np.eye(6)[evaluation.targets.numpy()]
     assert found["brier"] == pytest.approx(((probability - one_hot) ** 2).sum(axis=1).mean())
     again = Evaluation(
-        evaluation.logits / 2.5, evaluation.targets, evaluation.positions, classes=CLASSES, split_name="x", skipped=0
+        evaluation.outputs / 2.5, evaluation.targets, evaluation.positions, classes=CLASSES, split_name="x", skipped=0
     )
+    assert isinstance(again.metrics, ClassificationMetrics)
     assert found["ece"] == pytest.approx(again.metrics.ece)

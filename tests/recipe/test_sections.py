@@ -121,7 +121,7 @@ def test_a_model_has_one_origin(values: dict[str, Any], message: str) -> None:
     [
         (
             {"source": DataSource.DIGITS, "root": "x"},
-            "root: requires source folder, csv, torchvision, hf or wds, and the source is digits",
+            "root: requires source folder, csv, torchvision, hf, wds, masks or pairs, and the source is digits",
         ),
         ({"source": DataSource.DIGITS, "download": True}, "download: requires source torchvision or hf"),
         ({"source": DataSource.FOLDER}, "root: source folder needs a folder with one folder of images per class"),
@@ -129,7 +129,7 @@ def test_a_model_has_one_origin(values: dict[str, Any], message: str) -> None:
             {"source": DataSource.FOLDER, "root": "x", "label_separator": ";"},
             "label_separator: requires source csv, and the source is folder",
         ),
-        ({"source": DataSource.FOLDER, "root": "x", "name": "y"}, "name: requires source torchvision or hf"),
+        ({"source": DataSource.FOLDER, "root": "x", "name": "y"}, "name: requires source torchvision, hf or scenes"),
         (
             {"source": DataSource.TORCHVISION, "root": "x"},
             "name: source torchvision needs the name of the data set, such as CIFAR10",
@@ -278,7 +278,10 @@ TABLE = ["task=multi_label", "data={source: csv, root: images.csv, label_separat
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["task=multi_label"], r"data\.source: task multi_label needs several labels per image, that is source csv"),
+        (
+            ["task=multi_label"],
+            r"data\.source: task multi_label needs any number of labels for an image, that is source csv",
+        ),
         (
             [TABLE[0], "data={source: csv, root: images.csv}"],
             r"data\.label_separator: task multi_label needs",

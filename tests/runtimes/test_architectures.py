@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models._api import get_model
 
 import dsft
-from dsft.runtimes import OnnxSession, compare_logits, trace_folded, write_onnx
+from dsft.runtimes import OnnxSession, compare_outputs, trace_folded, write_onnx
 from dsft.tasks import CLASSIFICATION
 from tests.onnx_files import operator_types
 from tests.zoo import redraw
@@ -69,11 +69,11 @@ def test_a_converted_network_has_the_same_outputs_in_onnx_runtime(name: str, tmp
     for part, model in (("original", original), ("converted", converted)):
         path = tmp_path / f"{part}.onnx"
         program, _ = trace_folded(model, images)
-        write_onnx(program, path)
+        write_onnx(program, path, "logits")
         operators[part] = operator_types(path)
     found = OnnxSession(path, threads=1)(images)
-    agrees = CLASSIFICATION.scorer.is_correct(found, CLASSIFICATION.scorer.predict(expected))
-    parity = compare_logits(expected, found, agrees=agrees, margins=CLASSIFICATION.scorer.margin(expected))
+    agrees = CLASSIFICATION.scorer.agrees(expected, found)
+    parity = compare_outputs(expected, found, agrees=agrees, margins=CLASSIFICATION.scorer.margin(expected))
     assert parity.relative_difference <= 1e-4
     assert parity.clear_disagreements == 0
     more = OF_SEPARABLE_LAYERS | (OF_SAME_PADDING if "tf_" in name else set())

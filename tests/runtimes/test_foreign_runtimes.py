@@ -109,7 +109,7 @@ def test_a_file_takes_batches_of_any_size(files: FileFormat, tmp_path: Path) -> 
     network = redraw(Residual()).eval()
     path = tmp_path / f"network{files.suffix}"
     program, folded = trace_folded(network, torch.randn(2, 3, 16, 16), dynamic_batch=files.has_dynamic_batch)
-    files.write(program, path)
+    files.write(program, path, "logits")
     assert folded
     assert sorted(tmp_path.iterdir()) == sorted(files.files(path))
     session = files.load(path, 1)
@@ -125,7 +125,7 @@ def test_a_file_takes_batches_of_any_size(files: FileFormat, tmp_path: Path) -> 
 def test_weights_in_a_file_have_all_their_bits(files: FileFormat, tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4096, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     path = tmp_path / f"network{files.suffix}"
-    files.write(trace_folded(network, torch.randn(1, 3, 4, 4), dynamic_batch=False)[0], path)
+    files.write(trace_folded(network, torch.randn(1, 3, 4, 4), dynamic_batch=False)[0], path, "logits")
     assert sum(file.stat().st_size for file in files.files(path)) > 4 * sum(
         each.numel() for each in network.parameters()
     )

@@ -3,15 +3,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dsft.runtimes import Parity, compare_logits
+from dsft.runtimes import Parity, compare_outputs
 from dsft.tasks import CLASSIFICATION as TASK
 
 EXPECTED = torch.tensor([[1.0, 5.0, 2.0], [10.0, 9.0, 0.0]])
 
 
 def compare(expected: torch.Tensor, found: torch.Tensor) -> Parity:
-    agrees = TASK.scorer.is_correct(found, TASK.scorer.predict(expected))
-    return compare_logits(expected, found, agrees=agrees, margins=TASK.scorer.margin(expected.double()))
+    agrees = TASK.scorer.agrees(expected, found)
+    return compare_outputs(expected, found, agrees=agrees, margins=TASK.scorer.margin(expected.double()))
 
 
 def test_equal_answers_agree() -> None:

@@ -7,7 +7,9 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from dsft.errors import InputError
 from dsft.tasks import CLASSIFICATION
+from dsft.tasks.classification.view import ClassificationView
 
+CLASSIFICATION_VIEW = ClassificationView()
 COUNTS = (12, 3, 30, 1)
 TARGETS = np.repeat(np.arange(4), COUNTS)
 
@@ -24,9 +26,9 @@ def test_given_weights_keep_their_ratios_and_the_size_of_the_loss() -> None:
 
 
 def test_a_prediction_names_the_most_probable_classes() -> None:
-    [chosen] = CLASSIFICATION.view.class_selector(2, None)(torch.tensor([[0.0, 2.0, 1.0]]))
+    [chosen] = CLASSIFICATION_VIEW.class_selector(2, None)(torch.tensor([[0.0, 2.0, 1.0]]))
     assert chosen.classes == (1, 2)
     assert chosen.probabilities == pytest.approx(np.exp([2.0, 1.0]) / np.exp([0.0, 2.0, 1.0]).sum())
-    assert CLASSIFICATION.view.class_selector(None, None)(torch.eye(3))[2].classes == (2,)
+    assert CLASSIFICATION_VIEW.class_selector(None, None)(torch.eye(3))[2].classes == (2,)
     with pytest.raises(InputError, match=r"--threshold: .* found 0\.3\. Use --top-k"):
-        CLASSIFICATION.view.class_selector(None, 0.3)
+        CLASSIFICATION_VIEW.class_selector(None, 0.3)

@@ -14,7 +14,9 @@ from dsft.errors import InputError
 from dsft.recipe.sections.evaluate import MONITORS
 from dsft.tasks import MULTI_LABEL, MultiLabelMetrics, task_named, task_of
 from dsft.tasks.multi_label.scorer import MultiLabelScorer
+from dsft.tasks.multi_label.view import MultiLabelView
 
+MULTI_LABEL_VIEW = MultiLabelView()
 CLASSES = ["ant", "bee", "cow", "dog"]
 GENERATOR = torch.Generator().manual_seed(0)
 TARGETS = (torch.rand(60, 4, generator=GENERATOR) < torch.tensor([0.1, 0.3, 0.5, 0.8])).float()
@@ -78,19 +80,19 @@ def test_the_dictionary_is_json_that_says_its_task_and_is_read_back() -> None:
 @pytest.mark.parametrize("name", list(TaskName))
 def test_the_monitors_of_a_recipe_are_the_monitored_metrics(name: TaskName) -> None:
     task = task_named(name)
-    logits, targets = torch.randn(6, 3), task.codec.placeholder_targets(6, 3)
-    watched = task.scorer.monitored_metrics(logits, targets)
+    shape = (6, 3, 16, 16)
+    outputs, targets = torch.randn(task.codec.output_shape(shape, 3)), task.codec.placeholder_targets(shape, 3)
+    rows = task.scorer.reduce(outputs, targets)
+    watched = task.scorer.monitored_metrics(*rows)
     assert {f"val/{figure}" for figure in watched} == set(MONITORS[name])
     assert MONITORS[name][0] == f"val/{task.scorer.layout.main.name}"
-    metrics = task.scorer.compute_metrics(
-        logits, targets, classes="abc", split_name="val", skipped=0, calibrated=None
-    ).to_dict()
+    metrics = task.scorer.compute_metrics(*rows, classes="abc", split_name="val", skipped=0, calibrated=None).to_dict()
     assert watched.items() <= metrics.items()
 
 
 def test_a_prediction_is_a_set_of_labels_with_its_probability() -> None:
     logits = torch.tensor([[2.0, -1.0, 0.5, -3.0], [-1.0, -1.0, -1.0, -1.0]])
-    (first, first_share), (second, second_share) = MULTI_LABEL.view.name_predictions(logits, CLASSES)
+    (first, first_share), (second, second_share) = MULTI_LABEL_VIEW.name_predictions(logits, CLASSES)
     assert (first, second) == ("ant;cow", "")
     chances = logits.double().sigmoid().numpy()
     assert first_share == pytest.approx(chances[0, 0] * (1 - chances[0, 1]) * chances[0, 2] * (1 - chances[0, 3]))
@@ -99,14 +101,14 @@ def test_a_prediction_is_a_set_of_labels_with_its_probability() -> None:
 
 def test_a_prediction_names_the_labels_over_the_threshold() -> None:
     logits = torch.tensor([[-0.1, 3.0, 0.1, -5.0], [-4.0, -4.0, -4.0, -4.0]])
-    first, second = MULTI_LABEL.view.class_selector(None, None)(logits)
+    first, second = MULTI_LABEL_VIEW.class_selector(None, None)(logits)
     assert first.classes == (1, 2)
     assert first.probabilities == pytest.approx(torch.tensor([3.0, 0.1]).sigmoid().tolist())
     assert second.classes == second.probabilities == ()
-    assert MULTI_LABEL.view.class_selector(None, 0.4)(logits)[0].classes == (1, 2, 0)
-    assert MULTI_LABEL.view.class_selector(None, 0.0)(logits)[1].classes == (0, 1, 2, 3)
+    assert MULTI_LABEL_VIEW.class_selector(None, 0.4)(logits)[0].classes == (1, 2, 0)
+    assert MULTI_LABEL_VIEW.class_selector(None, 0.0)(logits)[1].classes == (0, 1, 2, 3)
     with pytest.raises(InputError, match=r"--top-k: .* found 3\. Use --threshold"):
-        MULTI_LABEL.view.class_selector(3, None)
+        MULTI_LABEL_VIEW.class_selector(3, None)
 
 
 def test_weights_that_even_out_are_absences_for_each_presence() -> None:
@@ -117,5 +119,5 @@ def test_weights_that_even_out_are_absences_for_each_presence() -> None:
 def test_the_margin_is_what_a_logit_may_change_before_a_label_does() -> None:
     logits = torch.tensor([[2.0, -0.25, 1.0]])
     assert MULTI_LABEL.scorer.margin(logits).tolist() == [0.25]
-    assert MULTI_LABEL.scorer.is_correct(logits + 0.24, MULTI_LABEL.scorer.predict(logits)).tolist() == [True]
-    assert MULTI_LABEL.scorer.is_correct(logits + 0.26, MULTI_LABEL.scorer.predict(logits)).tolist() == [False]
+    assert MULTI_LABEL.scorer.agrees(logits, logits + 0.24).tolist() == [True]
+    assert MULTI_LABEL.scorer.agrees(logits, logits + 0.26).tolist() == [False]

@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from dsft.choices import WeightsKind
 from dsft.errors import RecipeError, TrainingError
 from dsft.progress import Advanced, EpochDone, Event, Finished, Report, Started, StoppedEarly, ignore
+from dsft.tasks import LossOptions
 from dsft.training import FitResult, FitSettings, TrainingSetup, best_folder, find_checkpoint, fit
 from tests.training.pieces import (
     CPU,
@@ -67,7 +68,7 @@ def test_training_is_the_plain_loop(tmp_path: Path) -> None:
         optimizer=optimizer_settings("adamw", 0.01, weight_decay=0.1, clip_grad=0.5),
         schedule=schedule_settings("cosine", epochs=2),
         distill=distill_settings(0.25, 3.0),
-        smoothing=0.1,
+        loss=LossOptions(smoothing=0.1),
     )
     result = train(net, tmp_path, settings, teacher=teacher)
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dsft.tasks import CLASSIFICATION
+from dsft.tasks import CLASSIFICATION, LossOptions
 from dsft.training.objective import label_loss
 
 Outputs = namedtuple("Outputs", ["logits", "aux_logits2", "aux_logits1"])
@@ -34,5 +34,5 @@ def test_auxiliary_heads_weigh_three_tenths_each() -> None:
     targets = torch.tensor([0, 2, 1, 2])
     outputs = Outputs(draw(4, 3, seed=1), draw(4, 3, seed=2), draw(4, 3, seed=3))
     main, second, first = (cross_entropy(logits, targets, 0.1) for logits in outputs)
-    loss = label_loss(outputs, targets, 0.1, None, CLASSIFICATION)
+    loss = label_loss(outputs, targets, LossOptions(0.1), None, CLASSIFICATION)
     assert loss.item() == pytest.approx(main + 0.3 * second + 0.3 * first)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dsft.devices import Compute
 from dsft.errors import ModelError
 from dsft.progress import Event, Note, ignore
+from dsft.tasks import LossOptions
 from dsft.training import FitSettings, TrainingSetup
 from dsft.training.train_step import TrainStep
 from tests.training.pieces import (
@@ -222,7 +223,7 @@ def test_mixed_labels_and_a_teacher_go_together() -> None:
     expected -= 0.75 * (0.1 / 3 * logits.log_softmax(1)).sum(1).mean()
     kept = (taught / 2).softmax(1)
     expected += 0.25 * 4 * (kept * (kept.log() - (logits / 2).log_softmax(1))).sum(1).mean()
-    settings = replace(PLAIN, smoothing=0.1, distill=distill_settings(0.25, 2.0))
+    settings = replace(PLAIN, loss=LossOptions(smoothing=0.1), distill=distill_settings(0.25, 2.0))
     loss = make_step(net, settings, teacher).run(0, [replace(batch, targets=shares)]).item()
     assert loss == pytest.approx(expected.item(), rel=1e-5)
 

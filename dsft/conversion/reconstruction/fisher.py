@@ -204,7 +204,7 @@ def _backpropagate(
         return False
     try:
         with torch.enable_grad():
-            loss = torch.stack([_loss(each, generator, sampled_loss).double() for each in outputs]).sum()
+            loss = torch.stack([sampled_loss(each, generator).double() for each in outputs]).sum()
             gradients = torch.autograd.grad(loss, [output for _, output in hooks.outputs], allow_unused=True)
     except RuntimeError:
         # In-place operations may overwrite what the backward pass needs; such a network can only be run.
@@ -213,13 +213,6 @@ def _backpropagate(
         if gradient is not None:
             sums.add_gradient(gradient)
     return True
-
-
-def _loss(output: Tensor, generator: torch.Generator, sampled_loss: SampledLoss) -> Tensor:
-    if output.dim() == 2 and output.shape[1] > 1:
-        return sampled_loss(output, generator)
-    noise = torch.randn(output.shape, generator=generator).to(output)
-    return (output * noise).sum()
 
 
 def _first_images(batches: Sequence[ExampleInput]) -> list[ExampleInput]:

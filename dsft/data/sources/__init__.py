@@ -6,7 +6,7 @@ An undivided data set is all ``train``. :mod:`dsft.data.sources.registry` lists 
 from dsft.data.sources.digits import open_digits
 from dsft.data.sources.folder import has_splits, is_hidden, open_folder
 from dsft.data.sources.hugging_face import open_hf
-from dsft.data.sources.images import ImageArray, ImageFiles, ImageSource
+from dsft.data.sources.images import DenseSource, ImageArray, ImageFiles, ImageSource, target_kind_of
 from dsft.data.sources.registry import SOURCES, DataLocation, SourceEntry, open_source
 from dsft.data.sources.shards import open_wds
 from dsft.data.sources.table import open_csv
@@ -16,6 +16,7 @@ from dsft.data.sources.unlabelled import UnlabelledImages, find_images
 __all__ = [
     "SOURCES",
     "DataLocation",
+    "DenseSource",
     "ImageArray",
     "ImageFiles",
     "ImageSource",
@@ -31,4 +32,5 @@ __all__ = [
     "open_source",
     "open_torchvision",
     "open_wds",
+    "target_kind_of",
 ]

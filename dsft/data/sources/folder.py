@@ -39,7 +39,7 @@ def open_folder(root: Path, report: Report = ignore) -> Mapping[SplitName, Image
         found = "a file" if root.exists() else f"nothing; the working directory is {str(Path.cwd())!r}"
         raise DataError(f"data.root {str(root)!r}: must be a folder of images, found {found}.")
     try:
-        folders = _split_folders(root)
+        folders = split_folders(root)
         if not folders:
             return {SplitName.TRAIN: _scan(root, report)}
         report(Note(f"data: {', '.join(f'{str(folder)!r} as {split}' for split, folder in folders.items())}"))
@@ -54,7 +54,7 @@ def open_folder(root: Path, report: Report = ignore) -> Mapping[SplitName, Image
 
 def has_splits(root: Path) -> bool:
     """Return whether an image folder contains folders for splits, so that all others in it are ignored."""
-    return bool(_split_folders(root))
+    return bool(split_folders(root))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -70,18 +70,30 @@ def list_images(folder: Path) -> list[Path]:
         raise DataError(f"{str(folder)!r}: cannot be listed ({error}).") from error
 
 
-def _split_folders(root: Path) -> dict[SplitName, Path]:
-    """Find the folder of each split, in the order of the splits; empty if ``root`` contains classes."""
+def split_folders(root: Path, *, must_have_folders: bool = True) -> dict[SplitName, Path]:
+    """Find the folder of each split, in the order of the splits; empty if ``root`` has none.
+
+    Args:
+        root: The folder.
+        must_have_folders: A folder with images and no folders is no split, but may be a class called ``train``.
+
+    Raises:
+        DataError: There are two folders for a split, or a held-out split without ``train``.
+    """
     folders: dict[SplitName, Path] = {}
     for split in SplitName:
-        matches = [entry for entry in _folders(root) if parse_split(entry.name) is split and _is_split(entry)]
+        matches = [
+            entry
+            for entry in _folders(root)
+            if parse_split(entry.name) is split and (not must_have_folders or _is_split(entry))
+        ]
         if len(matches) > 1:
             found = " and ".join(repr(match.name) for match in matches)
             raise DataError(f"data.root {str(root)!r}: there must be one folder for {split}, found {found}.")
         if matches:
             folders[split] = matches[0]
     if folders and SplitName.TRAIN not in folders:
-        if all(not any(_folders(folder)) for folder in folders.values()):
+        if must_have_folders and all(not any(_folders(folder)) for folder in folders.values()):
             return {}
         found = ", ".join(repr(folder.name) for folder in folders.values())
         raise DataError(

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dsft.choices import TargetKind
 from dsft.data.decoding import read_image
-from dsft.data.labels import Target
+from dsft.data.labels import Target, has_label_sets
 
 
 class ImageSource(Protocol):
@@ -49,6 +50,33 @@ class ImageSource(Protocol):
             DataError: The image cannot be read; the message contains its name.
         """
         ...
+
+
+class DenseSource(ImageSource, Protocol):
+    """A list of images whose ground truth is another picture. Their :attr:`targets` are empty sets of labels.
+
+    Attributes:
+        target_kind: What the pictures are.
+    """
+
+    @property
+    def target_kind(self) -> TargetKind: ...  # noqa: D102
+
+    def read_target(self, index: int) -> Image.Image | None:
+        """Return the ground truth of an image: class indices in mode ``L`` (255: no class), or another image.
+
+        None stands for the image itself, of which a degraded copy is restored.
+
+        Raises:
+            DataError: It cannot be read, or does not fit the image.
+        """
+        ...
+
+
+def target_kind_of(source: ImageSource) -> TargetKind:
+    """Return what a source has as the ground truth of an image."""
+    kind: TargetKind | None = getattr(source, "target_kind", None)
+    return kind or (TargetKind.LABELS if has_label_sets(source.targets) else TargetKind.CLASS)
 
 
 @dataclass(frozen=True)

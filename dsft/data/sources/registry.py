@@ -6,12 +6,12 @@ keys of the recipe that it takes in :mod:`dsft.recipe.data_sources`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsft.choices import DataSource, SplitName
-from dsft.data.sources import digits, folder, hugging_face, shards, table, torchvision
+from dsft.choices import DataSource, MaskLayout, SplitName
+from dsft.data.sources import digits, folder, hugging_face, masks, pairs, scenes, shards, table, torchvision
 from dsft.data.sources.images import ImageSource
 from dsft.progress import Report, ignore
 
@@ -26,6 +26,10 @@ class DataLocation:
         name: Name of the data set, if the source takes one.
         download: Download missing files.
         label_separator: Separator between the labels of an image; None if an image has one class.
+        class_names: Names of the classes of masks, or a file of them; None for the data set's own file.
+        ignore_index: The value of the pixels of masks without a class.
+        layout: Where a data set with masks has its files.
+        is_clean: The images are clean, and are degraded when they are read.
     """
 
     source: DataSource
@@ -33,6 +37,10 @@ class DataLocation:
     name: str | None = None
     download: bool = False
     label_separator: str | None = None
+    class_names: Sequence[str] | str | None = None
+    ignore_index: int = masks.NO_CLASS
+    layout: MaskLayout = MaskLayout.FOLDERS
+    is_clean: bool = False
 
     @property
     def path(self) -> Path:
@@ -68,6 +76,16 @@ SOURCES: Mapping[DataSource, SourceEntry] = {
         require_package=hugging_face.import_datasets,
     ),
     DataSource.WDS: SourceEntry(lambda at, report: shards.open_wds(at.path, report)),
+    DataSource.MASKS: SourceEntry(
+        lambda at, report: masks.open_masks(at.path, at.class_names, at.ignore_index, report, layout=at.layout),
+    ),
+    DataSource.PAIRS: SourceEntry(
+        lambda at, report: pairs.open_pairs(at.path, is_clean=at.is_clean, report=report),
+    ),
+    DataSource.SCENES: SourceEntry(
+        lambda at, _: scenes.open_scenes(at.name or ""),
+        require_name=scenes.open_scenes,
+    ),
 }
 
 

@@ -6,9 +6,10 @@ The recipe reference, ``dsft recipes schema`` and ``recipes/README.md``, is gene
 from dsft.recipe.sections.augment import AugmentSection
 from dsft.recipe.sections.base import Section
 from dsft.recipe.sections.convert import BudgetSection, CalibrationSection, ConvertSection, RecoverSection
-from dsft.recipe.sections.data import DataSection, HeldOutSection, ValSection
+from dsft.recipe.sections.data import DataSection, DegradeSection, HeldOutSection, ValSection
 from dsft.recipe.sections.distill import DistillSection
 from dsft.recipe.sections.evaluate import EvaluateSection
+from dsft.recipe.sections.loss import LossSection
 from dsft.recipe.sections.model import ModelSection
 from dsft.recipe.sections.optim import EmaSection, FreezePhase, OptimSection, ScheduleSection
 from dsft.recipe.sections.output import LogSection, OutputSection
@@ -21,12 +22,14 @@ __all__ = [
     "CalibrationSection",
     "ConvertSection",
     "DataSection",
+    "DegradeSection",
     "DistillSection",
     "EmaSection",
     "EvaluateSection",
     "FreezePhase",
     "HeldOutSection",
     "LogSection",
+    "LossSection",
     "ModelSection",
     "OptimSection",
     "OutputSection",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dsft.choices import BadImages, Cache, DataSource, Sampler
+from dsft.choices import BadImages, Cache, DataSource, MaskLayout, Sampler
 from dsft.recipe.data_sources import DATA_SOURCES, sources_with
 from dsft.recipe.sections.base import OpenShare, Section, Seed
 
@@ -40,13 +40,30 @@ class ValSection(Section):
         return self
 
 
+class DegradeSection(Section):
+    """How clean images become inputs of a network that restores them; drawn anew for each epoch and image."""
+
+    noise: Annotated[float, Field(ge=0)] = 0.0
+    """Standard deviation of Gaussian noise, for pixels from 0 to 255."""
+    downscale: Annotated[int, Field(ge=1)] = 1
+    """Factor by which images are reduced and enlarged again with a bicubic filter."""
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.noise and self.downscale == 1:
+            raise ValueError("noise: a degradation needs noise or downscale")
+        return self
+
+
 class DataSection(Section):
     """The images, their splits, and how they are loaded."""
 
     source: DataSource
     """`digits` (scikit-learn's 1,797 images, installed with dsft), `folder` (one folder per class), `csv` (a table with
     the columns `path`, `label` and optionally `split`), `torchvision` (one of its data sets), `hf` (a Hugging Face data
-    set) or `wds` (webdataset shards)."""
+    set), `wds` (webdataset shards), `masks` (folders `images` and `masks`, for task `segmentation`), `pairs` (folders
+    `input` and `target`, or clean images with `degrade`, for task `restoration`) or `scenes` (digits on a canvas,
+    installed with dsft; `name` is the task)."""
     root: str | None = None
     """The folder of the images (`folder`) or shards (`wds`), the table (`csv`; its paths are relative to it), the
     output of `save_to_disk` (`hf`), or the folder where the data set is stored (`torchvision`; `hf` with `name`)."""
@@ -57,8 +74,22 @@ class DataSection(Section):
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     """Separator between the labels of an image in the column `label` (`csv`), such as `";"`; an empty value is an image
     without labels. For task `multi_label`."""
-    image_size: Annotated[int, Field(ge=8)] | None = None
-    """Side of the square model input in pixels; by default the size that the model was trained with."""
+    class_names: list[str] | str | None = None
+    """Names of the classes of `masks` in the order of their indices, or a text file with one per line; by default those
+    of the `layout`, or the file `classes.txt` in `root`."""
+    layout: MaskLayout = MaskLayout.FOLDERS
+    """Where `masks` and their images are: in `folders` `images` and `masks`, directly or below `train`, `val` and
+    `test`; as in Pascal VOC (`voc`: `JPEGImages`, `SegmentationClass` and the lists in `ImageSets/Segmentation`); or as
+    in `cityscapes` (`leftImg8bit` and `gtFine` with `_gtFine_labelTrainIds.png`)."""
+    ignore_index: Annotated[int, Field(ge=0)] = 255
+    """The value of pixels of `masks` without a class, which count neither in the loss nor in the metrics."""
+    degrade: DegradeSection | None = None
+    """How clean images are degraded, for task `restoration`; left out, the inputs are images of their own (`pairs`)."""
+    image_size: Annotated[int, Field(ge=8)] | tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] | None = (
+        None
+    )
+    """Side of the square model input in pixels, or `[height, width]`; by default the size that the model was trained
+    with."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 32
     """Images per batch, over all processes; an optimizer step uses `train.grad_accum` batches. `auto` makes steps of
     64 images, in as few batches as fit into the memory of one process."""
@@ -97,7 +128,11 @@ class DataSection(Section):
         traits = DATA_SOURCES[self.source]
         given = {key for key in ("root", "name", "label_separator") if getattr(self, key) is not None}
         given |= {"download"} if self.download else set()
-        for key in ("root", "name", "download", "label_separator"):
+        given |= self.model_fields_set & {"class_names", "ignore_index", "layout", "degrade"}
+        given -= {key for key in ("class_names", "degrade") if getattr(self, key) is None}
+        given -= {"ignore_index"} if self.ignore_index == 255 else set()
+        given -= {"layout"} if self.layout is MaskLayout.FOLDERS else set()
+        for key in ("root", "name", "download", "label_separator", "class_names", "ignore_index", "layout", "degrade"):
             if key in given and not traits.accepts(key):
                 raise ValueError(f"{key}: requires source {sources_with(key)}, and the source is {self.source}")
         for group in traits.needs:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dsft.choices import Sampler, TaskName
-from dsft.recipe.data_sources import DATA_SOURCES, sources_with
+from dsft.choices import DataSource, PixelLoss, Sampler, TargetKind, TaskName
+from dsft.recipe.data_sources import DATA_SOURCES, sources_of
 from dsft.recipe.sections.augment import AugmentSection
 from dsft.recipe.sections.base import Section
 from dsft.recipe.sections.convert import ConvertSection
 from dsft.recipe.sections.data import DataSection
 from dsft.recipe.sections.distill import DistillSection
 from dsft.recipe.sections.evaluate import MONITORS, EvaluateSection
+from dsft.recipe.sections.loss import LossSection
 from dsft.recipe.sections.model import ModelSection
 from dsft.recipe.sections.optim import EmaSection, FreezePhase, OptimSection, ScheduleSection
 from dsft.recipe.sections.output import LogSection, OutputSection
 from dsft.recipe.sections.train import TrainSection
+
+TARGETS: Mapping[TaskName, TargetKind] = {
+    TaskName.CLASSIFICATION: TargetKind.CLASS,
+    TaskName.MULTI_LABEL: TargetKind.LABELS,
+    TaskName.SEGMENTATION: TargetKind.MASK,
+    TaskName.RESTORATION: TargetKind.IMAGE,
+}
+"""The ground truth that each task needs."""
 
 
 class Recipe(Section):
@@ -28,12 +38,13 @@ class Recipe(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=["quickstart", "run-2.b"])]
     """Name of the run and of its folder: letters, digits, `.`, `_` and `-`."""
     task: TaskName = TaskName.CLASSIFICATION
-    """What the network predicts: one class per image (`classification`), or any number of labels per image
-    (`multi_label`)."""
+    """What the network predicts: one class per image (`classification`), any number of labels per image
+    (`multi_label`), a class per pixel (`segmentation`), or a better image (`restoration`)."""
     model: ModelSection
     convert: ConvertSection | None = None
     data: DataSection
     augment: AugmentSection = AugmentSection()
+    loss: LossSection = LossSection()
     optim: OptimSection = OptimSection()
     schedule: ScheduleSection = ScheduleSection()
     freeze: list[FreezePhase] = []
@@ -54,24 +65,54 @@ class Recipe(Section):
         return self
 
     def _require_labels_of_task(self) -> None:
-        """Check that the data have the kind of labels that the task needs."""
-        data = self.data
-        if self.task is TaskName.CLASSIFICATION:
-            if data.label_separator is not None:
-                raise ValueError(
-                    "data.label_separator: requires task multi_label; with classification an image has one class"
-                )
-            return
-        if not DATA_SOURCES[data.source].has_label_sets:
-            needed = sources_with("label_separator")
-            raise ValueError(f"data.source: task multi_label needs several labels per image, that is source {needed}")
-        if data.label_separator is None:
-            raise ValueError("data.label_separator: task multi_label needs the separator between labels, such as ';'")
-        if data.sampler is Sampler.BALANCED:
+        """Check that the data have the kind of ground truth that the task needs."""
+        data, kind = self.data, TARGETS[self.task]
+        if self.task is TaskName.CLASSIFICATION and data.label_separator is not None:
             raise ValueError(
-                "data.sampler: balanced requires task classification, since an image with several labels belongs to "
-                "several classes; use class_weights"
+                "data.label_separator: requires task multi_label; with classification an image has one class"
             )
+        if kind not in DATA_SOURCES[data.source].targets:
+            raise ValueError(
+                f"data.source: task {self.task} needs {kind.description} for an image, that is source "
+                f"{sources_of(kind)}"
+            )
+        if self.task is TaskName.MULTI_LABEL and data.label_separator is None:
+            raise ValueError("data.label_separator: task multi_label needs the separator between labels, such as ';'")
+        if self.task is not TaskName.CLASSIFICATION and data.sampler is Sampler.BALANCED:
+            raise ValueError(
+                f"data.sampler: balanced requires task classification, and with task {self.task} an image has not "
+                "exactly one class; use class_weights"
+            )
+        self._require_dense_settings(kind)
+
+    def _require_dense_settings(self, kind: TargetKind) -> None:
+        """Check that the settings go with a ground truth that is a picture, or that is none."""
+        data, loss = self.data, self.loss
+        if data.source is DataSource.SCENES and data.name != self.task:
+            raise ValueError(f"data.name: the scenes for task {self.task} are called {self.task}, found {data.name!r}")
+        if self.task is not TaskName.SEGMENTATION and loss.dice:
+            raise ValueError("loss.dice: requires task segmentation")
+        if self.task is not TaskName.RESTORATION and loss.pixel is not PixelLoss.L2:
+            raise ValueError("loss.pixel: requires task restoration")
+        if kind not in (TargetKind.MASK, TargetKind.IMAGE):
+            return
+        augment, has = self.augment, f"with task {self.task}, whose ground truth is a picture"
+        unfit: dict[str, object] = {
+            "auto_augment": augment.auto_augment,
+            "erase": augment.erase,
+            "mixup": augment.mixup,
+        }
+        unfit |= {"cutmix": augment.cutmix, "cutmix_minmax": augment.cutmix_minmax}
+        if kind is TargetKind.IMAGE:
+            unfit |= {"smoothing": augment.smoothing, "color_jitter": augment.color_jitter, "scale": augment.scale}
+        if given := [key for key, value in unfit.items() if value]:
+            raise ValueError(f"augment.{given[0]}: cannot be used {has}; remove it")
+        if data.class_weights == "auto" or (data.class_weights is not None and kind is TargetKind.IMAGE):
+            raise ValueError(f"data.class_weights: cannot be {'auto' if kind is TargetKind.MASK else 'used'} {has}")
+        if data.source is DataSource.SCENES and kind is TargetKind.IMAGE and data.degrade is None:
+            raise ValueError("data.degrade: the scenes for task restoration are clean; say how they are degraded")
+        if kind is not TargetKind.IMAGE and data.degrade is not None:
+            raise ValueError("data.degrade: requires task restoration")
 
     def _resolve_monitor(self) -> None:
         """Replace ``auto`` by the metric that it means, so that a run and its report name the metric."""

@@ -6,14 +6,16 @@ from dsft.tasks.classification.metrics import ClassificationMetrics, ClassMetric
 from dsft.tasks.classification.objective import ClassificationObjective
 from dsft.tasks.classification.scorer import ClassificationScorer
 from dsft.tasks.classification.view import ClassificationView
-from dsft.tasks.task import Task
+from dsft.tasks.task import LabelParts, Task
 
+_SCORER, _VIEW = ClassificationScorer(), ClassificationView()
 CLASSIFICATION = Task(
     TaskName.CLASSIFICATION,
     ClassificationObjective(),
     ClassificationCodec(),
-    ClassificationScorer(),
-    ClassificationView(),
+    _SCORER,
+    _VIEW,
+    LabelParts(_SCORER, _VIEW),
 )
 
 __all__ = ["CLASSIFICATION", "ClassMetrics", "ClassificationMetrics"]

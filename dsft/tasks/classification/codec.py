@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+from dsft.choices import TargetKind
+from dsft.tasks.outputs import split_outputs
 
 
 class ClassificationCodec:
     """Implements :class:`dsft.tasks.Codec`."""
 
-    has_label_sets: ClassVar = False
+    target_kind: ClassVar = TargetKind.CLASS
+    output_name: ClassVar = "logits"
+    input_defaults: ClassVar[Mapping[str, Any]] = {}
 
-    def placeholder_targets(self, images: int, num_classes: int) -> Tensor:
-        """Return class indices ``(images,)``."""
-        return torch.arange(images) % num_classes
+    def split_outputs(self, output: object) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See :func:`dsft.tasks.split_outputs`."""
+        return split_outputs(output)
+
+    def output_shape(self, input_shape: Sequence[int], num_classes: int) -> tuple[int, ...]:
+        """Return ``(batch, classes)``."""
+        return (input_shape[0], num_classes)
+
+    def placeholder_targets(self, input_shape: Sequence[int], num_classes: int) -> Tensor:
+        """Return class indices ``(batch,)``."""
+        return torch.arange(input_shape[0]) % num_classes

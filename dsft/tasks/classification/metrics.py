@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from dsft.metrics import Interval
-from dsft.tasks.metric_specs import ClassMetricSpec, MetricLayout, MetricSpec
+from dsft.tasks.metric_specs import F1, ClassMetricSpec, MetricLayout, MetricSpec
 from dsft.tasks.task import CalibratedMetrics
 
 LAYOUT = MetricLayout(
@@ -15,7 +15,7 @@ LAYOUT = MetricLayout(
     classes=(
         ClassMetricSpec("precision", "precision", mean="macro_precision"),
         ClassMetricSpec("recall", "recall", mean="macro_recall"),
-        ClassMetricSpec("f1", "F1", mean="macro_f1"),
+        F1,
     ),
     prediction="top-1",
     target="class",

@@ -23,7 +23,7 @@ from dsft.metrics import (
 )
 from dsft.tasks.classification.metrics import LAYOUT, ClassificationMetrics, ClassMetrics
 from dsft.tasks.metric_specs import MetricLayout
-from dsft.tasks.task import CalibratedMetrics, LabelledLogits, Metrics
+from dsft.tasks.task import CalibratedMetrics, Metrics, Rows
 
 
 class ClassificationScorer:
@@ -32,19 +32,30 @@ class ClassificationScorer:
     layout: ClassVar[MetricLayout] = LAYOUT
     metrics_type: ClassVar[type[Metrics]] = ClassificationMetrics
 
-    def monitored_metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
+    def reduce(self, outputs: Tensor, targets: Tensor) -> Rows:
+        """Keep the logits, in float32."""
+        return Rows(outputs.float().cpu(), targets.cpu())
+
+    def image_scores(self, outputs: Tensor, targets: Tensor) -> None:
+        """Return None: mistakes are displayed instead of the worst images."""
+
+    def agrees(self, expected: Tensor, found: Tensor) -> Tensor:
+        """Return whether both make the same prediction for an image."""
+        return self.is_correct(found, self.predict(expected))
+
+    def monitored_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return loss, top-1, top-5 and macro F1."""
-        scores = class_scores(self.confusion_matrix(logits, targets))
+        scores = class_scores(self.confusion_matrix(outputs, targets))
         return {
-            "loss": negative_log_likelihood(logits, targets),
-            "top1": topk_accuracy(logits, targets, 1),
-            "top5": topk_accuracy(logits, targets, 5),
+            "loss": negative_log_likelihood(outputs, targets),
+            "top1": topk_accuracy(outputs, targets, 1),
+            "top5": topk_accuracy(outputs, targets, 5),
             "macro_f1": scores.macro(scores.f1),
         }
 
     def compute_metrics(
         self,
-        logits: Tensor,
+        outputs: Tensor,
         targets: Tensor,
         *,
         classes: Sequence[str],
@@ -54,8 +65,8 @@ class ClassificationScorer:
     ) -> ClassificationMetrics:
         """Return :class:`ClassificationMetrics`."""
         scores, monitored = (
-            class_scores(self.confusion_matrix(logits, targets)),
-            self.monitored_metrics(logits, targets),
+            class_scores(self.confusion_matrix(outputs, targets)),
+            self.monitored_metrics(outputs, targets),
         )
         columns = (scores.precision, scores.recall, scores.f1, scores.support)
         rows = zip(classes, *(column.tolist() for column in columns), strict=True)
@@ -65,14 +76,14 @@ class ClassificationScorer:
             skipped=skipped,
             loss=monitored["loss"],
             top1=monitored["top1"],
-            top1_interval=top1_interval(self.is_correct(logits, targets)),
+            top1_interval=top1_interval(self.is_correct(outputs, targets)),
             top5=monitored["top5"],
             macro_precision=scores.macro(scores.precision),
             macro_recall=scores.macro(scores.recall),
             macro_f1=monitored["macro_f1"],
-            ece=expected_calibration_error(logits, targets),
+            ece=expected_calibration_error(outputs, targets),
             nll=monitored["loss"],
-            brier=brier_score(logits, targets),
+            brier=brier_score(outputs, targets),
             calibrated=calibrated,
             per_class=tuple(ClassMetrics(*row) for row in rows),
         )
@@ -98,9 +109,9 @@ class ClassificationScorer:
         """See :func:`dsft.metrics.reliability`."""
         return reliability(logits, targets)
 
-    def confusion_matrix(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def confusion_matrix(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Count the images of every true class (rows) by the predicted class (columns)."""
-        return confusion_matrix(targets, logits.argmax(dim=1), logits.shape[1])
+        return confusion_matrix(targets, outputs.argmax(dim=1), outputs.shape[1])
 
     def predict(self, logits: Tensor) -> Tensor:
         """Return the indices of the most probable classes."""
@@ -110,11 +121,11 @@ class ClassificationScorer:
         """Return whether the most probable class is the true one."""
         return logits.argmax(dim=1) == targets
 
-    def margin(self, logits: Tensor) -> Tensor:
+    def margin(self, outputs: Tensor) -> Tensor:
         """Return the difference between the two highest logits."""
-        best = logits.topk(min(2, logits.shape[1]), dim=1).values
+        best = outputs.topk(min(2, outputs.shape[1]), dim=1).values
         return best[:, 0] - best[:, -1]
 
-    def difference_interval(self, first: LabelledLogits, second: LabelledLogits) -> Interval:
+    def difference_interval(self, first: Rows, second: Rows) -> Interval:
         """Return the paired bootstrap interval of the difference in top-1, in percentage points."""
         return difference_interval(self.is_correct(*first), self.is_correct(*second))

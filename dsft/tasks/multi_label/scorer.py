@@ -25,7 +25,7 @@ from dsft.metrics import (
 )
 from dsft.tasks.metric_specs import MetricLayout
 from dsft.tasks.multi_label.metrics import LAYOUT, LabelMetrics, MultiLabelMetrics
-from dsft.tasks.task import CalibratedMetrics, LabelledLogits, Metrics
+from dsft.tasks.task import CalibratedMetrics, Metrics, Rows
 
 
 class MultiLabelScorer:
@@ -34,20 +34,31 @@ class MultiLabelScorer:
     layout: ClassVar[MetricLayout] = LAYOUT
     metrics_type: ClassVar[type[Metrics]] = MultiLabelMetrics
 
-    def monitored_metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
+    def reduce(self, outputs: Tensor, targets: Tensor) -> Rows:
+        """Keep the logits, in float32."""
+        return Rows(outputs.float().cpu(), targets.cpu())
+
+    def image_scores(self, outputs: Tensor, targets: Tensor) -> None:
+        """Return None: mistakes are displayed instead of the worst images."""
+
+    def agrees(self, expected: Tensor, found: Tensor) -> Tensor:
+        """Return whether both make the same prediction for an image."""
+        return self.is_correct(found, self.predict(expected))
+
+    def monitored_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return loss, mAP, exact match, micro and macro F1."""
-        scores = multilabel_scores(logits, targets)
+        scores = multilabel_scores(outputs, targets)
         return {
-            "loss": binary_negative_log_likelihood(logits, targets),
-            "map": mean_average_precision(logits, targets),
-            "exact_match": exact_matches(logits, targets).double().mean().item(),
-            "micro_f1": micro_f1(logits, targets),
+            "loss": binary_negative_log_likelihood(outputs, targets),
+            "map": mean_average_precision(outputs, targets),
+            "exact_match": exact_matches(outputs, targets).double().mean().item(),
+            "micro_f1": micro_f1(outputs, targets),
             "macro_f1": scores.macro(scores.f1),
         }
 
     def compute_metrics(
         self,
-        logits: Tensor,
+        outputs: Tensor,
         targets: Tensor,
         *,
         classes: Sequence[str],
@@ -56,8 +67,8 @@ class MultiLabelScorer:
         calibrated: CalibratedMetrics | None,
     ) -> MultiLabelMetrics:
         """Return :class:`MultiLabelMetrics`."""
-        scores, monitored = multilabel_scores(logits, targets), self.monitored_metrics(logits, targets)
-        ranked = [None if math.isnan(value) else value for value in average_precision(logits, targets).tolist()]
+        scores, monitored = multilabel_scores(outputs, targets), self.monitored_metrics(outputs, targets)
+        ranked = [None if math.isnan(value) else value for value in average_precision(outputs, targets).tolist()]
         columns = (scores.precision, scores.recall, scores.f1, scores.support)
         rows = zip(classes, *(column.tolist() for column in columns), ranked, strict=True)
         return MultiLabelMetrics(
@@ -66,15 +77,15 @@ class MultiLabelScorer:
             skipped=skipped,
             loss=monitored["loss"],
             map=monitored["map"],
-            map_interval=map_interval(logits, targets),
+            map_interval=map_interval(outputs, targets),
             exact_match=monitored["exact_match"],
             micro_f1=monitored["micro_f1"],
             macro_precision=scores.macro(scores.precision),
             macro_recall=scores.macro(scores.recall),
             macro_f1=monitored["macro_f1"],
-            ece=multilabel_reliability(logits, targets).error,
+            ece=multilabel_reliability(outputs, targets).error,
             nll=monitored["loss"],
-            brier=binary_brier_score(logits, targets),
+            brier=binary_brier_score(outputs, targets),
             calibrated=calibrated,
             per_class=tuple(LabelMetrics(*row) for row in rows),
         )
@@ -100,7 +111,7 @@ class MultiLabelScorer:
         """See :func:`dsft.metrics.multilabel_reliability`."""
         return multilabel_reliability(logits, targets)
 
-    def confusion_matrix(self, logits: Tensor, targets: Tensor) -> None:
+    def confusion_matrix(self, outputs: Tensor, targets: Tensor) -> None:
         """Return None, since a confusion matrix is not defined for sets of labels."""
 
     def predict(self, logits: Tensor) -> Tensor:
@@ -111,10 +122,10 @@ class MultiLabelScorer:
         """Return whether exactly the true labels are predicted."""
         return exact_matches(logits, targets)
 
-    def margin(self, logits: Tensor) -> Tensor:
+    def margin(self, outputs: Tensor) -> Tensor:
         """Return the smallest distance of a logit to 0."""
-        return logits.abs().amin(dim=1)
+        return outputs.abs().amin(dim=1)
 
-    def difference_interval(self, first: LabelledLogits, second: LabelledLogits) -> Interval:
+    def difference_interval(self, first: Rows, second: Rows) -> Interval:
         """Return the paired bootstrap interval of the difference in mAP, as fractions."""
         return map_difference_interval(first, second)

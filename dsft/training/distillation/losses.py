@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dsft.errors import ModelError
 from dsft.losses import feature_loss
-from dsft.tasks import Task, split_outputs
+from dsft.tasks import Task
 from dsft.training.settings import DistillSettings
 
 
@@ -31,8 +31,8 @@ def blend_logits_loss(
     """
     if distill.logits == 0:
         return labels
-    student, _ = split_outputs(output)
-    teacher, _ = split_outputs(teacher_output)
+    student, _ = task.codec.split_outputs(output)
+    teacher, _ = task.codec.split_outputs(teacher_output)
     if student.shape != teacher.shape:
         raise ModelError(
             f"distill.teacher: must know the task's {student.shape[1]} classes, found {teacher.shape[1]} "
