@@ -27,8 +27,8 @@ SKETCH_ROUNDS = 15
 PART_CHANNELS = 128
 """Outputs and input channels up to which a kernel is decomposed as a whole where only the error is needed."""
 
-DECOMPOSITION_MACS = 60e9
-"""Multiply-accumulates, a few seconds, that the rounds of one decomposition may take. Fewer rounds are for large
+DECOMPOSITION_MACS = 20e9
+"""Multiply-accumulates, about a second, that the rounds of one decomposition may take. Fewer rounds are for large
 kernels."""
 
 LEAST_ROUNDS = 5

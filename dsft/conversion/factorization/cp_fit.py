@@ -20,7 +20,7 @@ STEPS = 60
 
 LEAST_STEPS = 10
 
-FIT_MACS = 120e9
+FIT_MACS = 100e9
 """Multiply-accumulates, a few seconds, that the steps of one fit may take. Fewer steps are for wide layers."""
 
 WIDE = 2048
