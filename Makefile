@@ -25,8 +25,7 @@ $(INSTALLED): pyproject.toml
 
 demo: install
 	$(BIN)/dsft train digits_dense --overwrite
-	$(BIN)/dsft convert runs/digits_dense/model --order dw_pw --budget macs=0.35 \
-		--out runs/digits_converted --overwrite
+	$(BIN)/dsft convert runs/digits_dense/model --budget macs=0.35 --out runs/digits_converted --overwrite
 	$(BIN)/dsft finetune quickstart --overwrite
 	$(BIN)/dsft finetune quickstart name=quickstart_svd convert.method=svd --overwrite
 	$(BIN)/dsft finetune quickstart name=quickstart_fresh convert.method=fresh --overwrite

@@ -78,8 +78,8 @@ StructureNames = Annotated[
     typer.Option(
         "--structures",
         metavar="NAMES",
-        help=f"What layers may be replaced by, some of {','.join(Structure)}, or auto for the fastest by their shapes; "
-        "by default dw_pw,pw_dw.",
+        help=f"What layers may be replaced by, some of {','.join(Structure)}, or auto (the default) for the first "
+        "three in sizes that are expected to be faster.",
     ),
 ]
 OrderName = Annotated[

@@ -15,7 +15,7 @@ from dsft.conversion.converter import Converter, require_score
 from dsft.conversion.plan import ConversionPlan
 from dsft.conversion.reconstruction.calibration_data import Calibration
 from dsft.conversion.report import ConversionReport, report_costs
-from dsft.conversion.request import SEPARABLE, AnyBudget, Rank, Request, read_recover, read_setting, read_words
+from dsft.conversion.request import AnyBudget, Rank, Request, read_recover, read_setting, read_words
 from dsft.measure.example import ExampleInput
 from dsft.progress import Report, ignore
 
@@ -45,7 +45,7 @@ def convert(
     score: Callable[[nn.Module], float] | None = None,
     rank: Rank | None = None,
     method: str = AUTO,
-    structures: Sequence[str] | Literal["auto"] = SEPARABLE,
+    structures: Sequence[str] | Literal["auto"] = AUTO,
     form: str = AUTO,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),

@@ -42,9 +42,9 @@ class LayerPlan:
             (``pw_dw_pw``), or the rank of each group (``low_rank``); empty where it is kept.
         macs_before: Multiply-accumulates for one image.
         macs_after: The same after the conversion.
-        relative_error: Frobenius norm of the change of the kernel, relative to the kernel. After a fit to calibration
-            data it is the relative error of the layer's output there. None where the layer is kept or has random
-            weights.
+        relative_error: Frobenius norm of the change of the kernel, relative to the kernel; an estimate for
+            ``pw_dw_pw``. After a fit to calibration data it is the relative error of the layer's output there. None
+            where the layer is kept or has random weights.
         form: How an input channel is fed to several kernels; None where no channel is repeated. It determines the
             order in which the layer stores its weights.
         adds_bias: The new layer has a bias that the convolution has not, for a fit to calibration data.

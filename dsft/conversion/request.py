@@ -14,7 +14,7 @@ from dsft.errors import ConversionError, did_you_mean
 from dsft.runtimes import RUNTIMES
 
 SEPARABLE = (Structure.DW_PW, Structure.PW_DW)
-"""The structures of a depthwise and a pointwise convolution: those that are allowed by default."""
+"""The structures of one depthwise and one pointwise convolution."""
 
 FASTEST = (Structure.PW_DW_PW, *SEPARABLE)
 """The structures that a budget chooses from where they are ``auto``."""
@@ -134,7 +134,7 @@ class Request:
     budget: AnyBudget | None = None
     rank: Rank | None = None
     method: Method | Auto = AUTO
-    structures: Sequence[Structure] | Auto = SEPARABLE
+    structures: Sequence[Structure] | Auto = AUTO
     form: Form | Auto = AUTO
     include: Sequence[str] = ("*",)
     exclude: Sequence[str] = ()
@@ -250,7 +250,7 @@ def read_structures(names: str | None, order: str | None) -> tuple[Structure, ..
     """Read the structures that a command line allows.
 
     Args:
-        names: Comma-separated names, or ``auto``; None for the default ones.
+        names: Comma-separated names, or ``auto``, which is the default.
         order: ``dw_pw`` or ``pw_dw``, to allow only this one of the two; None for no restriction.
 
     Returns:
@@ -259,10 +259,14 @@ def read_structures(names: str | None, order: str | None) -> tuple[Structure, ..
     Raises:
         ConversionError: A name is unknown, or ``order`` is not among ``names``.
     """
-    is_auto = names == AUTO
-    listed = SEPARABLE if names is None or is_auto else read_words("--structures", names.split(","), Structure)
+    if names is None or names == AUTO:
+        if order is None:
+            return AUTO
+        listed: Sequence[Structure] = SEPARABLE
+    else:
+        listed = [read_word("--structures", name, Structure, AUTO) for name in names.split(",")]
     if order is None:
-        return AUTO if is_auto else tuple(listed)
+        return tuple(listed)
     if order not in SEPARABLE:
         raise ConversionError(f"--order: one of {', '.join(SEPARABLE)} is needed, found {order!r}.")
     if order not in listed:

@@ -30,9 +30,10 @@ def _without_order(section: Mapping[str, Node]) -> dict[str, Node]:
     """Express ``order``, which the first edition had beside ``structures``, by the structures."""
     rest = {key: node for key, node in section.items() if key != "order"}
     order = section.get("order")
-    if order is None or order.value == AUTO:
+    if order is None or (order.value == AUTO and "structures" in rest):
         return rest
     listed = rest["structures"].value if "structures" in rest else None
     others = [node.value for node in listed] if isinstance(listed, list) else []
-    structures = [order.value, *([str(Structure.LOW_RANK)] if Structure.LOW_RANK in others else [])]
+    orders = [Structure.DW_PW, Structure.PW_DW] if order.value == AUTO else [order.value]
+    structures = [*map(str, orders), *([str(Structure.LOW_RANK)] if Structure.LOW_RANK in others else [])]
     return {**rest, "structures": to_node(structures, order.place)}

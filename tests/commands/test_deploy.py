@@ -13,19 +13,24 @@ from tests.workshop import Workshop, dsft
 QUICK = ["--seconds", "0.1", "--calibration", "8", "--progress", "off"]
 
 
-def test_a_run_is_measured_in_each_runtime(workshop: Workshop, tmp_path: Path) -> None:
-    for runtime in (Runtime.ONNXRUNTIME, Runtime.OPENVINO):
+# Quantizing takes a minute in each.
+@pytest.mark.parametrize(
+    "foreign",
+    [[Runtime.OPENVINO], pytest.param([Runtime.ONNXRUNTIME, Runtime.OPENVINO], marks=pytest.mark.slow)],
+)
+def test_a_run_is_measured_in_each_runtime(workshop: Workshop, tmp_path: Path, foreign: list[Runtime]) -> None:
+    for runtime in foreign:
         if (reason := why_unusable(runtime)) is not None:
             pytest.skip(reason)
     run = Path(shutil.copytree(workshop.separable, tmp_path / "run"))
     data = ["--data", str(workshop.pictures), "--images", "24"]
-    done = dsft("deploy", run, "--runtime", "eager,onnxruntime,openvino", *data, *QUICK, "--json")
+    done = dsft("deploy", run, "--runtime", ",".join(["eager", *foreign]), *data, *QUICK, "--json")
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     rows = {(row["runtime"], row["dtype"]): row for row in found["rows"]}
     assert list(rows) == [
         ("eager", "float32"),
-        *((runtime, dtype) for runtime in ("onnxruntime", "openvino") for dtype in ("float32", "int8")),
+        *((runtime, dtype) for runtime in foreign for dtype in ("float32", "int8")),
     ]
     in_torch = rows["eager", "float32"]
     assert (in_torch["difference"], found["images"], found["reference"]) == (None, 24, "dense")
@@ -35,7 +40,7 @@ def test_a_run_is_measured_in_each_runtime(workshop: Workshop, tmp_path: Path) -
             assert timing["ratio"]["median"] > 0
         if dtype == "float32":
             assert row["score"] == in_torch["score"]
-    for name in ("onnxruntime", "openvino"):
+    for name in foreign:
         assert rows[name, "int8"]["file_bytes"] < rows[name, "float32"]["file_bytes"]
         low, high = rows[name, "int8"]["difference"]["interval"]
         assert low <= rows[name, "int8"]["difference"]["top1"] <= high

@@ -173,7 +173,9 @@ def test_a_loss_that_is_allowed_gives_the_smallest_cost_that_keeps_it() -> None:
     def score(network: nn.Module) -> float:
         return 100 - 100 * relative(run_example(network, IMAGES), expected)
 
-    conversion = convert(model, IMAGES, budget={"max_drop": 8, "by": "params"}, score=score)
+    conversion = convert(
+        model, IMAGES, budget={"max_drop": 8, "by": "params"}, structures=["dw_pw", "pw_dw"], score=score
+    )
     report = conversion.report
     kept = [trial for trial in report.trials if trial.drop <= 8]
     assert 1 <= len(kept) < len(report.trials)

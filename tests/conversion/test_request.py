@@ -116,7 +116,8 @@ def test_words_may_be_plain_text() -> None:
 @pytest.mark.parametrize(
     ("names", "order", "structures"),
     [
-        (None, None, ["dw_pw", "pw_dw"]),
+        ("pw_dw,dw_pw", None, ["pw_dw", "dw_pw"]),
+        ("auto", "dw_pw", ["dw_pw"]),
         (None, "pw_dw", ["pw_dw"]),
         ("low_rank,pw_dw", None, ["low_rank", "pw_dw"]),
         ("dw_pw,pw_dw,low_rank", "dw_pw", ["dw_pw", "low_rank"]),
@@ -126,10 +127,15 @@ def test_the_command_line_names_structures(names: str | None, order: str | None,
     assert list(read_structures(names, order)) == structures
 
 
+@pytest.mark.parametrize("names", [None, "auto"])
+def test_the_command_line_leaves_structures_open(names: str | None) -> None:
+    assert read_structures(names, None) == "auto"
+
+
 @pytest.mark.parametrize(
     ("names", "order", "message"),
     [
-        ("dw,pw_dw", None, "--structures: one of pw_dw_pw, dw_pw, pw_dw, low_rank is needed, found 'dw'"),
+        ("dw,pw_dw", None, "--structures: one of auto, pw_dw_pw, dw_pw, pw_dw, low_rank is needed, found 'dw'"),
         (None, "auto", "--order: one of dw_pw, pw_dw is needed, found 'auto'"),
         ("low_rank,pw_dw", "dw_pw", "--order: dw_pw is not among --structures low_rank,pw_dw"),
     ],

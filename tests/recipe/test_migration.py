@@ -27,6 +27,7 @@ def write(folder: Path, convert: str, *, is_run: bool) -> str:
     ("convert", "structures"),
     [
         ("order: auto, structures: [dw_pw, pw_dw], rank: 1", ["dw_pw", "pw_dw"]),
+        ("order: auto, rank: 1", ["dw_pw", "pw_dw"]),
         ("order: pw_dw, structures: [dw_pw, pw_dw], rank: 1", ["pw_dw"]),
         ("order: dw_pw, structures: [low_rank, dw_pw, pw_dw], rank: 1", ["dw_pw", "low_rank"]),
         ("order: dw_pw, rank: 1", ["dw_pw"]),

@@ -24,10 +24,18 @@ calibration data that follows makes up for it."""
 SKETCH_ROUNDS = 15
 """Rounds where only the error is needed."""
 
-SKETCH_MACS = 100e9
-"""Multiply-accumulates, about 3 seconds, that the rounds for one error may take. Fewer rounds are for large kernels."""
+PART_CHANNELS = 128
+"""Outputs and input channels up to which a kernel is decomposed as a whole where only the error is needed."""
+
+DECOMPOSITION_MACS = 60e9
+"""Multiply-accumulates, a few seconds, that the rounds of one decomposition may take. Fewer rounds are for large
+kernels."""
 
 LEAST_ROUNDS = 5
+
+LARGE_KERNEL = 1 << 20
+"""Weights from which on the rounds are computed in float32, in half the time. Few rounds are made there, which end far
+from where its precision would matter."""
 
 DAMPING = 1e-3
 """Pull of each factor toward its values of the round before, as a share of the mean diagonal of its system. It keeps
@@ -110,7 +118,7 @@ def decompose(kernel: Tensor, width: int, rounds: int = ROUNDS) -> CPFactors:
     Args:
         kernel: ``(out, in, positions)``, float32 or float64.
         width: Number of terms.
-        rounds: Rounds of alternating least squares.
+        rounds: Rounds of alternating least squares; fewer for a large kernel.
 
     Returns:
         The factors, with rows of ``expand`` and ``depthwise`` of norm 1.
@@ -124,10 +132,13 @@ def decompose(kernel: Tensor, width: int, rounds: int = ROUNDS) -> CPFactors:
     scale = kernel.abs().max()
     if not scale:
         return _normalised(*_strongest_kernels(kernel, width))
-    factors = _strongest_kernels(kernel / scale, width)
-    for _ in range(rounds):
-        factors = _improve(kernel / scale, factors)
-    found = _normalised(*factors)
+    scaled = kernel / scale
+    if kernel.numel() >= LARGE_KERNEL:
+        scaled = scaled.float()
+    factors = _strongest_kernels(scaled, width)
+    for _ in range(min(rounds, _affordable_rounds(kernel, width))):
+        factors = _improve(scaled, factors)
+    found = _normalised(*(factor.to(kernel.dtype) for factor in factors))
     return CPFactors(found.expand, found.depthwise, found.project * scale)
 
 
@@ -141,7 +152,7 @@ def decompose_groups(
         groups: Groups of the convolution.
         width: Terms of each group.
         weighting: Moments that weight the error; None for the plain squared error.
-        rounds: Rounds of alternating least squares.
+        rounds: Rounds of alternating least squares; fewer for a large kernel.
 
     Raises:
         ConversionError: The kernel holds NaN or infinite values.
@@ -174,21 +185,45 @@ def decomposition_errors(
     blocks = list(kernel.chunk(groups))
     if weighting is not None:
         blocks = [each.apply(block) for each, block in zip(whitenings(weighting), blocks, strict=True)]
-    # The errors rank widths; half the rounds and float32 suffice for that.
-    blocks = [block.float() for block in blocks]
-    errors = [
-        sum(
-            float((block - decompose(block, width, _sketch_rounds(block, width)).compose()).square().sum())
-            for block in blocks
-        )
-        for width in widths
-    ]
+    errors = [sum(_estimate_error(block.float(), width) for block in blocks) for width in widths]
     return sum(float(block.square().sum()) for block in blocks), errors
 
 
-def _sketch_rounds(kernel: Tensor, width: int) -> int:
+def _estimate_error(kernel: Tensor, width: int) -> float:
+    """Estimate the squared error of a decomposition; the estimates rank widths and layers.
+
+    Half the rounds and float32 suffice for that. Of a large kernel, a part with fewer channels and a width in
+    proportion shows by how much the rounds lower the error of the start.
+    """
+    outputs, channels, positions = kernel.shape
+    if width >= exact_width(outputs, channels, positions):
+        return 0.0
+    part = _part(kernel, PART_CHANNELS)
+    if part is kernel:
+        return _error(kernel, decompose(kernel, width, SKETCH_ROUNDS))
+    narrow = max(round(width * sum(part.shape) / sum(kernel.shape)), 1)
+    before = _error(part, CPFactors(*_strongest_kernels(part, narrow)))
+    after = _error(part, decompose(part, narrow, SKETCH_ROUNDS))
+    return _error(kernel, CPFactors(*_strongest_kernels(kernel, width))) * (after / before if before else 0.0)
+
+
+def _error(kernel: Tensor, factors: CPFactors) -> float:
+    return float((kernel - factors.compose()).square().sum())
+
+
+def _part(kernel: Tensor, most: int) -> Tensor:
+    """Return a kernel of at most so many outputs and channels, strong and weak ones alike."""
+    for axis in (0, 1):
+        if kernel.shape[axis] > most:
+            strengths = kernel.transpose(0, axis).flatten(1).norm(dim=1)
+            places = torch.linspace(0, len(strengths) - 1, most).round().long()
+            kernel = kernel.index_select(axis, strengths.argsort()[places].sort().values)
+    return kernel
+
+
+def _affordable_rounds(kernel: Tensor, width: int) -> int:
     # A round has two products of the kernel with the factors, and systems of about the same size.
-    return min(max(int(SKETCH_MACS / (4 * kernel.numel() * width)), LEAST_ROUNDS), SKETCH_ROUNDS)
+    return max(int(DECOMPOSITION_MACS / (4 * kernel.numel() * width)), LEAST_ROUNDS)
 
 
 def exact_width(out_channels: int, in_channels: int, positions: int) -> int:

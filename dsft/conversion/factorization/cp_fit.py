@@ -20,8 +20,12 @@ STEPS = 60
 
 LEAST_STEPS = 10
 
-FIT_MACS = 150e9
-"""Multiply-accumulates, about 10 seconds, that the steps of one fit may take. Fewer steps are for wide layers."""
+FIT_MACS = 120e9
+"""Multiply-accumulates, a few seconds, that the steps of one fit may take. Fewer steps are for wide layers."""
+
+WIDE = 2048
+"""Weights of an output from which on the steps are computed in float32, in half the time. Few steps are taken there,
+which end far from where its precision would matter."""
 
 DAMPING = 1e-4
 """Added to the diagonal of the system for ``project``, as a share of its mean: two terms that become alike would
@@ -63,7 +67,8 @@ def fit_factors(
     spread = moments.patches.diagonal().mean()
     pull = ridge * spread if spread > 0 else torch.ones_like(spread)
     patches = moments.patches + pull * torch.eye(len(moments.patches), dtype=torch.float64)
-    problem = _Problem.of(patches, moments.products + pull * kernel.double(), _mixed(outputs), start)
+    dtype = torch.float32 if len(patches) >= WIDE else torch.float64
+    problem = _Problem.of(patches, moments.products + pull * kernel.double(), _mixed(outputs), start).to(dtype)
     found = minimize(
         problem.value_and_gradient,
         problem.pack(start.expand.double(), start.depthwise.double()),
@@ -72,7 +77,7 @@ def fit_factors(
         options={"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-7},
     )
     expand, depthwise = problem.unpack(found.x)
-    return CPFactors(expand, depthwise, problem.project(expand, depthwise)[0])
+    return CPFactors(expand.double(), depthwise.double(), problem.project(expand, depthwise)[0].double())
 
 
 def _affordable_steps(features: int, width: int) -> int:
@@ -117,11 +122,15 @@ class _Problem:
         bases = (roots_of(of_channels)[1], roots_of(of_positions / of_positions.diagonal().mean())[1])
         return cls(patches, products, outputs @ products, outputs, *bases)
 
+    def to(self, dtype: torch.dtype) -> _Problem:
+        """Return the same problem in another precision."""
+        return _Problem(*(value.to(dtype) for value in vars(self).values()))
+
     def pack(self, expand: Tensor, depthwise: Tensor) -> NDArray[np.float64]:
         """Return the variables of given factors."""
         rows = (
-            torch.linalg.solve(self.channel_basis, expand.T).T,
-            torch.linalg.solve(self.position_basis, depthwise.T).T,
+            torch.linalg.solve(self.channel_basis.double(), expand.T).T,
+            torch.linalg.solve(self.position_basis.double(), depthwise.T).T,
         )
         return torch.cat([_unit(each)[0].flatten() for each in rows]).numpy()
 
@@ -156,10 +165,10 @@ class _Problem:
             _tangent(gradients[0], unit_expand, expand_norms),
             _tangent(gradients[1], unit_depthwise, depthwise_norms),
         )
-        return float(value), torch.cat([each.flatten() for each in own]).numpy()
+        return float(value), torch.cat([each.flatten() for each in own]).double().numpy()
 
     def _split(self, values: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        both = torch.from_numpy(values)
+        both = torch.from_numpy(values).to(self.patches.dtype)
         channels, positions = self.channel_basis.shape[0], self.position_basis.shape[0]
         width = len(both) // (channels + positions)
         return both[: width * channels].reshape(width, -1), both[width * channels :].reshape(width, -1)

@@ -61,7 +61,7 @@ class ConvertSection(Section):
     """How the new weights are derived: `refit` (fitted layer by layer to the outputs of the original network on the
     calibration images), `svd` (truncated singular value decomposition, without data), `fresh` (random), or `auto`
     (`refit` where the network has trained weights, else `fresh`)."""
-    structures: Literal["auto"] | Annotated[list[Structure], Field(min_length=1)] = [Structure.DW_PW, Structure.PW_DW]
+    structures: Literal["auto"] | Annotated[list[Structure], Field(min_length=1)] = AUTO
     """What a convolution may be replaced by: a pointwise, a depthwise and a pointwise convolution (`pw_dw_pw`), a
     depthwise and a pointwise one (`dw_pw`), the same in the other order (`pw_dw`), and for 1x1 kernels two 1x1
     convolutions with fewer channels in between (`low_rank`). Under a budget each layer gets the one with the smallest

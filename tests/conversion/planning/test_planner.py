@@ -30,12 +30,16 @@ def kernel_of(layer: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8, 1.0])
-def test_a_budget_is_met_and_the_plan_tells_the_macs_that_torch_counts(share: float) -> None:
+# Few layers in sizes of many kernels come less near to a budget.
+@pytest.mark.parametrize(("structures", "spent"), [("auto", 0.8), (SEPARABLE, 0.9)])
+def test_a_budget_is_met_and_the_plan_tells_the_macs_that_torch_counts(
+    share: float, structures: Any, spent: float
+) -> None:
     model = redraw(Residual(16))
-    plan = plan_conversion(model, IMAGES, within(share))
+    plan = plan_conversion(model, IMAGES, within(share, structures=structures))
     converted = apply_plan(model, plan)
     assert plan.macs_after == count_macs(converted, IMAGES) <= share * plan.macs_before
-    assert plan.macs_after > 0.9 * share * plan.macs_before
+    assert plan.macs_after > spent * share * plan.macs_before
     assert [layer.name for layer in plan.layers] == ["stem", "conv1", "conv2", "skip"]
 
 
@@ -44,7 +48,8 @@ def test_a_budget_is_met_and_the_plan_tells_the_macs_that_torch_counts(share: fl
 def test_a_budget_of_parameters_is_met_and_the_plan_tells_how_many_are_left(share: float, norm_between: bool) -> None:
     model = redraw(Residual(16))
     method = Method.FRESH if norm_between else Method.SVD
-    request = Request(budget=Budget(Cost.PARAMS, share), method=method, norm_between=norm_between)
+    budget = Budget(Cost.PARAMS, share)
+    request = Request(budget=budget, method=method, structures=SEPARABLE, norm_between=norm_between)
     plan = plan_conversion(model, IMAGES, request)
     assert plan.params_before == count_parameters(model)
     converted = apply_plan(model, plan)
@@ -101,7 +106,7 @@ def test_the_order_is_that_which_loses_less_at_its_price() -> None:
     images = torch.randn(1, 32, 12, 12)
 
     def chosen(conv: nn.Module) -> Structure | None:
-        return plan_conversion(conv, images, within(0.4)).layers[0].structure
+        return plan_conversion(conv, images, within(0.4, structures=SEPARABLE)).layers[0].structure
 
     # With a stride pw_dw pays its pointwise convolution at the larger side; a transposed one is the other way round.
     assert chosen(redraw(nn.Conv2d(32, 32, 3, stride=2, padding=1))) is Structure.DW_PW
@@ -135,9 +140,10 @@ def test_low_rank_goes_where_it_is_allowed_and_meets_budgets_that_need_it() -> N
     model, images = redraw(timm.create_model("test_resnet", num_classes=5)), torch.randn(1, 3, 32, 32)
     separable = plan_conversion(model, images, Request(rank=1))
     points = {layer.name for layer in separable.layers if layer.reason is Reason.POINTWISE}
+    others = [structure for structure in Structure if structure is not Structure.LOW_RANK]
     for cost in (Cost.MACS, Cost.PARAMS):
-        with pytest.raises(ConversionError, match=r"or allow structures=\[dw_pw, pw_dw, low_rank\]\.") as caught:
-            plan_conversion(model, images, Request(budget=Budget(cost, 0.01)))
+        with pytest.raises(ConversionError, match=r"or allow structures=\[pw_dw_pw, .*low_rank\]\.") as caught:
+            plan_conversion(model, images, Request(budget=Budget(cost, 0.01), structures=others))
         with pytest.raises(ConversionError, match=r"Ask for more, or exclude fewer layers\."):
             plan_conversion(model, images, Request(budget=Budget(cost, 1e-4), structures=tuple(Structure)))
         share = 0.8 * float(str(caught.value).split("allows is ")[1].split(" ")[0])
@@ -186,7 +192,7 @@ def test_more_orders_never_lose_more() -> None:
 
 def test_relative_errors_are_those_of_the_layers_that_come_out() -> None:
     model = redraw(Residual(16))
-    plan = plan_conversion(model, IMAGES, within(0.4))
+    plan = plan_conversion(model, IMAGES, within(0.4, structures=SEPARABLE))
     before = {layer.name: kernel_of(model.get_submodule(layer.name)) for layer in plan.converted}
     converted = apply_plan(model, plan)
     assert plan.converted
