@@ -56,7 +56,7 @@ def load_network(
             network, is_fixed = as_network(loaded), False
         else:
             loaded = _load_from_library(section, classes, report)
-            _require_task(loaded, task)
+            require_task(str(loaded.spec), task_named(loaded.task), task)
             network, is_fixed = as_network(loaded), loaded.fixed_size
             has_own_head = section.pretrained or (section.checkpoint is not None and section.classes is None)
             # Published weights of classification networks give an image one class.
@@ -125,13 +125,21 @@ def _load_from_library(section: ModelSection, classes: tuple[str, ...], report: 
     return loaded if has_weights else dataclasses.replace(loaded, classes=classes)
 
 
-def _require_task(loaded: LoadedModel, task: Task) -> None:
-    """Check that a network of a library has the kind of output that a task needs."""
-    own = task_named(loaded.task)
+def require_task(name: str, own: Task, task: Task) -> None:
+    """Check that a network of a library has the kind of output that a task needs.
+
+    Args:
+        name: Library and name of the network, for the message.
+        own: The task that it is built for.
+        task: The task of the recipe.
+
+    Raises:
+        ModelError: It has another.
+    """
     if own.codec.output_name != task.codec.output_name:
         raise ModelError(
-            f"model {loaded.spec}: is a {own.name} network, and the recipe's task is {task.name}. Choose a network for "
-            f"that task, or name a function that returns one with model.builder."
+            f"model {name}: this is a network for {own.name}, and the recipe's task is {task.name}. Choose a network "
+            "for that task, or name a function that returns one with model.builder."
         )
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from dsft.assembly.conversion import read_request
 from dsft.assembly.data import augmenting_transform, require_boxes
+from dsft.assembly.recipe_model import require_task
 from dsft.assembly.settings import optimizer_settings
 from dsft.data.sources import SOURCES
 from dsft.data.transforms import require_channels
@@ -23,15 +24,18 @@ from dsft.preprocessing import Preprocessing, as_height_and_width
 from dsft.progress import Report, Warn
 from dsft.recipe import Recipe, Rule
 from dsft.runtimes.registry import RUNTIMES
+from dsft.tasks import task_named
 from dsft.tracking import require_tracker
 from dsft.training.optim.optimizer import make_optimizer
 
 
 def _check_network(recipe: Recipe) -> None:
-    """Check that the library has the network, and its weights if the recipe asks for them."""
+    """Check that the library has the network, for the recipe's task, and its weights if the recipe asks for them."""
     model = recipe.model
     if model.source in LIBRARIES:
         library = library_of(model.source, model.name or "")
+        own = task_named(library.task_of(model.name or ""))
+        require_task(f"{model.source}/{model.name}", own, task_named(recipe.task))
         if model.pretrained:
             library.require_pretrained(model.name or "")
 

@@ -34,10 +34,11 @@ COMMIT = "3ec2a73"
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 WORDS: Mapping[str, Mapping[str, str]] = {
-    "first": {"calibrate": "--calibrate"},
-    "new": {"calibrate": "--calibrate"},
+    "first": {"calibrate": "--calibrate", "option": "--order=dw_pw", "key": "convert.order=dw_pw"},
+    "new": {"calibrate": "--data", "option": "--structures=dw_pw", "key": "convert.structures=[dw_pw]"},
 }
-"""Options that the two editions may name differently; an edition that renames one changes its line here."""
+"""Options and keys that the two editions name differently: the calibration images, and the one structure that is
+compared, since the default is another."""
 
 IMAGES = ["data.test.fraction=0.6", "data.workers=0", "train.device=cpu", "train.amp=none", "log.progress=off"]
 """Fewer images to train on than the recipes of the demo take."""
@@ -112,7 +113,7 @@ def train(edition: Edition) -> Found:
 def convert(edition: Edition) -> Found:
     """Convert the trained network, fitted to images."""
     target = edition.work / "runs" / "digits_converted"
-    given = ["--budget=macs=0.35", "--form=gather", edition.words["calibrate"], "digits_dense"]
+    given = ["--budget=macs=0.35", edition.words["option"], "--form=gather", edition.words["calibrate"], "digits_dense"]
     edition.dsft("convert", "runs/digits_dense/model", *given, f"--out={target}", "--overwrite", "--progress=off")
     (weights,) = target.rglob("model.safetensors")
     return {"weights": digest_of_file(weights)}
@@ -120,7 +121,7 @@ def convert(edition: Edition) -> Found:
 
 def finetune(edition: Edition) -> Found:
     """Run the demo's main job."""
-    edition.dsft("finetune", "quickstart", *CONVERTED, "--overwrite")
+    edition.dsft("finetune", "quickstart", edition.words["key"], *CONVERTED, "--overwrite")
     return run_results(edition.work / "runs" / "quickstart")
 
 
@@ -128,7 +129,7 @@ def resume(edition: Edition) -> Found:
     """Stop the same job after its first epoch and resume it."""
     run = edition.work / "runs" / "interrupted"
     shutil.rmtree(run, ignore_errors=True)
-    job = ["finetune", "quickstart", *CONVERTED, "output.dir=runs/interrupted"]
+    job = ["finetune", "quickstart", edition.words["key"], *CONVERTED, "output.dir=runs/interrupted"]
     with edition.start("-m", "dsft", *job) as process:
         log = run / "train.log"
         while process.poll() is None and not (log.is_file() and "epoch 1/2" in log.read_text("utf-8")):

@@ -25,7 +25,7 @@ def test_a_recipe_is_checked_with_its_overrides() -> None:
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
-        ("model.name=resnet81.a1_in1k", "model.name: model timm/resnet81.a1_in1k: timm has no classification network"),
+        ("model.name=resnet81.a1_in1k", "model.name: model timm/resnet81.a1_in1k: timm has no network called"),
         ("model.name=resnet10t", ""),
         (
             "model={source: timm, name: test_nfnet2, pretrained: true}",
@@ -33,7 +33,7 @@ def test_a_recipe_is_checked_with_its_overrides() -> None:
         ),
         (
             "model={source: torchvision, name: deeplabv3_resnet50}",
-            "model.name: model torchvision/deeplabv3_resnet50: this",
+            "model.name: model torchvision/deeplabv3_resnet50: this is a network for segmentation",
         ),
         ("model={source: torchvision, name: vit_b_16}", "data.image_size: torchvision/vit_b_16 requires images of 224"),
         ("data.name=CIFRA10", "data.name: unknown torchvision data set 'CIFRA10'. Did you mean CIFAR10"),

@@ -129,7 +129,7 @@ def test_plain_weights_are_those_of_the_model(workshop: Workshop) -> None:
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("name", ["out.onnx", "out.xml"])
+@pytest.mark.parametrize("name", [pytest.param("out.onnx", marks=pytest.mark.slow), "out.xml"])
 def test_int8_is_calibrated_on_images_that_are_not_scored(workshop: Workshop, name: str) -> None:
     exported(workshop.dense, f"float_{name}", "--images", "6")
     printed, described = exported(workshop.dense, name, "--int8", "--images", "6", "--calibration", "20")

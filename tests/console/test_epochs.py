@@ -57,9 +57,9 @@ def test_in_a_log_every_row_is_found_by_the_word_epoch() -> None:
 
 
 def test_the_scores_of_another_task_and_unknown_ones_are_shown() -> None:
-    event = EpochDone(1, 2, {"val/loss": 0.5, "val/map": 0.5, "val/psnr": 31.4159, "lr": 0.1}, best=False)
+    event = EpochDone(1, 2, {"val/loss": 0.5, "val/map": 0.5, "val/rmse": 31.4159, "lr": 0.1}, best=False)
     header, row = EpochTable(80).add(event)
-    assert header.split() == ["epoch", "val", "loss", "mAP", "%", "psnr", "lr"]
+    assert header.split() == ["epoch", "val", "loss", "mAP", "%", "rmse", "lr"]
     assert row.split() == ["1/2", "0.5000", "50.00", "31.42", "0.1"]
 
 

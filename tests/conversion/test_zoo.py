@@ -69,11 +69,15 @@ LOW_RANK_SAMPLE = (
     "torchvision/squeezenet1_1",
 )
 """Networks whose convolutions of one position are grouped, strided, standardised, or most of what there is."""
+SLOW = ("timm/regnetx_002", "torchvision/mc3_18")
+"""Networks that take half a minute."""
 ARCHITECTURES = {str(architecture): architecture for architecture in all_architectures()}
 
 
 @pytest.mark.filterwarnings("ignore")  # what the libraries say of themselves
-@pytest.mark.parametrize("name", SAMPLE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=pytest.mark.slow) if each in SLOW else each for each in SAMPLE]
+)
 def test_the_contract_holds(name: str, tmp_path: Path) -> None:
     architecture = ARCHITECTURES[name]
     model, example, side = build_smallest(architecture)
@@ -82,7 +86,9 @@ def test_the_contract_holds(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # what the libraries say of themselves
-@pytest.mark.parametrize("name", LOW_RANK_SAMPLE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=pytest.mark.slow) if each in SLOW else each for each in LOW_RANK_SAMPLE]
+)
 def test_the_contract_holds_with_low_rank_too(name: str, tmp_path: Path) -> None:
     architecture = ARCHITECTURES[name]
     model, example, side = build_smallest(architecture)
