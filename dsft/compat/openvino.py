@@ -1,9 +1,10 @@
-"""OpenVINO and NNCF, imported without their telemetry."""
+"""OpenVINO and NNCF, imported without their telemetry, and OpenVINO's core, of which a process has one."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from functools import cache
 from typing import Any
 
 _TELEMETRY = "openvino_telemetry"
@@ -22,3 +23,14 @@ def import_quietly(name: str) -> Any:
     if "openvino" not in sys.modules:
         sys.modules.setdefault(_TELEMETRY, None)  # type: ignore[arg-type]
     return importlib.import_module(name)
+
+
+@cache
+def openvino_core() -> Any:
+    """Return the one ``openvino.Core`` of this process.
+
+    A core gives the thread that makes it another stack for signal handlers, and frees it when it ends. Of two cores,
+    the one that ends last brings back the stack that the other has freed. The next signal with a handler, such as the
+    one of torch's data loaders for processes that end, then ends the process (seen with OpenVINO 2026.4).
+    """
+    return import_quietly("openvino").Core()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dsft.choices import ExportFormat
-from dsft.compat.openvino import import_quietly
+from dsft.compat.openvino import import_quietly, openvino_core
 from dsft.errors import ExportError, InputError, RecipeError
 from dsft.runtimes.packages import require_packages, silenced
 from dsft.runtimes.runtime import INPUT
@@ -39,7 +39,7 @@ def _write_onnx(model: Any, path: Path) -> None:
 
 
 def _read_openvino(path: Path) -> Any:
-    return import_quietly("openvino").Core().read_model(str(path))
+    return openvino_core().read_model(str(path))
 
 
 def _write_openvino(model: Any, path: Path) -> None:

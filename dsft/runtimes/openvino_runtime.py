@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from dsft.choices import ExportFormat
-from dsft.compat.openvino import import_quietly
+from dsft.compat.openvino import import_quietly, openvino_core
 from dsft.devices import Compute
 from dsft.errors import ExportError, ModelError
 from dsft.measure.example import ExampleInput
@@ -134,7 +134,7 @@ def _compile(model: Any, threads: int) -> Any:
     options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
-    return import_quietly("openvino").Core().compile_model(model, "CPU", options).create_infer_request()
+    return openvino_core().compile_model(model, "CPU", options).create_infer_request()
 
 
 def _last_line(error: Exception) -> str:

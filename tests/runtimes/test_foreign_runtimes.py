@@ -122,6 +122,27 @@ def test_a_file_takes_batches_of_any_size(files: FileFormat, tmp_path: Path) -> 
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_signal_handlers_work_after_sessions_that_end_in_any_order(files: FileFormat, tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    path = tmp_path / f"network{files.suffix}"
+    files.write(trace_folded(network, torch.randn(1, 3, 4, 4), dynamic_batch=False)[0], path, "logits")
+    script = f"""
+import gc, signal, subprocess, sys
+from pathlib import Path
+from dsft.runtimes import FILE_FORMATS
+(files,) = (found for _, found in FILE_FORMATS.values() if found.suffix == "{files.suffix}")
+signal.signal(signal.SIGCHLD, lambda *_: None)
+for _ in range(4):
+    first, second = (files.load(Path(sys.argv[1]), 1) for _ in range(2))
+    del first
+    gc.collect()
+    del second
+    gc.collect()
+    subprocess.run([sys.executable, "-c", ""], check=True)
+"""
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+
+
 def test_weights_in_a_file_have_all_their_bits(files: FileFormat, tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4096, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     path = tmp_path / f"network{files.suffix}"
