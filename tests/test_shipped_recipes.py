@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import timm
-import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torchvision.models import get_model  # type: ignore[attr-defined]
@@ -24,23 +23,33 @@ SCENES = {
     TaskName.SEGMENTATION: (ModelSpec(ModelSource.BUILTIN, "unet_16", 6, 1), ("background", *"01234")),
     TaskName.RESTORATION: (ModelSpec(ModelSource.BUILTIN, "denoiser_32", 1, 1), ("grey",)),
 }
+# Of other images, small networks too: the conversion of large ones has tests of its own.
+PICTURES = {
+    TaskName.SEGMENTATION: (ModelSpec(ModelSource.BUILTIN, "unet_16", 2, 3), CLASSES),
+    TaskName.RESTORATION: (ModelSpec(ModelSource.BUILTIN, "denoiser_32", 3, 3), ("red", "green", "blue")),
+}
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a folder for each source: images by class, with masks, and clean images."""
     root = tmp_path_factory.mktemp("images")
-    for shade, name in enumerate(CLASSES):
-        (root / name).mkdir()
-        for number in range(8):
-            Image.new("RGB", (32, 32), (40 * number, 100 * shade, 7)).save(root / name / f"{number}.png")
+    places = [f"folder/{name}" for name in CLASSES] + ["masks/images", "masks/masks", "pairs"]
+    for place in places:
+        (root / place).mkdir(parents=True)
+    (root / "masks" / "classes.txt").write_text("\n".join(CLASSES), encoding="utf-8")
+    for number in range(8):
+        for shade, place in enumerate(place for place in places if place != "masks/masks"):
+            Image.new("RGB", (32, 32), (30 * number, 60 * shade, 7)).save(root / place / f"{number}.png")
+        Image.new("L", (32, 32), number % 2).save(root / "masks" / "masks" / f"{number}.png")
     return root
 
 
 def weights_for(recipe: Recipe, folder: Path) -> list[str]:
     """Write local weights where a recipe wants a download or an earlier run, and point it there."""
     model = recipe.model
-    if model.source is ModelSource.DSFT and recipe.data.source is DataSource.SCENES:
-        spec, classes = SCENES[recipe.task]
+    if model.source is ModelSource.DSFT and recipe.task in PICTURES:
+        spec, classes = (SCENES if recipe.data.source is DataSource.SCENES else PICTURES)[recipe.task]
         described = ModelDescription(spec, preprocessing_of(spec), classes, task=recipe.task)
         save_model(folder / "model", build_model(spec), described)
         return [f"model.path={(folder / 'model').as_posix()}"]
@@ -53,8 +62,12 @@ def weights_for(recipe: Recipe, folder: Path) -> list[str]:
     if not model.pretrained:
         return []
     name = str(model.name)
-    build = timm.create_model if model.source is ModelSource.TIMM else get_model
-    network: torch.nn.Module = build(name.partition(".")[0])
+    if recipe.task is TaskName.SEGMENTATION:
+        # Like the published ones, with the 21 classes of Pascal VOC and an auxiliary head.
+        network = build_model(ModelSpec(model.source, name, 21, 3, aux_heads=True))
+    else:
+        build = timm.create_model if model.source is ModelSource.TIMM else get_model
+        network = build(name.partition(".")[0])
     save_file(network.state_dict(), folder / "weights.safetensors")
     return ["model.pretrained=false", f"model.checkpoint={(folder / 'weights.safetensors').as_posix()}"]
 
@@ -72,9 +85,11 @@ def test_every_recipe_dry_runs(name: str, images: Path, tmp_path: Path, monkeypa
     overrides = [*weights_for(recipe, tmp_path), "data.batch_size=2", "data.image_size=32"]
     if recipe.convert is not None:
         overrides.append("convert.calibration.images=0")  # a fit takes minutes
-    if recipe.data.source not in (DataSource.DIGITS, DataSource.SCENES):
-        data = ["data.source=folder", "data.name=null", "data.download=false", f"data.root={images.as_posix()}"]
-        overrides += data
+    if recipe.data.source in (DataSource.MASKS, DataSource.PAIRS):
+        overrides += [f"data.root={(images / recipe.data.source).as_posix()}"]
+    elif recipe.data.source not in (DataSource.DIGITS, DataSource.SCENES):
+        overrides += ["data.source=folder", "data.name=null", "data.download=false"]
+        overrides += [f"data.root={(images / 'folder').as_posix()}"]
     before = sorted(tmp_path.rglob("*"))
     result = experiment.run(load_recipe(name, overrides), VERBS[name], start=Start.DRY_RUN)
     assert (result.plan is not None) == (recipe.convert is not None)

@@ -300,7 +300,7 @@ def test_data_check_reads_the_ground_truth(work: Work, tmp_path: Path) -> None:
         ("segmentation", "task=restoration", r"data\.source: task restoration needs a clean image"),
         ("segmentation", "loss.pixel=l1", r"loss\.pixel: requires task restoration"),
         ("restoration", "loss.dice=1", r"loss\.dice: requires task segmentation"),
-        ("restoration", "model={source: timm, name: resnet18}", "is a classification network"),
+        ("restoration", "model={source: timm, name: resnet18}", "this is a network for classification"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(task: str, change: str, message: str, tmp_path: Path) -> None:

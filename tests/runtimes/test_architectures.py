@@ -11,8 +11,11 @@ from torch import nn
 from torchvision.models._api import get_model
 
 import dsft
+from dsft.choices import ModelSource
+from dsft.commands.export_file import MainOutput
+from dsft.models import ModelSpec, build_model
 from dsft.runtimes import OnnxSession, compare_outputs, trace_folded, write_onnx
-from dsft.tasks import CLASSIFICATION
+from dsft.tasks import CLASSIFICATION, SEGMENTATION
 from tests.onnx_files import operator_types
 from tests.zoo import redraw
 
@@ -81,3 +84,37 @@ def test_a_converted_network_has_the_same_outputs_in_onnx_runtime(name: str, tmp
     assert parity.clear_disagreements == 0
     more = OF_SEPARABLE_LAYERS | (OF_SAME_PADDING if "tf_" in name else set())
     assert operators["converted"] - operators["original"] <= more
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        (ModelSource.TORCHVISION, "deeplabv3_mobilenet_v3_large"),
+        (ModelSource.TORCHVISION, "fcn_resnet50"),
+        (ModelSource.BUILTIN, "unet_16"),
+    ],
+)
+def test_a_converted_segmentation_network_is_saved_loaded_and_exported(
+    source: ModelSource, name: str, tmp_path: Path
+) -> None:
+    spec = ModelSpec(source, name, 5, 3, aux_heads=source is ModelSource.TORCHVISION)
+    original = redraw(build_model(spec)).eval()
+    images = torch.randn(4, 3, 64, 64)
+    # The calibration images are photographs that come with scikit-learn.
+    conversion = dsft.convert(original, example_input=images[:1], budget={"macs": 0.6})
+    network = MainOutput(conversion.model, SEGMENTATION).eval()
+    with torch.no_grad():
+        expected = network(images)
+        assert (expected - MainOutput(original, SEGMENTATION)(images)).abs().max() > 1e-3 * expected.abs().max()
+    dsft.save(conversion.model, tmp_path / "model", plan=conversion.plan, task="segmentation", classes=list("abcde"))
+    loaded = dsft.load(tmp_path / "model", skeleton=build_model(spec))
+    with torch.no_grad():
+        assert torch.equal(MainOutput(loaded, SEGMENTATION).eval()(images), expected)
+    program, _ = trace_folded(network, images)
+    write_onnx(program, tmp_path / "network.onnx", "pixel_logits")
+    found = OnnxSession(tmp_path / "network.onnx", threads=1)(images)
+    agrees, margins = SEGMENTATION.scorer.agrees(expected, found), SEGMENTATION.scorer.margin(expected)
+    parity = compare_outputs(expected, found, agrees=agrees, margins=margins)
+    assert parity.holds
+    assert len(conversion.plan.converted) > 0
