@@ -24,10 +24,13 @@ class PatchMoments:
     Attributes:
         patches: ``(channels * positions, channels * positions)``, channel by channel, float64.
         products: ``(outputs, channels * positions)``, float64.
+        root: ``(samples, channels * positions)``, whose product with its own transpose is ``patches``; None unless
+            there are so few samples that products with it cost less.
     """
 
     patches: Tensor
     products: Tensor
+    root: Tensor | None = None
 
 
 def patch_moments(patches: Tensor, targets: Tensor) -> PatchMoments:
@@ -41,7 +44,9 @@ def patch_moments(patches: Tensor, targets: Tensor) -> PatchMoments:
         centred = some - means[0]
         own += centred.T @ centred
         products += (wanted - means[1]).T @ centred
-    return PatchMoments(own / len(patches), products / len(patches))
+    is_small = 2 * len(patches) < patches.shape[1]
+    root = (patches - means[0]) / len(patches) ** 0.5 if is_small else None
+    return PatchMoments(own / len(patches), products / len(patches), root)
 
 
 def fit_depthwise_kernels(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,8 @@ def fit_factors(
     pull = ridge * spread if spread > 0 else torch.ones_like(spread)
     patches = moments.patches + pull * torch.eye(len(moments.patches), dtype=torch.float64)
     dtype = torch.float32 if len(patches) >= WIDE else torch.float64
-    problem = _Problem.of(patches, moments.products + pull * kernel.double(), _mixed(outputs), start).to(dtype)
+    problem = _Problem.of(patches, moments.products + pull * kernel.double(), _mixed(outputs), start)
+    problem = replace(problem, root=moments.root, pull=float(pull)).to(dtype)
     found = minimize(
         problem.value_and_gradient,
         problem.pack(start.expand.double(), start.depthwise.double()),
@@ -104,6 +106,9 @@ class _Problem:
         outputs: ``(outputs, outputs)``.
         channel_basis: ``(channels, channels)``.
         position_basis: ``(positions, positions)``.
+        root: ``(samples, channels * positions)``, see :class:`PatchMoments`; the patches are its product with its own
+            transpose and ``pull`` times the identity. None for the patches themselves.
+        pull: What is added to the diagonal of the patches.
     """
 
     patches: Tensor
@@ -112,6 +117,8 @@ class _Problem:
     outputs: Tensor
     channel_basis: Tensor
     position_basis: Tensor
+    root: Tensor | None = None
+    pull: float = 0.0
 
     @classmethod
     def of(cls, patches: Tensor, products: Tensor, outputs: Tensor, start: CPFactors) -> _Problem:
@@ -124,7 +131,10 @@ class _Problem:
 
     def to(self, dtype: torch.dtype) -> _Problem:
         """Return the same problem in another precision."""
-        return _Problem(*(value.to(dtype) for value in vars(self).values()))
+        tensors: dict[str, Any] = {
+            name: value.to(dtype) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors)
 
     def pack(self, expand: Tensor, depthwise: Tensor) -> NDArray[np.float64]:
         """Return the variables of given factors."""
@@ -142,7 +152,8 @@ class _Problem:
     def project(self, expand: Tensor, depthwise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the best ``project``, the rank-one kernels, and their products with the patches."""
         terms = (expand.unsqueeze(2) * depthwise.unsqueeze(1)).flatten(1)
-        seen = terms @ self.patches
+        # Of few samples, their own products cost less than their moments.
+        seen = terms @ self.patches if self.root is None else terms @ self.root.T @ self.root + self.pull * terms
         gram = seen @ terms.T
         gram = gram + DAMPING * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
         best = torch.cholesky_solve((self.products @ terms.T).T, torch.linalg.cholesky(gram)).T

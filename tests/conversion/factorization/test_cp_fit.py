@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.optimize import check_grad  # type: ignore[import-untyped]
@@ -53,6 +55,21 @@ def test_the_fit_leaves_less_than_the_decomposition_and_more_steps_less() -> Non
         errors.append(loss(patches, targets, found.compose(), weighed))
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.7 * errors[0]
+
+
+def test_few_samples_give_the_same_fit_as_their_moments() -> None:
+    patches, kernel, targets = draw()
+    few = patch_moments(patches[:8], targets[:8])
+    assert few.root is not None
+    torch.testing.assert_close(few.root.T.double() @ few.root.double(), few.patches, rtol=1e-5, atol=1e-4)
+    costs, start = torch.eye(OUTPUTS, dtype=torch.float64), start_of(kernel, 6)
+    by_samples, by_moments = (
+        fit_factors(moments, kernel, start, costs, ridge=0.1, steps=5).compose()
+        for moments in (few, replace(few, root=None))
+    )
+    assert patch_moments(patches, targets).root is None
+    torch.testing.assert_close(by_samples, by_moments, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(by_samples, start.compose(), rtol=1e-3, atol=1e-3)
 
 
 def test_the_gradient_is_that_of_the_value() -> None:
