@@ -27,4 +27,4 @@ def test_a_refit_on_unlabelled_images_keeps_most_of_the_score_where_svd_loses_it
     dense = top1(model, *test)
     assert dense > 75
     assert top1(fitted, *test) > dense - 8
-    assert top1(fitted, *test) > top1(plain, *test) + 15
+    assert top1(fitted, *test) > top1(plain, *test) + 10
