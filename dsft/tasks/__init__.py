@@ -10,21 +10,18 @@ from typing import Any
 from dsft.choices import TaskName
 from dsft.tasks.classification import CLASSIFICATION, ClassificationMetrics, ClassMetrics
 from dsft.tasks.metric_specs import ClassMetricSpec, MetricLayout, MetricSpec
+from dsft.tasks.metrics import CalibratedMetrics, Metrics, ProbabilityMetrics, Rows
 from dsft.tasks.multi_label import MULTI_LABEL, LabelMetrics, MultiLabelMetrics
 from dsft.tasks.outputs import split_outputs
 from dsft.tasks.restoration import RESTORATION, RestorationMetrics
 from dsft.tasks.segmentation import SEGMENTATION, SegmentationMetrics
 from dsft.tasks.task import (
     PLAIN_LOSS,
-    CalibratedMetrics,
     ClassSelector,
     Codec,
     LabelParts,
     LossOptions,
-    Metrics,
     Objective,
-    ProbabilityMetrics,
-    Rows,
     Scorer,
     SelectedClasses,
     Task,

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from dsft.choices import MaskLayout, SplitName, TargetKind
-from dsft.data.decoding import open_image, read_image
+from dsft.data.decoding import open_image
 from dsft.data.sources.images import ImageSource
 from dsft.data.sources.mask_layouts import MASK_LAYOUTS
-from dsft.data.sources.picture_pairs import PicturePair, identity_of
+from dsft.data.sources.picture_pairs import PairedFiles
 from dsft.errors import DataError
 from dsft.progress import Report, ignore
 from dsft.storage import at_home
@@ -26,7 +26,7 @@ CLASSES_FILE = "classes.txt"
 
 
 @dataclass(frozen=True)
-class MaskFiles:
+class MaskFiles(PairedFiles):
     """Image files with mask files; a mask holds the class index of each pixel.
 
     Attributes:
@@ -36,35 +36,8 @@ class MaskFiles:
         ignore_index: The value of pixels without a class.
     """
 
-    root: Path
-    classes: tuple[str, ...]
-    pairs: tuple[PicturePair, ...]
     ignore_index: int
-    in_memory: ClassVar[bool] = False
     target_kind: ClassVar[TargetKind] = TargetKind.MASK
-
-    @property
-    def origin(self) -> str:
-        """The folder."""
-        return str(self.root)
-
-    @property
-    def keys(self) -> Sequence[str]:
-        """The paths of the images relative to their folder."""
-        return [pair.key for pair in self.pairs]
-
-    @property
-    def targets(self) -> Sequence[tuple[int, ...]]:
-        """An empty set for each image: its classes are those of its pixels."""
-        return [()] * len(self.pairs)
-
-    def identity(self, index: int) -> str:
-        """Return the sizes of both files in bytes."""
-        return identity_of(self.pairs[index])
-
-    def read(self, index: int) -> Image.Image:
-        """Decode an image."""
-        return read_image(self.pairs[index].image)
 
     def read_target(self, index: int) -> Image.Image:
         """Decode a mask.

@@ -13,7 +13,7 @@ from dsft.choices import SplitName, TargetKind
 from dsft.data.decoding import read_image
 from dsft.data.sources.folder import list_images, split_folders
 from dsft.data.sources.images import ImageSource
-from dsft.data.sources.picture_pairs import PicturePair, find_pairs, identity_of
+from dsft.data.sources.picture_pairs import PairedFiles, PicturePair, find_pairs
 from dsft.errors import DataError
 from dsft.progress import Report, ignore
 from dsft.storage import at_home
@@ -23,7 +23,7 @@ CHANNEL_NAMES: Mapping[str, tuple[str, ...]] = {"L": ("grey",), "RGB": ("red", "
 
 
 @dataclass(frozen=True)
-class PairFiles:
+class PairFiles(PairedFiles):
     """Image files with files of their ground truth, which are the same files if the images are clean.
 
     Attributes:
@@ -33,35 +33,8 @@ class PairFiles:
         is_clean: The images are clean and have no other ground truth.
     """
 
-    root: Path
-    classes: tuple[str, ...]
-    pairs: tuple[PicturePair, ...]
     is_clean: bool
-    in_memory: ClassVar[bool] = False
     target_kind: ClassVar[TargetKind] = TargetKind.IMAGE
-
-    @property
-    def origin(self) -> str:
-        """The folder."""
-        return str(self.root)
-
-    @property
-    def keys(self) -> Sequence[str]:
-        """The paths of the images relative to their folder."""
-        return [pair.key for pair in self.pairs]
-
-    @property
-    def targets(self) -> Sequence[tuple[int, ...]]:
-        """An empty set for each image, which has no class."""
-        return [()] * len(self.pairs)
-
-    def identity(self, index: int) -> str:
-        """Return the sizes of both files in bytes."""
-        return identity_of(self.pairs[index])
-
-    def read(self, index: int) -> Image.Image:
-        """Decode an image."""
-        return read_image(self.pairs[index].image)
 
     def read_target(self, index: int) -> Image.Image | None:
         """Decode how the image should look; None if it is clean."""

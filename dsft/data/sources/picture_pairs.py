@@ -1,12 +1,16 @@
-"""Find the pairs of images and other pictures in two parallel folders."""
+"""Pairs of images and other pictures, found in two parallel folders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+from PIL import Image
 
 from dsft.choices import SplitName
+from dsft.data.decoding import read_image
 from dsft.data.sources.folder import list_images, split_folders
 from dsft.errors import DataError
 from dsft.progress import Note, Report
@@ -25,6 +29,49 @@ class PicturePair:
     key: str
     image: Path
     target: Path
+
+
+@dataclass(frozen=True)
+class PairedFiles:
+    """Image files with files of their ground truth, in a folder.
+
+    Attributes:
+        root: The folder of the split.
+        classes: The names of the classes, or of the channels of an output that is an image.
+        pairs: The files.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    pairs: tuple[PicturePair, ...]
+    in_memory: ClassVar[bool] = False
+
+    @property
+    def origin(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The paths of the images relative to their folder."""
+        return [pair.key for pair in self.pairs]
+
+    @property
+    def targets(self) -> Sequence[tuple[int, ...]]:
+        """An empty set for each image, which as a whole has no class."""
+        return [()] * len(self.pairs)
+
+    def identity(self, index: int) -> str:
+        """Return the sizes of both files in bytes."""
+        pair = self.pairs[index]
+        try:
+            return f"{pair.image.stat().st_size}/{pair.target.stat().st_size}"
+        except OSError:
+            return "missing"
+
+    def read(self, index: int) -> Image.Image:
+        """Decode an image."""
+        return read_image(self.pairs[index].image)
 
 
 def find_pairs(
@@ -66,14 +113,6 @@ def require_folder(root: Path) -> None:
     if not root.is_dir():
         found = "a file" if root.exists() else f"nothing; the working directory is {str(Path.cwd())!r}"
         raise DataError(f"data.root {str(root)!r}: must be a folder, found {found}.")
-
-
-def identity_of(pair: PicturePair) -> str:
-    """Return the sizes of both files in bytes."""
-    try:
-        return f"{pair.image.stat().st_size}/{pair.target.stat().st_size}"
-    except OSError:
-        return "missing"
 
 
 def _pairs(folder: Path, images: str, targets: str) -> tuple[PicturePair, ...]:

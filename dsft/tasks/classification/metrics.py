@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from dsft.metrics import Interval
 from dsft.tasks.metric_specs import F1, ClassMetricSpec, MetricLayout, MetricSpec
-from dsft.tasks.task import CalibratedMetrics
+from dsft.tasks.metrics import CalibratedMetrics
 
 LAYOUT = MetricLayout(
     main=MetricSpec("top1", "top-1", points=1),

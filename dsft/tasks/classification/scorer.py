@@ -22,26 +22,16 @@ from dsft.metrics import (
     topk_accuracy,
 )
 from dsft.tasks.classification.metrics import LAYOUT, ClassificationMetrics, ClassMetrics
+from dsft.tasks.image_labels import ImageLabelScorer
 from dsft.tasks.metric_specs import MetricLayout
-from dsft.tasks.task import CalibratedMetrics, Metrics, Rows
+from dsft.tasks.metrics import CalibratedMetrics, Metrics, Rows
 
 
-class ClassificationScorer:
+class ClassificationScorer(ImageLabelScorer):
     """Implements :class:`dsft.tasks.Scorer`."""
 
     layout: ClassVar[MetricLayout] = LAYOUT
     metrics_type: ClassVar[type[Metrics]] = ClassificationMetrics
-
-    def reduce(self, outputs: Tensor, targets: Tensor) -> Rows:
-        """Keep the logits, in float32."""
-        return Rows(outputs.float().cpu(), targets.cpu())
-
-    def image_scores(self, outputs: Tensor, targets: Tensor) -> None:
-        """Return None: mistakes are displayed instead of the worst images."""
-
-    def agrees(self, expected: Tensor, found: Tensor) -> Tensor:
-        """Return whether both make the same prediction for an image."""
-        return self.is_correct(found, self.predict(expected))
 
     def monitored_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return loss, top-1, top-5 and macro F1."""

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dsft.errors import InputError
-from dsft.tasks.task import ClassSelector, Rows, SelectedClasses
+from dsft.tasks.image_labels import ImageLabelView
+from dsft.tasks.task import ClassSelector, SelectedClasses
 
 
-class ClassificationView:
+class ClassificationView(ImageLabelView):
     """Implements :class:`dsft.tasks.View`."""
 
     activation: ClassVar = "softmax"
     calibration_axes: ClassVar = ("confidence (highest probability)", "accuracy (fraction correct)", "images (%)")
-    columns: ClassVar = ("target", "predicted", "probability")
-
-    def describe_images(self, rows: Rows, classes: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return target and prediction as text, and the probability of the prediction."""
-        targets = self.name_targets(rows.targets, classes)
-        predictions = self.name_predictions(rows.outputs, classes)
-        pairs = zip(targets, predictions, strict=True)
-        return [(target, predicted, f"{probability:.6f}") for target, (predicted, probability) in pairs]
-
-    def pictures(self, image: Tensor, output: Tensor, target: Tensor) -> Mapping[str, NDArray[np.uint8]]:
-        """Return nothing: mistakes are displayed with their images."""
-        del image, output, target
-        return {}
-
-    def write_prediction(self, output: Tensor, size: tuple[int, int]) -> None:
-        """Return None: predictions are names."""
 
     def name_predictions(self, logits: Tensor, classes: Sequence[str]) -> list[tuple[str, float]]:
         """Return the most probable class and its probability."""

@@ -23,27 +23,17 @@ from dsft.metrics import (
     multilabel_reliability,
     multilabel_scores,
 )
+from dsft.tasks.image_labels import ImageLabelScorer
 from dsft.tasks.metric_specs import MetricLayout
+from dsft.tasks.metrics import CalibratedMetrics, Metrics, Rows
 from dsft.tasks.multi_label.metrics import LAYOUT, LabelMetrics, MultiLabelMetrics
-from dsft.tasks.task import CalibratedMetrics, Metrics, Rows
 
 
-class MultiLabelScorer:
+class MultiLabelScorer(ImageLabelScorer):
     """Implements :class:`dsft.tasks.Scorer`."""
 
     layout: ClassVar[MetricLayout] = LAYOUT
     metrics_type: ClassVar[type[Metrics]] = MultiLabelMetrics
-
-    def reduce(self, outputs: Tensor, targets: Tensor) -> Rows:
-        """Keep the logits, in float32."""
-        return Rows(outputs.float().cpu(), targets.cpu())
-
-    def image_scores(self, outputs: Tensor, targets: Tensor) -> None:
-        """Return None: mistakes are displayed instead of the worst images."""
-
-    def agrees(self, expected: Tensor, found: Tensor) -> Tensor:
-        """Return whether both make the same prediction for an image."""
-        return self.is_correct(found, self.predict(expected))
 
     def monitored_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Return loss, mAP, exact match, micro and macro F1."""

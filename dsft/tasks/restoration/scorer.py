@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dsft.metrics import Interval, luminance, mean_interval, peak_signal_to_noise_ratio, structural_similarity
 from dsft.tasks.metric_specs import MetricLayout
+from dsft.tasks.metrics import CalibratedMetrics, Metrics, Rows
 from dsft.tasks.restoration.metrics import LAYOUT, RestorationMetrics
-from dsft.tasks.task import CalibratedMetrics, Metrics, Rows
 
 SCORES = ("psnr", "ssim", "loss", "psnr_y", "ssim_y")
 """What is kept of an image."""

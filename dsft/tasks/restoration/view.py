@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from dsft.tasks.metrics import Rows
 from dsft.tasks.pictures import stretched_picture, unit_picture
-from dsft.tasks.task import Rows
 
 
 class RestorationView:

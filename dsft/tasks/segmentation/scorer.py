@@ -20,9 +20,9 @@ from dsft.metrics import (
     pixel_confusion,
 )
 from dsft.tasks.metric_specs import MetricLayout
+from dsft.tasks.metrics import CalibratedMetrics, Metrics, Rows
 from dsft.tasks.segmentation.codec import NO_CLASS
 from dsft.tasks.segmentation.metrics import LAYOUT, PixelClassMetrics, SegmentationMetrics
-from dsft.tasks.task import CalibratedMetrics, Metrics, Rows
 
 
 class SegmentationScorer:

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from dsft.metrics import mean_iou, pixel_accuracy
+from dsft.tasks.metrics import Rows
 from dsft.tasks.pictures import class_colours, coloured_mask, stretched_picture
-from dsft.tasks.task import Rows
 
 _OPACITY = 0.6
 

@@ -1,0 +1,83 @@
+"""What the tasks have in common that assign one class or several labels to a whole image."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dsft.tasks.metrics import Rows
+from dsft.tasks.outputs import split_outputs
+
+
+class ImageLabelCodec:
+    """A part of :class:`dsft.tasks.Codec`: the outputs are logits ``(images, classes)``."""
+
+    output_name: ClassVar = "logits"
+    input_defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def split_outputs(self, output: object) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See :func:`dsft.tasks.split_outputs`."""
+        return split_outputs(output)
+
+    def output_shape(self, input_shape: Sequence[int], num_classes: int) -> tuple[int, ...]:
+        """Return ``(batch, classes)``."""
+        return (input_shape[0], num_classes)
+
+
+class ImageLabelScorer(ABC):
+    """A part of :class:`dsft.tasks.Scorer`: rows hold the logits and the targets."""
+
+    @abstractmethod
+    def predict(self, logits: Tensor) -> Tensor:
+        """Return the predictions in the representation of the targets."""
+
+    @abstractmethod
+    def is_correct(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return whether the prediction for each image is entirely correct ``(images,)``, bool."""
+
+    def reduce(self, outputs: Tensor, targets: Tensor) -> Rows:
+        """Keep the logits, in float32."""
+        return Rows(outputs.float().cpu(), targets.cpu())
+
+    def image_scores(self, outputs: Tensor, targets: Tensor) -> None:
+        """Return None: mistakes are displayed instead of the worst images."""
+        del outputs, targets
+
+    def agrees(self, expected: Tensor, found: Tensor) -> Tensor:
+        """Return whether both make the same prediction for an image."""
+        return self.is_correct(found, self.predict(expected))
+
+
+class ImageLabelView(ABC):
+    """A part of :class:`dsft.tasks.View`: predictions are names."""
+
+    columns: ClassVar = ("target", "predicted", "probability")
+
+    @abstractmethod
+    def name_predictions(self, logits: Tensor, classes: Sequence[str]) -> list[tuple[str, float]]:
+        """Return the prediction for each image as text, and its probability."""
+
+    @abstractmethod
+    def name_targets(self, targets: Tensor, classes: Sequence[str]) -> list[str]:
+        """Return the target of each image as text, in the same form as predictions."""
+
+    def describe_images(self, rows: Rows, classes: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return target and prediction as text, and the probability of the prediction."""
+        targets = self.name_targets(rows.targets, classes)
+        predictions = self.name_predictions(rows.outputs, classes)
+        pairs = zip(targets, predictions, strict=True)
+        return [(target, predicted, f"{probability:.6f}") for target, (predicted, probability) in pairs]
+
+    def pictures(self, image: Tensor, output: Tensor, target: Tensor) -> Mapping[str, NDArray[np.uint8]]:
+        """Return nothing: mistakes are displayed with their images."""
+        del image, output, target
+        return {}
+
+    def write_prediction(self, output: Tensor, size: tuple[int, int]) -> None:
+        """Return None: predictions are names."""
+        del output, size
