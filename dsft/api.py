@@ -141,6 +141,7 @@ def export(
     data: str | os.PathLike[str] | None = None,
     images: int = 256,
     int8: bool = False,
+    max_drop: float | None = None,
     classes: Sequence[str] | None = None,
     task: str = "classification",
     image_size: int | None = None,
@@ -161,6 +162,8 @@ def export(
             records, or for noise without any.
         images: Number of images for the comparison, and for the calibration of int8.
         int8: Quantize the file, of ONNX or OpenVINO, to int8.
+        max_drop: Largest loss of the main score by int8 on the calibration images, in points or dB; layers are kept in
+            float32 until it is met. None for any.
         classes: Of a network: names of its outputs, for the description; None if they are unknown.
         task: Of a network: what its outputs mean, ``classification`` or ``multi_label``.
         image_size: Of a network: side of the images in pixels; None for what it states in ``pretrained_cfg``, or 224.
@@ -176,7 +179,7 @@ def export(
     """
     named, show = NamedData(os.fspath(data) if data is not None else None), report or progress_for_python()
     check = CheckSettings(named, images=images, calibration_images=images)
-    settings, kind = ExportSettings(int8=int8, check=check, overwrite=overwrite), _task(task)
+    settings, kind = ExportSettings(int8=int8, max_drop=max_drop, check=check, overwrite=overwrite), _task(task)
     if isinstance(model, nn.Module):
         return export_model.run_module(
             model, Path(out), settings, classes=classes, task=kind, image_size=image_size, report=show

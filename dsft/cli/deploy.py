@@ -8,7 +8,7 @@ import typer
 
 from dsft.choices import Runtime
 from dsft.cli.app import app
-from dsft.cli.options import BuilderOption, Data, DataOverrides, Json, Progress, named_data
+from dsft.cli.options import BuilderOption, Data, DataOverrides, Json, MaxDropOption, Progress, named_data
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.cli.words import read_words
 
@@ -29,6 +29,7 @@ def deploy(
     calibration: Annotated[
         int, typer.Option("--calibration", min=1, help="Number of training images that calibrate int8.")
     ] = 256,
+    max_drop: MaxDropOption = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the timed passes.")] = 1,
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Approximate length of each measurement.")] = 2.0,
     builder: BuilderOption = None,
@@ -45,7 +46,7 @@ def deploy(
         check = CheckSettings(named_data(data, overrides), images=images, calibration_images=calibration)
         result = command.run(
             Source(model, builder=builder),
-            command.DeploySettings(chosen, check, threads, seconds),
+            command.DeploySettings(chosen, check, threads, seconds, max_drop),
             report=report,
         )
     from dsft.console import deployment_notes, deployment_table, print_json, print_result

@@ -9,7 +9,7 @@ import typer
 
 from dsft.choices import ExportFormat, SplitName
 from dsft.cli.app import app
-from dsft.cli.options import BuilderOption, Data, DataOverrides, Json, Overwrite, Progress, named_data
+from dsft.cli.options import BuilderOption, Data, DataOverrides, Json, MaxDropOption, Overwrite, Progress, named_data
 from dsft.cli.session import reporting_errors, shown_progress
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def export(
     calibration: Annotated[
         int, typer.Option("--calibration", min=1, help="Number of training images that calibrate --int8.")
     ] = 256,
+    max_drop: MaxDropOption = None,
     builder: BuilderOption = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -52,7 +53,7 @@ def export(
         result = command.run(
             Source(model, builder=builder),
             out,
-            command.ExportSettings(to, int8, check, overwrite),
+            command.ExportSettings(to, int8, max_drop, check, overwrite),
             report,
         )
     if as_json:

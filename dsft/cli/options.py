@@ -85,6 +85,16 @@ StructureNames = Annotated[
 OrderName = Annotated[
     str | None, typer.Option("--order", metavar="dw_pw|pw_dw", help="Allow only this one of dw_pw and pw_dw.")
 ]
+MaxDropOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-drop",
+        metavar="POINTS",
+        min=0.0,
+        help="Largest loss of the score by int8 on the calibration images: points or dB. The layers that change the "
+        "outputs most stay float32 until it is met.",
+    ),
+]
 Include = Annotated[list[str] | None, typer.Option("--include", help="Pattern of layers to convert; repeatable.")]
 Exclude = Annotated[list[str] | None, typer.Option("--exclude", help="Pattern of layers to keep; repeatable.")]
 

@@ -20,7 +20,7 @@ from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
 from dsft.assembly import Network, Source, load_folder
 from dsft.assembly.conversion import example_images
 from dsft.choices import Runtime
-from dsft.commands.export_file import MainOutput
+from dsft.commands.export_file import MainOutput, drop_limit
 from dsft.commands.export_images import CheckImages, CheckSettings, load_check_images
 from dsft.devices import Compute
 from dsft.errors import DataError, ExportError, ModelError
@@ -60,12 +60,15 @@ class DeploySettings:
         check: The images; all of the test split by default.
         threads: Number of threads of the timed passes.
         seconds: Approximate length of each comparison of times.
+        max_drop: Largest loss of the main score by int8 on the calibration images, in points or dB; layers are kept in
+            float32 until it is met. None for any.
     """
 
     runtimes: tuple[Runtime, ...] = tuple(RUNTIMES)
     check: CheckSettings = dataclasses.field(default_factory=lambda: CheckSettings(images=None))
     threads: int = 1
     seconds: float = 2.0
+    max_drop: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class _Variant:
     dtype: str
     file_bytes: int
     session: Session
+    float_layers: tuple[str, ...] = ()
 
 
 def run(model: Source, settings: DeploySettings | None = None, *, report: Report = ignore) -> DeployResult:
@@ -162,6 +166,7 @@ class _Job:
                     evaluation.main_score,
                     None if is_torch else compare(self._in_torch, evaluation),
                     {size: found[place] for size, found in times.items()},
+                    variant.float_layers,
                 )
 
     def _variants(self, runtime: Runtime, folder: Path, temporary: Path) -> Iterator[_Variant]:
@@ -180,12 +185,13 @@ class _Job:
                 self.unusable[f"{runtime} int8"] = reason
                 return
             target = temporary / f"int8{file_format.suffix}"
-            quantize_file(file_format.form, path, target, self.images.calibration)
-            yield self._variant("int8", file_format, target)
+            limit = drop_limit(self.network.task, self.images, self.settings.max_drop)
+            kept = quantize_file(file_format.form, path, target, self.images.calibration, limit)
+            yield self._variant("int8", file_format, target, kept)
 
-    def _variant(self, dtype: str, file_format: FileFormat, path: Path) -> _Variant:
+    def _variant(self, dtype: str, file_format: FileFormat, path: Path, float_layers: tuple[str, ...] = ()) -> _Variant:
         size = sum(file.stat().st_size for file in file_format.files(path))
-        return _Variant(dtype, size, file_format.load(path, self.settings.threads))
+        return _Variant(dtype, size, file_format.load(path, self.settings.threads), float_layers)
 
     @cached_property
     def _in_torch(self) -> Evaluation:

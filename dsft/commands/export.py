@@ -73,12 +73,15 @@ class ExportSettings:
     Attributes:
         form: Format of the file; None for the one that its suffix implies.
         int8: Quantize the file, of ONNX or OpenVINO, to int8.
+        max_drop: Largest loss of the main score by int8 on the calibration images, in points or dB; layers are kept in
+            float32 until it is met. None for any.
         check: The images for the comparison and for the calibration of int8.
         overwrite: Replace an existing file.
     """
 
     form: ExportFormat | None = None
     int8: bool = False
+    max_drop: float | None = None
     check: CheckSettings = field(default_factory=CheckSettings)
     overwrite: bool = False
 
@@ -142,7 +145,7 @@ def _export(
         written = write_file(network, plain, form, staged, images.batches[0])
         parity = compare(network.task, expected, run_batches(written.run, images.batches))
         require_parity(parity, out)
-        quantized = quantize(form, staged, network.task, expected, images) if settings.int8 else None
+        quantized = quantize(form, staged, network.task, expected, images, settings.max_drop) if settings.int8 else None
         files = [staged, *(staged.with_suffix(suffix) for suffix in further)]
         size, layout = sum(file.stat().st_size for file in files), network.task.scorer.layout
         result = ExportResult(out, description_of(out), form, size, written.norms_folded, parity, quantized, layout)
@@ -186,6 +189,8 @@ def _require_possible(out: Path, settings: ExportSettings) -> ExportFormat:
             )
     if settings.int8:
         require_int8(form)
+    if settings.max_drop is not None and not settings.int8:
+        raise RecipeError(f"--max-drop {settings.max_drop:g}: limits what --int8 loses. Add --int8, or leave it out.")
     return form
 
 

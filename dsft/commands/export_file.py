@@ -15,12 +15,13 @@ from dsft.assembly import Network
 from dsft.choices import ExportFormat, TargetKind
 from dsft.commands.export_images import CheckImages
 from dsft.conversion import copy_network
-from dsft.errors import ExportError
+from dsft.errors import DataError, ExportError
 from dsft.models import load_weights
 from dsft.number_format import plural
 from dsft.runtimes import (
     FILE_FORMATS,
     TOLERANCE,
+    DropLimit,
     FileFormat,
     Int8,
     Parity,
@@ -135,12 +136,51 @@ def require_parity(parity: Parity, out: Path) -> None:
         )
 
 
-def quantize(form: ExportFormat, staged: Path, task: Task, expected: Tensor, images: CheckImages) -> Int8:
-    """Replace the float32 file by the quantized one, and score it."""
+def drop_limit(task: Task, images: CheckImages, largest: float | None) -> DropLimit | None:
+    """Return the limit on what a quantization may lose, measured on the calibration images.
+
+    Args:
+        task: The task.
+        images: They include calibration images.
+        largest: Largest drop of the task's main score, in the unit that tables have: points or dB. None for any.
+
+    Raises:
+        DataError: There is a limit, and the model has no class table, so it has no score.
+    """
+    targets, score = images.calibration_targets, task.scorer.layout.main
+    if largest is None:
+        return None
+    if targets is None:
+        raise DataError(
+            f"--max-drop {largest:g}: limits the loss of {score.label}, and a model without a class table has no "
+            "score. Convert it with --classes, or leave --max-drop out."
+        )
+
+    def compute(outputs: Tensor, positions: Sequence[int]) -> float:
+        rows = task.scorer.reduce(outputs.float(), targets[list(positions)])
+        return task.scorer.monitored_metrics(*rows)[score.name]
+
+    return DropLimit(compute, largest / score.points)
+
+
+def quantize(
+    form: ExportFormat, staged: Path, task: Task, expected: Tensor, images: CheckImages, max_drop: float | None
+) -> Int8:
+    """Replace the float32 file by the quantized one, and score it.
+
+    Args:
+        form: Format of the file.
+        staged: The file.
+        task: The task.
+        expected: Outputs of the float32 model for the images of the parity check.
+        images: The images of the check and of the calibration.
+        max_drop: See :func:`drop_limit`.
+    """
+    limit = drop_limit(task, images, max_drop)
     _, file_format = FILE_FORMATS[form]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / staged.name
-        quantize_file(form, staged, target, images.calibration)
+        kept = quantize_file(form, staged, target, images.calibration, limit)
         for old, new in zip(file_format.files(staged), file_format.files(target), strict=True):
             old.write_bytes(new.read_bytes())
     found = run_batches(file_format.load(staged, 0), images.batches)
@@ -152,4 +192,4 @@ def quantize(form: ExportFormat, staged: Path, task: Task, expected: Tensor, ima
         for outputs in (expected, found)
     )
     count = sum(map(len, images.calibration))
-    return Int8(count, score, before, after, parity.agreement, parity.largest_difference)
+    return Int8(count, score, before, after, parity.agreement, parity.largest_difference, kept)

@@ -46,11 +46,13 @@ class CheckImages:
         batches: Images of the parity check, in batches ``(batch, channels, height, width)``.
         targets: Their targets ``(images, ...)``; None if the model has no class table.
         calibration: Images for the calibration, in batches; empty if none were requested.
+        calibration_targets: Their targets; None if the model has no class table, or without such images.
     """
 
     batches: list[Tensor]
     targets: Tensor | None
     calibration: list[Tensor]
+    calibration_targets: Tensor | None = None
 
 
 def load_check_images(
@@ -81,11 +83,14 @@ def load_check_images(
         split = under_class_table(split, model, network)
     split = split if settings.images is None else split.evenly_spaced(settings.images)
     batches, targets = _load(split, opened, network)
-    calibration: list[Tensor] = []
-    if with_calibration:
-        pool = _calibration_pool(opened, split, network, report)
+    if not with_calibration:
+        return CheckImages(batches, targets if network.classes is not None else None, [])
+    pool = _calibration_pool(opened, split, network, report)
+    if network.classes is None:
         calibration, _ = _load(pool.evenly_spaced(settings.calibration_images), opened, network)
-    return CheckImages(batches, targets if network.classes is not None else None, calibration)
+        return CheckImages(batches, None, calibration)
+    pool = under_class_table(pool, model, network)
+    return CheckImages(batches, targets, *_load(pool.evenly_spaced(settings.calibration_images), opened, network))
 
 
 def _noise(network: Network, model: str, report: Report) -> CheckImages:

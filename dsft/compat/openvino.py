@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -34,3 +36,15 @@ def openvino_core() -> Any:
     one of torch's data loaders for processes that end, then ends the process (seen with OpenVINO 2026.4).
     """
     return import_quietly("openvino").Core()
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Let ``openvino.compile_model``, which NNCF calls, use the one core of this process; see :func:`openvino_core`."""
+    openvino = import_quietly("openvino")
+    original = openvino.compile_model
+    openvino.compile_model = openvino_core().compile_model
+    try:
+        yield
+    finally:
+        openvino.compile_model = original

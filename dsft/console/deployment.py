@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from dsft.console.exports import float_layers_phrase
 from dsft.console.tables import build_table
 from dsft.number_format import count, plural
 
@@ -44,6 +45,11 @@ def deployment_notes(result: DeployResult) -> list[str]:
         f"{plural(result.images, 'test image')}; differences are to torch. {result.device}, "
         f"{plural(result.threads, 'thread')}; medians of interleaved passes, ratios to {reference} in the same "
         "runtime.",
+        *(
+            f"{row.runtime} {row.dtype}: {float_layers_phrase(row.float_layers)}"
+            for row in result.rows
+            if row.float_layers
+        ),
         *(f"{name}: {reason}" for name, reason in result.unusable.items()),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dsft.number_format import plural
@@ -36,6 +37,13 @@ def int8_sentence(int8: Int8, answer: str, score: MetricSpec) -> str:
         f"int8, calibrated on {plural(int8.images, 'image')}: largest output difference "
         f"{int8.largest_difference:.2g}, same {answer} on {int8.agreement:.2%}"
     )
+    if int8.float_layers:
+        sentence += f"; {float_layers_phrase(int8.float_layers)}"
     if int8.of_float is None or int8.of_int8 is None:
         return sentence
     return f"{sentence}; {score.label} {score.with_unit(int8.of_int8)} instead of {score.with_unit(int8.of_float)}"
+
+
+def float_layers_phrase(names: Sequence[str]) -> str:
+    """Return how many layers an int8 file has in float32, and their names."""
+    return f"{plural(len(names), 'layer')} in float32: {', '.join(names)}"

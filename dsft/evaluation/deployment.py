@@ -25,6 +25,7 @@ class DeployRow:
         difference: How the score differs from that in torch; None for torch itself.
         timings: For each batch size the times, whose ratio is to the unconverted network in the same runtime in
             float32, or to the model itself in float32 if that network cannot be built.
+        float_layers: Of int8: names of the layers with weights that remain in float32.
     """
 
     runtime: Runtime
@@ -33,6 +34,7 @@ class DeployRow:
     score: float
     difference: Difference | None
     timings: Mapping[int, Timing]
+    float_layers: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON values."""
@@ -43,6 +45,7 @@ class DeployRow:
             "score": self.score,
             "difference": self.difference and self.difference.to_dict(),
             "timings": {str(batch): dataclasses.asdict(timing) for batch, timing in self.timings.items()},
+            "float_layers": list(self.float_layers),
         }
 
 

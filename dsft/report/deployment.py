@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dsft.number_format import count
+from dsft.number_format import count, plural
 from dsft.report.page import NOTHING, Cell, Table, number
 from dsft.report.sections import Values, read_json
 from dsft.tasks import Task
@@ -25,7 +25,7 @@ def deployment_table(folder: Path, task: Task) -> Table | None:
     rows = [
         [
             Cell(row["runtime"]),
-            Cell(row["dtype"]),
+            Cell(_dtype(row)),
             Cell(f"{count(row['file_bytes'])}B", row["file_bytes"]),
             Cell(main.with_unit(row["score"]), row["score"]),
             *_difference(row["difference"], main.name, main.points),
@@ -43,6 +43,11 @@ def deployment_table(folder: Path, task: Task) -> Table | None:
         f"{found['threads']}, ratios to the {reference} in the same runtime"
     )
     return Table(title, ["runtime", "dtype", *numbers], numbers, rows)
+
+
+def _dtype(row: Values) -> str:
+    kept = len(row.get("float_layers", ()))
+    return f"{row['dtype']}, {plural(kept, 'layer')} in float32" if kept else str(row["dtype"])
 
 
 def _difference(difference: Values | None, name: str, points: float) -> list[Cell]:

@@ -3,7 +3,7 @@
 from dsft.runtimes.batchnorm_folding import fold_norms
 from dsft.runtimes.exported_network import SCORED_SUFFIXES, ExportedNetwork
 from dsft.runtimes.footprint import Footprint, measure_footprints
-from dsft.runtimes.int8 import QUANTIZED_FORMATS, quantize_file, require_int8, why_unquantizable
+from dsft.runtimes.int8 import QUANTIZED_FORMATS, DropLimit, quantize_file, require_int8, why_unquantizable
 from dsft.runtimes.latency import MeasuredOn, compare_latency, measured_on, median_times
 from dsft.runtimes.latency_table import LatencyTable
 from dsft.runtimes.onnx_export import write_onnx
@@ -19,6 +19,7 @@ __all__ = [
     "RUNTIMES",
     "SCORED_SUFFIXES",
     "TOLERANCE",
+    "DropLimit",
     "ExportedNetwork",
     "FileFormat",
     "Footprint",

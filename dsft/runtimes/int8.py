@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import ast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,19 +13,36 @@ import torch
 from torch import Tensor
 
 from dsft.choices import ExportFormat
-from dsft.compat.openvino import import_quietly, openvino_core
+from dsft.compat.openvino import import_quietly, one_core, openvino_core
 from dsft.errors import ExportError, InputError, RecipeError
 from dsft.runtimes.packages import require_packages, silenced
 from dsft.runtimes.runtime import INPUT
 
 
 @dataclass(frozen=True)
+class DropLimit:
+    """How much of a score a quantization may lose on its calibration images.
+
+    Attributes:
+        score: Returns the score of main outputs ``(images, ...)`` of the calibration images at the given positions;
+            higher is better.
+        largest: Largest drop below the score of the float32 file, in the unit of the score.
+    """
+
+    score: Callable[[Tensor, Sequence[int]], float]
+    largest: float
+
+
+@dataclass(frozen=True)
 class _Backend:
-    """How NNCF reads, feeds and writes the files of a format."""
+    """How NNCF reads, feeds, runs and writes the files of a format, and which layers of a file are in float32."""
 
     read: Callable[[Path], Any]
     write: Callable[[Any, Path], None]
     feed: Callable[[Any], Any]
+    start: Callable[[Any], Callable[[Any], Any]]
+    float_layers: Callable[[Any], tuple[str, ...]]
+    surroundings: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def _read_onnx(path: Path) -> Any:
@@ -38,6 +57,29 @@ def _write_onnx(model: Any, path: Path) -> None:
     onnx.save(model, str(path))
 
 
+def _start_onnx(model: Any) -> Callable[[Any], Any]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return lambda feed: session.run(None, feed)[0]
+
+
+def _float_layers_of_onnx(model: Any) -> tuple[str, ...]:
+    dequantized = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    return tuple(
+        _layer_of(node)
+        for node in model.graph.node
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul") and node.input[1] not in dequantized
+    )
+
+
+def _layer_of(node: Any) -> str:
+    """Return the name of the module that a node computes, which torch's exporter records, or else that of the node."""
+    recorded = {each.key: each.value for each in node.metadata_props}.get("pkg.torch.onnx.name_scopes")
+    scopes = ast.literal_eval(recorded) if recorded else []
+    return str(scopes[-2]) if len(scopes) > 1 else str(node.name)
+
+
 def _read_openvino(path: Path) -> Any:
     return openvino_core().read_model(str(path))
 
@@ -46,9 +88,33 @@ def _write_openvino(model: Any, path: Path) -> None:
     import_quietly("openvino").save_model(model, str(path), compress_to_fp16=False)
 
 
+def _start_openvino(compiled: Any) -> Callable[[Any], Any]:
+    return lambda feed: compiled(feed)[0]
+
+
+def _float_layers_of_openvino(model: Any) -> tuple[str, ...]:
+    """Return the names of layers whose weights are plain constants; those of others come from integers."""
+    layers = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
+    return tuple(
+        node.get_friendly_name().partition("/")[0]
+        for node in model.get_ordered_ops()
+        if node.get_type_name() in layers and not _reads_integers(node.input_value(1).get_node())
+    )
+
+
+def _reads_integers(node: Any) -> bool:
+    if node.get_type_name() == "Constant":
+        return bool(node.get_element_type().is_integral())
+    return any(_reads_integers(source.get_node()) for source in node.input_values())
+
+
 _BACKENDS: Mapping[ExportFormat, _Backend] = {
-    ExportFormat.ONNX: _Backend(_read_onnx, _write_onnx, lambda image: {INPUT: image}),
-    ExportFormat.OPENVINO: _Backend(_read_openvino, _write_openvino, lambda image: image),
+    ExportFormat.ONNX: _Backend(
+        _read_onnx, _write_onnx, lambda image: {INPUT: image}, _start_onnx, _float_layers_of_onnx
+    ),
+    ExportFormat.OPENVINO: _Backend(
+        _read_openvino, _write_openvino, lambda image: image, _start_openvino, _float_layers_of_openvino, one_core
+    ),
 }
 
 
@@ -80,17 +146,24 @@ def require_int8(form: ExportFormat) -> None:
     require_packages("--int8", "int8", ("nncf",), oldest={"nncf": (3,)})
 
 
-def quantize_file(form: ExportFormat, source: Path, target: Path, calibration: Sequence[Tensor]) -> None:
+def quantize_file(
+    form: ExportFormat, source: Path, target: Path, calibration: Sequence[Tensor], limit: DropLimit | None = None
+) -> tuple[str, ...]:
     """Quantize an exported file: int8 weights per channel, and int8 activations with calibrated ranges.
 
     The biases are corrected for the mean error that the quantization adds to each channel (Nagel et al. 2019,
-    arXiv:1906.04721, section 4.2).
+    arXiv:1906.04721, section 4.2). With a limit, layers are returned to float32, one by one, until the score is
+    within it, first those that change it most.
 
     Args:
         form: Format of the file.
         source: The float32 file.
         target: The new file.
         calibration: Preprocessed images in batches ``(batch, channels, height, width)``, float32.
+        limit: How much of a score may be lost on these images; None for any.
+
+    Returns:
+        The names of the layers with weights that remain in float32.
 
     Raises:
         ExportError: NNCF cannot quantize the file.
@@ -100,16 +173,34 @@ def quantize_file(form: ExportFormat, source: Path, target: Path, calibration: S
     require_int8(form)
     backend = _BACKENDS[form]
     images = [backend.feed(image.numpy()) for batch in calibration for image in torch.split(batch.contiguous(), 1)]
-    with silenced():
-        nncf = import_quietly("nncf")
+    with silenced(), backend.surroundings():
         try:
-            quantized = nncf.quantize(
-                backend.read(source),
-                nncf.Dataset(images),
-                # Activations after a ReLU in unsigned, others in asymmetric ranges, as the runtimes' kernels take them.
-                preset=nncf.QuantizationPreset.MIXED,
-                subset_size=len(images),
-            )
+            quantized = _quantize(backend, backend.read(source), images, limit)
             backend.write(quantized, target)
         except Exception as error:  # it raises errors of every kind
             raise ExportError(f"NNCF cannot quantize the network ({type(error).__name__}: {error}).") from error
+        return backend.float_layers(quantized)
+
+
+def _quantize(backend: _Backend, model: Any, images: Sequence[Any], limit: DropLimit | None) -> Any:
+    nncf = import_quietly("nncf")
+    # Activations after a ReLU in unsigned, others in asymmetric ranges, as the runtimes' kernels take them.
+    options = {"preset": nncf.QuantizationPreset.MIXED, "subset_size": len(images)}
+    if limit is None:
+        return nncf.quantize(model, nncf.Dataset(images), **options)
+
+    def validate(trial: Any, positions: Iterable[int]) -> tuple[float, list[float]]:
+        run, chosen = backend.start(trial), list(positions)
+        outputs = [torch.from_numpy(run(images[position]).copy()) for position in chosen]
+        each = [limit.score(output, [position]) for output, position in zip(outputs, chosen, strict=True)]
+        return limit.score(torch.cat(outputs), chosen), each
+
+    return nncf.quantize_with_accuracy_control(
+        model,
+        nncf.Dataset(images),
+        nncf.Dataset(range(len(images)), lambda position: images[position]),
+        validate,
+        max_drop=limit.largest,
+        drop_type=nncf.DropType.ABSOLUTE,
+        **options,
+    )

@@ -15,6 +15,9 @@ from dsft.runtimes.onnx_runtime import require_onnx
 from dsft.runtimes.runtime import INPUT
 from dsft.runtimes.tracing import BATCH
 
+_STACK_TRACE = "pkg.torch.onnx.stack_trace"
+"""The key under which torch's exporter records where in the source a node comes from."""
+
 
 def write_onnx(program: ExportedProgram, path: Path, output: str) -> None:
     """Write a traced network as one ONNX file with a dynamic batch size.
@@ -29,6 +32,9 @@ def write_onnx(program: ExportedProgram, path: Path, output: str) -> None:
         ModelError: A package is missing.
     """
     exported = to_onnx(program, input_names=[INPUT], output_names=[output], dynamic_shapes=({0: BATCH},))
+    for node in exported.model.graph.all_nodes():
+        # It has the paths of this machine, and makes the file depend on them.
+        node.metadata_props.pop(_STACK_TRACE, None)
     exported.save(str(path), external_data=False)
 
 

@@ -57,6 +57,7 @@ class Int8:
         of_int8: Score of the int8 file; None without labels.
         agreement: Fraction of the images with the same prediction.
         largest_difference: Largest absolute difference of an output.
+        float_layers: Names of the layers with weights that remain in float32.
     """
 
     images: int
@@ -65,6 +66,7 @@ class Int8:
     of_int8: float | None
     agreement: float
     largest_difference: float
+    float_layers: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON values; the keys of the scores contain their name, such as ``top1_float``."""
@@ -74,6 +76,7 @@ class Int8:
             f"{self.score}_int8": self.of_int8,
             "agreement": self.agreement,
             "largest_difference": self.largest_difference,
+            "float_layers": list(self.float_layers),
         }
 
 

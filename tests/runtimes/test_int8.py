@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dsft.choices import ExportFormat
+from dsft.errors import ExportError
+from dsft.runtimes import FILE_FORMATS, DropLimit, quantize_file, trace_folded
+
+pytest.importorskip("nncf")
+
+FORMS = [ExportFormat.ONNX, ExportFormat.OPENVINO]
+
+
+class Sensitive(nn.Module):
+    """Its first layer has weights of very different sizes in one channel, so eight bits lose the small ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = nn.Conv2d(3, 8, 3, padding=1)
+        self.plain = nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 4)
+        with torch.no_grad():
+            self.wide.weight[:, 0] *= 1000  # of a channel that is always 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        output: Tensor = self.head(self.plain(self.wide(images).relu()).relu().mean((2, 3)))
+        return output
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images[:, 0] = 0
+    return images
+
+
+@pytest.fixture(scope="module")
+def network() -> Sensitive:
+    torch.manual_seed(0)
+    return Sensitive().eval()
+
+
+def write(form: ExportFormat, network: nn.Module, images: Tensor, folder: Path) -> Path:
+    """Write the float32 file."""
+    _, file_format = FILE_FORMATS[form]
+    path = folder / f"float32{file_format.suffix}"
+    program, _ = trace_folded(network, images[:2], dynamic_batch=True)
+    file_format.write(program, path, "logits")
+    return path
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_layers_that_lose_much_stay_in_float32_until_the_limit_is_met(
+    form: ExportFormat, network: nn.Module, images: Tensor, tmp_path: Path
+) -> None:
+    source = write(form, network, images, tmp_path)
+    _, file_format = FILE_FORMATS[form]
+    with torch.inference_mode():
+        expected = network(images)
+
+    def score(outputs: Tensor, positions: Sequence[int]) -> float:
+        return -float((outputs - expected[list(positions)]).abs().max() / expected.abs().max())
+
+    def loss(limit: DropLimit | None) -> tuple[float, tuple[str, ...]]:
+        target = tmp_path / f"int8{file_format.suffix}"
+        kept = quantize_file(form, source, target, [images], limit)
+        return -score(file_format.load(target, 1)(images), range(len(images))), kept
+
+    without_limit, nothing_kept = loss(None)
+    limited, kept = loss(DropLimit(score, 0.1))
+    assert (without_limit > 0.1, nothing_kept) == (True, ())
+    assert limited <= 0.1
+    assert 1 <= len(kept) < 3
+    if form is ExportFormat.ONNX:  # which records the names of the modules
+        assert kept[0] == "wide"
+
+
+def test_a_score_that_fails_is_an_error_of_the_export(network: nn.Module, images: Tensor, tmp_path: Path) -> None:
+    source = write(ExportFormat.ONNX, network, images, tmp_path)
+
+    def fail(outputs: Tensor, positions: Sequence[int]) -> float:
+        raise ValueError(f"no score for {outputs.shape} at {positions}")
+
+    with pytest.raises(ExportError, match=r"NNCF cannot quantize the network \(ValueError: no score for"):
+        quantize_file(ExportFormat.ONNX, source, tmp_path / "int8.onnx", [images], DropLimit(fail, 0.1))
+
+
+def test_a_file_has_no_paths_of_the_machine_that_wrote_it(network: nn.Module, images: Tensor, tmp_path: Path) -> None:
+    assert b"forward" not in write(ExportFormat.ONNX, network, images, tmp_path).read_bytes()
