@@ -49,10 +49,10 @@ def test_the_interval_is_that_of_resamples_made_one_by_one() -> None:
     low, high = map_interval(scores, targets)
     random = np.random.default_rng(5)
     means = []
-    for _ in range(1000):
+    for _ in range(400):
         rows = random.integers(80, size=80)
         means.append(np.mean([average_precision_score(targets[rows, at], scores[rows, at]) for at in range(3)]))
-    assert (low, high) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.015)
+    assert (low, high) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.02)
 
 
 def test_a_difference_is_paired() -> None:
