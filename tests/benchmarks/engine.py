@@ -7,10 +7,12 @@ KL is the mean divergence of the dense network's class probabilities from the co
 share of images that get the same class.
 
     git clone . /tmp/first && git -C /tmp/first checkout 3ec2a73
-    python tests/benchmarks/engine.py [/tmp/first] [--shares 0.2 0.3 0.5] [--draws 3] [--recover] [--curve]
+    python tests/benchmarks/engine.py [/tmp/first] [--shares 0.2 0.3 0.5] [--draws 3] [--recover] [--photographs]
+                                      [--curve]
 
-``--recover`` adds a recovery without labels. ``--curve`` converts the first draw to many shares, and prints what is
-lost at equal time, interpolated between them.
+``--recover`` adds a recovery without labels. ``--photographs`` calibrates on crops of scikit-learn's two photographs in
+place of training images, which the first edition cannot. ``--curve`` converts the first draw to many shares,
+and prints what is lost at equal time, interpolated between them.
 """
 
 from __future__ import annotations
@@ -52,6 +54,9 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.2, 0.3, 0.5], help="MACs that are left")
     parser.add_argument("--draws", type=int, default=3, help="draws of the calibration images")
     parser.add_argument("--recover", action="store_true", help="recover as well, where the edition can")
+    parser.add_argument(
+        "--photographs", action="store_true", help="calibrate on photographs that come with scikit-learn"
+    )
     parser.add_argument("--curve", action="store_true", help="print the loss at equal time")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -59,6 +64,7 @@ def main() -> None:
         say(json.dumps(measure(json.loads(arguments.one))))
         return
     editions = {"second": ROOT} | ({"first": arguments.first} if arguments.first else {})
+    further = {"photographs": arguments.photographs}
     shares = CURVE if arguments.curve else arguments.shares
     draws = 1 if arguments.curve else arguments.draws
     say(f"{'edition':8} {'MACs':>5} draw recovered {'lost':>6} {'KL':>7} {'agree':>6}   torch    ONNX  seconds")
@@ -67,7 +73,7 @@ def main() -> None:
         for draw in range(draws):
             for edition, folder in editions.items():
                 for recover in [False, True] if arguments.recover and edition == "second" else [False]:
-                    row = run(edition, folder, {"share": share, "draw": draw, "recover": recover})
+                    row = run(edition, folder, {"share": share, "draw": draw, "recover": recover, **further})
                     if row is not None:
                         rows.append(row)
                         show(row)
@@ -97,7 +103,11 @@ def measure(settings: Row) -> Row:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     dense, (train, _), (images, labels) = load_resnet32(), load_images("train"), load_images("test")
-    chosen = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(settings["draw"]))[:IMAGES]]
+    draw = int(settings["draw"])
+    if settings["photographs"]:
+        chosen = dsft.photographs((32, 32), IMAGES, seed=draw)
+    else:
+        chosen = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(draw))[:IMAGES]]
     more: dict[str, Any] = {"recover": True} if settings["recover"] else {}
     started = time.process_time()
     budget = {"macs": settings["share"]}
@@ -181,7 +191,7 @@ def summarize(rows: Iterable[Row]) -> None:
             show({**found[0], **means, "draw": "mean"})
 
 
-_NAMES = ("edition", "share", "draw", "recover")
+_NAMES = ("edition", "share", "draw", "recover", "photographs")
 
 
 def compare_at_equal_time(rows: Sequence[Row], editions: Sequence[str]) -> None:
