@@ -12,7 +12,7 @@ from dsft.choices import Form, Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.errors import ConversionError
 from dsft.separable.composed import ComposedKernel
-from dsft.separable.factored import FactoredConv, PaddingMode, factory_kwargs, geometry_of
+from dsft.separable.factored import FactoredConv, PaddingMode, factory_kwargs, geometry_of, scale_rows
 from dsft.separable.forms import allowed_forms, pass_bounds, storage_order, whole_slices
 from dsft.separable.kernel_order import kernel_channels, swap_channels
 from dsft.separable.kernel_sum import KernelSum
@@ -204,6 +204,17 @@ class DepthwiseSeparableConv(FactoredConv):
         # The first dimension of a transposed convolution's weight is the input channel, of any other's the output.
         kernel = kernel if is_first == self.transposed else swap_channels(kernel, self.groups)
         return kernel.contiguous().as_subclass(ComposedKernel)
+
+    @torch.no_grad()
+    def scale_outputs(self, factors: Tensor) -> None:
+        """Multiply the composed kernel by a factor for each output channel; see :class:`FactoredConv`.
+
+        Of ``pw_dw`` the depthwise kernels are scaled, whose outputs are summed.
+        """
+        if self.order is Structure.DW_PW:
+            super().scale_outputs(factors)
+        else:
+            scale_rows(self.depthwise.weight, factors.to(self.channels.device)[self.channels])
 
     @torch.no_grad()
     def set_factors(self, depthwise: Tensor, pointwise: Tensor) -> None:

@@ -11,8 +11,9 @@ from torch import Tensor
 from dsft.compat.torch_storage import storage_id
 
 COMPOSED_WEIGHT = (
-    "the weight of a converted layer is composed of those of its convolutions, so it cannot be assigned or changed in "
-    "place. Change those, or set the dense weight before the conversion."
+    "the weight of a converted layer is composed of those of its convolutions, so it cannot be changed in place, and "
+    "what is assigned must be the weight times one factor for each output channel, as fusers of batch norms do. Change "
+    "its convolutions, or set the dense weight before the conversion."
 )
 
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
 from dsft.separable.composed import COMPOSED_WEIGHT
+from dsft.separable.kernel_order import swap_channels
+from dsft.separable.rescaling import channel_factors
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
@@ -19,7 +21,8 @@ class FactoredConv(nn.Module):
     """Several convolutions that replace a dense one; the base class of the layers.
 
     The attributes that other code reads from torch's convolutions exist and mean the same. It is deliberately not a
-    subclass of them, since tools that fuse or count convolutions would treat it as one.
+    subclass of them, since tools that count or replace convolutions would treat it as one. Functions that fuse a batch
+    norm into a convolution work: see ``weight``.
 
     A derived class sets the class attributes, and defines ``last``, ``weight``, ``set_factors`` and ``forward``.
 
@@ -76,8 +79,9 @@ class FactoredConv(nn.Module):
     def weight(self) -> Tensor:
         """The composed dense kernel, in the shape of the dense convolution's weight.
 
-        It is computed at each access, and can be differentiated. Assigning to it, or changing it in place, would not
-        change the layer, so it raises an error.
+        It is computed at each access, and can be differentiated. What is assigned must be this kernel times one factor
+        for each output channel, as fusers of batch norms compute it; :meth:`scale_outputs` then applies the factors.
+        Assigning any other kernel, or changing it in place, is an error.
 
         Raises:
             ConversionError: The layer is not equivalent to a dense convolution.
@@ -96,9 +100,42 @@ class FactoredConv(nn.Module):
         return bias
 
     def __setattr__(self, name: str, value: Any) -> None:
+        # torch's modules register an assigned parameter without regard to a property of its name.
         if name == "weight":
+            self._rescale_to(value)
+        elif name == "bias":
+            self._set_bias(value)
+        else:
+            super().__setattr__(name, value)
+
+    def _rescale_to(self, weight: Any) -> None:
+        if not isinstance(weight, Tensor):
             raise AttributeError(COMPOSED_WEIGHT)
-        super().__setattr__(name, value)
+        kernels = (self.weight.detach(), weight.detach())
+        if self.transposed and weight.shape == kernels[0].shape:
+            kernels = (swap_channels(kernels[0], self.groups), swap_channels(kernels[1], self.groups))
+        factors = channel_factors(*kernels)
+        if factors is None:
+            raise AttributeError(COMPOSED_WEIGHT)
+        self.scale_outputs(factors)
+
+    def _set_bias(self, bias: Tensor | None) -> None:
+        if bias is not None and tuple(bias.shape) != (self.out_channels,):
+            raise AttributeError(f"bias: expected the shape ({self.out_channels},), found {tuple(bias.shape)}.")
+        last: Any = self.last
+        last.bias = bias
+
+    @torch.no_grad()
+    def scale_outputs(self, factors: Tensor) -> None:
+        """Multiply the composed kernel by a factor for each output channel, in place; the bias is not changed.
+
+        The last convolution is scaled, which is the pointwise one except in the order ``pw_dw``.
+
+        Args:
+            factors: ``(out_channels,)``.
+        """
+        last: Any = self.last
+        scale_rows(last.weight, factors)
 
     def merge(self) -> nn.Module:
         """Return the equivalent dense convolution, with the same device, dtype and mode.
@@ -192,6 +229,11 @@ def geometry_of(conv: Convolution | FactoredConv) -> dict[str, Any]:
     names = ["in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"]
     names += ["output_padding"] if conv.transposed else []
     return {name: getattr(conv, name) for name in names}
+
+
+def scale_rows(weight: Tensor, factors: Tensor) -> None:
+    """Multiply each row of a weight by its factor in place, computed in the precision of the factors."""
+    weight.copy_(weight * factors.to(weight.device).reshape(-1, *(1,) * (weight.dim() - 1)))
 
 
 def factory_kwargs(conv: nn.Module) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dsft.choices import Form, Structure
 from dsft.errors import ConversionError
@@ -148,7 +147,7 @@ def test_an_output_without_kernels_is_refused() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda layer: setattr(layer, "weight", nn.Parameter(torch.zeros(4, 3, 3, 3))),
+        lambda layer: setattr(layer, "weight", nn.Parameter(torch.ones(4, 3, 3, 3))),
         lambda layer: nn.init.kaiming_normal_(layer.weight),
         lambda layer: nn.init.trunc_normal_(layer.weight),
         lambda layer: nn.init.zeros_(layer.weight),
@@ -206,7 +205,7 @@ def test_state_dict_holds_weights_only_and_copies_are_whole() -> None:
         assert torch.equal(twin(images), layer(images))
 
 
-def test_reads_like_a_convolution_but_no_fuser_takes_it_for_one() -> None:
+def test_reads_like_a_convolution_but_is_none() -> None:
     layer = DepthwiseSeparableConv2d(4, 6, (3, 2), kernels=[1] * 4, stride=(2, 1), padding=(1, 0), groups=2, bias=False)
     dense = nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), groups=2, bias=False)
     for attribute in (
@@ -222,9 +221,6 @@ def test_reads_like_a_convolution_but_no_fuser_takes_it_for_one() -> None:
     assert layer.bias is None
     assert layer.padding_mode == "zeros"
     assert not issubclass(DepthwiseSeparableConv2d, nn.Conv2d)
-    # A fuser that does not look at the class is stopped when it scales `weight`.
-    with pytest.raises(AttributeError, match="composed of"):
-        fuse_conv_bn_eval(layer.eval(), nn.BatchNorm2d(6).eval())  # type: ignore[type-var]
 
 
 def export(layer: nn.Module, images: Tensor) -> set[str]:
