@@ -13,6 +13,7 @@ from dsft.conversion.history import ConversionHistory
 from dsft.conversion.inspect import InspectedLayer, Inspection, inspect_layers
 from dsft.conversion.plan import ConversionPlan, LayerPlan
 from dsft.conversion.planning.layer_latency import LayerLatency
+from dsft.conversion.recover import recover
 from dsft.conversion.report import ConversionReport, report_costs
 from dsft.conversion.request import Budget, MaxDrop, Request
 from dsft.conversion.stages import factorize, plan_conversion, reconstruct
@@ -39,6 +40,7 @@ __all__ = [
     "inspect_layers",
     "plan_conversion",
     "reconstruct",
+    "recover",
     "replay_plan",
     "report_costs",
     "unwrap_network",

@@ -73,7 +73,8 @@ def reconstruct_network(
     if recover is None:
         return Reconstruction(plan)
     steps, seconds = (recover if isinstance(recover, int) else None), RECOVERY_TIME * (time.monotonic() - started)
+    names = [layer.name for layer in plan.converted]
     recovery = recover_network(
-        original, converted, plan, given, judged, steps=steps, seconds=seconds, seed=seed, report=report
+        original, converted, names, given, judged, steps=steps, seconds=seconds, seed=seed, report=report
     )
     return Reconstruction(plan, recovery)

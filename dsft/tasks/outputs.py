@@ -34,7 +34,8 @@ def split_outputs(output: object, form: OutputForm = CLASS_SCORES) -> tuple[Tens
     """Split the outputs of a network into its main logits and those of its auxiliary heads.
 
     The outputs are a tensor, or a named tuple (torchvision's GoogLeNet and Inception v3) or dict whose main entry is
-    ``logits`` or ``out``; the other entries that are not None are auxiliary.
+    ``logits`` or ``out``; the other entries that are not None are auxiliary. A scalar is none, such as the loss in
+    the outputs of transformers' networks.
 
     Args:
         output: The return value of ``module(images)``.
@@ -64,7 +65,12 @@ def _parts(output: object) -> list[object]:
     if not isinstance(output, Mapping):
         return [output]
     name = "logits" if "logits" in output else "out"
-    return [output.get(name), *(value for key, value in output.items() if key != name and value is not None)]
+    return [output.get(name), *(value for key, value in output.items() if key != name and _is_head(value))]
+
+
+def _is_head(entry: object) -> bool:
+    is_scalar = isinstance(entry, Tensor) and not entry.ndim
+    return entry is not None and not is_scalar
 
 
 def _describe(output: object) -> str:

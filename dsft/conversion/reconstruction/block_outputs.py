@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from dsft.compat.torch_pytree import tree_leaves
-from dsft.conversion.plan import ConversionPlan
 
 MOST_OUTPUTS = 16
 """Largest number of outputs that are compared besides those of the network; of more, evenly spaced ones are."""
@@ -19,21 +18,20 @@ MOST_IN_BLOCK = 4
 """A module with more converted layers is no block: the outputs of its layers are compared instead of its own."""
 
 
-def block_names(plan: ConversionPlan) -> list[str]:
+def block_names(layers: Sequence[str]) -> list[str]:
     """Return the names of the modules whose outputs are compared, in the order of the network's definition.
 
     They are the smallest modules around the converted layers, such as residual blocks, or the layers themselves where
     such a module is a stage or the whole network.
 
     Args:
-        plan: What was converted.
+        layers: Names of the converted layers.
     """
-    names = [layer.name for layer in plan.converted]
-    parents = [name.rpartition(".")[0] for name in names]
-    sizes = {parent: sum(name.startswith(f"{parent}.") for name in names) for parent in parents if parent}
+    parents = [name.rpartition(".")[0] for name in layers]
+    sizes = {parent: sum(name.startswith(f"{parent}.") for name in layers) for parent in parents if parent}
     blocks = [
         parent if 0 < sizes.get(parent, 0) <= MOST_IN_BLOCK else name
-        for name, parent in zip(names, parents, strict=True)
+        for name, parent in zip(layers, parents, strict=True)
     ]
     found = list(dict.fromkeys(blocks))
     if len(found) <= MOST_OUTPUTS:

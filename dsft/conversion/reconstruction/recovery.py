@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dsft.conversion.plan import ConversionPlan
 from dsft.conversion.reconstruction.augmentation import RandomBatches
 from dsft.conversion.reconstruction.block_outputs import (
     block_names,
@@ -66,7 +65,7 @@ class Recovery:
 def recover_network(
     original: nn.Module,
     converted: nn.Module,
-    plan: ConversionPlan,
+    layers: Sequence[str],
     batches: Sequence[ExampleInput],
     held_out: Sequence[ExampleInput],
     *,
@@ -84,7 +83,7 @@ def recover_network(
     Args:
         original: The dense network.
         converted: The converted copy.
-        plan: How it was converted.
+        layers: Names of its converted layers.
         batches: Inputs to train on.
         held_out: Inputs that decide which state is kept; they must not be among ``batches``.
         steps: Number of steps; None for at most ``STEPS``, and no more than fit into ``seconds``.
@@ -101,11 +100,11 @@ def recover_network(
         least = f"at least {LEAST_IMAGES} images in several batches"
         report(Note(f"no recovery: it needs {least}, found {plural(images, 'image')}."))
         return None
-    parameters = _trainable(converted, plan)
+    parameters = _trainable(converted, layers)
     if not parameters:
         report(Note("no recovery: all converted layers are frozen."))
         return None
-    session = _Session(original, converted, block_names(plan), parameters, RandomBatches(batches, seed), held_out)
+    session = _Session(original, converted, block_names(layers), parameters, RandomBatches(batches, seed), held_out)
     try:
         with evaluation_mode(original), evaluation_mode(converted):
             return session.run(steps, seconds, report)
@@ -116,9 +115,9 @@ def recover_network(
         return None
 
 
-def _trainable(converted: nn.Module, plan: ConversionPlan) -> list[nn.Parameter]:
+def _trainable(converted: nn.Module, names: Sequence[str]) -> list[nn.Parameter]:
     """Return the parameters of converted layers, and all biases and those of norms, that require a gradient."""
-    layers = {converted.get_submodule(layer.name) for layer in plan.converted}
+    layers = {converted.get_submodule(name) for name in names}
     inside = {id(parameter) for layer in layers for parameter in layer.parameters()}
     vectors = [parameter for parameter in converted.parameters() if parameter.dim() <= 1 or id(parameter) in inside]
     return [parameter for parameter in vectors if parameter.requires_grad and parameter.is_floating_point()]

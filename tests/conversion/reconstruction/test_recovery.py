@@ -46,6 +46,10 @@ def converted_copy(model: nn.Module) -> tuple[nn.Module, ConversionPlan]:
     return done.model, done.plan
 
 
+def layer_names(plan: ConversionPlan) -> list[str]:
+    return [layer.name for layer in plan.converted]
+
+
 def messages(kind: type[Note] | type[Warn], events: list[Event]) -> list[str]:
     return [event.message for event in events if isinstance(event, kind)]
 
@@ -57,7 +61,7 @@ def test_brings_the_outputs_on_images_set_aside_closer_and_says_so() -> None:
     held = [BATCHES[3]]
     with torch.no_grad():
         before = output_distance(student(held[0]), model(held[0]))
-    done = recover_network(model, student, plan, BATCHES[:3], held, steps=60, report=events.append)
+    done = recover_network(model, student, layer_names(plan), BATCHES[:3], held, steps=60, report=events.append)
     assert done is not None
     with torch.no_grad():
         after = output_distance(student(held[0]), model(held[0]))
@@ -86,7 +90,7 @@ def test_statistics_heads_and_what_is_frozen_stay_as_they_were() -> None:
     student, plan = converted_copy(model)
     student.get_submodule("norm").requires_grad_(requires_grad=False)
     before = copy.deepcopy(student.state_dict())
-    assert recover_network(model, student, plan, BATCHES[:3], [BATCHES[3]], steps=20) is not None
+    assert recover_network(model, student, layer_names(plan), BATCHES[:3], [BATCHES[3]], steps=20) is not None
     changed = {name for name, value in student.state_dict().items() if not torch.equal(value, before[name])}
     assert {"stem.depthwise.weight", "body.pointwise.weight", "body.pointwise.bias", "head.bias"} <= changed
     assert not changed & {"norm.weight", "norm.bias", "norm.running_mean", "norm.running_var", "head.weight"}
@@ -99,7 +103,7 @@ def test_a_state_that_is_worse_on_images_set_aside_is_not_kept(monkeypatch: pyte
     student, plan = converted_copy(model)
     before = copy.deepcopy(student.state_dict())
     events: list[Event] = []
-    done = recover_network(model, student, plan, BATCHES[:3], [BATCHES[3]], steps=5, report=events.append)
+    done = recover_network(model, student, layer_names(plan), BATCHES[:3], [BATCHES[3]], steps=5, report=events.append)
     assert done is not None
     assert done.after == done.before
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
@@ -119,7 +123,7 @@ def test_values_that_are_not_finite_lead_back_to_the_best_state(monkeypatch: pyt
     model = redraw(Classifier()).eval()
     student, plan = converted_copy(model)
     events: list[Event] = []
-    done = recover_network(model, student, plan, BATCHES[:3], [BATCHES[3]], steps=40, report=events.append)
+    done = recover_network(model, student, layer_names(plan), BATCHES[:3], [BATCHES[3]], steps=40, report=events.append)
     assert done is not None
     assert done.after <= done.before
     assert all(bool(parameter.isfinite().all()) for parameter in student.parameters())
@@ -138,7 +142,7 @@ def test_memory_that_runs_out_halves_the_batch(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module._Session, "_compare", limited)
     model = redraw(Classifier()).eval()
     student, plan = converted_copy(model)
-    assert recover_network(model, student, plan, BATCHES[:3], [BATCHES[3]], steps=3) is not None
+    assert recover_network(model, student, layer_names(plan), BATCHES[:3], [BATCHES[3]], steps=3) is not None
     assert sizes[:3] == [32, 16, 8]
     assert set(sizes[3:]) == {8}
 
@@ -152,7 +156,10 @@ def test_a_network_that_cannot_be_differentiated_stays_as_it_was_fitted() -> Non
     model = redraw(Detached()).eval()
     student, plan = converted_copy(model)
     before, events = copy.deepcopy(student.state_dict()), list[Event]()
-    assert recover_network(model, student, plan, BATCHES[:3], [BATCHES[3]], steps=3, report=events.append) is None
+    assert (
+        recover_network(model, student, layer_names(plan), BATCHES[:3], [BATCHES[3]], steps=3, report=events.append)
+        is None
+    )
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
     assert "cannot be trained" in messages(Warn, events)[0]
 
@@ -163,7 +170,7 @@ def test_few_images_or_a_single_batch_train_nothing(batches: list[Tensor]) -> No
     student, plan = converted_copy(model)
     fitted, held = set_aside(batches)
     events: list[Event] = []
-    assert recover_network(model, student, plan, fitted, held, report=events.append) is None
+    assert recover_network(model, student, layer_names(plan), fitted, held, report=events.append) is None
     assert "no recovery: it needs at least 16 images in several batches" in messages(Note, events)[0]
 
 
@@ -178,13 +185,13 @@ def test_an_eighth_or_64_images_are_set_aside_from_the_end() -> None:
 def test_blocks_are_the_modules_around_layers_and_layers_in_stages() -> None:
     model = redraw(Residual()).eval()
     plan = dsft.convert(model, torch.randn(1, 3, 16, 16), rank=1, method="svd", structures=["dw_pw"]).plan
-    names = block_names(plan)
+    names = block_names(layer_names(plan))
     assert names
     assert all(model.get_submodule(name) is not model for name in names)
     chain = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(40)))
     plan = dsft.convert(chain, torch.randn(1, 4, 8, 8), rank=1, method="svd", structures=["dw_pw"]).plan
-    assert len(block_names(plan)) == 16
-    assert block_names(plan)[-1] == "39"
+    assert len(block_names(layer_names(plan))) == 16
+    assert block_names(layer_names(plan))[-1] == "39"
 
 
 def test_from_python_the_same_seed_gives_the_same_weights_and_the_report_says_what_was_done() -> None:
