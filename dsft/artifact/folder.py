@@ -15,6 +15,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from dsft.artifact.card import model_card
 from dsft.artifact.manifest import MANIFEST_FILE, WEIGHTS_FILE, Manifest, ModelDescription, read_manifest
+from dsft.artifact.timm_config import TIMM_CONFIG_FILE, timm_config
 from dsft.choices import ModelSource
 from dsft.conversion import ConversionPlan, copy_network, replay_plan
 from dsft.errors import CheckpointError
@@ -66,7 +67,9 @@ def save_model(
         path = staged / WEIGHTS_FILE
         safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
         manifest = Manifest.describe(description, sha256_of(path))
-        for name, document in {**(documents or {}), MANIFEST_FILE: manifest.to_dict()}.items():
+        config = timm_config(manifest)
+        written = {**(documents or {}), **({TIMM_CONFIG_FILE: config} if config else {})}
+        for name, document in {**written, MANIFEST_FILE: manifest.to_dict()}.items():
             write_json(staged / name, document)
         write_text(staged / "README.md", model_card(manifest))
     return manifest

@@ -21,11 +21,12 @@ from huggingface_hub.errors import (
 from dsft.artifact.card import hub_header
 from dsft.artifact.folder import check_weights
 from dsft.artifact.manifest import MANIFEST_FILE, WEIGHTS_FILE, read_manifest
+from dsft.artifact.timm_config import TIMM_CONFIG_FILE
 from dsft.errors import DsftError, ModelError
 from dsft.storage import json_text
 
 CARD_FILE = "README.md"
-DOCUMENTS = ("conversion.json",)
+DOCUMENTS = ("conversion.json", TIMM_CONFIG_FILE)
 """Optional files of a model folder."""
 
 _REFERENCE = re.compile(r"hf/(?P<repository>[^/@]+/[^/@]+)(@(?P<revision>[^@]+))?")

@@ -6,6 +6,7 @@ derives the new weights, ``apply_plan``, which replaces the layers, and ``recons
 
 from dsft.conversion.apply import apply_plan, replay_plan
 from dsft.conversion.calibration_set import CalibrationSet
+from dsft.conversion.check import check_converted
 from dsft.conversion.convert import Conversion, convert
 from dsft.conversion.converter import Converted, Converter
 from dsft.conversion.discovery.preconditions import copy_network, unwrap_network
@@ -34,6 +35,7 @@ __all__ = [
     "MaxDrop",
     "Request",
     "apply_plan",
+    "check_converted",
     "convert",
     "copy_network",
     "factorize",

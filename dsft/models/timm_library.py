@@ -32,7 +32,8 @@ _FILES = ("model.safetensors", "pytorch_model.bin")
 @functools.cache
 def names() -> tuple[str, ...]:
     """Return all architectures, and all architectures with the tags of their weights."""
-    return (*timm.list_models(), *timm.list_models(pretrained=True))
+    # dsft.timm registers the networks of model folders there, which are none of timm.
+    return (*timm.list_models(exclude_filters="dsft"), *timm.list_models(pretrained=True))
 
 
 def pretrained_names() -> tuple[str, ...]:

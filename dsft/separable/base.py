@@ -94,16 +94,25 @@ class DepthwiseSeparableConv(FactoredConv):
             padding_mode=padding_mode,
         )
         self.order, self.norm_between = _read_order(order), norm_between
-        is_first = self.order is Structure.DW_PW
-        count = in_channels if is_first else out_channels
+        count = in_channels if self.order is Structure.DW_PW else out_channels
         self.kernels = (kernels,) * count if isinstance(kernels, int) else tuple(kernels)
-        channels = kernel_channels(self.kernels, count, groups, 0 if is_first else 1)
+        channels = self._kernel_channels(count)
         self.form = self._choose_form(form)
         self._storage = storage_order(self.kernels, groups, self.order, self.form)
         # A buffer, so that it moves with the module; it follows from `kernels`, so it is not in the state dict.
         stored = [channels[place] for place in self._storage]
         self.register_buffer("channels", torch.tensor(stored, device=device), persistent=False)
         self._build(stored, bias, device=device, dtype=dtype)
+
+    def _kernel_channels(self, count: int) -> list[int]:
+        return kernel_channels(self.kernels, count, self.groups, 0 if self.order is Structure.DW_PW else 1)
+
+    def reset_indices(self) -> None:
+        """Compute the buffers anew; see :class:`FactoredConv`."""
+        channels = self._kernel_channels(len(self.kernels))
+        self.channels.copy_(torch.tensor([channels[place] for place in self._storage]))
+        if isinstance(self.sum, KernelSum):
+            self.sum.reset_indices()
 
     def _choose_form(self, form: Form | None) -> Form | None:
         forms = allowed_forms(

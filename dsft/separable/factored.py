@@ -92,6 +92,12 @@ class FactoredConv(nn.Module):
         """Copy the factors, as tensors in the order in which they are applied, into the layer."""
         raise NotImplementedError
 
+    def reset_indices(self) -> None:
+        """Compute the buffers anew that are not in the state dict, in place.
+
+        A layer that was built on the meta device has arbitrary values in them after :meth:`torch.nn.Module.to_empty`.
+        """
+
     @property
     def bias(self) -> Tensor | None:
         """The bias of the output, ``(out_channels,)``, or None."""

@@ -49,12 +49,20 @@ class KernelSum(nn.Module):
             places[output][rank] for rank in range(kernels[outputs[0]]) for output in outputs if kernels[output] > rank
         ]
         back = sorted(range(len(outputs)), key=outputs.__getitem__)
-        self.register_buffer("before", _index(by_rank, device), persistent=False)
-        self.register_buffer("after", _index(back, device), persistent=False)
+        self._orders = {"before": by_rank, "after": back}
+        for name, order in self._orders.items():
+            self.register_buffer(name, _index(order, device), persistent=False)
         self.slices = _slices([kernels[output] for output in outputs])
         self.dimensions = dimensions
         zeros = torch.zeros(len(kernels), device=device, dtype=dtype)
         self.register_parameter("bias", nn.Parameter(zeros) if bias else None)
+
+    def reset_indices(self) -> None:
+        """Compute the buffers anew, which are not in the state dict."""
+        for name, order in self._orders.items():
+            buffer = getattr(self, name)
+            if buffer is not None:
+                buffer.copy_(torch.tensor(order))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Sum ``(..., kernels, *size)`` to ``(..., out_channels, *size)``."""

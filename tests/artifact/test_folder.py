@@ -87,6 +87,7 @@ def test_keeps_what_is_known_about_the_weights(tmp_path: Path) -> None:
     )
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
         "README.md",
+        "config.json",
         "manifest.json",
         "model.safetensors",
     ]

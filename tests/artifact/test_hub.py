@@ -41,7 +41,7 @@ def test_a_pushed_model_folder_loads_from_the_hub(workshop: Workshop, hub: Hub, 
     assert done.returncode == 0, done.stderr
     assert f"{hub.address}/me/small/commit/" in done.stdout
     files, folder = hub.repositories["me/small"], workshop.separable / "model"
-    assert set(files) == {"model.safetensors", "manifest.json", "README.md"}
+    assert set(files) == {"model.safetensors", "manifest.json", "README.md", "config.json"}
     assert files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
     local, published = json.loads((folder / "manifest.json").read_bytes()), json.loads(files["manifest.json"])
     assert local["data"]["root"] == workshop.pictures.as_posix()

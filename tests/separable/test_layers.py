@@ -306,3 +306,18 @@ def test_is_called_by_keyword_as_a_convolution_is() -> None:
     layer = DepthwiseSeparableConv2d(3, 4, (3, 3), kernels=[1, 1, 1])
     images = torch.randn(1, 3, 8, 8)
     assert torch.equal(layer(input=images), layer(images))
+
+
+@settings(max_examples=50, deadline=None)
+@given(layer=layers())
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_a_layer_built_on_the_meta_device_takes_weights(layer: DepthwiseSeparableConv) -> None:
+    empty = layer.like(layer, layer.kernels, layer.order, layer.form).to("meta")
+    whole = empty.to_empty(device="cpu")
+    for buffer in whole.buffers():
+        buffer.fill_(0)
+    whole.load_state_dict(layer.state_dict())
+    whole.reset_indices()
+    images = images_for(layer)
+    assert torch.equal(whole(images), layer(images))
+    torch.testing.assert_close(whole.weight, layer.weight)
