@@ -49,6 +49,7 @@ class ModelSource(StrEnum):
 
     TIMM = "timm"
     TORCHVISION = "torchvision"
+    SMP = "smp"
     DSFT = "dsft"
     BUILTIN = "builtin"
     PYTHON = "python"

@@ -105,8 +105,9 @@ class ConvertedModel(transformers.PreTrainedModel):  # type: ignore[misc]
 def _build(config: ConvertedConfig) -> nn.Module:
     described = dict(config.network)
     (name,) = described.get("architectures") or ("",)
-    kind = getattr(transformers, name, None)
-    if kind is None:
+    kind: Any = getattr(transformers, name, None)
+    # A file names no other code than the networks of transformers.
+    if not _is_network(kind):
         written = f"{config.transformers_version or 'another version'}"
         raise ModelError(
             f"model: the installed transformers ({transformers.__version__}) has no class {name!r}. Install the one "
@@ -114,6 +115,10 @@ def _build(config: ConvertedConfig) -> nn.Module:
         )
     network = kind(kind.config_class.from_dict(described))
     return replay_plan(cast("nn.Module", network), ConversionPlan.from_dict(config.plan))
+
+
+def _is_network(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
 
 
 transformers.AutoConfig.register("dsft", ConvertedConfig)

@@ -69,9 +69,8 @@ def show(source: str, builder: str | None = None) -> ModelFacts:
         InputError: There is no such network or folder, or it is damaged.
     """
     inspected = inspect.run(Source(source, builder=builder))
-    path = Path(source)
-    is_library = not path.exists() and source.partition("/")[0] in ("timm", "torchvision")
-    manifest = None if is_library else read_manifest(find_model_folder(path))
+    is_library = Source(source).in_library is not None
+    manifest = None if is_library else read_manifest(find_model_folder(Path(source)))
     return ModelFacts(source, inspected, manifest)
 
 

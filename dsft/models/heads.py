@@ -13,8 +13,18 @@ from dsft.errors import ModelError
 from dsft.models.libraries import build_model
 from dsft.models.spec import LoadedModel
 
-# The attributes of torchvision's networks for their classifiers, whose last layer is the head.
-_HEAD_ATTRIBUTES = ("fc", "classifier", "head", "heads", "aux1", "aux2", "AuxLogits", "aux_classifier")
+# The attributes of the networks of torchvision and smp for their classifiers, whose last layer is the head.
+_HEAD_ATTRIBUTES = (
+    "fc",
+    "classifier",
+    "head",
+    "heads",
+    "aux1",
+    "aux2",
+    "AuxLogits",
+    "aux_classifier",
+    "segmentation_head",
+)
 # LR-ASPP adds the outputs of two layers.
 _SECOND_HEADS = ("classifier.low_classifier",)
 

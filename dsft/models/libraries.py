@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dsft.choices import ModelSource, TaskName
 from dsft.errors import ModelError, did_you_mean
-from dsft.models import builtin_library, timm_library, torchvision_library
+from dsft.models import builtin_library, smp_library, timm_library, torchvision_library
 from dsft.models.spec import ModelSpec
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
@@ -62,6 +62,7 @@ class Library(Protocol):
 LIBRARIES: Mapping[ModelSource, Library] = {
     ModelSource.TIMM: timm_library,
     ModelSource.TORCHVISION: torchvision_library,
+    ModelSource.SMP: smp_library,
     ModelSource.BUILTIN: builtin_library,
 }
 

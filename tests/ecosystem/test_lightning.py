@@ -114,7 +114,7 @@ def test_a_converted_network_is_kept_and_a_rebuilt_one_is_noticed(tmp_path: Path
 def test_distillation_on_fifty_images(tmp_path: Path) -> None:
     images, targets = load_images("train", 5)
     teacher = redraw(Residual()).eval()
-    teacher.head = nn.Linear(16, 10)  # type: ignore[assignment]
+    teacher.head = nn.Linear(16, 10)
     student, plan = convert_quickly(teacher, images[:1])
     module = DistillationModule(student, teacher, labels=0.25, lr=5e-3)
 

@@ -40,11 +40,11 @@ def network(name: str) -> Any:
     """Return a network with random weights, and norms that do something."""
     model: Any = (RTDETR if "rtdetr" in name else YOLO)(name).model
     generator = torch.Generator().manual_seed(0)
-    for part in model.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            for tensor in (part.running_mean, part.bias.data):
-                tensor.copy_(0.1 * torch.randn(tensor.shape, generator=generator))
-            part.running_var.copy_(0.5 + torch.rand(part.running_var.shape, generator=generator))
+    norms: Any = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
+    for part in norms:
+        for tensor in (part.running_mean, part.bias.data):
+            tensor.copy_(0.1 * torch.randn(tensor.shape, generator=generator))
+        part.running_var.copy_(0.5 + torch.rand(part.running_var.shape, generator=generator))
     return model.eval()
 
 

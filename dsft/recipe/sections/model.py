@@ -17,7 +17,7 @@ class ModelSection(Section):
     """The library that builds the network, `dsft` for a model folder, or `python` for a function of your own
     (`builder`)."""
     name: str | None = None
-    """The network's name in timm or torchvision, such as `resnet18`."""
+    """The network's name in its library, such as `resnet18`, or `unet-resnet18` for `smp`."""
     path: str | None = None
     """The model folder, with `source: dsft`."""
     builder: Annotated[str, Field(pattern=r"^.+:.+$", examples=["net.py:make"])] | None = None
@@ -26,7 +26,7 @@ class ModelSection(Section):
     by one. An attribute `pretrained_cfg` of the network, as timm's networks have it (`input_size`, `mean`, `std` ...),
     determines the preprocessing."""
     pretrained: bool = False
-    """Download the library's pretrained weights (`timm` and `torchvision`)."""
+    """Download the library's pretrained weights (`timm`, `torchvision`, and those of the encoder for `smp`)."""
     checkpoint: str | None = None
     """A local weights file (`.safetensors`, `.pth`, `.pt`) for the network of `name` or `builder`."""
     classes: Literal["data"] | list[str] | None = None
