@@ -1,6 +1,7 @@
 # make demo     environment, install, then the main job end to end on the embedded data set
 # make test     the tests that take minutes at most; make test-all adds the slow ones
 # make test-runtimes  the tests of runtimes with ExecuTorch, which it installs (250 MB)
+# make test-ecosystem  the tests of transformers, Lightning and segmentation_models, which it installs (400 MB)
 # make test-oldest  the same with the oldest supported dependencies, in an environment of their own (7 GB)
 # make check    format, lint, types, layers
 # make reference  write the recipe reference into recipes/README.md
@@ -12,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 OLDEST := .venv-oldest
 TESTS ?=
 
-.PHONY: install demo test test-all test-runtimes test-oldest check format reference bench clean
+.PHONY: install demo test test-all test-runtimes test-ecosystem test-oldest check format reference bench clean
 
 install: $(INSTALLED)
 
@@ -41,6 +42,11 @@ test-all: install
 test-runtimes: install
 	$(BIN)/pip install --quiet --editable '.[dev,executorch]'
 	$(BIN)/pytest tests/runtimes $(TESTS)
+
+# Ultralytics has another licence (AGPL) and is tested where you have installed it.
+test-ecosystem: install
+	$(BIN)/pip install --quiet --editable '.[dev,lightning,smp,transformers]'
+	$(BIN)/pytest tests/ecosystem $(TESTS)
 
 $(OLDEST)/.installed: pyproject.toml .ci/lower_bounds
 	$(PYTHON) -m venv $(OLDEST)

@@ -11,13 +11,16 @@ import pytest
 import timm
 import torch
 import torchvision
+from timm.task import ClassificationTask
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import detection, segmentation
 
 import dsft
+import dsft.timm
 from dsft.compat.torch_pytree import tree_leaves
 from dsft.separable import FactoredConv
+from tests.cifar import DATA, load_images
 from tests.ecosystem.pictures import BLOOD, ROADS, blood_cells, roads
 from tests.quick_conversion import convert_quickly, converted_layers
 from tests.zoo import redraw
@@ -134,6 +137,30 @@ def test_exports(name: str) -> None:
     _, network, _ = converted(name)
     program = torch.export.export(network, (IMAGES,))
     assert_equal(run(program.module(), IMAGES), run(network, IMAGES), 1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name.startswith("timm")])
+@pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there")
+def test_timm_loads_and_trains_its_own(name: str, tmp_path: Path) -> None:
+    _, network, plan = converted(name)
+    dsft.save(network, tmp_path / "out", plan=plan)
+    model: Any = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
+    assert_equal(run(copy.deepcopy(model).eval(), IMAGES), run(network, IMAGES))
+    images, labels = load_images("train", 5)
+    task = ClassificationTask(model, criterion=nn.CrossEntropyLoss(), verbose=False)
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=1e-3), []
+    for start in (*range(0, 50, 10), *range(0, 50, 10), *range(0, 50, 10)):
+        batch = nn.functional.interpolate(images[start : start + 10], size=64)
+        loss = task(batch, labels[start : start + 10])["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < sum(losses[:5])
+    dsft.check_converted(model, plan)
+    dsft.save(model.eval(), tmp_path / "trained", plan=plan)
+    again = timm.create_model(f"local-dir:{tmp_path / 'trained'}", pretrained=True).eval()
+    assert_equal(run(again, IMAGES), run(model, IMAGES))
 
 
 @pytest.mark.parametrize("name", SEGMENTATION)

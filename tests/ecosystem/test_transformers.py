@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,15 @@ def convnext() -> Any:
     return transformers.ConvNextForImageClassification(config)
 
 
-NETWORKS = {"resnet": resnet, "regnet": regnet, "convnext": convnext}
+NETWORKS: dict[str, Callable[[], Any]] = {
+    "resnet": resnet,
+    "regnet": regnet,
+    "convnext": convnext,
+    "resnet-50": lambda: transformers.ResNetForImageClassification(transformers.ResNetConfig(**SIZES)),
+    "convnext-tiny": lambda: transformers.ConvNextForImageClassification(transformers.ConvNextConfig(**SIZES)),
+}
+FULL_SIZE = ("resnet-50", "convnext-tiny")
+EACH = [pytest.param(name, marks=pytest.mark.slow if name in FULL_SIZE else ()) for name in NETWORKS]
 
 
 def converted(name: str = "resnet") -> tuple[Any, Any, dsft.ConversionPlan]:
@@ -56,7 +65,7 @@ def converted(name: str = "resnet") -> tuple[Any, Any, dsft.ConversionPlan]:
     return original, ConvertedModel.wrap(network, plan).eval(), plan
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_its_own_loaders_give_the_same_outputs(name: str, tmp_path: Path) -> None:
     _, model, plan = converted(name)
     model.save_pretrained(tmp_path / "out")
@@ -135,8 +144,17 @@ def test_its_pipeline_predicts(tmp_path: Path) -> None:
     assert found["score"] == pytest.approx(float(scores.max()), abs=1e-5)
 
 
-def test_torch_fuses_its_norms() -> None:
-    _, model, _ = converted()
+@pytest.mark.parametrize("name", EACH)
+def test_exports(name: str) -> None:
+    _, model, _ = converted(name)
+    with torch.no_grad():
+        program = torch.export.export(model.network, (IMAGES,))
+        torch.testing.assert_close(program.module()(IMAGES).logits, model(IMAGES).logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet", pytest.param("resnet-50", marks=pytest.mark.slow)])
+def test_torch_fuses_its_norms(name: str) -> None:
+    _, model, _ = converted(name)
     with torch.no_grad():
         expected = model(IMAGES).logits
         for block in list(model.modules()):
