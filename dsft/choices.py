@@ -50,6 +50,7 @@ class ModelSource(StrEnum):
     TIMM = "timm"
     TORCHVISION = "torchvision"
     SMP = "smp"
+    TRANSFORMERS = "transformers"
     DSFT = "dsft"
     BUILTIN = "builtin"
     PYTHON = "python"

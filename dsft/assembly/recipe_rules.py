@@ -97,7 +97,7 @@ def _check_compute(recipe: Recipe) -> None:
 
 def _is_known(recipe: Recipe) -> bool:
     """Return whether the network comes from a library that knows it; :func:`_check_network` reports others."""
-    return recipe.model.source in LIBRARIES and recipe.model.name in LIBRARIES[recipe.model.source].names()
+    return recipe.model.source in LIBRARIES and LIBRARIES[recipe.model.source].has(recipe.model.name or "")
 
 
 def _preprocessing(recipe: Recipe) -> Preprocessing:

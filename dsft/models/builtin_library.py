@@ -40,6 +40,11 @@ def names() -> tuple[str, ...]:
     return tuple(_NETWORKS)
 
 
+def has(name: str) -> bool:
+    """Return whether the library builds a network of that name."""
+    return name in names()
+
+
 def pretrained_names() -> tuple[str, ...]:
     """Return nothing, since none has published weights."""
     return ()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dsft.choices import ModelSource, TaskName
 from dsft.errors import ModelError, did_you_mean
-from dsft.models import builtin_library, smp_library, timm_library, torchvision_library
+from dsft.models import builtin_library, smp_library, timm_library, torchvision_library, transformers_library
 from dsft.models.spec import ModelSpec
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
@@ -24,6 +24,9 @@ class Library(Protocol):
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the networks that the library builds."""
+
+    def has(self, name: str) -> bool:
+        """Return whether the library builds a network of that name."""
 
     def pretrained_names(self) -> tuple[str, ...]:
         """Return the networks with published weights, with the tag of the weights if there are several."""
@@ -63,6 +66,7 @@ LIBRARIES: Mapping[ModelSource, Library] = {
     ModelSource.TIMM: timm_library,
     ModelSource.TORCHVISION: torchvision_library,
     ModelSource.SMP: smp_library,
+    ModelSource.TRANSFORMERS: transformers_library,
     ModelSource.BUILTIN: builtin_library,
 }
 
@@ -102,7 +106,7 @@ def library_of(source: ModelSource, name: str) -> Library:
         known = " or ".join(LIBRARIES)
         raise ModelError(f"model {source}/{name}: the source must be {known}, found {str(source)!r}.")
     library = LIBRARIES[source]
-    if name not in library.names():
+    if not library.has(name):
         if kind := library.unsupported_kind(name):
             raise ModelError(
                 f"model {source}/{name}: this is {kind}, which dsft neither trains nor "

@@ -45,6 +45,11 @@ def names() -> tuple[str, ...]:
     return tuple(f"{architecture}-{encoder}" for architecture in architectures for encoder in encoders)
 
 
+def has(name: str) -> bool:
+    """Return whether the library builds a network of that name."""
+    return name in names()
+
+
 def pretrained_names() -> tuple[str, ...]:
     """Return all networks: the encoders of all have published weights."""
     return names()

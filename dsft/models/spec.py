@@ -24,6 +24,7 @@ class ModelSpec:
         num_classes: Number of outputs; 0 for a network without a classifier.
         in_chans: Number of image channels.
         aux_heads: Whether to build the auxiliary classifiers of torchvision's GoogLeNet and Inception v3.
+        config: The configuration of a network of transformers, as JSON; None for other libraries.
     """
 
     source: ModelSource
@@ -31,13 +32,16 @@ class ModelSpec:
     num_classes: int
     in_chans: int
     aux_heads: bool = False
+    config: str | None = None
 
     def __str__(self) -> str:
         return f"{self.source}/{self.name}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
-        return {**asdict(self), "source": self.source.value}
+        # Versions of dsft that know no configurations read the folders of other libraries' networks.
+        fields = {name: value for name, value in asdict(self).items() if name != "config" or value is not None}
+        return {**fields, "source": self.source.value}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:

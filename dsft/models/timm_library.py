@@ -36,6 +36,11 @@ def names() -> tuple[str, ...]:
     return (*timm.list_models(exclude_filters="dsft"), *timm.list_models(pretrained=True))
 
 
+def has(name: str) -> bool:
+    """Return whether the library builds a network of that name."""
+    return name in names()
+
+
 def pretrained_names() -> tuple[str, ...]:
     """Return all architectures with the tags of their weights."""
     return tuple(timm.list_models(pretrained=True))

@@ -35,6 +35,11 @@ def names() -> tuple[str, ...]:
     return (*list_models(module=torchvision.models), *_segmentation_names())
 
 
+def has(name: str) -> bool:
+    """Return whether the library builds a network of that name."""
+    return name in names()
+
+
 def pretrained_names() -> tuple[str, ...]:
     """Return all networks, since all have published weights."""
     return names()

@@ -38,5 +38,5 @@ def test_a_network_for_another_task_is_named_as_such(name: str, kind: str) -> No
 
 
 def test_a_model_folder_is_no_library() -> None:
-    with pytest.raises(ModelError, match="timm or torchvision or smp or builtin, found 'dsft'"):
+    with pytest.raises(ModelError, match="timm or torchvision or smp or transformers or builtin, found 'dsft'"):
         library_of(ModelSource.DSFT, "resnet18")

@@ -187,7 +187,7 @@ def test_one_mistake_gives_one_line(line: str, message: str) -> None:
         ("name: small\n", "name: my run\n", "a.yaml:2  name: expected text such as quickstart or run-2.b, found"),
         ("name: small\n", "name: ../x\n", "a.yaml:2  name: expected text such as quickstart or run-2.b, found"),
         ("name: small\n", "name: 2024\n", "a.yaml:2  name: expected text such as quickstart or run-2.b, found 2024"),
-        ("source: timm", "source: tim", "a.yaml:3  model.source: expected one of timm, torchvision, dsft, builtin,"),
+        ("source: timm", "source: tim", "a.yaml:3  model.source: expected one of timm, torchvision, smp,"),
         (", name: resnet18", "", "a.yaml:3  model.name: source timm requires the name of a network, such as resnet18."),
         ("source: timm", "source: dsft", "a.yaml:3  model.path: source dsft requires a model folder, such as runs/"),
         ("name: resnet18", "name: x, path: y", "model.path: applies to source dsft only; set checkpoint for a weights"),
@@ -217,8 +217,8 @@ def test_all_problems_are_reported_in_the_order_of_files_and_lines() -> None:
         "a.yaml:4  log.progress: expected one of auto, rich, plain, off, found 'loud' (str).",
         "a.yaml:5  ema.decay: expected a number > 0 and < 1, found 1 (int).",
         "a.yaml:6  ema: duplicate key, first given at a.yaml:5. Remove one of them.",
-        "base.yaml:2  model.source: expected one of timm, torchvision, dsft, builtin, python, found 'tim' (str). "
-        "Did you mean timm?",
+        "base.yaml:2  model.source: expected one of timm, torchvision, smp, transformers, dsft, builtin, python, found "
+        "'tim' (str). Did you mean timm?",
         "base.yaml:4  train.seed: expected an integer >= 0 and < 4294967296, found 'x' (str).",
         "base.yaml:5  train.sed: unknown key. Did you mean train.seed?",
         "(command)  optim.lr: expected a number > 0, found 0 (int).",

@@ -17,7 +17,8 @@ class ModelSection(Section):
     """The library that builds the network, `dsft` for a model folder, or `python` for a function of your own
     (`builder`)."""
     name: str | None = None
-    """The network's name in its library, such as `resnet18`, or `unet-resnet18` for `smp`."""
+    """The network's name in its library, such as `resnet18`, `unet-resnet18` for `smp`,
+    or a folder or `OWNER/NAME` of the hub for `transformers`."""
     path: str | None = None
     """The model folder, with `source: dsft`."""
     builder: Annotated[str, Field(pattern=r"^.+:.+$", examples=["net.py:make"])] | None = None
@@ -26,7 +27,8 @@ class ModelSection(Section):
     by one. An attribute `pretrained_cfg` of the network, as timm's networks have it (`input_size`, `mean`, `std` ...),
     determines the preprocessing."""
     pretrained: bool = False
-    """Download the library's pretrained weights (`timm`, `torchvision`, and those of the encoder for `smp`)."""
+    """Download the library's pretrained weights (`timm`, `torchvision`, `transformers`; with `smp` those of the
+    encoder)."""
     checkpoint: str | None = None
     """A local weights file (`.safetensors`, `.pth`, `.pt`) for the network of `name` or `builder`."""
     classes: Literal["data"] | list[str] | None = None
