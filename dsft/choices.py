@@ -14,11 +14,12 @@ Sched = Literal["cosine", "step", "multistep", "poly", "tanh", "constant"]
 
 
 class TaskName(StrEnum):
-    """What a network predicts for an image: one class, any number of labels, a class per pixel, or another image."""
+    """What a network predicts for an image: a class, any number of labels, a class per pixel, boxes, or an image."""
 
     CLASSIFICATION = "classification"
     MULTI_LABEL = "multi_label"
     SEGMENTATION = "segmentation"
+    DETECTION = "detection"
     RESTORATION = "restoration"
 
 
@@ -28,6 +29,7 @@ class TargetKind(StrEnum):
     CLASS = "class"
     LABELS = "labels"
     MASK = "mask"
+    BOXES = "boxes"
     IMAGE = "image"
 
     @property
@@ -40,6 +42,7 @@ _TARGET_DESCRIPTIONS = {
     TargetKind.CLASS: "one class",
     TargetKind.LABELS: "any number of labels",
     TargetKind.MASK: "a mask with a class for each pixel",
+    TargetKind.BOXES: "boxes with a class each",
     TargetKind.IMAGE: "a clean image",
 }
 
@@ -67,6 +70,9 @@ class DataSource(StrEnum):
     WDS = "wds"
     MASKS = "masks"
     PAIRS = "pairs"
+    COCO = "coco"
+    VOC = "voc"
+    YOLO = "yolo"
     SCENES = "scenes"
 
 
@@ -137,6 +143,7 @@ class PredictionFormat(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSONL = "jsonl"
+    COCO = "coco"
 
 
 class Cache(StrEnum):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,22 +20,25 @@ from dsft.recipe import Recipe, load_recipe, shipped_recipes
 NAMES = [recipe.name for recipe in shipped_recipes()]
 VERBS = {recipe.name: Verb(recipe.verb) for recipe in shipped_recipes()}
 CLASSES = ("cat", "dog")
+_BOX_IMAGES = 24  # enough for splits with both classes
 SCENES = {
     TaskName.SEGMENTATION: (ModelSpec(ModelSource.BUILTIN, "unet_16", 6, 1), ("background", *"01234")),
+    TaskName.DETECTION: (ModelSpec(ModelSource.BUILTIN, "fcos_64", 5, 1), tuple("01234")),
     TaskName.RESTORATION: (ModelSpec(ModelSource.BUILTIN, "denoiser_32", 1, 1), ("grey",)),
 }
 # Of other images, small networks too: the conversion of large ones has tests of its own.
 PICTURES = {
     TaskName.SEGMENTATION: (ModelSpec(ModelSource.BUILTIN, "unet_16", 2, 3), CLASSES),
+    TaskName.DETECTION: (ModelSpec(ModelSource.BUILTIN, "fcos_64", 2, 3), CLASSES),
     TaskName.RESTORATION: (ModelSpec(ModelSource.BUILTIN, "denoiser_32", 3, 3), ("red", "green", "blue")),
 }
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a folder for each source: images by class, with masks, and clean images."""
+    """Write a folder for each source: images by class, with masks, clean images, and images with boxes."""
     root = tmp_path_factory.mktemp("images")
-    places = [f"folder/{name}" for name in CLASSES] + ["masks/images", "masks/masks", "pairs"]
+    places = [f"folder/{name}" for name in CLASSES] + ["masks/images", "masks/masks", "pairs", "coco"]
     for place in places:
         (root / place).mkdir(parents=True)
     (root / "masks" / "classes.txt").write_text("\n".join(CLASSES), encoding="utf-8")
@@ -42,6 +46,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for shade, place in enumerate(place for place in places if place != "masks/masks"):
             Image.new("RGB", (32, 32), (30 * number, 60 * shade, 7)).save(root / place / f"{number}.png")
         Image.new("L", (32, 32), number % 2).save(root / "masks" / "masks" / f"{number}.png")
+    for number in range(8, _BOX_IMAGES):
+        Image.new("RGB", (32, 32), (9 * number, 0, 7)).save(root / "coco" / f"{number}.png")
+    listed = {"images": [{"id": number, "file_name": f"{number}.png"} for number in range(_BOX_IMAGES)]}
+    boxes = [{"image_id": number, "category_id": number % 2, "bbox": [2, 3, 20, 25]} for number in range(_BOX_IMAGES)]
+    categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES)]
+    document = {**listed, "annotations": boxes, "categories": categories}
+    (root / "coco" / "boxes.json").write_text(json.dumps(document), encoding="utf-8")
     return root
 
 
@@ -63,7 +74,10 @@ def weights_for(recipe: Recipe, folder: Path) -> list[str]:
     if not model.pretrained:
         return []
     name = str(model.name)
-    if recipe.task is TaskName.SEGMENTATION:
+    if recipe.task is TaskName.DETECTION:
+        # Like the published ones, with the 90 classes of COCO's ids.
+        network = get_model(name, weights=None, weights_backbone=None)
+    elif recipe.task is TaskName.SEGMENTATION:
         # Like the published ones, with the 21 classes of Pascal VOC and an auxiliary head.
         network = build_model(ModelSpec(model.source, name, 21, 3, aux_heads=True))
     else:
@@ -80,7 +94,7 @@ def test_every_recipe_dry_runs(name: str, images: Path, tmp_path: Path, monkeypa
     overrides = [*weights_for(recipe, tmp_path), "data.batch_size=2", "data.image_size=32"]
     if recipe.convert is not None:
         overrides.append("convert.calibration.images=0")  # a fit takes minutes
-    if recipe.data.source in (DataSource.MASKS, DataSource.PAIRS):
+    if recipe.data.source in (DataSource.MASKS, DataSource.PAIRS, DataSource.COCO):
         overrides += [f"data.root={(images / recipe.data.source).as_posix()}"]
     elif recipe.data.source not in (DataSource.DIGITS, DataSource.SCENES):
         overrides += ["data.source=folder", "data.name=null", "data.download=false"]

@@ -15,7 +15,8 @@ from dsft.choices import AUTO, Method
 from dsft.conversion import CalibrationSet, ConversionHistory, ConversionPlan, Converted, Converter, Request
 from dsft.devices import Compute
 from dsft.errors import ConversionError, ModelError
-from dsft.measure import run_example
+from dsft.measure import run_example, with_raw_outputs
+from dsft.models import as_detector
 from dsft.preprocessing import Preprocessing
 from dsft.progress import Report
 from dsft.recipe.sections import ConvertSection
@@ -112,9 +113,9 @@ def open_converter(
     statistics = None
     if calibration:
         loss = network.task.objective.sampled_loss
-        statistics = CalibrationSet(network.module, calibration, loss, request.seed, report)
+        statistics = CalibrationSet(with_raw_outputs(network.module), calibration, loss, request.seed, report)
     return Converter(
-        network.module,
+        with_raw_outputs(network.module),
         example_images(network.preprocessing, compute),
         request,
         calibration=statistics,
@@ -126,7 +127,7 @@ def open_converter(
 
 def as_converted(network: Network, converted: Converted) -> Network:
     """Return a network with the module and the plan of its conversion."""
-    return dataclasses.replace(network, module=converted.model, plan=converted.plan)
+    return dataclasses.replace(network, module=as_detector(converted.model), plan=converted.plan)
 
 
 def replay_plan(network: Network, plan: ConversionPlan) -> Network:
@@ -165,7 +166,7 @@ def convert_network(
     def score_module(module: torch.nn.Module) -> float:
         if score is None:
             raise ConversionError("budget max_drop: needs a score, found none.")
-        return score(dataclasses.replace(network, module=module))
+        return score(dataclasses.replace(network, module=as_detector(module)))
 
     converted = converter.convert_within(None if request.max_drop is None else score_module)
     return as_converted(network, converted), converted.history

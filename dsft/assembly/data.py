@@ -135,24 +135,28 @@ def load_batches(
 def training_transform_of(
     split: Split, data: DataSection, augment: AugmentSection, preprocessing: Preprocessing
 ) -> Transform | JointTransform:
-    """Return the transform of training images, together with their ground truth where that is a picture.
+    """Return the transform of training images, together with their ground truth where that has places in them.
 
     Raises:
         RecipeError: The augmentation is invalid for these images.
     """
-    if not split.is_dense:
+    if not split.has_places:
         return augmenting_transform(augment, preprocessing)
     together = JointAugmentation(augment.scale, augment.hflip, augment.color_jitter or 0.0)
-    return joint_transform(split.target_kind, preprocessing, _degradation(data), augmentation=together)
+    return joint_transform(
+        split.target_kind, preprocessing, _degradation(data), augmentation=together, most_boxes=split.most_boxes
+    )
 
 
 def evaluation_transform_of(
     split: Split, data: DataSection, preprocessing: Preprocessing, *, full_size: bool
 ) -> Transform | JointTransform:
-    """Return the transform of evaluated images, together with their ground truth where that is a picture."""
-    if not split.is_dense:
+    """Return the transform of evaluated images, together with their ground truth where that has places in them."""
+    if not split.has_places:
         return evaluation_transform(preprocessing)
-    return joint_transform(split.target_kind, preprocessing, _degradation(data), full_size=full_size)
+    return joint_transform(
+        split.target_kind, preprocessing, _degradation(data), full_size=full_size, most_boxes=split.most_boxes
+    )
 
 
 def _degradation(data: DataSection) -> Degradation | None:

@@ -15,11 +15,21 @@ from dsft.choices import ModelSource
 from dsft.conversion import copy_network, unwrap_network
 from dsft.errors import CheckpointError, ModelError
 from dsft.measure import run_example
-from dsft.models import Builder, LoadedModel, ModelSpec, identify, load_weights, read_weights, replace_head
+from dsft.models import (
+    Builder,
+    Detector,
+    LoadedModel,
+    ModelSpec,
+    identify,
+    load_weights,
+    read_weights,
+    replace_head,
+    wrap_detector,
+)
 from dsft.models.inputs import for_channels
 from dsft.models.timm_library import read_preprocessing
 from dsft.preprocessing import ImageSize, Preprocessing, as_height_and_width
-from dsft.tasks import CLASSIFICATION, Task, task_named
+from dsft.tasks import CLASSIFICATION, DETECTION, Task, task_named
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,8 @@ def describe_module(
         ModelError: Its output is not what the task needs, such as one row of class scores per image.
         Exception: Whatever the network raises.
     """
+    if task is DETECTION:
+        module = wrap_detector(module, name)
     outputs = count_outputs(module, preprocessing, task)
     spec = ModelSpec(ModelSource.PYTHON, name, outputs, preprocessing.channels)
     return LoadedModel(
@@ -116,13 +128,15 @@ def describe_module(
 
 
 def count_outputs(module: nn.Module, preprocessing: Preprocessing, task: Task = CLASSIFICATION) -> int:
-    """Return the number of outputs of a network: of class scores of an image or a pixel, or of image channels.
+    """Return the number of outputs of a network: class scores of an image, a pixel or a box, or image channels.
 
     Raises:
         ModelError: Its output is not what the task needs, such as one row of class scores per image.
     """
     image = torch.zeros(1, preprocessing.channels, *preprocessing.image_size)
     outputs, _ = task.codec.split_outputs(run_example(module, image))
+    if isinstance(module, Detector):
+        return module.num_classes
     return outputs.shape[1]
 
 

@@ -32,7 +32,10 @@ def predict(
     threshold: Annotated[
         float | None,
         typer.Option(
-            "--threshold", min=0, max=1, help="Probability above which a multi_label model names a label; 0.5."
+            "--threshold",
+            min=0,
+            max=1,
+            help="Probability above which a multi_label model names a label, 0.5; least score of a box, 0.3.",
         ),
     ] = None,
     form: Annotated[
@@ -53,7 +56,7 @@ def predict(
     overwrite: Overwrite = False,
     progress: Progress = None,
 ) -> None:
-    """Predict the classes of images, or write masks or restored images, preprocessed as the model folder records."""
+    """Predict classes or boxes of images, or write masks or restored images, preprocessed as the model records."""
     form = _format(form, out)
     if out is not None:
         from dsft.storage import require_free_file
@@ -76,15 +79,18 @@ def predict(
         raise typer.Exit(1)
 
 
+_BY_ENDING = {".csv": PredictionFormat.CSV, ".jsonl": PredictionFormat.JSONL, ".json": PredictionFormat.COCO}
+
+
 def _format(form: PredictionFormat | None, out: Path | None) -> PredictionFormat:
     if out is None:
         return form or PredictionFormat.TABLE
-    ending = out.suffix.removeprefix(".").lower()
-    written = [PredictionFormat.CSV, PredictionFormat.JSONL]
-    if form is None and ending in written:
-        return PredictionFormat(ending)
-    if form not in written:
-        raise RecipeError(f"--out {str(out)!r}: expected a file ending in .csv or .jsonl, or --format csv or jsonl.")
+    form = form or _BY_ENDING.get(out.suffix.lower())
+    if form is None or form not in _BY_ENDING.values():
+        raise RecipeError(
+            f"--out {str(out)!r}: expected a file ending in .csv, .jsonl or .json (boxes as a COCO data set), or "
+            "--format csv, jsonl or coco."
+        )
     return form
 
 
@@ -95,7 +101,12 @@ def _show(result: PredictResult, form: PredictionFormat, out: Path | None) -> No
     if form is PredictionFormat.TABLE:
         print_result(predictions_table(result.predictions))
         return
-    text = result.to_csv() if form is PredictionFormat.CSV else result.to_jsonl()
+    writers = {
+        PredictionFormat.CSV: result.to_csv,
+        PredictionFormat.JSONL: result.to_jsonl,
+        PredictionFormat.COCO: result.to_coco,
+    }
+    text = writers[form]()
     if out is None:
         print_text(text)
     else:

@@ -1,4 +1,4 @@
-"""``dsft predict``: predict the classes of image files, or write masks or restored images."""
+"""``dsft predict``: predict classes or boxes of image files, or write masks or restored images."""
 
 from __future__ import annotations
 
@@ -19,22 +19,35 @@ from dsft.data.loader import BatchLoader
 from dsft.data.sources.unlabelled import UnlabelledImages
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DataError, InputError
-from dsft.evaluation import ClassPredictor, PicturePredictor, Prediction, Predictor, picture_files, predict
+from dsft.evaluation import (
+    BoxPredictor,
+    ClassPredictor,
+    PicturePredictor,
+    Prediction,
+    Predictor,
+    as_coco,
+    picture_files,
+    predict,
+)
 from dsft.progress import Report, Warn, ignore
 from dsft.storage import require_free_file
+from dsft.tasks.detection import SHOWN_SCORE
 
 
 @dataclass(frozen=True)
 class PredictResult:
-    """The predictions, in the order of the paths, and the images that could not be read."""
+    """The predictions, in the order of the paths, the images that could not be read, and the class table."""
 
     predictions: tuple[Prediction, ...]
     unreadable: tuple[str, ...]
+    classes: tuple[str, ...] = ()
 
     def to_csv(self) -> str:
         """Return one CSV row per image; further classes are in further columns."""
         if any(prediction.file is not None for prediction in self.predictions):
             return self._files_to_csv()
+        if any(prediction.found is not None for prediction in self.predictions):
+            return self._boxes_to_csv()
         count = max([1, *(len(prediction.classes) for prediction in self.predictions)])
         ranks = ["", *(f"_{rank}" for rank in range(2, count + 1))]
         text = io.StringIO()
@@ -52,6 +65,26 @@ class PredictResult:
         csv.writer(text, lineterminator="\n").writerows([("path", "file"), *rows])
         return text.getvalue()
 
+    def _boxes_to_csv(self) -> str:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["path", "class", "score", "left", "top", "right", "bottom"])
+        for each in self.predictions:
+            boxes = each.found.boxes if each.found is not None else ()
+            for name, score, box in zip(each.classes, each.probabilities, boxes, strict=True):
+                writer.writerow([each.path, name, f"{score:.6f}", *(f"{side:.2f}" for side in box)])
+        return text.getvalue()
+
+    def to_coco(self) -> str:
+        """Return the boxes as a COCO data set in JSON.
+
+        Raises:
+            InputError: The predictions are no boxes.
+        """
+        if any(prediction.found is None for prediction in self.predictions):
+            raise InputError("--format coco: requires a model that predicts boxes. Use csv or jsonl.")
+        return f"{json.dumps(as_coco(self.predictions, self.classes))}\n"
+
     def to_jsonl(self) -> str:
         """Return JSON lines, one object per image."""
         return "".join(f"{json.dumps(prediction.to_dict())}\n" for prediction in self.predictions)
@@ -63,7 +96,8 @@ class PredictSettings:
 
     Attributes:
         top_k: Number of classes per image, for a task with one class per image; None for 1.
-        threshold: Probability above which a label is predicted, for a task with several labels; None for 0.5.
+        threshold: Probability above which a label is predicted, for a task with several labels, None for 0.5; or least
+            score of a box, None for 0.3.
         batch_size: Images per batch.
         workers: Processes that read images; ``auto`` chooses by the number of cores and images.
         bad_images: Skip images that cannot be read with a warning, or stop with an error.
@@ -128,7 +162,7 @@ def run(
     unreadable = tuple(key for key in images.keys if key in loader.skipped)
     for key in unreadable:
         report(Warn(_why_unreadable(key)))
-    return PredictResult(tuple(predictions), unreadable)
+    return PredictResult(tuple(predictions), unreadable, _classes(network))
 
 
 def _load_images(
@@ -154,19 +188,22 @@ def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]
         InputError: The task does not support one of the settings, or needs another one.
     """
     labels, folder = network.task.labels, settings.pictures
+    if folder is not None and network.task.codec.target_kind not in (TargetKind.MASK, TargetKind.IMAGE):
+        raise InputError(
+            f"--pictures {str(folder)!r}: requires a model whose predictions are pictures, and the task of this "
+            f"one is {network.task.name}. Use --out."
+        )
     if labels is not None:
-        if folder is not None:
-            raise InputError(
-                f"--pictures {str(folder)!r}: requires a model whose predictions are pictures, and the task of this "
-                f"one is {network.task.name}. Use --out."
-            )
-        classes = network.classes or tuple(map(str, range(network.spec.num_classes)))
-        return ClassPredictor(classes, labels.view.class_selector(settings.top_k, settings.threshold))
-    given = {"--top-k": settings.top_k, "--threshold": settings.threshold}
+        return ClassPredictor(_classes(network), labels.view.class_selector(settings.top_k, settings.threshold))
+    is_boxes = network.task.codec.target_kind is TargetKind.BOXES
+    given = {"--top-k": settings.top_k, "--threshold": None if is_boxes else settings.threshold}
     if unfit := [name for name, value in given.items() if value is not None]:
         raise InputError(
             f"{unfit[0]}: requires a model that predicts classes of images, found task {network.task.name}."
         )
+    if is_boxes:
+        threshold = SHOWN_SCORE if settings.threshold is None else settings.threshold
+        return BoxPredictor(_classes(network), network.preprocessing.image_size, threshold)
     if folder is None:
         raise InputError(
             f"--pictures: is needed, since the predictions of task {network.task.name} are pictures. Name the folder "
@@ -176,6 +213,10 @@ def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]
     for file in files.values():
         require_free_file(file, overwrite=settings.overwrite)
     return PicturePredictor(network.task, files)
+
+
+def _classes(network: Network) -> tuple[str, ...]:
+    return network.classes or tuple(map(str, range(network.spec.num_classes)))
 
 
 def _why_unreadable(key: str) -> str:

@@ -45,6 +45,8 @@ _COLUMNS: Mapping[str, Column] = {
     "val/top1": _percent("top-1"),
     "val/top5": _percent("top-5"),
     "val/map": _percent("mAP", 100),
+    "val/map50": _percent("mAP50", 100),
+    "val/map75": _percent("mAP75", 100),
     "val/exact_match": _percent("exact match", 100),
     "val/micro_f1": _percent("micro F1", 100),
     "val/miou": _percent("mIoU", 100),

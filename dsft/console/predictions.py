@@ -14,15 +14,33 @@ if TYPE_CHECKING:
 
 
 def predictions_table(predictions: Sequence[Prediction]) -> Table:
-    """List the predicted classes of each image, one per row; or the file of each."""
+    """List the predicted classes of each image, one per row; its boxes; or the file of each."""
     if files := [[prediction.path, prediction.file] for prediction in predictions if prediction.file is not None]:
         return build_table(["image", "file"], files)
+    if any(prediction.found is not None for prediction in predictions):
+        return _boxes_table(predictions)
     numbers = ["probability"]
     rows = [
         ["" if rank else prediction.path, name, share]
         for prediction in predictions
         for rank, (name, share) in enumerate(_named(prediction))
     ]
+    return build_table(["image", "class", *numbers], rows, numbers=numbers)
+
+
+def _boxes_table(predictions: Sequence[Prediction]) -> Table:
+    """List the boxes of each image, one per row."""
+    numbers = ["score", "left", "top", "right", "bottom"]
+    rows = []
+    for each in predictions:
+        boxes = each.found.boxes if each.found is not None else ()
+        found = [
+            [name, f"{score:.4f}", *(f"{side:.1f}" for side in box)]
+            for name, score, box in zip(each.classes, each.probabilities, boxes, strict=True)
+        ]
+        # An image without any box has a row too.
+        for rank, cells in enumerate(found or [["-"] * (1 + len(numbers))]):
+            rows.append(["" if rank else each.path, *cells])
     return build_table(["image", "class", *numbers], rows, numbers=numbers)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dsft.tasks import CalibratedMetrics, Metrics, MetricSpec, ProbabilityMetrics
 
 _MOST_CLASSES = 40
+_LOSS = "loss"  # detectors have none in evaluation mode
 _NARROWEST_TEXT = 8  # columns of a terminal
 
 
@@ -65,7 +66,7 @@ def metrics_table(
     numbers: dict[str, Callable[[Metrics], str]] = {
         "images": lambda metrics: str(metrics.count),
         "skipped": lambda metrics: str(metrics.skipped),
-        "loss": lambda metrics: f"{metrics.loss:.4f}",
+        **({"loss": lambda metrics: f"{getattr(metrics, _LOSS):.4f}"} if hasattr(rows[0][1], _LOSS) else {}),
         layout.main.label: _shown(layout.main),
         "95 % CI": layout.interval_in,
         **{figure.label: _shown(figure) for figure in layout.others},

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dsft.choices import Cache, TargetKind
+from dsft.data.boxes import Boxes
 from dsft.data.labels import Target
 from dsft.data.shared_memory import allocate_shared, shareable_memory
-from dsft.data.sources import DenseSource, ImageSource, target_kind_of
+from dsft.data.sources import BoxSource, DenseSource, ImageSource, target_kind_of
 from dsft.process_memory import free_memory
 from dsft.progress import Report, Warn, ignore
 
@@ -86,9 +87,14 @@ class CachedSource:
         """What the ground truth of an image is."""
         return target_kind_of(self._source)
 
-    def read_target(self, index: int) -> Image.Image | None:
+    @property
+    def most_boxes(self) -> int:
+        """Largest number of boxes of an image."""
+        return cast("BoxSource", self._source).most_boxes
+
+    def read_target(self, index: int) -> Image.Image | Boxes | None:
         """Return the ground truth of an image, which is not cached."""
-        return cast("DenseSource", self._source).read_target(index)
+        return cast("DenseSource | BoxSource", self._source).read_target(index)
 
     def identity(self, index: int) -> str:
         """Return the identity of an image, see :class:`ImageSource`."""

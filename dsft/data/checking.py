@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
 
+import numpy as np
 from PIL.Image import Image
 
 from dsft.choices import SplitName
+from dsft.data.boxes import fit_boxes
 from dsft.data.splits import Split
 from dsft.errors import DataError
 from dsft.progress import Report, ignore, report_task
@@ -151,7 +153,7 @@ def _examine(place: tuple[Split, int]) -> _Read | str:
     split, position = place
     try:
         image, target = split.source.read(split.indices[position]), split.read_target(position)
-        _require_fitting(image, target)
+        _require_fitting(image, target, split.keys[position])
     except DataError as error:
         return str(error)
     # Of the pixels and not of the file, so that losslessly re-encoded copies are found too.
@@ -159,7 +161,9 @@ def _examine(place: tuple[Split, int]) -> _Read | str:
     return _Read(digest, *image.size, image.mode == "L")
 
 
-def _require_fitting(image: Image, target: object) -> None:
+def _require_fitting(image: Image, target: object, key: str) -> None:
+    if isinstance(target, np.ndarray):
+        fit_boxes(target, image.size, key)
     if isinstance(target, Image) and target.size != image.size:
         found = " and ".join(f"{width} x {height}" for width, height in (image.size, target.size))
         raise DataError(f"the image and its ground truth must have the same size, found {found} pixels.")

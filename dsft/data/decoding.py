@@ -7,12 +7,13 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from dsft.errors import DataError
 
 _GRAYSCALE_MODES = {"1", "L", "LA", "La"}
 _LARGEST_16_BIT = 65535
+_FIRST_TURNED = 5  # EXIF orientations from here on exchange width and height
 
 
 def read_image(path: Path) -> Image.Image:
@@ -64,6 +65,23 @@ def open_image(path: Path) -> Image.Image:
             return image.copy()
     except MemoryError:
         raise
+    except Exception as error:
+        raise DataError(
+            f"{str(path)!r} cannot be read as an image ({type(error).__name__}: {error}). "
+            "Repair or remove it, or skip such images with data.bad_images=skip."
+        ) from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return width and height of an image as :func:`read_image` returns it; only the header of the file is read.
+
+    Raises:
+        DataError: The file is missing, or its header is damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= _FIRST_TURNED
+            return (image.height, image.width) if is_turned else (image.width, image.height)
     except Exception as error:
         raise DataError(
             f"{str(path)!r} cannot be read as an image ({type(error).__name__}: {error}). "

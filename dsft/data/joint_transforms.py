@@ -1,11 +1,13 @@
-"""Transforms of an image together with its ground truth, which is a picture; built from torchvision's."""
+"""Transforms of an image together with its ground truth, a picture or boxes; built from torchvision's."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -15,6 +17,7 @@ from torchvision.tv_tensors import Image as ImageTensor  # type: ignore[attr-def
 from torchvision.tv_tensors import Mask  # type: ignore[attr-defined]
 
 from dsft.choices import TargetKind
+from dsft.data.boxes import Boxes, fit_boxes, pad_boxes
 from dsft.errors import DataError
 from dsft.preprocessing import Preprocessing
 
@@ -22,6 +25,7 @@ from dsft.preprocessing import Preprocessing
 v2: Any = _typed_v2
 
 _MODES = {1: "L", 3: "RGB"}
+_LEAST_VISIBLE = 0.3  # of the area of a box in a crop
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,17 @@ class JointTransform(ABC):
     """Converts an image and its ground truth to tensors; picklable, as worker processes need it."""
 
     @abstractmethod
-    def __call__(self, image: Image.Image, target: Image.Image | None, key: str) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Image.Image, target: Image.Image | Boxes | None, key: str) -> tuple[Tensor, Tensor]:
         """Return the network's input ``(channels, height, width)``, float32, and the target.
 
         Args:
             image: The image.
-            target: Its ground truth, see :class:`dsft.data.sources.DenseSource`.
+            target: Its ground truth, see :class:`dsft.data.sources.DenseSource` and
+                :class:`dsft.data.sources.BoxSource`.
             key: Name of the image, for messages.
 
         Raises:
-            DataError: The two differ in size.
+            DataError: The two do not fit together.
         """
 
 
@@ -81,9 +86,9 @@ class MaskTransform(JointTransform):
     preprocessing: Preprocessing
     augmentation: JointAugmentation | None = None
 
-    def __call__(self, image: Image.Image, target: Image.Image | None, key: str) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Image.Image, target: Image.Image | Boxes | None, key: str) -> tuple[Tensor, Tensor]:
         """Resize, or crop and flip, both; masks take the nearest pixel."""
-        if target is None:
+        if not isinstance(target, Image.Image):
             raise DataError(f"image {key!r}: has no mask, which this task needs.")
         _require_same_size(image, target, key, "mask")
         picture = ImageTensor(v2.functional.pil_to_tensor(image.convert(_MODES[self.preprocessing.channels])))
@@ -123,10 +128,10 @@ class RestorationTransform(JointTransform):
     augmentation: JointAugmentation | None = None
     full_size: bool = False
 
-    def __call__(self, image: Image.Image, target: Image.Image | None, key: str) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Image.Image, target: Image.Image | Boxes | None, key: str) -> tuple[Tensor, Tensor]:
         """Crop and flip both, then degrade."""
         mode = _MODES[self.preprocessing.channels]
-        clean = image if target is None else target
+        clean = target if isinstance(target, Image.Image) else image
         _require_same_size(image, clean, key, "target")
         pair = torch.stack([_unit(v2.functional.pil_to_tensor(each.convert(mode))) for each in (image, clean)])
         for step in self._steps():
@@ -144,6 +149,46 @@ class RestorationTransform(JointTransform):
         return [crop, v2.RandomHorizontalFlip(self.augmentation.hflip)]
 
 
+@dataclass(frozen=True)
+class BoxTransform(JointTransform):
+    """Transforms an image and its boxes ``(room, 6)``, float32, in pixels of the input; a class of -1 is padding.
+
+    Args:
+        preprocessing: The input that the network expects.
+        room: Number of rows, at least the number of boxes of any image.
+        augmentation: Random augmentation; None for evaluation, in which the image is resized to the input's size.
+    """
+
+    preprocessing: Preprocessing
+    room: int
+    augmentation: JointAugmentation | None = None
+
+    def __call__(self, image: Image.Image, target: Image.Image | Boxes | None, key: str) -> tuple[Tensor, Tensor]:
+        """Resize, or crop and flip, both; boxes of which less than 0.3 remain are dropped."""
+        if not isinstance(target, np.ndarray):
+            raise DataError(f"image {key!r}: has no boxes, which this task needs.")
+        boxes = fit_boxes(target, image.size, key)
+        given = self.augmentation or JointAugmentation()
+        picture = ImageTensor(v2.functional.pil_to_tensor(image.convert(_MODES[self.preprocessing.channels])))
+        top, left, height, width = self._crop(picture, given.scale)
+        size, interpolation = list(self.preprocessing.image_size), _interpolation(self.preprocessing)
+        picture = v2.functional.resized_crop(picture, top, left, height, width, size, interpolation, antialias=True)
+        boxes = _moved(boxes, (left, top), (size[1] / width, size[0] / height), size)
+        if torch.rand(()) < given.hflip:
+            picture = v2.functional.horizontal_flip(picture)
+            boxes = np.concatenate([size[1] - boxes[:, 2:3], boxes[:, 1:2], size[1] - boxes[:, :1], boxes[:, 3:]], 1)
+        for step in _colour_steps(given.color_jitter):
+            picture = step(picture)
+        return _normalized(_unit(picture), self.preprocessing), torch.from_numpy(pad_boxes(boxes, self.room))
+
+    def _crop(self, picture: Any, scale: tuple[float, float] | None) -> tuple[int, int, int, int]:
+        """Return top, left, height and width of the part that is taken."""
+        if scale is None:
+            return 0, 0, *picture.shape[-2:]
+        chosen = v2.RandomResizedCrop(list(self.preprocessing.image_size), scale=scale).make_params([picture])
+        return chosen["top"], chosen["left"], chosen["height"], chosen["width"]
+
+
 def joint_transform(
     kind: TargetKind,
     preprocessing: Preprocessing,
@@ -151,16 +196,21 @@ def joint_transform(
     *,
     augmentation: JointAugmentation | None = None,
     full_size: bool = False,
+    most_boxes: int = 0,
 ) -> JointTransform:
     """Return the transform for a kind of ground truth.
 
     Args:
-        kind: A mask or an image.
+        kind: A mask, boxes or an image.
         preprocessing: The input that the network expects.
         degradation: What is done to clean images.
         augmentation: Random augmentation; None for evaluation.
         full_size: See :class:`RestorationTransform`.
+        most_boxes: See :attr:`BoxTransform.room`.
     """
+    if kind is TargetKind.BOXES:
+        # At least one row, so that no tensor is empty.
+        return BoxTransform(preprocessing, max(most_boxes, 1), augmentation)
     if kind is TargetKind.MASK:
         return MaskTransform(preprocessing, augmentation)
     return RestorationTransform(preprocessing, degradation, augmentation, full_size)
@@ -181,7 +231,7 @@ class PictureTransform:
     def __call__(self, image: Image.Image) -> Tensor:
         """Return ``(channels, height, width)``, float32."""
         picture = v2.functional.pil_to_tensor(image.convert(_MODES[self.preprocessing.channels]))
-        if self.kind is TargetKind.MASK:
+        if self.kind in (TargetKind.MASK, TargetKind.BOXES):
             size, interpolation = list(self.preprocessing.image_size), _interpolation(self.preprocessing)
             picture = v2.functional.resize(picture, size, interpolation, antialias=True)
         return _normalized(_unit(picture), self.preprocessing)
@@ -199,6 +249,17 @@ def degrade(clean: Tensor, degradation: Degradation) -> Tensor:
         images = functional.interpolate(clean[None], small, mode="bicubic", antialias=True)
         degraded = functional.interpolate(images, (height, width), mode="bicubic")[0].clamp(0, 1)
     return degraded + torch.randn(degraded.shape) * (degradation.noise / 255)
+
+
+def _moved(boxes: Boxes, origin: tuple[int, int], scale: tuple[float, float], size: Sequence[int]) -> Boxes:
+    """Return the boxes in the pixels of a part of the image that was resized to a height and a width."""
+    moved = boxes.copy()
+    moved[:, :4] = (boxes[:, :4] - np.array(origin * 2)) * np.array(scale * 2)
+    cut = moved.copy()
+    cut[:, [0, 2]], cut[:, [1, 3]] = moved[:, [0, 2]].clip(0, size[1]), moved[:, [1, 3]].clip(0, size[0])
+    areas = [np.prod(own[:, 2:4] - own[:, :2], axis=1) for own in (cut, moved)]
+    kept: Boxes = cut[areas[0] >= _LEAST_VISIBLE * areas[1]]
+    return kept
 
 
 def _require_same_size(image: Image.Image, other: Image.Image, key: str, name: str) -> None:

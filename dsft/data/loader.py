@@ -56,7 +56,8 @@ class Batch:
     Attributes:
         images: ``(batch, channels, height, width)``, float32.
         targets: Class indices ``(batch,)``, int64; for multi-label data and mixed images soft targets
-            ``(batch, classes)``, float32; masks ``(batch, height, width)``, int64; or images.
+            ``(batch, classes)``, float32; masks ``(batch, height, width)``, int64; boxes ``(batch, boxes, 6)``,
+            float32; or images.
         positions: Position of each image in its split ``(batch,)``, int64.
         number: Index of the batch in its epoch, counted from 0; batches that became empty are counted too.
     """

@@ -13,8 +13,9 @@ from typing import Any, cast
 from PIL.Image import Image
 
 from dsft.choices import LABEL_SEPARATOR, SplitName, TargetKind
+from dsft.data.boxes import Boxes, renumber_boxes
 from dsft.data.labels import Target, classes_of, count_classes, has_label_sets, renumber
-from dsft.data.sources import DenseSource, ImageSource, target_kind_of
+from dsft.data.sources import BoxSource, DenseSource, ImageSource, target_kind_of
 from dsft.data.stratify import Fold, split_stratified
 from dsft.errors import DataError
 from dsft.number_format import plural
@@ -45,9 +46,12 @@ class Split:
     @cached_property
     def targets(self) -> tuple[Target, ...]:
         """Target of each image, as indices into :attr:`classes`; the classes of the source are mapped by name."""
+        return tuple(renumber(self.source.targets[index], self._numbers) for index in self.indices)
+
+    @cached_property
+    def _numbers(self) -> Mapping[int, int]:
         table = {name: target for target, name in enumerate(self.classes)}
-        numbers = {own: table[name] for own, name in enumerate(self.source.classes) if name in table}
-        return tuple(renumber(self.source.targets[index], numbers) for index in self.indices)
+        return {own: table[name] for own, name in enumerate(self.source.classes) if name in table}
 
     @property
     def has_label_sets(self) -> bool:
@@ -64,12 +68,25 @@ class Split:
         """Whether the ground truth of an image is a picture."""
         return self.target_kind in (TargetKind.MASK, TargetKind.IMAGE)
 
-    def read_target(self, position: int) -> Target | Image | None:
-        """Return the ground truth of an image: class indices, or a picture, see :class:`dsft.data.sources.DenseSource`.
+    @property
+    def has_places(self) -> bool:
+        """Whether the ground truth refers to places in the image, so that both are transformed together."""
+        return self.is_dense or self.target_kind is TargetKind.BOXES
+
+    @property
+    def most_boxes(self) -> int:
+        """Largest number of boxes of an image of the source; 0 if the ground truth is another."""
+        return cast("BoxSource", self.source).most_boxes if self.target_kind is TargetKind.BOXES else 0
+
+    def read_target(self, position: int) -> Target | Image | Boxes | None:
+        """Return the ground truth of an image: class indices, boxes, or a picture.
 
         Raises:
-            DataError: The picture cannot be read.
+            DataError: The boxes or the picture cannot be read.
         """
+        if self.target_kind is TargetKind.BOXES:
+            boxes = cast("BoxSource", self.source).read_target(self.indices[position])
+            return renumber_boxes(boxes, self._numbers)
         if not self.is_dense:
             return self.targets[position]
         return cast("DenseSource", self.source).read_target(self.indices[position])
@@ -172,7 +189,7 @@ def make_splits(
             fractions[SplitName.TEST] = test
     drawn = split_stratified(train.targets, train.keys, train.classes, fractions, seed)
     parts = {name: Split(name, train, indices, train.classes) for name, indices in drawn.items()}
-    _require_every_class(parts[SplitName.TRAIN])
+    _require_every_class(parts[SplitName.TRAIN], report)
     for name in sources.keys() - {SplitName.TRAIN}:
         parts[name] = held_out_split(name, sources[name], train.classes)
     splits = Splits(train.classes, parts[SplitName.TRAIN], parts[SplitName.VAL], parts.get(SplitName.TEST))
@@ -217,7 +234,13 @@ def count_channels(split: Split) -> int:
 def _require_trainable(train: ImageSource) -> None:
     if not train.targets:
         raise DataError(f"data: {train.origin!r} has no images to train on.")
-    if target_kind_of(train) in (TargetKind.MASK, TargetKind.IMAGE):
+    kind = target_kind_of(train)
+    if kind in (TargetKind.MASK, TargetKind.IMAGE):
+        return
+    if kind is TargetKind.BOXES:
+        # A class without boxes is common: in COCO files it is often the name of the data set.
+        if not any(train.targets):
+            raise DataError(f"data: {train.origin!r} has no boxes to train on. Add annotations.")
         return
     if has_label_sets(train.targets) and not train.classes:
         raise DataError(f"data: {train.origin!r} has no labelled images to train on.")
@@ -231,7 +254,10 @@ def _require_trainable(train: ImageSource) -> None:
         raise DataError(f"data: {train.origin!r} has classes without training images: {_some(empty)}.")
 
 
-def _require_every_class(train: Split) -> None:
+def _require_every_class(train: Split, report: Report) -> None:
+    if train.target_kind is TargetKind.BOXES:
+        _warn_of_absent(train, report)
+        return
     # With one class per image each class keeps a training image; with several labels that may be impossible.
     if absent := _absent(train):
         raise DataError(
@@ -266,7 +292,8 @@ def _unlabelled(splits: Sequence[Split]) -> str:
     if splits[0].is_dense:
         return ""
     count = sum(not classes_of(target) for split in splits for target in split.targets)
-    return f"; {count:,} of them without labels" if count else ""
+    what = "boxes" if splits[0].target_kind is TargetKind.BOXES else "labels"
+    return f"; {count:,} of them without {what}" if count else ""
 
 
 def _some(names: list[str]) -> str:

@@ -14,6 +14,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dsft.data.boxes import Boxes
 from dsft.data.joint_transforms import JointTransform
 from dsft.data.labels import Target, stack_targets
 from dsft.data.mixing import Mixing, mix_batch
@@ -67,10 +68,10 @@ class SampleReader(Dataset[Sample | UnreadableImage]):
             # An exception that leaves a worker process has its traceback as its message.
             return UnreadableImage(self.split.keys[position], str(error))
 
-    def _transformed(self, image: Image, target: Target | Image | None, draw: tuple[int, int, int]) -> Sample:
+    def _transformed(self, image: Image, target: Target | Image | Boxes | None, draw: tuple[int, int, int]) -> Sample:
         position = draw[1]
         if isinstance(self.transform, JointTransform):
-            picture, truth = self.transform(image, cast("Image | None", target), self.split.keys[position])
+            picture, truth = self.transform(image, cast("Image | Boxes | None", target), self.split.keys[position])
             return Sample(picture, truth, position, draw)
         return Sample(self.transform(image), cast("Target", target), position, draw)
 

@@ -5,10 +5,12 @@ from dsft.evaluation.comparison import Difference, compare
 from dsft.evaluation.evaluate import evaluate
 from dsft.evaluation.files import write_evaluation
 from dsft.evaluation.prediction import (
+    BoxPredictor,
     ClassPredictor,
     PicturePredictor,
     Prediction,
     Predictor,
+    as_coco,
     picture_files,
     predict,
 )
@@ -16,6 +18,7 @@ from dsft.evaluation.result import Evaluation, SeenImage
 
 __all__ = [
     "BatchSource",
+    "BoxPredictor",
     "ClassPredictor",
     "Difference",
     "EvaluatedSplit",
@@ -25,6 +28,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "SeenImage",
+    "as_coco",
     "compare",
     "evaluate",
     "picture_files",

@@ -1,4 +1,4 @@
-"""Predict for images without ground truth: classes, or pictures."""
+"""Predict for images without ground truth: classes, boxes or pictures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from PIL import Image
 from torch import Tensor, nn
 
-from dsft.data.decoding import read_image
+from dsft.data.decoding import image_size, read_image
 from dsft.devices import Compute
 from dsft.evaluation.batches import BatchSource
 from dsft.evaluation.inference import infer_batches
@@ -20,27 +20,47 @@ from dsft.storage import write_bytes
 from dsft.tasks import ClassSelector, Task
 
 
+class FoundBoxes(NamedTuple):
+    """The boxes of an image, one for each class of its prediction.
+
+    Attributes:
+        size: Width and height of the image.
+        boxes: Left, top, right and bottom of each box in its pixels.
+    """
+
+    size: tuple[int, int]
+    boxes: tuple[tuple[float, float, float, float], ...]
+
+
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for an image: its classes, or a file.
+    """The prediction for an image: its classes, boxes with a class each, or a file.
 
     Attributes:
         path: The image.
         classes: Names of the predicted classes in order of decreasing probability.
-        probabilities: Their probabilities, 0 to 1.
+        probabilities: Their probabilities, 0 to 1; of boxes the scores.
         file: The predicted mask or image; None if classes are predicted.
+        found: The boxes; None if the classes are those of the whole image.
     """
 
     path: str
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     file: str | None = None
+    found: FoundBoxes | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction as JSON values."""
         if self.file is not None:
             return {"path": self.path, "file": self.file}
         rows = zip(self.classes, self.probabilities, strict=True)
+        if self.found is not None:
+            boxes = [
+                {"class": name, "score": score, "box": list(box)}
+                for (name, score), box in zip(rows, self.found.boxes, strict=True)
+            ]
+            return {"path": self.path, "boxes": boxes}
         return {"path": self.path, "predictions": [{"class": name, "probability": share} for name, share in rows]}
 
 
@@ -74,6 +94,57 @@ class ClassPredictor:
             Prediction(path, tuple(self.classes[index] for index in chosen.classes), chosen.probabilities)
             for path, chosen in zip(paths, self.select(outputs), strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class BoxPredictor:
+    """Names the objects of images, with boxes in pixels of the image file.
+
+    Attributes:
+        classes: The class table.
+        input_size: Height and width of the network's input.
+        threshold: Least score of a box.
+    """
+
+    classes: Sequence[str]
+    input_size: tuple[int, int]
+    threshold: float
+
+    def __call__(self, paths: Sequence[str], outputs: Tensor) -> list[Prediction]:
+        """Return the boxes of each image, the highest scores first."""
+        return [self._boxes(path, output) for path, output in zip(paths, outputs, strict=True)]
+
+    def _boxes(self, path: str, output: Tensor) -> Prediction:
+        kept = output[(output[:, 5] >= 0) & (output[:, 4] >= self.threshold)].double()
+        (width, height), (rows, columns) = image_size(Path(path)), self.input_size
+        scaled = kept[:, :4] * kept.new_tensor([width / columns, height / rows] * 2)
+        classes = tuple(self.classes[number] for number in kept[:, 5].long().tolist())
+        found = FoundBoxes((width, height), tuple((a, b, c, d) for a, b, c, d in scaled.tolist()))
+        return Prediction(path, classes, tuple(kept[:, 4].tolist()), found=found)
+
+
+def as_coco(predictions: Sequence[Prediction], classes: Sequence[str]) -> dict[str, Any]:
+    """Return predicted boxes as a COCO data set, whose annotations have scores.
+
+    Images and categories have the ids 1, 2, ... in their order.
+
+    Args:
+        predictions: Predictions with boxes.
+        classes: The class table.
+    """
+    numbers = {name: number for number, name in enumerate(classes, 1)}
+    images, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
+    for identifier, each in enumerate(predictions, 1):
+        if each.found is None:
+            raise TypeError(f"{each.path}: the prediction has no boxes")
+        (width, height), boxes = each.found
+        images.append({"id": identifier, "file_name": each.path, "width": width, "height": height})
+        for name, score, (left, top, right, bottom) in zip(each.classes, each.probabilities, boxes, strict=True):
+            box = [left, top, right - left, bottom - top]
+            entry = {"id": len(annotations) + 1, "image_id": identifier, "category_id": numbers[name], "bbox": box}
+            annotations.append({**entry, "area": box[2] * box[3], "iscrowd": 0, "score": score})
+    categories = [{"id": number, "name": name} for name, number in numbers.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dsft.measure.example import ExampleInput, batch_size_of, run_example
+from dsft.measure.example import ExampleInput, batch_size_of, run_example, with_raw_outputs
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -22,12 +22,14 @@ def count_macs(module: nn.Module, example_input: ExampleInput) -> int:
     """Return the multiply-accumulates of one forward pass per image.
 
     Convolutions, matrix products and attention are counted, by ``torch.utils.flop_counter`` (two floating-point
-    operations are one multiply-accumulate); element-wise operations are not.
+    operations are one multiply-accumulate); element-wise operations are not. The second stage of a two-stage detector
+    is run on 100 fixed boxes.
 
     Args:
         module: Any module; its modes are restored.
         example_input: What the module takes; see :func:`dsft.measure.example.run_example`.
     """
+    module = with_raw_outputs(module)
     with counting_macs(module) as counter:
         run_example(module, example_input)
     return int(counter.get_total_flops()) // 2 // batch_size_of(example_input)

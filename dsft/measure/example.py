@@ -43,6 +43,15 @@ def call(module: nn.Module, example_input: ExampleInput) -> Any:
     return module(example_input)
 
 
+def with_raw_outputs(module: nn.Module) -> nn.Module:
+    """Return a view of a detector whose outputs do not depend on which boxes are selected; others unchanged.
+
+    A network offers it as the method ``raw_view``, see :class:`dsft.models.Detector`.
+    """
+    view: nn.Module = module.raw_view() if hasattr(module, "raw_view") else module  # type: ignore[operator]
+    return view
+
+
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Put every submodule into evaluation mode, and restore the mode of each at the end."""

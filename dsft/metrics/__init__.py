@@ -16,6 +16,16 @@ from dsft.metrics.calibration import (
     reliability,
 )
 from dsft.metrics.confusion import ClassScores, class_scores, confusion_matrix
+from dsft.metrics.detection import (
+    HIT,
+    IOU_THRESHOLDS,
+    MISS,
+    average_precisions,
+    box_iou,
+    detection_map_difference_interval,
+    detection_map_interval,
+    match_detections,
+)
 from dsft.metrics.multilabel import (
     binary_brier_score,
     binary_negative_log_likelihood,
@@ -40,18 +50,25 @@ from dsft.metrics.segmentation import (
 from dsft.metrics.significance import Interval, difference_interval, disagreements, mcnemar_p, top1_interval
 
 __all__ = [
+    "HIT",
+    "IOU_THRESHOLDS",
+    "MISS",
     "TEMPERATURES",
     "ClassScores",
     "Interval",
     "Reliability",
     "average_precision",
+    "average_precisions",
     "binary_brier_score",
     "binary_negative_log_likelihood",
+    "box_iou",
     "brier_score",
     "class_accuracy",
     "class_iou",
     "class_scores",
     "confusion_matrix",
+    "detection_map_difference_interval",
+    "detection_map_interval",
     "difference_interval",
     "disagreements",
     "exact_matches",
@@ -62,6 +79,7 @@ __all__ = [
     "luminance",
     "map_difference_interval",
     "map_interval",
+    "match_detections",
     "mcnemar_p",
     "mean_average_precision",
     "mean_interval",

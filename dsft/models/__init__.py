@@ -6,6 +6,7 @@ offline, and the evaluation transform and class names of its weights. The packag
 """
 
 from dsft.models.builder import Builder
+from dsft.models.detector import Detector, as_detector, wrap_detector
 from dsft.models.heads import head_layers, head_parameters, replace_head
 from dsft.models.inputs import replace_input
 from dsft.models.libraries import build_model, library_of, list_networks
@@ -16,9 +17,11 @@ from dsft.models.weights import Weights, load_weights, read_weights
 
 __all__ = [
     "Builder",
+    "Detector",
     "LoadedModel",
     "ModelSpec",
     "Weights",
+    "as_detector",
     "build_model",
     "head_layers",
     "head_parameters",
@@ -32,4 +35,5 @@ __all__ = [
     "read_weights",
     "replace_head",
     "replace_input",
+    "wrap_detector",
 ]

@@ -1,4 +1,4 @@
-"""Small networks of dsft itself for tasks whose outputs are pictures: for the embedded recipes, and to begin with."""
+"""Small networks of dsft itself for tasks with pictures or boxes: for the embedded recipes, and to begin with."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dsft.choices import ModelSource, TaskName
 from dsft.errors import ModelError
+from dsft.models.small_detector import small_fcos
 from dsft.models.spec import ModelSpec
 from dsft.models.unet import ResidualDenoiser, UNet
 from dsft.preprocessing import Preprocessing
@@ -30,6 +31,8 @@ class _Entry:
 _NETWORKS: Mapping[str, _Entry] = {
     "unet_16": _Entry(lambda chans, classes: UNet(chans, classes, 16), TaskName.SEGMENTATION, 0.5, 0.25),
     "unet_32": _Entry(lambda chans, classes: UNet(chans, classes, 32), TaskName.SEGMENTATION, 0.5, 0.25),
+    "fcos_64": _Entry(lambda chans, classes: small_fcos(chans, classes, 64), TaskName.DETECTION, 0.5, 0.25),
+    "fcos_160": _Entry(lambda chans, classes: small_fcos(chans, classes, 160), TaskName.DETECTION, 0.5, 0.25),
     "denoiser_32": _Entry(lambda chans, _: ResidualDenoiser(chans, 32, 8), TaskName.RESTORATION, 0.0, 1.0),
     "denoiser_64": _Entry(lambda chans, _: ResidualDenoiser(chans, 64, 17), TaskName.RESTORATION, 0.0, 1.0),
 }
@@ -66,7 +69,7 @@ def task_of(name: str) -> TaskName:
 
 
 def default_spec(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
-    """Return the spec of a network with 3 image channels, and as many outputs or, for segmentation, two classes."""
+    """Return the spec of a network with 3 image channels, and as many outputs or two classes."""
     del state
     outputs = 3 if _NETWORKS[name].task is TaskName.RESTORATION else 2
     return ModelSpec(ModelSource.BUILTIN, name, num_classes=outputs, in_chans=3)

@@ -10,6 +10,7 @@ from torch import nn
 
 from dsft.choices import ModelSource
 from dsft.errors import ModelError
+from dsft.models.detector import Detector, detection_heads, set_classes
 from dsft.models.libraries import build_model
 from dsft.models.spec import LoadedModel
 
@@ -40,6 +41,8 @@ def head_layers(module: nn.Module) -> dict[str, nn.Module]:
 
 def _named_heads(module: nn.Module) -> dict[str, nn.Module]:
     """Return the classifiers that a network of a library declares."""
+    if isinstance(module, Detector):
+        return detection_heads(module)
     get_classifier = getattr(module, "get_classifier", None)
     if get_classifier is None:
         return _torchvision_heads(module)
@@ -89,8 +92,10 @@ def replace_head(loaded: LoadedModel, num_classes: int, classes: tuple[str, ...]
     module = copy.deepcopy(loaded.module)
     for name, head in heads.items():
         module.set_submodule(name, head)
+    if isinstance(module, Detector):
+        set_classes(module, num_classes)
     for part in module.modules():
-        if getattr(part, "num_classes", None) == loaded.spec.num_classes:
+        if not isinstance(module, Detector) and getattr(part, "num_classes", None) == loaded.spec.num_classes:
             counted: Any = part
             counted.num_classes = num_classes
     return dataclasses.replace(loaded, module=module, spec=spec, classes=classes)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dsft.choices import ModelSource
 from dsft.errors import CheckpointError, ModelError
 from dsft.models import timm_library
+from dsft.models.detector import Detector, count_classes
 from dsft.models.heads import head_parameters, replace_head
 from dsft.models.inputs import for_channels, replace_input
 from dsft.models.libraries import Library, library_of
@@ -113,6 +114,8 @@ def _spec_of_weights(library: Library, spec: ModelSpec, module: nn.Module, state
     # A head may start with a norm, whose parameters do not depend on the number of classes.
     heads = [state[name] for name in head_parameters(module) if name in state and state[name].ndim > 1]
     num_classes = heads[0].shape[0] if heads else spec.num_classes
+    if isinstance(module, Detector):
+        num_classes = count_classes(module, state)
     in_chans = spec.in_chans
     for name in library.input_layers(module):
         key = f"{name}.weight"

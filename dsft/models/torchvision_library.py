@@ -1,4 +1,4 @@
-"""The classification and segmentation networks of torchvision."""
+"""The classification, segmentation and detection networks of torchvision."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 
 import torch
 import torchvision.models
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.imagenet_info import ImageNetInfo
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torchvision.models import WeightsEnum, get_model, get_model_weights, list_m
 
 from dsft.choices import ModelSource, TaskName
 from dsft.errors import PretrainedWeightsError
+from dsft.models.detector import Detector
 from dsft.models.spec import ModelSpec
 from dsft.models.weights import load_weights, read_weights
 from dsft.preprocessing import Preprocessing
@@ -25,14 +27,22 @@ from dsft.progress import Note, Report
 
 # The prefixes of the auxiliary classifiers, by network.
 _AUX_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+# The detection networks whose outputs are boxes alone.
+_DETECTORS = ("fasterrcnn_", "retinanet_", "fcos_", "ssd")
+# The normalisation of the published weights; of the other networks it is that of ImageNet.
+_DETECTOR_INPUTS = {
+    "ssd300_vgg16": ((0.48235, 0.45882, 0.40784), (1 / 255,) * 3, 300),
+    "ssdlite320_mobilenet_v3_large": ((0.5,) * 3, (0.5,) * 3, 320),
+}
 # torchvision drops the auxiliary classifiers of this pretrained network, since they were not trained.
 _UNTRAINED_AUX_HEADS = "googlenet"
+_DETECTOR_SIDE = 800  # torchvision resizes the smaller side to this
 
 
 @functools.cache
 def names() -> tuple[str, ...]:
-    """Return all classification and segmentation networks."""
-    return (*list_models(module=torchvision.models), *_segmentation_names())
+    """Return all classification and segmentation networks, and the detection networks for boxes."""
+    return (*list_models(module=torchvision.models), *_segmentation_names(), *_detection_names())
 
 
 def has(name: str) -> bool:
@@ -51,9 +61,9 @@ def require_pretrained(name: str) -> None:
 
 
 def unsupported_kind(name: str) -> str | None:
-    """Return what kind of network a name is, such as ``a detection network``; None if the name is unknown."""
+    """Return what kind of network a name is, such as ``a video network``; None if the name is unknown."""
     kinds = {
-        "detection": "a detection network",
+        "detection": "a network for masks or key points of objects",
         "optical_flow": "an optical flow network",
         "quantization": "a quantized network",
         "video": "a video network",
@@ -64,6 +74,8 @@ def unsupported_kind(name: str) -> str | None:
 
 def task_of(name: str) -> TaskName:
     """Return the task of a network."""
+    if name in _detection_names():
+        return TaskName.DETECTION
     return TaskName.SEGMENTATION if name in _segmentation_names() else TaskName.CLASSIFICATION
 
 
@@ -78,6 +90,8 @@ def default_spec(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
         # torchvision's LR-ASPP has no auxiliary head.
         aux_heads = not name.startswith("lraspp") and (state is None or any("aux_classifier" in key for key in state))
         return ModelSpec(ModelSource.TORCHVISION, name, len(_weights(name).meta["categories"]), 3, aux_heads)
+    if name in _detection_names():
+        return ModelSpec(ModelSource.TORCHVISION, name, len(_box_categories(name)), 3)
     prefixes = _AUX_HEADS.get(name, ())
     aux_heads = bool(prefixes) if state is None else any(key.startswith(prefixes) for key in state)
     return ModelSpec(ModelSource.TORCHVISION, name, num_classes=1000, in_chans=3, aux_heads=aux_heads)
@@ -90,6 +104,9 @@ def build(spec: ModelSpec) -> nn.Module:
         arguments["weights_backbone"] = None
         if not spec.name.startswith("lraspp"):
             arguments["aux_loss"] = spec.aux_heads
+    if spec.name in _detection_names():
+        # One more for the background. Of SSD300 this is what keeps the images at the size that they have.
+        arguments |= {"weights_backbone": None, "num_classes": spec.num_classes + 1}
     if spec.name in _AUX_HEADS:
         # transform_input converts between two normalisations; here the preprocessing normalises.
         arguments |= {"aux_logits": spec.aux_heads, "init_weights": True, "transform_input": False}
@@ -97,6 +114,8 @@ def build(spec: ModelSpec) -> nn.Module:
         # The position embedding depends on the size, which for some weights is not the default.
         arguments["image_size"] = _weights(spec.name).transforms().crop_size[0]
     module: nn.Module = get_model(spec.name, weights=None, **arguments)
+    if spec.name in _detection_names():
+        module = Detector(module, spec.num_classes)
     if spec.in_chans != 3:
         _set_input_channels(module, spec.in_chans)
     return module
@@ -104,6 +123,9 @@ def build(spec: ModelSpec) -> nn.Module:
 
 def preprocessing(name: str) -> Preprocessing:
     """Return the evaluation transform of the network's default weights."""
+    if name in _detection_names():
+        mean, std, side = _DETECTOR_INPUTS.get(name, (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, _DETECTOR_SIDE))
+        return Preprocessing((side, side), 3, mean, std, "bilinear", 1.0, "squash")
     preset = _weights(name).transforms()
     if name in _segmentation_names():
         size = (preset.resize_size[0],) * 2
@@ -133,8 +155,9 @@ def input_layers(module: nn.Module) -> tuple[str, ...]:
 
 
 def rename_keys(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """Convert the keys of torchvision's older DenseNet files to the current ones."""
-    del module
+    """Convert the keys of torchvision's older DenseNet files to the current ones, and those of its detectors."""
+    if isinstance(module, Detector):
+        return {f"network.{key}": tensor for key, tensor in state.items()}
     return {
         re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)", r"\1\2", key): tensor for key, tensor in state.items()
     }
@@ -145,7 +168,7 @@ def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tu
 
     Returns:
         The network, its spec, and its class names: WordNet's synset ids, as in the names of ImageNet's folders,
-        or the categories of Pascal VOC.
+        or the categories of Pascal VOC or COCO.
 
     Raises:
         PretrainedWeightsError: The weights are neither in the local cache nor can they be downloaded.
@@ -158,15 +181,29 @@ def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tu
             del state[key]
     spec = default_spec(name, state)
     module = build(spec)
-    load_weights(module, rename_keys(state, module) if "densenet" in name else state, f"checkpoint {str(path)!r}")
+    is_renamed = "densenet" in name or name in _detection_names()
+    load_weights(module, rename_keys(state, module) if is_renamed else state, f"checkpoint {str(path)!r}")
     if name in _segmentation_names():
         return module, spec, tuple(_weights(name).meta["categories"])
+    if name in _detection_names():
+        return module, spec, _box_categories(name)
     return module, spec, tuple(ImageNetInfo("imagenet-1k").label_names())  # type: ignore[no-untyped-call]
 
 
 @functools.cache
 def _segmentation_names() -> tuple[str, ...]:
     return tuple(list_models(module=torchvision.models.segmentation))
+
+
+@functools.cache
+def _detection_names() -> tuple[str, ...]:
+    return tuple(name for name in list_models(module=torchvision.models.detection) if name.startswith(_DETECTORS))
+
+
+def _box_categories(name: str) -> tuple[str, ...]:
+    """Return the categories of the published weights without the background; names that are missing get a number."""
+    categories = list(_weights(name).meta["categories"])[1:]
+    return tuple(f"{each} {number}" if each == "N/A" else each for number, each in enumerate(categories, 1))
 
 
 def _weights(name: str) -> WeightsEnum:

@@ -23,7 +23,8 @@ class DataSourceTraits:
         can_download: The source downloads missing files with ``data.download``.
         has_label_sets: An image may have any number of labels, so that the source serves multi-label tasks.
         targets: The ground truths that the source can have for an image.
-        has_masks: The ground truth may be masks in files, which need names of their classes.
+        has_masks: The ground truth may be masks in files.
+        has_class_names: The classes may be named by the recipe.
     """
 
     root: str | None = None
@@ -33,6 +34,7 @@ class DataSourceTraits:
     has_label_sets: bool = False
     targets: tuple[TargetKind, ...] = (TargetKind.CLASS,)
     has_masks: bool = False
+    has_class_names: bool = False
 
     def accepts(self, key: str) -> bool:
         """Return whether the source has a use for a key of the section ``data``."""
@@ -41,7 +43,7 @@ class DataSourceTraits:
             "name": self.name is not None,
             "download": self.can_download,
             "label_separator": self.has_label_sets,
-            "class_names": self.has_masks,
+            "class_names": self.has_class_names,
             "ignore_index": self.has_masks,
             "layout": self.has_masks,
             "degrade": TargetKind.IMAGE in self.targets,
@@ -73,16 +75,32 @@ DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
         needs=(("root",),),
         targets=(TargetKind.MASK,),
         has_masks=True,
+        has_class_names=True,
     ),
     DataSource.PAIRS: DataSourceTraits(
         root="a folder with the folders input and target, or of clean images with data.degrade",
         needs=(("root",),),
         targets=(TargetKind.IMAGE,),
     ),
+    DataSource.COCO: DataSourceTraits(
+        root="a folder of images with COCO's JSON files", needs=(("root",),), targets=(TargetKind.BOXES,)
+    ),
+    DataSource.VOC: DataSourceTraits(
+        root="a folder with the folders JPEGImages and Annotations",
+        needs=(("root",),),
+        targets=(TargetKind.BOXES,),
+        has_class_names=True,
+    ),
+    DataSource.YOLO: DataSourceTraits(
+        root="a folder with the folders images and labels",
+        needs=(("root",),),
+        targets=(TargetKind.BOXES,),
+        has_class_names=True,
+    ),
     DataSource.SCENES: DataSourceTraits(
-        name="the task, segmentation or restoration",
+        name="the task, segmentation, detection or restoration",
         needs=(("name",),),
-        targets=(TargetKind.MASK, TargetKind.IMAGE),
+        targets=(TargetKind.MASK, TargetKind.BOXES, TargetKind.IMAGE),
     ),
 }
 

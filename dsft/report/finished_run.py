@@ -67,6 +67,8 @@ class Run:
     def has_plain_loss(self) -> bool:
         """Whether the training loss is the cross entropy that is measured on val, so that the two are comparable."""
         augment, data = self.recipe.augment, self.recipe.data
+        if self.recipe.task is TaskName.DETECTION:  # no loss is measured on val
+            return False
         if self.recipe.loss.dice or (self.recipe.task is TaskName.RESTORATION and self.recipe.loss.pixel != "l2"):
             return False
         mixing = (augment.mixup, augment.cutmix, augment.cutmix_minmax)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from dsft.choices import Decision
@@ -77,7 +78,7 @@ def _curves(run: Run) -> list[Picture]:
             plots / "losses.png",
             "Training and validation loss by epoch",
             f"The training loss is {first['train_loss']:.4g} after the first epoch and {last['train_loss']:.4g} after "
-            f"{after}; the validation loss {first['val/loss']:.4g} and {last['val/loss']:.4g}.",
+            f"{after}{_validation_loss(first, last)}.",
         ),
         embed(
             plots / "scores.png",
@@ -87,6 +88,11 @@ def _curves(run: Run) -> list[Picture]:
         ),
     )
     return [picture for picture in found if picture is not None]
+
+
+def _validation_loss(first: Mapping[str, float], last: Mapping[str, float]) -> str:
+    """Return the rest of the sentence on the losses; detectors compute no loss in evaluation mode."""
+    return f"; the validation loss {first['val/loss']:.4g} and {last['val/loss']:.4g}" if "val/loss" in first else ""
 
 
 def _layers(run: Run) -> Picture | None:

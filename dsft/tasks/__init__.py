@@ -9,6 +9,7 @@ from typing import Any
 
 from dsft.choices import TaskName
 from dsft.tasks.classification import CLASSIFICATION, ClassificationMetrics, ClassMetrics
+from dsft.tasks.detection import DETECTION, DETECTIONS, DetectionMetrics
 from dsft.tasks.metric_specs import ClassMetricSpec, MetricLayout, MetricSpec
 from dsft.tasks.metrics import CalibratedMetrics, Metrics, ProbabilityMetrics, Rows
 from dsft.tasks.multi_label import MULTI_LABEL, LabelMetrics, MultiLabelMetrics
@@ -30,6 +31,8 @@ from dsft.tasks.task import (
 
 __all__ = [
     "CLASSIFICATION",
+    "DETECTION",
+    "DETECTIONS",
     "MULTI_LABEL",
     "PLAIN_LOSS",
     "RESTORATION",
@@ -40,6 +43,7 @@ __all__ = [
     "ClassSelector",
     "ClassificationMetrics",
     "Codec",
+    "DetectionMetrics",
     "LabelMetrics",
     "LabelParts",
     "LossOptions",
@@ -61,7 +65,9 @@ __all__ = [
     "task_of",
 ]
 
-_TASKS: Mapping[TaskName, Task] = {task.name: task for task in (CLASSIFICATION, MULTI_LABEL, SEGMENTATION, RESTORATION)}
+_TASKS: Mapping[TaskName, Task] = {
+    task.name: task for task in (CLASSIFICATION, MULTI_LABEL, SEGMENTATION, DETECTION, RESTORATION)
+}
 
 
 def task_named(name: TaskName) -> Task:

@@ -20,6 +20,11 @@ class ImageLabelCodec:
     output_name: ClassVar = "logits"
     input_defaults: ClassVar[Mapping[str, Any]] = {}
 
+    def training_inputs(self, images: Tensor, targets: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the images."""
+        del targets
+        return (images,)
+
     def split_outputs(self, output: object) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See :func:`dsft.tasks.split_outputs`."""
         return split_outputs(output)

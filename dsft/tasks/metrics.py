@@ -47,7 +47,6 @@ class Metrics(Protocol):
         split: Name of the split.
         count: Number of evaluated images.
         skipped: Number of unreadable images, which were skipped.
-        loss: Mean loss.
         per_class: The metrics of every class, in the order of the class table.
     """
 
@@ -59,8 +58,6 @@ class Metrics(Protocol):
     def count(self) -> int: ...  # noqa: D102
     @property
     def skipped(self) -> int: ...  # noqa: D102
-    @property
-    def loss(self) -> float: ...  # noqa: D102
     @property
     def per_class(self) -> Sequence[ClassScore]: ...  # noqa: D102
 

@@ -70,7 +70,7 @@ class Objective(Protocol):
         """Return the loss with respect to the targets: a scalar, the mean of the losses of the images.
 
         Args:
-            outputs: The main output of the network, or that of an auxiliary head.
+            outputs: The main output of the network in training mode, or that of an auxiliary head.
             targets: In the representation of the task; for classes also mixed, ``(batch, classes)``.
             options: What the recipe asks for.
             weights: The result of :meth:`class_weights`, or None.
@@ -112,6 +112,15 @@ class Codec(Protocol):
     def output_name(self) -> str: ...  # noqa: D102
     @property
     def input_defaults(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+    def training_inputs(self, images: Tensor, targets: Tensor | None) -> tuple[Tensor, ...]:
+        """Return what a network is called with in training mode.
+
+        Args:
+            images: ``(batch, channels, height, width)``.
+            targets: In the representation of the task; None for placeholders, whose loss is not used.
+        """
+        ...
 
     def split_outputs(self, output: object) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Split what a network returns into its main output and those of its auxiliary heads.

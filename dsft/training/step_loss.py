@@ -45,21 +45,21 @@ class StepLoss(nn.Module):
         """
         if images is None:
             return self.anchor * 0.0
-        images = self._compute.place(images)
+        images, codec = self._compute.place(images), self._settings.task.codec
         with self._compute.autocast():
             if targets is None:
-                main, auxiliary = self._settings.task.codec.split_outputs(self.network(images))
+                main, auxiliary = codec.split_outputs(self.network(*codec.training_inputs(images, None)))
                 return torch.stack([output.sum() for output in (main, *auxiliary)]).sum() * 0.0
             return self._loss(images, targets.to(self._compute.device, non_blocking=True))
 
     def _loss(self, images: Tensor, targets: Tensor) -> Tensor:
         settings, distiller = self._settings, self._distiller
         if distiller is None:
-            output = self.network(images)
+            output = self.network(*settings.task.codec.training_inputs(images, targets))
             return label_loss(output, targets, settings.loss, self._class_weights, settings.task)
         with distiller.capture() as features:
             # A copy: a network that normalizes its input in place would change the teacher's.
-            output = self.network(images.clone())
+            output = self.network(*settings.task.codec.training_inputs(images.clone(), targets))
         loss = label_loss(output, targets, settings.loss, self._class_weights, settings.task)
         return distiller.combine(loss, output, features, images)
 

@@ -25,7 +25,7 @@ def test_an_unknown_name_is_an_error_with_the_most_similar(source: ModelSource, 
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("fasterrcnn_resnet50_fpn", "a detection network"),
+        ("maskrcnn_resnet50_fpn", "a network for masks or key points of objects"),
         ("r3d_18", "a video network"),
         ("raft_small", "an optical flow network"),
         ("quantized_resnet18", "a quantized network"),

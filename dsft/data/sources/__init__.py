@@ -6,7 +6,7 @@ An undivided data set is all ``train``. :mod:`dsft.data.sources.registry` lists 
 from dsft.data.sources.digits import open_digits
 from dsft.data.sources.folder import has_splits, is_hidden, open_folder
 from dsft.data.sources.hugging_face import open_hf
-from dsft.data.sources.images import DenseSource, ImageArray, ImageFiles, ImageSource, target_kind_of
+from dsft.data.sources.images import BoxSource, DenseSource, ImageArray, ImageFiles, ImageSource, target_kind_of
 from dsft.data.sources.registry import SOURCES, DataLocation, SourceEntry, open_source
 from dsft.data.sources.shards import open_wds
 from dsft.data.sources.table import open_csv
@@ -15,6 +15,7 @@ from dsft.data.sources.unlabelled import UnlabelledImages, find_images
 
 __all__ = [
     "SOURCES",
+    "BoxSource",
     "DataLocation",
     "DenseSource",
     "ImageArray",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dsft.choices import TargetKind
+from dsft.data.boxes import Boxes
 from dsft.data.decoding import read_image
 from dsft.data.labels import Target, has_label_sets
 
@@ -69,6 +70,25 @@ class DenseSource(ImageSource, Protocol):
 
         Raises:
             DataError: It cannot be read, or does not fit the image.
+        """
+        ...
+
+
+class BoxSource(ImageSource, Protocol):
+    """A list of images whose ground truth is boxes. Their :attr:`targets` are the classes of the boxes.
+
+    Attributes:
+        most_boxes: Largest number of boxes of an image.
+    """
+
+    @property
+    def most_boxes(self) -> int: ...  # noqa: D102
+
+    def read_target(self, index: int) -> Boxes:
+        """Return the boxes of an image, with classes as indices into :attr:`classes`.
+
+        Raises:
+            DataError: They cannot be read.
         """
         ...
 

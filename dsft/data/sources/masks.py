@@ -92,24 +92,34 @@ def open_masks(
     root = at_home(root)
     chosen = MASK_LAYOUTS[layout]
     found = chosen.find(root, report)
-    classes = _class_table(root, class_names or chosen.classes or None)
+    classes = class_table(root, class_names or chosen.classes or None)
     return {name: MaskFiles(folder, classes, pairs, ignore_index) for name, (folder, pairs) in found.items()}
 
 
-def _class_table(root: Path, given: Sequence[str] | str | None) -> tuple[str, ...]:
+def class_table(root: Path, given: Sequence[str] | str | None, least: int = 2) -> tuple[str, ...]:
+    """Return class names that are given as a list or as a text file with one per line.
+
+    Args:
+        root: The folder of the data set.
+        given: The names or the file; None for ``classes.txt`` in ``root``.
+        least: Smallest number of names.
+
+    Raises:
+        DataError: The file is missing, or the names are not distinct.
+    """
     if given is not None and not isinstance(given, str):
         names = tuple(given)
     else:
         path = root / CLASSES_FILE if given is None else at_home(Path(given))
         if not path.is_file():
             raise DataError(
-                f"data.class_names: masks need the names of their classes, and there is no file {str(path)!r}. Write "
+                f"data.class_names: the names of the classes are needed, and there is no file {str(path)!r}. Write "
                 "one with a name per line, in the order of the indices, or give a list of names."
             )
         names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
-    if not 2 <= len(names) <= NO_CLASS or len(set(names)) != len(names):
+    if not least <= len(names) <= NO_CLASS or len(set(names)) != len(names):
         raise DataError(
-            f"data.class_names: from 2 to {NO_CLASS} distinct names are needed, found {len(names)} "
+            f"data.class_names: from {least} to {NO_CLASS} distinct names are needed, found {len(names)} "
             f"({len(set(names))} distinct)."
         )
     return names

@@ -11,7 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsft.choices import DataSource, MaskLayout, SplitName
-from dsft.data.sources import digits, folder, hugging_face, masks, pairs, scenes, shards, table, torchvision
+from dsft.data.sources import (
+    coco,
+    digits,
+    folder,
+    hugging_face,
+    masks,
+    pairs,
+    scenes,
+    shards,
+    table,
+    torchvision,
+    voc,
+    yolo,
+)
 from dsft.data.sources.images import ImageSource
 from dsft.progress import Report, ignore
 
@@ -26,7 +39,7 @@ class DataLocation:
         name: Name of the data set, if the source takes one.
         download: Download missing files.
         label_separator: Separator between the labels of an image; None if an image has one class.
-        class_names: Names of the classes of masks, or a file of them; None for the data set's own file.
+        class_names: Names of the classes of masks or boxes, or a file of them; None for those of the data set.
         ignore_index: The value of the pixels of masks without a class.
         layout: Where a data set with masks has its files.
         is_clean: The images are clean, and are degraded when they are read.
@@ -46,6 +59,15 @@ class DataLocation:
     def path(self) -> Path:
         """The root of a source that cannot do without."""
         return self.root or Path()
+
+    @property
+    def listed_classes(self) -> Sequence[str] | None:
+        """The class names of boxes.
+
+        Raises:
+            DataError: The file of names is missing, or they are not distinct.
+        """
+        return None if self.class_names is None else masks.class_table(self.path, self.class_names, least=1)
 
 
 @dataclass(frozen=True)
@@ -82,6 +104,9 @@ SOURCES: Mapping[DataSource, SourceEntry] = {
     DataSource.PAIRS: SourceEntry(
         lambda at, report: pairs.open_pairs(at.path, is_clean=at.is_clean, report=report),
     ),
+    DataSource.COCO: SourceEntry(lambda at, report: coco.open_coco(at.path, report)),
+    DataSource.VOC: SourceEntry(lambda at, report: voc.open_voc(at.path, at.listed_classes, report)),
+    DataSource.YOLO: SourceEntry(lambda at, report: yolo.open_yolo(at.path, at.listed_classes, report)),
     DataSource.SCENES: SourceEntry(
         lambda at, _: scenes.open_scenes(at.name or ""),
         require_name=scenes.open_scenes,

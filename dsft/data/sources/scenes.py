@@ -1,4 +1,4 @@
-"""Scenes: handwritten digits of scikit-learn on a canvas, with masks; real digits, known truth, no download."""
+"""Scenes: handwritten digits of scikit-learn on a canvas, with masks and boxes: known truth, no download."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dsft.choices import SplitName, TargetKind
+from dsft.data.boxes import Boxes, as_boxes
 from dsft.data.seeding import stable_seed
+from dsft.data.sources.box_files import classes_in
 from dsft.data.sources.images import ImageSource
 from dsft.errors import DataError, did_you_mean
 
@@ -27,10 +29,12 @@ BACKGROUND = "background"
 DIGITS = range(5)
 """The digits in scenes: half of the ten, so that a small network learns them in a minute."""
 
-SCENE_KINDS = {"segmentation": TargetKind.MASK, "restoration": TargetKind.IMAGE}
+SCENE_KINDS = {"segmentation": TargetKind.MASK, "detection": TargetKind.BOXES, "restoration": TargetKind.IMAGE}
 """What ``data.name`` may be, and the ground truth of a scene then."""
 
 _GREY_LEVELS = 16
+_MOST_DIGITS = 3
+_VISIBLE = 0.4  # least part of a digit's pixels that are not under another, for it to have a box
 _DIGIT = (18, 23)  # range of the side of a digit, in pixels
 _STROKE = 0.35  # smallest intensity of a digit's pixel that belongs to its mask, 0 to 1
 
@@ -41,7 +45,7 @@ class Scenes:
 
     Attributes:
         split: The split.
-        target_kind: Masks, or the clean scenes themselves.
+        target_kind: Masks, boxes, or the clean scenes themselves.
     """
 
     split: SplitName
@@ -55,8 +59,13 @@ class Scenes:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Background and the digits, or the one channel."""
-        return (BACKGROUND, *map(str, DIGITS)) if self.target_kind is TargetKind.MASK else ("grey",)
+        """The digits, of masks with the background; or the one channel."""
+        digits = tuple(map(str, DIGITS))
+        return {
+            TargetKind.MASK: (BACKGROUND, *digits),
+            TargetKind.BOXES: digits,
+            TargetKind.IMAGE: ("grey",),
+        }[self.target_kind]
 
     @property
     def keys(self) -> Sequence[str]:
@@ -65,8 +74,16 @@ class Scenes:
 
     @property
     def targets(self) -> Sequence[tuple[int, ...]]:
-        """An empty set for each scene."""
-        return [()] * SCENES[self.split]
+        """The digits in each scene for boxes, else an empty set."""
+        count = SCENES[self.split]
+        if self.target_kind is not TargetKind.BOXES:
+            return [()] * count
+        return [classes_in(scene_boxes(self.split, index)) for index in range(count)]
+
+    @property
+    def most_boxes(self) -> int:
+        """Largest number of boxes of a scene."""
+        return _MOST_DIGITS
 
     def identity(self, index: int) -> str:
         """Return the SHA-256 of the pixels."""
@@ -76,8 +93,10 @@ class Scenes:
         """Draw a scene."""
         return Image.fromarray(draw_scene(self.split, index)[0])
 
-    def read_target(self, index: int) -> Image.Image | None:
-        """Draw its mask; None if the scene itself is to be restored."""
+    def read_target(self, index: int) -> Image.Image | Boxes | None:
+        """Draw its mask, or return its boxes; None if the scene itself is to be restored."""
+        if self.target_kind is TargetKind.BOXES:
+            return scene_boxes(self.split, index)
         return Image.fromarray(draw_scene(self.split, index)[1]) if self.target_kind is TargetKind.MASK else None
 
 
@@ -85,7 +104,7 @@ def open_scenes(name: str) -> Mapping[SplitName, ImageSource]:
     """Return the scenes for a task.
 
     Args:
-        name: The task, ``segmentation`` or ``restoration``.
+        name: The task, ``segmentation``, ``detection`` or ``restoration``.
 
     Raises:
         DataError: There are no scenes for it.
@@ -98,7 +117,6 @@ def open_scenes(name: str) -> Mapping[SplitName, ImageSource]:
     return {split: Scenes(split, SCENE_KINDS[name]) for split in SplitName}
 
 
-@cache
 def draw_scene(split: SplitName, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the pixels ``(height, width)`` of a scene and its mask, both 8-bit integers.
 
@@ -106,10 +124,27 @@ def draw_scene(split: SplitName, index: int) -> tuple[NDArray[np.uint8], NDArray
     stripes. Where digits overlap, the mask has the one above. A pixel belongs to a digit if its intensity is at least
     0.35 of the darkest.
     """
+    canvas, mask, _ = compose_scene(split, index)
+    return canvas, mask
+
+
+def scene_boxes(split: SplitName, index: int) -> Boxes:
+    """Return the boxes around the digits of a scene.
+
+    A box is around all pixels that belong to a digit, also those under another one. A digit of which less than 0.4 are
+    visible has none.
+    """
+    return compose_scene(split, index)[2]
+
+
+@cache
+def compose_scene(split: SplitName, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Boxes]:
+    """Return the pixels, the mask and the boxes of a scene, see :func:`draw_scene` and :func:`scene_boxes`."""
     random = np.random.default_rng(stable_seed("scene", split, index))
     canvas, mask = _background(random), np.zeros((SIDE, SIDE), np.uint8)
     images, labels = _digits(split)
-    for _ in range(random.integers(1, 4)):
+    owner, boxes = np.zeros_like(mask), []
+    for number in range(random.integers(1, _MOST_DIGITS + 1)):
         chosen, side = int(random.integers(len(images))), int(random.integers(*_DIGIT))
         enlarged = Image.fromarray(images[chosen]).resize((side, side), Image.Resampling.BICUBIC)
         shape = np.asarray(enlarged).astype(np.float64) / 255
@@ -117,8 +152,14 @@ def draw_scene(split: SplitName, index: int) -> tuple[NDArray[np.uint8], NDArray
         place = (slice(row, row + side), slice(column, column + side))
         ink = random.uniform(0.75, 1.0)
         canvas[place] = np.maximum(canvas[place] * (1 - shape), shape * ink)
-        mask[place][shape >= _STROKE] = labels[chosen] + 1
-    return np.rint(canvas.clip(0, 1) * 255).astype(np.uint8), mask
+        is_digit = shape >= _STROKE
+        mask[place][is_digit] = labels[chosen] + 1
+        owner[place][is_digit] = number + 1
+        rows, columns = row + np.flatnonzero(is_digit.any(1)), column + np.flatnonzero(is_digit.any(0))
+        box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1, labels[chosen], 0.0)
+        boxes.append((box, is_digit.sum()))
+    visible = [box for number, (box, pixels) in enumerate(boxes) if (owner == number + 1).sum() >= _VISIBLE * pixels]
+    return np.rint(canvas.clip(0, 1) * 255).astype(np.uint8), mask, as_boxes(visible)
 
 
 def _background(random: np.random.Generator) -> NDArray[np.float64]:

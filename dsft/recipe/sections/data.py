@@ -62,8 +62,9 @@ class DataSection(Section):
     """`digits` (scikit-learn's 1,797 images, installed with dsft), `folder` (one folder per class), `csv` (a table with
     the columns `path`, `label` and optionally `split`), `torchvision` (one of its data sets), `hf` (a Hugging Face data
     set), `wds` (webdataset shards), `masks` (folders `images` and `masks`, for task `segmentation`), `pairs` (folders
-    `input` and `target`, or clean images with `degrade`, for task `restoration`) or `scenes` (digits on a canvas,
-    installed with dsft; `name` is the task)."""
+    `input` and `target`, or clean images with `degrade`, for task `restoration`), `coco`, `voc` or `yolo` (boxes in the
+    format of COCO, Pascal VOC or YOLO, for task `detection`) or `scenes` (digits on a canvas, installed with dsft;
+    `name` is the task)."""
     root: str | None = None
     """The folder of the images (`folder`) or shards (`wds`), the table (`csv`; its paths are relative to it), the
     output of `save_to_disk` (`hf`), or the folder where the data set is stored (`torchvision`; `hf` with `name`)."""
@@ -75,8 +76,9 @@ class DataSection(Section):
     """Separator between the labels of an image in the column `label` (`csv`), such as `";"`; an empty value is an image
     without labels. For task `multi_label`."""
     class_names: list[str] | str | None = None
-    """Names of the classes of `masks` in the order of their indices, or a text file with one per line; by default those
-    of the `layout`, or the file `classes.txt` in `root`."""
+    """Names of the classes in the order of their indices, or a text file with one per line. By default those of the
+    `layout`, or the file `classes.txt` in `root` (`masks`); those that occur (`voc`); or those of the YAML file in
+    `root` (`yolo`)."""
     layout: MaskLayout = MaskLayout.FOLDERS
     """Where `masks` and their images are: in `folders` `images` and `masks`, directly or below `train`, `val` and
     `test`; as in Pascal VOC (`voc`: `JPEGImages`, `SegmentationClass` and the lists in `ImageSets/Segmentation`); or as

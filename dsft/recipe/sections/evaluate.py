@@ -14,6 +14,7 @@ MONITORS: Mapping[TaskName, tuple[str, ...]] = {
     TaskName.CLASSIFICATION: ("val/top1", "val/top5", "val/loss", "val/macro_f1"),
     TaskName.MULTI_LABEL: ("val/map", "val/exact_match", "val/micro_f1", "val/macro_f1", "val/loss"),
     TaskName.SEGMENTATION: ("val/miou", "val/pixel_accuracy", "val/loss"),
+    TaskName.DETECTION: ("val/map", "val/map50", "val/map75"),
     TaskName.RESTORATION: ("val/psnr", "val/ssim", "val/psnr_y", "val/ssim_y", "val/loss"),
 }
 """The metrics of each task that can be monitored; ``auto`` is the first."""
@@ -26,10 +27,11 @@ class EvaluateSection(Section):
 
     monitor: Annotated[str, Field(json_schema_extra={"enum": [*_WORDS]})] = "auto"
     """The validation metric that selects the best weights; of equal epochs the first. `auto` is `val/top1`;
-    for task `multi_label` it is `val/map`, for `segmentation` `val/miou`, for `restoration` `val/psnr`. Each task has
-    metrics of its own: `top1`, `top5` and `macro_f1` for `classification`; `map`, `exact_match`, `micro_f1` and
-    `macro_f1` for `multi_label`; `miou` and `pixel_accuracy` for `segmentation`; `psnr` and `ssim`
-    for `restoration`, and with `_y` those of the luminance of colour images."""
+    for tasks `multi_label` and `detection` it is `val/map`, for `segmentation` `val/miou`, for `restoration`
+    `val/psnr`. Each task has metrics of its own: `top1`, `top5` and `macro_f1` for `classification`; `map`,
+    `exact_match`, `micro_f1` and `macro_f1` for `multi_label`; `miou` and `pixel_accuracy` for `segmentation`; `map`,
+    `map50` and `map75` for `detection`; `psnr` and `ssim` for `restoration`, and with `_y` those of the luminance of
+    colour images."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Early stopping: number of epochs without improvement after which training stops."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0

@@ -25,6 +25,7 @@ TARGETS: Mapping[TaskName, TargetKind] = {
     TaskName.CLASSIFICATION: TargetKind.CLASS,
     TaskName.MULTI_LABEL: TargetKind.LABELS,
     TaskName.SEGMENTATION: TargetKind.MASK,
+    TaskName.DETECTION: TargetKind.BOXES,
     TaskName.RESTORATION: TargetKind.IMAGE,
 }
 """The ground truth that each task needs."""
@@ -39,7 +40,8 @@ class Recipe(Section):
     """Name of the run and of its folder: letters, digits, `.`, `_` and `-`."""
     task: TaskName = TaskName.CLASSIFICATION
     """What the network predicts: one class per image (`classification`), any number of labels per image
-    (`multi_label`), a class per pixel (`segmentation`), or a better image (`restoration`)."""
+    (`multi_label`), a class per pixel (`segmentation`), boxes around objects (`detection`), or a better image
+    (`restoration`)."""
     model: ModelSection
     convert: ConvertSection | None = None
     data: DataSection
@@ -86,7 +88,7 @@ class Recipe(Section):
         self._require_dense_settings(kind)
 
     def _require_dense_settings(self, kind: TargetKind) -> None:
-        """Check that the settings go with a ground truth that is a picture, or that is none."""
+        """Check that the settings go with a ground truth that has places in the image, or has none."""
         data, loss = self.data, self.loss
         if data.source is DataSource.SCENES and data.name != self.task:
             raise ValueError(f"data.name: the scenes for task {self.task} are called {self.task}, found {data.name!r}")
@@ -94,21 +96,29 @@ class Recipe(Section):
             raise ValueError("loss.dice: requires task segmentation")
         if self.task is not TaskName.RESTORATION and loss.pixel is not PixelLoss.L2:
             raise ValueError("loss.pixel: requires task restoration")
-        if kind not in (TargetKind.MASK, TargetKind.IMAGE):
+        if kind in (TargetKind.CLASS, TargetKind.LABELS):
             return
-        augment, has = self.augment, f"with task {self.task}, whose ground truth is a picture"
-        unfit: dict[str, object] = {
-            "auto_augment": augment.auto_augment,
-            "erase": augment.erase,
-            "mixup": augment.mixup,
-        }
-        unfit |= {"cutmix": augment.cutmix, "cutmix_minmax": augment.cutmix_minmax}
-        if kind is TargetKind.IMAGE:
-            unfit |= {"smoothing": augment.smoothing, "color_jitter": augment.color_jitter, "scale": augment.scale}
-        if given := [key for key, value in unfit.items() if value]:
+        what = "boxes" if kind is TargetKind.BOXES else "a picture"
+        has = f"with task {self.task}, whose ground truth is {what}"
+        if given := [key for key, value in self._unfit_augmentation(kind).items() if value]:
             raise ValueError(f"augment.{given[0]}: cannot be used {has}; remove it")
-        if data.class_weights == "auto" or (data.class_weights is not None and kind is TargetKind.IMAGE):
+        if data.class_weights == "auto" or (data.class_weights is not None and kind is not TargetKind.MASK):
             raise ValueError(f"data.class_weights: cannot be {'auto' if kind is TargetKind.MASK else 'used'} {has}")
+        if kind is TargetKind.BOXES and self.distill is not None and self.distill.logits:
+            raise ValueError("distill.logits: must be 0 with task detection; distil features instead")
+        self._require_degradation(kind)
+
+    def _unfit_augmentation(self, kind: TargetKind) -> dict[str, object]:
+        """Return the augmentation that cannot be used, by key."""
+        keys = ["auto_augment", "erase", "mixup", "cutmix", "cutmix_minmax"]
+        if kind in (TargetKind.IMAGE, TargetKind.BOXES):
+            keys += ["smoothing"]
+        if kind is TargetKind.IMAGE:
+            keys += ["color_jitter", "scale"]
+        return {key: getattr(self.augment, key) for key in keys}
+
+    def _require_degradation(self, kind: TargetKind) -> None:
+        data = self.data
         if data.source is DataSource.SCENES and kind is TargetKind.IMAGE and data.degrade is None:
             raise ValueError("data.degrade: the scenes for task restoration are clean; say how they are degraded")
         if kind is not TargetKind.IMAGE and data.degrade is not None:

@@ -21,6 +21,11 @@ class RestorationCodec:
     output_name: ClassVar = "restored"
     input_defaults: ClassVar[Mapping[str, Any]] = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "crop_pct": 1.0}
 
+    def training_inputs(self, images: Tensor, targets: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the images."""
+        del targets
+        return (images,)
+
     def split_outputs(self, output: object) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return images ``(batch, channels, height, width)``, and those of auxiliary heads."""
         return split_outputs(output, _FORM)

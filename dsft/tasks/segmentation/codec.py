@@ -24,6 +24,11 @@ class SegmentationCodec:
     output_name: ClassVar = "pixel_logits"
     input_defaults: ClassVar[Mapping[str, Any]] = {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": "bilinear"}
 
+    def training_inputs(self, images: Tensor, targets: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the images."""
+        del targets
+        return (images,)
+
     def split_outputs(self, output: object) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return logits ``(batch, classes, height, width)``, and those of auxiliary heads."""
         return split_outputs(output, _FORM)

@@ -6,13 +6,22 @@ from sklearn.datasets import load_digits
 
 from dsft.choices import SplitName, TargetKind
 from dsft.data.sources import scenes
-from dsft.data.sources.scenes import DIGITS, SCENES, SIDE, Scenes, draw_scene, open_scenes
+from dsft.data.sources.scenes import (
+    DIGITS,
+    SCENES,
+    SIDE,
+    Scenes,
+    compose_scene,
+    draw_scene,
+    open_scenes,
+    scene_boxes,
+)
 from dsft.errors import DataError
 
 
 def test_a_scene_depends_on_its_split_and_index_only() -> None:
     first = [draw_scene(SplitName.VAL, index) for index in (3, 4)]
-    draw_scene.cache_clear()
+    compose_scene.cache_clear()
     second = [draw_scene(SplitName.VAL, index) for index in (4, 3)]
     for one, other in zip(first, reversed(second), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -50,5 +59,31 @@ def test_a_task_has_its_ground_truth(name: str, kind: TargetKind, classes: int) 
 
 
 def test_other_scenes_are_refused() -> None:
-    with pytest.raises(DataError, match=r"scenes has segmentation, restoration, found 'segmentatoin'.* segmentation"):
+    with pytest.raises(
+        DataError, match=r"scenes has segmentation, detection, restoration, found 'segmentatoin'.* segmentation"
+    ):
         open_scenes("segmentatoin")
+
+
+def test_a_box_encloses_the_pixels_of_its_digit() -> None:
+    covered = np.zeros(2)
+    for index in range(60):
+        (pixels, mask), boxes = draw_scene(SplitName.TEST, index), scene_boxes(SplitName.TEST, index)
+        assert 0 < len(boxes) <= 3
+        assert pixels.shape == (SIDE, SIDE)
+        inside = np.zeros_like(mask, bool)
+        for left, top, right, bottom, digit, is_crowd in boxes.astype(int):
+            place = (slice(top, bottom), slice(left, right))
+            inside[place] |= mask[place] == digit + 1
+            assert not is_crowd
+            own = mask[place] == digit + 1
+            assert own.any()
+            if len(boxes) == 1:
+                # Nothing covers it, so that it reaches all four sides.
+                assert all(side.any() for side in (own[0], own[-1], own[:, 0], own[:, -1]))
+        covered += inside.sum(), (mask > 0).sum()
+    # The rest belongs to digits that are hidden by others.
+    assert covered[0] / covered[1] > 0.98
+    source = Scenes(SplitName.TEST, TargetKind.BOXES)
+    assert source.classes == tuple(map(str, DIGITS))
+    assert source.targets[0] == tuple(sorted({int(number) for number in scene_boxes(SplitName.TEST, 0)[:, 4]}))

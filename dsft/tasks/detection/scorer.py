@@ -1,0 +1,130 @@
+"""The scorer of detection. Of each image it keeps how its detections match, and the classes of its boxes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dsft.metrics import (
+    HIT,
+    IOU_THRESHOLDS,
+    MISS,
+    Interval,
+    average_precisions,
+    detection_map_difference_interval,
+    detection_map_interval,
+    match_detections,
+)
+from dsft.metrics.detection import box_iou
+from dsft.tasks.detection.metrics import LAYOUT, BoxClassMetrics, DetectionMetrics
+from dsft.tasks.metric_specs import MetricLayout
+from dsft.tasks.metrics import CalibratedMetrics, Metrics, Rows
+
+SHOWN_SCORE = 0.3
+"""Least score of the detections that are drawn, and counted for single images."""
+
+_AT_50, _AT_75 = IOU_THRESHOLDS.index(0.5), IOU_THRESHOLDS.index(0.75)
+_SAME_IOU = 0.9  # of two boxes that count as the same detection
+
+
+class DetectionScorer:
+    """Implements :class:`dsft.tasks.Scorer`.
+
+    In :class:`dsft.tasks.Rows` the outputs are what :func:`dsft.metrics.match_detections` returns
+    ``(images, 100, 12)``, float32, and the targets the classes of the boxes ``(images, boxes)``, int64, with -1 for
+    padding and crowds.
+    """
+
+    layout: ClassVar[MetricLayout] = LAYOUT
+    metrics_type: ClassVar[type[Metrics]] = DetectionMetrics
+
+    def reduce(self, outputs: Tensor, targets: Tensor) -> Rows:
+        """Match the detections of each image to its boxes."""
+        matches = [match_detections(*pair) for pair in zip(outputs, targets, strict=True)]
+        classes = torch.where(targets[:, :, 5] > 0, -1, targets[:, :, 4]).long().cpu()
+        return Rows(torch.stack(matches), classes)
+
+    def image_scores(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the F1 score of each image, see :func:`count_found`; 1 without boxes and detections."""
+        found, false, missed = count_found(outputs, targets).unbind(1)
+        total = 2 * found + false + missed
+        return torch.where(total > 0, 2 * found / total.clamp_min(1), 1.0)
+
+    def monitored_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return mAP, mAP50 and mAP75."""
+        return _means(average_precisions(outputs, targets, _classes_in(outputs, targets)))
+
+    def compute_metrics(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        *,
+        classes: Sequence[str],
+        split_name: str,
+        skipped: int,
+        calibrated: CalibratedMetrics | None,
+    ) -> DetectionMetrics:
+        """Return :class:`DetectionMetrics`."""
+        del calibrated
+        precisions = average_precisions(outputs, targets, len(classes))
+        columns = (precisions.mean(1), precisions[:, _AT_50], precisions[:, _AT_75])
+        values = [[None if math.isnan(each) else each for each in column.tolist()] for column in columns]
+        support = [int((targets == number).sum()) for number in range(len(classes))]
+        means = _means(precisions)
+        return DetectionMetrics(
+            split=split_name,
+            count=len(outputs),
+            skipped=skipped,
+            map=means["map"],
+            map50=means["map50"],
+            map75=means["map75"],
+            map_interval=detection_map_interval(outputs, targets, len(classes)),
+            per_class=tuple(BoxClassMetrics(*row) for row in zip(classes, *values, support, strict=True)),
+        )
+
+    def confusion_matrix(self, outputs: Tensor, targets: Tensor) -> None:
+        """Return None, since a detection need not belong to a box."""
+
+    def agrees(self, expected: Tensor, found: Tensor) -> Tensor:
+        """Return which expected detections were found ``(images, 100)``: same class, and an IoU of at least 0.9."""
+        return torch.stack([_is_among(*pair) for pair in zip(expected, found, strict=True)])
+
+    def margin(self, outputs: Tensor) -> Tensor:
+        """Return the score of each detection ``(images, 100)``: it is gone where the score is 0."""
+        return outputs[:, :, 4]
+
+    def difference_interval(self, first: Rows, second: Rows) -> Interval:
+        """Return the paired bootstrap interval of the difference in mAP, as fractions."""
+        return detection_map_difference_interval(first, second, _classes_in(*first))
+
+
+def count_found(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the boxes found, the false detections and the boxes missed of each image ``(images, 3)``, float64.
+
+    Detections with a score of at least 0.3 count, at an IoU of 0.5.
+    """
+    is_shown = (outputs[:, :, 1] >= 0) & (outputs[:, :, 0] >= SHOWN_SCORE)
+    state = outputs[:, :, 2 + _AT_50]
+    found, false = (((state == kind) & is_shown).sum(1).double() for kind in (HIT, MISS))
+    return torch.stack([found, false, (targets >= 0).sum(1) - found], 1)
+
+
+def _classes_in(outputs: Tensor, targets: Tensor) -> int:
+    """Return a number of classes that includes all of the boxes; the others do not count."""
+    del outputs
+    return int(targets.max()) + 1 if targets.numel() else 0
+
+
+def _means(precisions: Tensor) -> dict[str, float]:
+    parts = {"map": precisions, "map50": precisions[:, _AT_50], "map75": precisions[:, _AT_75]}
+    return {name: part.nanmean().nan_to_num(0.0).item() for name, part in parts.items()}
+
+
+def _is_among(expected: Tensor, found: Tensor) -> Tensor:
+    overlap = torch.from_numpy(box_iou(expected.double().cpu().numpy(), found.double().cpu().numpy()))
+    same = (overlap >= _SAME_IOU) & (expected[:, 5, None] == found[None, :, 5]).cpu()
+    return same.any(1) | (expected[:, 5] < 0).cpu()
