@@ -118,7 +118,9 @@ def _weights_runner(network: Network, path: Path) -> Runner:
 def compare(task: Task, expected: Tensor, found: Tensor) -> Parity:
     """Compare outputs ``(images, ...)`` of a file with those of the model."""
     agrees = task.scorer.agrees(expected, found)
-    return compare_outputs(expected, found, agrees=agrees, margins=task.scorer.margin(expected.double()))
+    return compare_outputs(
+        expected, task.scorer.align(expected, found), agrees=agrees, margins=task.scorer.margin(expected.double())
+    )
 
 
 def require_parity(parity: Parity, out: Path) -> None:

@@ -13,6 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from dsft.errors import ModelError
+from dsft.models.box_selection import select_boxes
 from dsft.tasks import DETECTIONS
 
 _BOXES = 100  # fixed boxes of a two-stage network whose raw outputs are compared
@@ -66,6 +67,8 @@ class Detector(nn.Module):
             boxes = images.new_zeros(len(images), 0, 6) if targets is None else targets
             losses = self.network(list(images), [_as_target(own) for own in boxes])
             return torch.stack([loss for _, loss in sorted(losses.items())])
+        if torch.compiler.is_exporting():
+            return select_boxes(self.network, images, DETECTIONS)
         return torch.stack([_as_tensor(found) for found in self.network(list(images))])
 
     def raw_view(self) -> Self:

@@ -53,6 +53,11 @@ class ImageLabelScorer(ABC):
         """Return None: mistakes are displayed instead of the worst images."""
         del outputs, targets
 
+    def align(self, expected: Tensor, found: Tensor) -> Tensor:
+        """Return ``found`` unchanged."""
+        del expected
+        return found
+
     def agrees(self, expected: Tensor, found: Tensor) -> Tensor:
         """Return whether both make the same prediction for an image."""
         return self.is_correct(found, self.predict(expected))

@@ -181,6 +181,10 @@ class Scorer(Protocol):
         """Return the confusion matrix ``(classes, classes)``; None if it is not defined for the task."""
         ...
 
+    def align(self, expected: Tensor, found: Tensor) -> Tensor:
+        """Return ``found`` in the order of ``expected``, where the rows of a main output have no order of their own."""
+        ...
+
     def agrees(self, expected: Tensor, found: Tensor) -> Tensor:
         """Return where two main outputs of a network give the same prediction ``(images, ...)``, bool."""
         ...

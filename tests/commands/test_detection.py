@@ -190,7 +190,7 @@ def test_predictions_are_boxes_in_pixels_of_the_image(work: Work, tmp_path: Path
     Image.fromarray(draw_scene(SplitName.TEST, 1)[0]).save(photo)
     Image.fromarray(draw_scene(SplitName.TEST, 2)[0]).resize((144, 96)).save(large)
     out = tmp_path / "boxes.json"
-    work.run("predict", work.dense, photo, large, "--out", out, "--threshold", "0.2")
+    work.run("predict", work.dense, photo, large, "--out", out, "--threshold", "0.1")
     document = json.loads(out.read_text(encoding="utf-8"))
     assert [(each["width"], each["height"]) for each in document["images"]] == [(48, 48), (144, 96)]
     assert [each["name"] for each in document["categories"]] == [str(digit) for digit in DIGITS]
@@ -199,7 +199,7 @@ def test_predictions_are_boxes_in_pixels_of_the_image(work: Work, tmp_path: Path
     for number, (path, scale) in enumerate(((photo, (1, 1)), (large, (3, 2))), 1):
         with torch.no_grad():
             (found,) = network.module.eval()(transform(Image.open(path))[None]).numpy()
-        found = found[found[:, 4] >= 0.2]
+        found = found[found[:, 4] >= 0.1]
         own = [each for each in document["annotations"] if each["image_id"] == number]
         assert len(own) == len(found) > 3
         for each, row in zip(own, found, strict=True):
@@ -207,7 +207,7 @@ def test_predictions_are_boxes_in_pixels_of_the_image(work: Work, tmp_path: Path
             np.testing.assert_allclose(each["bbox"], [left, top, right - left, bottom - top], rtol=1e-3, atol=1e-3)
             assert each["score"] == pytest.approx(row[4], abs=1e-5)
             assert each["category_id"] == row[5] + 1
-    listed = work.run("predict", work.dense, photo, "--threshold", "0.2", "--format", "csv").stdout.splitlines()
+    listed = work.run("predict", work.dense, photo, "--threshold", "0.1", "--format", "csv").stdout.splitlines()
     assert listed[0] == "path,class,score,left,top,right,bottom"
     assert len(listed) == 1 + sum(each["image_id"] == 1 for each in document["annotations"])
     refused = dsft("predict", work.dense, photo, "--pictures", tmp_path / "x", "--builder", work.builder)
@@ -221,6 +221,24 @@ def test_a_conversion_without_training_is_scored(work: Work, tmp_path: Path) -> 
     converted = load_folder(tmp_path / "converted", _builder(work))
     found = converted.module.eval()(torch.zeros(1, 1, 48, 48))
     assert found.shape == (1, 100, 6)
+
+
+@pytest.mark.slow
+def test_an_exported_file_finds_the_same_boxes(work: Work, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    file, photo = tmp_path / "net.onnx", tmp_path / "photo.png"
+    work.run("export", work.separable, "--out", file)
+    described = json.loads(Path(f"{file}.json").read_text(encoding="utf-8"))
+    assert described["output"] == {"name": "detections", "shape": ["batch", 100, 6], "dtype": "float32"}
+    assert described["parity"]["agreement"] > 0.99
+    done = work.run("evaluate", work.separable, file, "--data", work.recipe, "--no-time", "--json")
+    folder, exported = (each["metrics"] for each in json.loads(done.stdout)["models"])
+    assert exported["map"] == pytest.approx(folder["map"], abs=1e-3)
+    Image.fromarray(draw_scene(SplitName.TEST, 3)[0]).save(photo)
+    found = [
+        json.loads(work.run("predict", each, photo, "--format", "jsonl").stdout) for each in (work.separable, file)
+    ]
+    assert [box["class"] for box in found[0]["boxes"]] == [box["class"] for box in found[1]["boxes"]]
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,8 @@ class TestUnreadable:
     ("arguments", "message"),
     [
         (["nothere.png"], "'nothere.png': must be an image, a folder or a pattern"),
-        (["PICTURES", "--out", "predictions"], "expected a file ending in .csv or .jsonl"),
-        (["PICTURES", "--out", "a.txt", "--format", "table"], "expected a file ending in .csv or .jsonl"),
+        (["PICTURES", "--out", "predictions"], "expected a file ending in .csv, .jsonl or .json"),
+        (["PICTURES", "--out", "a.txt", "--format", "table"], "expected a file ending in .csv, .jsonl or .json"),
         (["PICTURES", "--workers", "two"], "--workers: expected a whole number, or auto, found 'two'"),
         (["PICTURES", "--device", "tpu"], "device: expected auto, cpu"),
     ],

@@ -28,7 +28,7 @@ SHOWN_SCORE = 0.3
 """Least score of the detections that are drawn, and counted for single images."""
 
 _AT_50, _AT_75 = IOU_THRESHOLDS.index(0.5), IOU_THRESHOLDS.index(0.75)
-_SAME_IOU = 0.9  # of two boxes that count as the same detection
+_SAME_IOU, _SAME_PIXELS = 0.9, 0.01  # of two boxes that count as the same detection: either is enough
 
 
 class DetectionScorer:
@@ -89,13 +89,29 @@ class DetectionScorer:
     def confusion_matrix(self, outputs: Tensor, targets: Tensor) -> None:
         """Return None, since a detection need not belong to a box."""
 
+    def align(self, expected: Tensor, found: Tensor) -> Tensor:
+        """Return the detections in the order of the expected ones, which replace those that were not found.
+
+        Rounding exchanges detections with nearly equal scores. What is missing counts in :meth:`agrees`.
+        """
+        rows = []
+        for one, other in zip(expected, found, strict=True):
+            partners = _partners(one, other)
+            rows.append(torch.where((partners >= 0)[:, None], other[partners.clamp_min(0)], one))
+        return torch.stack(rows)
+
     def agrees(self, expected: Tensor, found: Tensor) -> Tensor:
         """Return which expected detections were found ``(images, 100)``: same class, and an IoU of at least 0.9."""
-        return torch.stack([_is_among(*pair) for pair in zip(expected, found, strict=True)])
+        return torch.stack([_partners(*pair) >= 0 for pair in zip(expected, found, strict=True)])
 
     def margin(self, outputs: Tensor) -> Tensor:
-        """Return the score of each detection ``(images, 100)``: it is gone where the score is 0."""
-        return outputs[:, :, 4]
+        """Return by how much the score of each detection ``(images, 100)`` exceeds the lowest of its image.
+
+        The lowest ones are those that a threshold, or the number of rows, may leave out.
+        """
+        scores, is_padding = outputs[:, :, 4], outputs[:, :, 5] < 0
+        lowest = scores.masked_fill(is_padding, torch.inf).amin(1, keepdim=True)
+        return torch.where(is_padding, 0.0, scores - lowest)
 
     def difference_interval(self, first: Rows, second: Rows) -> Interval:
         """Return the paired bootstrap interval of the difference in mAP, as fractions."""
@@ -124,7 +140,13 @@ def _means(precisions: Tensor) -> dict[str, float]:
     return {name: part.nanmean().nan_to_num(0.0).item() for name, part in parts.items()}
 
 
-def _is_among(expected: Tensor, found: Tensor) -> Tensor:
+def _partners(expected: Tensor, found: Tensor) -> Tensor:
+    """Return the row that has each detection of an image, of several the one with the nearest score; -1 without one."""
     overlap = torch.from_numpy(box_iou(expected.double().cpu().numpy(), found.double().cpu().numpy()))
-    same = (overlap >= _SAME_IOU) & (expected[:, 5, None] == found[None, :, 5]).cpu()
-    return same.any(1) | (expected[:, 5] < 0).cpu()
+    difference = (expected[:, None, :5] - found[None, :, :5]).abs()
+    # Padding has no area, and boxes that were cut at the border may have none.
+    is_near = (overlap >= _SAME_IOU) | (difference[:, :, :4].amax(2) <= _SAME_PIXELS)
+    is_same = is_near & (expected[:, 5, None] == found[None, :, 5])
+    distance = difference.sum(2)
+    nearest = distance.masked_fill(~is_same, torch.inf).min(1)
+    return torch.where(nearest.values.isinf(), -1, nearest.indices)
