@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 Target = int | tuple[int, ...]
@@ -45,6 +46,11 @@ def renumber(target: Target, numbers: Mapping[int, int]) -> Target:
         numbers: Index in the new table by index in the old one.
     """
     return numbers[target] if isinstance(target, int) else tuple(sorted(numbers[number] for number in target))
+
+
+def renumber_mask(mask: Image, numbers: Mapping[int, int]) -> Image:
+    """Map the class indices of a mask, mode ``L``, to another class table; indices without a class are kept."""
+    return mask.point([numbers.get(value, value) for value in range(256)])
 
 
 def stack_targets(targets: Sequence[Target | Tensor], num_classes: int) -> Tensor:

@@ -14,7 +14,7 @@ from PIL.Image import Image
 
 from dsft.choices import LABEL_SEPARATOR, SplitName, TargetKind
 from dsft.data.boxes import Boxes, renumber_boxes
-from dsft.data.labels import Target, classes_of, count_classes, has_label_sets, renumber
+from dsft.data.labels import Target, classes_of, count_classes, has_label_sets, renumber, renumber_mask
 from dsft.data.sources import BoxSource, DenseSource, ImageSource, target_kind_of
 from dsft.data.stratify import Fold, split_stratified
 from dsft.errors import DataError
@@ -89,7 +89,10 @@ class Split:
             return renumber_boxes(boxes, self._numbers)
         if not self.is_dense:
             return self.targets[position]
-        return cast("DenseSource", self.source).read_target(self.indices[position])
+        picture = cast("DenseSource", self.source).read_target(self.indices[position])
+        if picture is None or self.target_kind is not TargetKind.MASK:
+            return picture
+        return renumber_mask(picture, self._numbers)
 
     def count_classes(self) -> list[int]:
         """Return the number of images of each class."""

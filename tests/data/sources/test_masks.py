@@ -8,6 +8,7 @@ from PIL import Image
 
 from dsft.assembly.data import open_data
 from dsft.choices import DataSource, MaskLayout, SplitName
+from dsft.data import Split
 from dsft.data.sources.masks import MaskFiles, open_masks
 from dsft.errors import DataError
 from dsft.progress import ignore
@@ -140,3 +141,13 @@ def test_a_recipe_chooses_the_layout(tmp_path: Path) -> None:
     assert open_data(section, ignore)[TRAIN].keys == ["ulm/ulm_0_1"]
     with pytest.raises(ValueError, match="layout: requires source masks, and the source is digits"):
         DataSection(source=DataSource.DIGITS, layout=MaskLayout.VOC)
+
+
+def test_masks_are_numbered_by_the_class_table_of_the_split(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    Image.new("RGB", (3, 1)).save(tmp_path / "images" / "a.png")
+    Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(tmp_path / "masks" / "a.png")
+    source = open_masks(tmp_path, ["road", "sky"], 255)[TRAIN]
+    split = Split(TRAIN, source, (0,), ("tree", "sky", "road"))
+    assert np.asarray(split.read_target(0)).tolist() == [[2, 1, 255]]
