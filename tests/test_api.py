@@ -111,7 +111,7 @@ def test_a_network_in_memory_is_left_as_it_was(workshop: Workshop) -> None:
         (
             {"task": "regression"},
             InputError,
-            "task: expected classification, multi_label, segmentation, restoration, found 'regression'",
+            "task: expected classification, multi_label, segmentation, detection, restoration, found 'regression'",
         ),
         ({"classes": ["a"]}, CheckpointError, r"must name its 5 outputs, found 1 names"),
         ({"data": None}, DataError, "records no data. Give it with"),

@@ -80,6 +80,7 @@ def test_missing_write_permission_is_explained(workshop: Workshop, run: Run) -> 
     assert "hf_wrong" not in done.stderr
 
 
+@pytest.mark.slow  # eight processes
 def test_a_missing_repository_or_file_is_reported(hub: Hub, run: Run) -> None:
     hub.repositories["me/text"] = {"README.md": b"no model"}
     done = run("inspect", "hf/me/text")

@@ -277,6 +277,7 @@ def test_an_earlier_model_folder_is_overwritten_as_a_whole(workshop: Workshop, h
         "conversion.json",
         "conversion.png",
         "manifest.json",
+        "config.json",
         "model.safetensors",
     }
     assert not isinstance(library.load("new").get_submodule("layer1.0.conv1"), nn.Conv2d)

@@ -27,7 +27,7 @@ from tests.workshop import CLASSES, Workshop, contents, dsft, write_pictures
 EVALUATION = {"metrics.json", "per_class.csv", "confusion.csv", "predictions.csv", "confusion.png", "reliability.png"}
 RUN = {"recipe.yaml", "run.json", "splits.json", "metrics.jsonl", "train.log"}
 PAGE = {"report.html", "plots/losses.png", "plots/scores.png"}
-MODEL = {"model.safetensors", "manifest.json", "README.md"}
+MODEL = {"model.safetensors", "manifest.json", "README.md", "config.json"}
 CHECKPOINTS = {
     "best/model.safetensors",
     "best/checkpoint.json",

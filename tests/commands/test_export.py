@@ -128,8 +128,9 @@ def test_plain_weights_are_those_of_the_model(workshop: Workshop) -> None:
     assert described["parity"]["largest_difference"] == 0
 
 
+@pytest.mark.slow  # tests of deploy and of runtimes/int8.py quantize too
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("name", [pytest.param("out.onnx", marks=pytest.mark.slow), "out.xml"])
+@pytest.mark.parametrize("name", ["out.onnx", "out.xml"])
 def test_int8_is_calibrated_on_images_that_are_not_scored(workshop: Workshop, name: str) -> None:
     exported(workshop.dense, f"float_{name}", "--images", "6")
     limited = ["--int8", "--max-drop", "100", "--images", "6", "--calibration", "20"]

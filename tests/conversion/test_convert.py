@@ -58,7 +58,7 @@ OPTIONS = {"googlenet": {"init_weights": False}}
         "timm/resnext26ts",
         "timm/regnetx_002",
         pytest.param("timm/darknet17", marks=pytest.mark.slow),
-        "timm/densenet121",
+        pytest.param("timm/densenet121", marks=pytest.mark.slow),
         "timm/convnext_atto",
         "timm/mobilenetv3_small_050",
         pytest.param("torchvision/resnet18", marks=pytest.mark.slow),
