@@ -20,7 +20,7 @@ from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
 from dsft.assembly import Network, Source, load_folder
 from dsft.assembly.conversion import example_images
 from dsft.choices import Runtime
-from dsft.commands.export_file import MainOutput, drop_limit
+from dsft.commands.export_file import MainOutput, quantize_within
 from dsft.commands.export_images import CheckImages, CheckSettings, load_check_images
 from dsft.devices import Compute
 from dsft.errors import DataError, ExportError, ModelError
@@ -37,7 +37,6 @@ from dsft.runtimes import (
     measured_on,
     open_exported,
     open_runs,
-    quantize_file,
     trace_folded,
     why_unquantizable,
     why_unusable,
@@ -185,8 +184,8 @@ class _Job:
                 self.unusable[f"{runtime} int8"] = reason
                 return
             target = temporary / f"int8{file_format.suffix}"
-            limit = drop_limit(self.network.task, self.images, self.settings.max_drop)
-            kept = quantize_file(file_format.form, path, target, self.images.calibration, limit)
+            task, max_drop = self.network.task, self.settings.max_drop
+            kept = quantize_within(file_format.form, path, target, task, self.images, max_drop)
             yield self._variant("int8", file_format, target, kept)
 
     def _variant(self, dtype: str, file_format: FileFormat, path: Path, float_layers: tuple[str, ...] = ()) -> _Variant:

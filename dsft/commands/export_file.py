@@ -138,17 +138,31 @@ def require_parity(parity: Parity, out: Path) -> None:
         )
 
 
-def drop_limit(task: Task, images: CheckImages, largest: float | None) -> DropLimit | None:
-    """Return the limit on what a quantization may lose, measured on the calibration images.
+def quantize_within(
+    form: ExportFormat, source: Path, target: Path, task: Task, images: CheckImages, max_drop: float | None
+) -> tuple[str, ...]:
+    """Quantize the file of a :class:`MainOutput`, with a limit on what it may lose on the calibration images.
 
     Args:
+        form: Format of the file.
+        source: The float32 file.
+        target: The new file.
         task: The task.
         images: They include calibration images.
-        largest: Largest drop of the task's main score, in the unit that tables have: points or dB. None for any.
+        max_drop: Largest drop of the task's main score, in the unit that tables have: points or dB. None for any.
+
+    Returns:
+        The names of the layers that remain in float32, as the network names them where the format records that.
 
     Raises:
         DataError: There is a limit, and the model has no class table, so it has no score.
+        ExportError: The file cannot be quantized.
     """
+    kept = quantize_file(form, source, target, images.calibration, _drop_limit(task, images, max_drop))
+    return tuple(name.removeprefix("network.") for name in kept)
+
+
+def _drop_limit(task: Task, images: CheckImages, largest: float | None) -> DropLimit | None:
     targets, score = images.calibration_targets, task.scorer.layout.main
     if largest is None:
         return None
@@ -176,13 +190,12 @@ def quantize(
         task: The task.
         expected: Outputs of the float32 model for the images of the parity check.
         images: The images of the check and of the calibration.
-        max_drop: See :func:`drop_limit`.
+        max_drop: See :func:`quantize_within`.
     """
-    limit = drop_limit(task, images, max_drop)
     _, file_format = FILE_FORMATS[form]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / staged.name
-        kept = quantize_file(form, staged, target, images.calibration, limit)
+        kept = quantize_within(form, staged, target, task, images, max_drop)
         for old, new in zip(file_format.files(staged), file_format.files(target), strict=True):
             old.write_bytes(new.read_bytes())
     found = run_batches(file_format.load(staged, 0), images.batches)

@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsft.errors import DataError
+from dsft.tasks.detection import NO_BOX
 
 Boxes = NDArray[np.float32]
 """``(boxes, 6)``, see :mod:`dsft.data.boxes`."""
-
-NO_BOX = -1.0
-"""The class of padding."""
 
 _SLACK = 2.0  # pixels by which annotators overshoot the border; such boxes are cut
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from dsft.choices import ExportFormat
-from dsft.errors import ExportError
+from dsft.commands.export_file import MainOutput, quantize_within
+from dsft.commands.export_images import CheckImages
+from dsft.errors import DataError, ExportError
 from dsft.runtimes import FILE_FORMATS, DropLimit, quantize_file, trace_folded
+from dsft.tasks import CLASSIFICATION
 
 pytest.importorskip("nncf")
 
@@ -78,6 +82,22 @@ def test_layers_that_lose_much_stay_in_float32_until_the_limit_is_met(
     assert 1 <= len(kept) < 3
     if form is ExportFormat.ONNX:  # which records the names of the modules
         assert kept[0] == "wide"
+
+
+def test_the_accuracy_on_the_calibration_images_is_the_limit_of_the_commands(
+    network: Sensitive, images: Tensor, tmp_path: Path
+) -> None:
+    balanced = copy.deepcopy(network)
+    with torch.no_grad():  # all classes are predicted, so the error of the first layer changes some predictions
+        balanced.head.bias.sub_(network(images).mean(0))
+        outputs = balanced(images)
+    wrapped = MainOutput(balanced, CLASSIFICATION).eval()
+    given = CheckImages([], None, [images], outputs.argmax(1))
+    source, target = write(ExportFormat.ONNX, wrapped, images, tmp_path), tmp_path / "int8.onnx"
+    assert quantize_within(ExportFormat.ONNX, source, target, CLASSIFICATION, given, 100) == ()
+    assert quantize_within(ExportFormat.ONNX, source, target, CLASSIFICATION, given, 0)[0] == "wide"
+    with pytest.raises(DataError, match="--max-drop 0: limits the loss of top-1, and a model without a class table"):
+        quantize_within(ExportFormat.ONNX, source, target, CLASSIFICATION, CheckImages([], None, [images]), 0)
 
 
 def test_a_score_that_fails_is_an_error_of_the_export(network: nn.Module, images: Tensor, tmp_path: Path) -> None:

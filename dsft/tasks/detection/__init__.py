@@ -1,7 +1,7 @@
 """Object detection: boxes around the objects of an image, each with a class."""
 
 from dsft.choices import TaskName
-from dsft.tasks.detection.codec import DETECTIONS, DetectionCodec
+from dsft.tasks.detection.codec import DETECTIONS, NO_BOX, DetectionCodec
 from dsft.tasks.detection.metrics import DetectionMetrics
 from dsft.tasks.detection.objective import DetectionObjective
 from dsft.tasks.detection.scorer import SHOWN_SCORE, DetectionScorer
@@ -16,4 +16,4 @@ DETECTION = Task(
     DetectionView(),
 )
 
-__all__ = ["DETECTION", "DETECTIONS", "SHOWN_SCORE", "DetectionMetrics"]
+__all__ = ["DETECTION", "DETECTIONS", "NO_BOX", "SHOWN_SCORE", "DetectionMetrics"]
