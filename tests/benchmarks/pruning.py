@@ -1,0 +1,191 @@
+"""Conversion beside channel pruning at equal measured time, without training and after two epochs of it.
+
+Two networks on the CIFAR-10 images of ../shared/data: its ResNet-32, and a ResNet-18 of timm that ``finetune.py --out``
+trained (``FOLDER/dense-0``). dsft converts to each share of the multiply-accumulates. Torch-Pruning (Fang et al. 2023,
+``pip install torch-pruning``) then removes channels until the network takes the same time: the strengths are bisected
+over what is measured, and the slowest network is kept that is at most 3 % above dsft's time, since channels come in
+eights. ``group norm`` and ``Taylor`` rank the channels of all layers together, ``uniform`` takes the same part of every
+layer. In ResNet-32, whose shortcuts fix the widths, only the widths within blocks are pruned.
+
+Times are medians of passes that are timed in turn with the dense network, one image, one thread. The calibration
+images of dsft and the labelled images of Taylor's gradients are the same 512.
+
+    python tests/benchmarks/finetune.py --seeds 1 --out runs/cifar
+    python tests/benchmarks/pruning.py [--resnet18 runs/cifar/dense-0] [--shares 0.5 0.3] [--runtime onnx] [--tune]
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import dsft
+from tests.benchmarks.cifar import draw_images, macs_share, say, tune
+from tests.benchmarks.engine import as_onnx, as_torch, predict, time_ratio
+from tests.cifar import DATA, EXAMPLE, load_images, load_resnet32
+
+Images = tuple[Tensor, Tensor]
+PASSES: dict[str, Callable[[nn.Module, Tensor], Callable[[], Any]]] = {"onnx": as_onnx, "torch": as_torch}
+STEPS = 6
+TOLERANCE = 1.03
+MOST_PRUNED = 0.95
+"""Largest part of the channels of a layer that may go."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network to make faster.
+
+    Attributes:
+        name: What the table calls it.
+        model: The network in evaluation mode.
+        kept: Modules whose output channels stay.
+    """
+
+    name: str
+    model: nn.Module
+    kept: Callable[[nn.Module], list[nn.Module]]
+
+
+def main() -> None:
+    """Print a table for each network."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resnet18", type=Path, help="a run folder; without it, ResNet-32 alone")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.3], help="MACs that dsft leaves")
+    parser.add_argument("--runtime", choices=list(PASSES), default="onnx", help="where times are measured")
+    parser.add_argument("--tune", action="store_true", help="train two epochs as well")
+    arguments = parser.parse_args()
+    if not DATA.is_dir():
+        say(f"{DATA} is not there, so nothing is measured.")
+        return
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    jobs = [Job("ResNet-32", load_resnet32(), all_but_inner)]
+    if arguments.resnet18:
+        jobs.append(Job("ResNet-18", dsft.load(arguments.resnet18), classifiers))
+    train, test = load_images("train"), load_images("test")
+    for job in jobs:
+        say(f"{job.name}, {arguments.runtime}, {len(test[0]):,} test images")
+        say(f"{'way':12} {'time':>5} {'MACs':>5} {'lost':>6} {'KL':>7} {'agree':>6}" + "  tuned" * arguments.tune)
+        show("dense", job.model, job, train, test, arguments)
+        for share in arguments.shares:
+            compare(job, share, train, test, arguments)
+
+
+def compare(job: Job, share: float, train: Images, test: Images, arguments: argparse.Namespace) -> None:
+    """Print one conversion, and each way of pruning at its time."""
+    calibration = torch.split(draw_images(train[0], 0), 64)
+    converted = dsft.convert(job.model, EXAMPLE, calibration=calibration, budget={"macs": share}, seed=0).model
+    time = show("dsft", converted, job, train, test, arguments)
+    for way in WAYS:
+
+        def prune(strength: float, way: str = way) -> nn.Module:
+            return pruned(job, way, strength, train)
+
+        model = at_time(job, prune, time * TOLERANCE, test[0][:1], arguments.runtime)
+        show(way, model, job, train, test, arguments)
+
+
+def at_time(job: Job, prune: Callable[[float], nn.Module], most: float, image: Tensor, runtime: str) -> nn.Module:
+    """Return the slowest network found that takes at most such a share of the dense one's time."""
+    low, high = 0.0, MOST_PRUNED
+    best = prune(high)
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        model = prune(middle)
+        if relative_time(job.model, model, image, runtime) <= most:
+            best, high = model, middle
+        else:
+            low = middle
+    return best
+
+
+def pruned(job: Job, way: str, strength: float, train: Images) -> nn.Module:
+    """Return a copy without such a part of its channels."""
+    import torch_pruning
+
+    model = copy.deepcopy(job.model)
+    if way == "Taylor":
+        images, labels = draw_images(train[0], 0), draw_images(train[1], 0)
+        for part, classes in zip(torch.split(images, 64), torch.split(labels, 64), strict=True):
+            torch.autograd.backward(functional.cross_entropy(model(part), classes))
+    pruner = torch_pruning.pruner.BasePruner(
+        model,
+        EXAMPLE,
+        importance=WAYS[way](torch_pruning.importance),
+        pruning_ratio=strength,
+        max_pruning_ratio=MOST_PRUNED,
+        global_pruning=way != "uniform",
+        ignored_layers=job.kept(model),
+        round_to=8,
+    )
+    pruner.step()
+    model.zero_grad()
+    return model.eval()
+
+
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "group norm": lambda importance: importance.GroupMagnitudeImportance(p=2),
+    "Taylor": lambda importance: importance.GroupTaylorImportance(),
+    "uniform": lambda importance: importance.GroupMagnitudeImportance(p=2),
+}
+"""The importance of channels, from the package's module of that name."""
+
+
+def all_but_inner(model: nn.Module) -> list[nn.Module]:
+    """Return the layers of ResNet-32 but the first convolution of each block."""
+    layers = (nn.Conv2d, nn.Linear)
+    return [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, layers) and not (name.startswith("layer") and name.endswith("conv1"))
+    ]
+
+
+def classifiers(model: nn.Module) -> list[nn.Module]:
+    """Return the linear layers."""
+    return [module for module in model.modules() if isinstance(module, nn.Linear)]
+
+
+def relative_time(dense: nn.Module, model: nn.Module, image: Tensor, runtime: str) -> float:
+    """Return the time of a network over that of the dense one."""
+    return time_ratio([PASSES[runtime](copy.deepcopy(each), image) for each in (dense, model)])
+
+
+def show(way: str, model: nn.Module, job: Job, train: Images, test: Images, arguments: argparse.Namespace) -> float:
+    """Print the row of one network, and return its share of the dense network's time."""
+    before, after = predict(job.model, test[0]), predict(model, test[0])
+    right = [top1(each, test[1]) for each in (before, after)]
+    time = relative_time(job.model, model, test[0][:1], arguments.runtime)
+    kl = float((before.exp() * (before - after)).sum(1).mean())
+    agreement = 100 * float((before.argmax(1) == after.argmax(1)).double().mean())
+    row = f"{way:12} {time:5.2f} {macs_share(job.model, model):5.2f} {right[0] - right[1]:6.2f} {kl:7.4f}"
+    row += f" {agreement:6.2f}"
+    if arguments.tune:
+        tuned = predict(tune(model, train, job.model, seed=0), test[0])
+        row += f" {top1(tuned, test[1]):6.2f}"
+    say(row)
+    return time
+
+
+def top1(log_probabilities: Tensor, labels: Tensor) -> float:
+    """Return top-1 in percent."""
+    return 100 * float((log_probabilities.argmax(1) == labels).double().mean())
+
+
+if __name__ == "__main__":
+    main()
