@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     )
     from dsft.tasks.distillation import distillation_loss
 
+    __version__: str
+
 _HOMES = {
     "Budget": "dsft.conversion",
     "BudgetError": "dsft.errors",
@@ -165,10 +167,12 @@ __all__ = [
 if not TYPE_CHECKING:  # for type checkers the imports above are all names that there are
 
     def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version("dsft")
         if name not in _HOMES:
             raise AttributeError(f"module 'dsft' has no attribute {name!r}")
         return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, "__version__"])

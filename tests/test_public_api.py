@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,11 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
     assert value.__doc__
     assert value.__module__.startswith("dsft.")
     assert name in dir(dsft)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert dsft.__version__ == importlib.metadata.version("dsft")
+    assert "__version__" in dir(dsft)
 
 
 def test_other_names_are_not() -> None:
