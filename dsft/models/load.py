@@ -77,7 +77,7 @@ def load_model(
         spec = dataclasses.replace(
             default, num_classes=num_classes or default.num_classes, in_chans=in_chans or default.in_chans
         )
-        loaded = _loaded(library, library.build(spec), spec, None, ("Random weights.",))
+        loaded = _loaded(library, name, library.build(spec), spec, None, ("Random weights.",))
     if in_chans is not None and in_chans != loaded.spec.in_chans:
         loaded = replace_input(loaded, in_chans)
     if num_classes is not None and num_classes != loaded.spec.num_classes:
@@ -87,7 +87,9 @@ def load_model(
 
 def _pretrained(library: Library, name: str, report: Report) -> LoadedModel:
     module, spec, classes = library.load_pretrained(name, report)
-    return _loaded(library, module, spec, classes, (f"Pretrained weights of {spec}.",))
+    # A spec may add a tag to the name that was asked for, and has only the architecture of a network in a repository.
+    origin = spec if spec.name.startswith(name) else f"{spec.source}/{name}"
+    return _loaded(library, name, module, spec, classes, (f"Pretrained weights of {origin}.",))
 
 
 def _from_file(library: Library, name: str, path: Path, classes: tuple[str, ...] | None) -> LoadedModel:
@@ -106,7 +108,7 @@ def _from_file(library: Library, name: str, path: Path, classes: tuple[str, ...]
             f"checkpoint {str(path)!r}: model.classes must name its {fitting.num_classes} classes, "
             f"found {len(classes)} names."
         )
-    return _loaded(library, module, fitting, classes, (weights.origin,))
+    return _loaded(library, name, module, fitting, classes, (weights.origin,))
 
 
 def _spec_of_weights(library: Library, spec: ModelSpec, module: nn.Module, state: Mapping[str, Tensor]) -> ModelSpec:
@@ -127,17 +129,19 @@ def _spec_of_weights(library: Library, spec: ModelSpec, module: nn.Module, state
 
 def _loaded(
     library: Library,
+    name: str,
     module: nn.Module,
     spec: ModelSpec,
     classes: tuple[str, ...] | None,
     notes: tuple[str, ...],
 ) -> LoadedModel:
+    # By the name that was asked for: that of a spec may be the architecture alone, without what is published with it.
     return LoadedModel(
         module,
         spec,
-        preprocessing_of(spec),
+        for_channels(library.preprocessing(name), spec.in_chans),
         classes,
-        library.is_fixed_size(spec.name),
+        library.is_fixed_size(name),
         notes,
         library.task_of(spec.name),
     )

@@ -8,10 +8,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import huggingface_hub
 import timm
 import torch
-from huggingface_hub.errors import EntryNotFoundError
 from timm.data.config import resolve_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.models import get_model_args, get_pretrained_cfg
@@ -20,13 +18,9 @@ from torch import Tensor, nn
 from dsft.choices import ModelSource, TaskName
 from dsft.errors import CheckpointError, ModelError, PretrainedWeightsError
 from dsft.models.spec import ModelSpec
+from dsft.models.timm_hub import HUB, WEIGHTS, find_on_hub, first_line, is_stored, stored_outline, unreachable
 from dsft.preprocessing import Preprocessing
-from dsft.progress import Note, Report
-
-# Timeout in seconds for an unreachable server.
-_TIMEOUT_S = 10
-# The file names of weights on the hub in order of preference.
-_FILES = ("model.safetensors", "pytorch_model.bin")
+from dsft.progress import Report
 
 
 @functools.cache
@@ -37,8 +31,8 @@ def names() -> tuple[str, ...]:
 
 
 def has(name: str) -> bool:
-    """Return whether the library builds a network of that name."""
-    return name in names()
+    """Return whether the library builds a network of that name, or reads one in a repository or folder."""
+    return is_stored(name) or name in names()
 
 
 def pretrained_names() -> tuple[str, ...]:
@@ -52,6 +46,8 @@ def require_pretrained(name: str) -> None:
     Raises:
         ModelError: There are none.
     """
+    if name.startswith(HUB):
+        return  # only the hub knows
     config = _config(name)
     if not any(config.get(key) for key in ("hf_hub_id", "url", "file")):
         raise ModelError(
@@ -72,16 +68,17 @@ def unsupported_kind(name: str) -> None:
 
 
 def default_spec(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
-    """Return the spec of a network with 1000 classes and 3 image channels."""
+    """Return the spec of a network with 1000 classes and 3 image channels, or of one in a repository or folder."""
     del state  # timm's networks have no auxiliary heads, which would depend on it
+    if is_stored(name):
+        return _stored_spec(name, stored_outline(name))
     return ModelSpec(ModelSource.TIMM, name, num_classes=1000, in_chans=3)
 
 
 def build(spec: ModelSpec) -> nn.Module:
     """Build a network with random weights."""
-    module: nn.Module = timm.create_model(
-        spec.name, pretrained=False, num_classes=spec.num_classes, in_chans=spec.in_chans
-    )
+    name = default_spec(spec.name, None).name
+    module: nn.Module = timm.create_model(name, pretrained=False, num_classes=spec.num_classes, in_chans=spec.in_chans)
     return module
 
 
@@ -168,19 +165,11 @@ def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tu
         CheckpointError: The file in the cache is damaged.
     """
     require_pretrained(name)
+    if is_stored(name):
+        return _load_stored(name, report)
     config = _config(name)
     overlay = _located(name, config, report)
-    try:
-        # torch announces downloads that are not from the hub on standard output.
-        with contextlib.redirect_stdout(sys.stderr):
-            module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
-    except Exception as error:  # the hub's client, urllib and timm raise errors of many types
-        if "file" in overlay:
-            raise CheckpointError(
-                f"model timm/{name}: the downloaded weights {overlay['file']!r} are damaged "
-                f"({_first_line(error)}). Delete the file to download it again."
-            ) from error
-        raise _unreachable(name, config, error) from error
+    module = _create(name, config, pretrained_cfg_overlay=overlay)
     classes: int = module.num_classes  # type: ignore[assignment]
     tag = config.get("tag")
     full_name = f"{config['architecture']}.{tag}" if tag else name
@@ -188,7 +177,53 @@ def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tu
     return module, spec, _class_names(config, classes)
 
 
+def _load_stored(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tuple[str, ...] | None]:
+    """Load a network of a repository or folder; its spec names the architecture, so that it is rebuilt without them."""
+    outline = stored_outline(name, report)
+    spec = _stored_spec(name, outline)
+    config: Any = outline.pretrained_cfg
+    if name.startswith(HUB):
+        # timm would ask the hub for a cached file.
+        found = find_on_hub(f"timm/{name}", config["hf_hub_id"], WEIGHTS, report)
+        config = {**config, "file": str(found), "source": ""} if found else config
+    module = _create(
+        spec.name, config, name, pretrained_cfg=config, num_classes=spec.num_classes, in_chans=spec.in_chans
+    )
+    return module, spec, _class_names(config, spec.num_classes)
+
+
+def _stored_spec(name: str, outline: nn.Module) -> ModelSpec:
+    spec = identify(outline, lambda plain: plain)
+    if spec is None:
+        raise ModelError(
+            f"model timm/{name}: its network is built with arguments of its own, or none of timm's, which a model "
+            "folder cannot record. Convert it in Python: dsft.convert(timm.create_model(...), example_input)."
+        )
+    return spec
+
+
+def _create(name: str, config: Mapping[str, Any], label: str | None = None, **options: Any) -> nn.Module:
+    """Build a network with the weights that its configuration, or the options, locate."""
+    label = label or name
+    file = (options.get("pretrained_cfg_overlay") or config).get("file")
+    try:
+        # torch announces downloads that are not from the hub on standard output.
+        with contextlib.redirect_stdout(sys.stderr):
+            module: nn.Module = timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # the hub's client, urllib and timm raise errors of many types
+        if file:
+            raise CheckpointError(
+                f"model timm/{label}: the weights {str(file)!r} are damaged or do not fit ({first_line(error)}). "
+                "Delete a downloaded file to download it again."
+            ) from error
+        raise _unreachable(label, config, error) from error
+    return module
+
+
 def _config(name: str) -> dict[str, Any]:
+    if is_stored(name):
+        stored: Any = stored_outline(name).pretrained_cfg
+        return dict(stored)
     config = get_pretrained_cfg(name)
     return config.to_dict() if config is not None else {}  # type: ignore[no-untyped-call]
 
@@ -201,38 +236,16 @@ def _class_names(config: Mapping[str, Any], count: int) -> tuple[str, ...] | Non
 
 
 def _located(name: str, config: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    """Find the weights in the local cache, or check that the hub is reachable; return timm's config overlay.
-
-    By default the hub's client sends a request even for a cached file, and without a network connection it retries for
-    most of a minute.
-    """
-    repository, _, revision = (config.get("hf_hub_id") or "").partition("@")
+    """Find the weights in the local cache, or check that the hub is reachable; return timm's config overlay."""
+    repository = config.get("hf_hub_id")
     if config.get("file") or not repository:
         return {}
-    for file in _FILES:
-        cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision or None)
-        if isinstance(cached, str):
-            return {"file": cached}
-    for file in _FILES:
-        url = huggingface_hub.hf_hub_url(repository, file, revision=revision or None)
-        try:
-            huggingface_hub.get_hf_file_metadata(url, timeout=_TIMEOUT_S)
-        except EntryNotFoundError:
-            continue
-        except Exception as error:  # a missing network connection has many types of errors
-            raise _unreachable(name, config, error) from error
-        report(Note(f"model: downloading {file} of {repository} from the Hugging Face hub"))
-        break
-    return {}
+    found = find_on_hub(f"timm/{name}", repository, WEIGHTS, report)
+    return {"file": str(found)} if found else {}
 
 
 def _unreachable(name: str, config: Mapping[str, Any], error: Exception) -> PretrainedWeightsError:
-    if config.get("hf_hub_id"):
-        place = f"{_FILES[0]} of {config['hf_hub_id']} on the Hugging Face hub"
-    else:
-        place = str(config.get("url") or config.get("file"))
-    return PretrainedWeightsError(f"timm/{name}", _first_line(error), place)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    if repository := config.get("hf_hub_id"):
+        return unreachable(f"timm/{name}", repository, error)
+    place = str(config.get("url") or config.get("file"))
+    return PretrainedWeightsError(f"timm/{name}", first_line(error), place)

@@ -13,7 +13,7 @@ from dsft.models.libraries import library_of
     [
         (ModelSource.TIMM, "resnet_18", r"Did you mean .*resnet18"),
         (ModelSource.TIMM, "resnet18.a1_in1", r"Did you mean resnet18\.a1_in1k"),
-        (ModelSource.TIMM, "hf-hub:someone/resnet18", "timm has no network"),
+        (ModelSource.TIMM, "hf-hub:", "timm has no network"),
         (ModelSource.TORCHVISION, "resnet19", r"Did you mean .*resnet18"),
     ],
 )
