@@ -92,7 +92,8 @@ def convert(
         only_faster: Keep layers dense that do not measure faster.
         recover: After the fit to calibration data, take gradient steps that bring the outputs of the network's blocks
             closer to those of the original, without labels: True for up to 600 of them within twice the time of the
-            fit, or a number. Some of the calibration data is set aside, and decides whether the result is kept.
+            conversion before them, or a number. Some of the calibration data is set aside, and decides whether the
+            result is kept.
         task: What the outputs of the network mean: ``classification`` (one class an image) or ``multi_label`` (any
             number). It determines how errors are weighted with calibration data.
         seed: Seed of ``fresh``, and of the labels sampled from the outputs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -71,6 +72,7 @@ class Converter:
         report: Report = ignore,
     ) -> None:
         check_calibration(request, has_calibration=calibration is not None)
+        started = time.monotonic()
         model = unwrap_network(model)
         self._request, self._calibration, self._report = request, calibration, report
         self.analysis: NetworkAnalysis = analyze_network(
@@ -84,6 +86,7 @@ class Converter:
         self.compute = compute_of(model) if compute is None else compute
         latency = LayerLatency(self.compute, request.runtime, norm_between=request.norm_between, report=report)
         self._planner = Planner(self.analysis, request, latency, report)
+        self._prepared = time.monotonic() - started
 
     def plan(self, share: float | None = None) -> ConversionPlan:
         """Return a plan; see :meth:`dsft.conversion.planning.planner.Planner.plan`."""
@@ -91,7 +94,10 @@ class Converter:
             raise ConversionError(
                 "budget max_drop: no plan meets it by itself, since converted networks must be scored. Pass a score."
             )
-        return self._planner.plan(share)
+        started = time.monotonic()
+        plan = self._planner.plan(share)
+        self._prepared += time.monotonic() - started
+        return plan
 
     @torch.inference_mode(mode=False)  # tensors created in inference mode could not be trained
     def convert(self, plan: ConversionPlan | None = None) -> Converted:
@@ -107,6 +113,7 @@ class Converter:
         model, report = self.analysis.model, self._report
         if not plan.converted:
             return Converted(copy_network(model), plan)
+        started = time.monotonic() - self._prepared
         factors = factorize_layers(
             model,
             plan,
@@ -128,6 +135,7 @@ class Converter:
             report,
             recover=self._request.recover,
             seed=self._request.seed,
+            started=started,
         )
         return Converted(converted, done.plan, ConversionHistory(recovery=done.recovery))
 

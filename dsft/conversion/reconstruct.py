@@ -18,7 +18,7 @@ from dsft.measure.example import ExampleInput
 from dsft.progress import Report, ignore
 
 RECOVERY_TIME = 2.0
-"""Largest time of a recovery whose number of steps is ``auto``, relative to that of the fit before it."""
+"""Largest time of a recovery whose number of steps is ``auto``, relative to that of the conversion before it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def reconstruct_network(
     *,
     recover: int | Auto | None = None,
     seed: int = 0,
+    started: float | None = None,
 ) -> Reconstruction:
     """Fit the layers of a converted network to the outputs of the original, then its batch norms; in place.
 
@@ -55,15 +56,16 @@ def reconstruct_network(
         weightings: The cost of changing each layer's kernel, by name.
         report: Receives the progress.
         recover: Steps of the recovery that follows; ``auto`` for as many as bring something within twice the time of
-            the fit, None for no recovery. It sets some inputs aside, which nothing is fitted to.
+            the conversion before it, None for no recovery. It sets some inputs aside, which nothing is fitted to.
         seed: Seed of the recovery.
+        started: When the conversion began, by ``time.monotonic``; None for now.
 
     Raises:
         ConversionError: A layer has NaN or infinite values on the calibration data.
     """
     if not plan.converted:
         return Reconstruction(plan)
-    started = time.monotonic()
+    started = time.monotonic() if started is None else started
     given, judged = (batches, []) if recover is None else set_aside(batches)
     fitted, held_out = hold_out(given)
     errors = reconstruct_layers(original, converted, plan, fitted, weightings, report)

@@ -40,9 +40,10 @@ class RandomBatches:
         if self._pool is None:
             return self._batches[self._next(1, len(self._batches))[0]]
         images = self._pool[self._next(min(count, len(self._pool)), len(self._pool))]
-        if images.dim() == 4:
-            images = self._moved(images)
-        return self._mixed(images)
+        if images.dim() != 4:
+            return self._mixed(images)
+        # Depthwise convolutions and their gradients take half the time in this layout.
+        return self._mixed(self._moved(images)).contiguous(memory_format=torch.channels_last)
 
     def _next(self, count: int, total: int) -> list[int]:
         if len(self._order) < count:

@@ -51,7 +51,7 @@ class RecoverSection(Section):
     """Gradient steps after the fit to the calibration images, without labels, before the training."""
 
     steps: Literal["auto"] | Annotated[int, Field(ge=1)] = AUTO
-    """Number of steps; `auto` for up to 600, within twice the time of the fit."""
+    """Number of steps; `auto` for up to 600, within twice the time of the conversion before it."""
 
 
 class ConvertSection(Section):

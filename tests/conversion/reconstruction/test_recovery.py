@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import math
+import time
 from typing import Any
 
 import pytest
@@ -203,6 +205,23 @@ def test_from_python_the_same_seed_gives_the_same_weights_and_the_report_says_wh
     assert one.report.recovery.after <= one.report.recovery.before
     for name, value in one.model.state_dict().items():
         assert torch.equal(value, other.model.state_dict()[name]), name
+
+
+def test_the_time_is_twice_that_of_the_whole_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    stage = importlib.import_module("dsft.conversion.reconstruct")  # the package has a function of that name
+    monkeypatch.setattr(stage, "recover_network", lambda *_, seconds, **__: given.append(seconds))
+    model = redraw(Classifier()).eval()
+    waited: list[Event] = []
+
+    def wait(event: Event) -> None:
+        if not waited:
+            time.sleep(2)  # while the layers are planned, which is before the fit
+        waited.append(event)
+
+    began = time.monotonic()
+    dsft.convert(model, IMAGES[:1], calibration=BATCHES, rank=1, structures=["dw_pw"], recover=True, report=wait)
+    assert 4 <= given[0] <= 2 * (time.monotonic() - began)
 
 
 @pytest.mark.parametrize(("recover", "message"), [(0, "found 0"), ("yes", "found 'yes'"), (-3, "found -3")])
