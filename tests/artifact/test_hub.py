@@ -72,6 +72,7 @@ def test_a_pushed_model_folder_loads_from_the_hub(workshop: Workshop, hub: Hub, 
     assert json.loads(again.stdout)["manifest"] == json.loads(files["manifest.json"])
 
 
+@pytest.mark.slow
 def test_missing_write_permission_is_explained(workshop: Workshop, run: Run) -> None:
     done = run("models", "push", workshop.dense, "me/other", HF_TOKEN=TOKEN.replace("secret", "wrong"))
     assert (done.returncode, done.stdout) == (2, "")
@@ -91,6 +92,7 @@ def test_a_missing_repository_or_file_is_reported(hub: Hub, run: Run) -> None:
     assert "model hf/me/nothere: the hub has no such repository, or it is private" in done.stderr
 
 
+@pytest.mark.slow
 def test_without_a_network_the_error_says_what_to_do(run: Run) -> None:
     done = run("inspect", "hf/me/never", HF_HUB_OFFLINE="1")
     assert done.returncode == 2

@@ -348,7 +348,9 @@ def test_a_run_that_fails_exits_with_1_says_why_and_can_be_replaced(workshop: Wo
     assert dsft(*train, "--overwrite").exit_code == 0
 
 
-@pytest.mark.parametrize("whom", [pytest.param("the run", id="run"), pytest.param("its whole group", id="group")])
+@pytest.mark.parametrize(
+    "whom", [pytest.param("the run", id="run"), pytest.param("its whole group", id="group", marks=pytest.mark.slow)]
+)
 def test_a_run_that_is_terminated_leaves_its_last_checkpoint(workshop: Workshop, here: Path, whom: str) -> None:
     changes = ["output.dir=out", "schedule.epochs=10000", "data.workers=2"]
     process = subprocess.Popen(

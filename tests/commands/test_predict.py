@@ -119,6 +119,7 @@ def test_errors_are_reported_before_any_work(
     assert contents(here) == {}
 
 
+@pytest.mark.slow  # the loader with workers has tests of its own
 def test_workers_read_the_same_images(workshop: Workshop) -> None:
     arguments = ["predict", str(workshop.dense), str(workshop.pictures), "--format", "csv", "--progress", "off"]
     alone, helped = (process(*arguments, "--workers", count) for count in ("0", "2"))

@@ -147,7 +147,8 @@ def unbroken(bench: Bench) -> Path:
     return bench.folder / "unbroken"
 
 
-@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/training/test_several_processes.py resumes after a signal, with the loop alone
+@pytest.mark.parametrize("victim", [1, 0])
 def test_a_killed_run_resumes(bench: Bench, unbroken: Path, victim: int) -> None:
     name = f"killed{victim}"
     fork = bench.start("finetune", bench.separable, name)
