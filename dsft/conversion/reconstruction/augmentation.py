@@ -35,6 +35,11 @@ class RandomBatches:
         self._batches = batches
         self._order: list[int] = []
 
+    @property
+    def varies(self) -> bool:
+        """Whether batches are mixed, and not those that were given."""
+        return self._pool is not None
+
     def draw(self, count: int) -> ExampleInput:
         """Return a batch: of ``count`` inputs, or of as many as there are, where they are pooled."""
         if self._pool is None:

@@ -42,6 +42,11 @@ LEAST_IMAGES = 16
 SET_ASIDE = 64
 """Inputs that decide which state is kept."""
 
+VARIED = 3
+"""Shifted, mirrored and mixed copies of them that decide as well. A network is surer of images that trained it, and 64
+of them tell little: on a ResNet-32 at 0.3 of its MACs the divergence of their classes rose from 0.086 to 0.099 in 400
+steps, in which that on 2,000 test images fell from 0.196 to 0.163. The squared distance of the outputs fell on both."""
+
 PROBED = 5
 """Steps that are timed where the time is limited."""
 
@@ -136,8 +141,8 @@ class _Session:
         held_out: Sequence[ExampleInput],
     ) -> None:
         self._original, self._converted, self._names = original, converted, names
-        self._parameters, self._inputs, self._held_out = parameters, inputs, held_out
-        self._expected = [run_example(original, batch) for batch in held_out]
+        self._parameters, self._inputs, self._held_out = parameters, inputs, judged_batches(held_out)
+        self._expected = [run_example(original, batch) for batch in self._held_out]
         self._count = BATCH_SIZE
         self._best = self._copy()
 
@@ -255,6 +260,13 @@ def _describe(steps: int, before: float, after: float) -> str:
     if after < before:
         return f"recovery in {steps} steps: error of the outputs on images set aside {before:.4f} -> {after:.4f}."
     return f"recovery in {steps} steps brought nothing on images set aside ({before:.4f}): the weights are unchanged."
+
+
+def judged_batches(held_out: Sequence[ExampleInput]) -> list[ExampleInput]:
+    """Return the inputs that decide which state is kept, and varied copies of them."""
+    copies = RandomBatches(held_out, seed=0)
+    count = VARIED if copies.varies else 0
+    return [*held_out, *(copies.draw(batch_size_of(batch)) for _ in range(count) for batch in held_out)]
 
 
 def set_aside(batches: Sequence[ExampleInput]) -> tuple[list[ExampleInput], list[ExampleInput]]:
