@@ -47,6 +47,18 @@ _TARGET_DESCRIPTIONS = {
 }
 
 
+class InputKind(StrEnum):
+    """What a network takes: an image, or a signal, numbers along one or more axes such as sound."""
+
+    IMAGE = "image"
+    SIGNAL = "signal"
+
+    @property
+    def with_article(self) -> str:
+        """The word with its article, for messages."""
+        return f"an {self}" if self[0] in "aeiou" else f"a {self}"
+
+
 class ModelSource(StrEnum):
     """Where the model of a recipe comes from."""
 
@@ -60,7 +72,7 @@ class ModelSource(StrEnum):
 
 
 class DataSource(StrEnum):
-    """Where the images of a recipe come from."""
+    """Where the images or signals of a recipe come from."""
 
     DIGITS = "digits"
     FOLDER = "folder"
@@ -74,6 +86,9 @@ class DataSource(StrEnum):
     VOC = "voc"
     YOLO = "yolo"
     SCENES = "scenes"
+    AUDIO = "audio"
+    ARRAYS = "arrays"
+    TONES = "tones"
 
 
 class Start(StrEnum):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
+
+from dsft.choices import InputKind
+from dsft.number_format import plural
 
 ImageSize = int | tuple[int, int]
 """Side of square images in pixels, or height and width."""
@@ -15,9 +20,68 @@ def as_height_and_width(size: ImageSize) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
+class InputPreprocessing(ABC):
+    """The evaluation transform of a model, for any kind of input.
+
+    A new kind is a subclass here, with its word in :class:`dsft.choices.InputKind`, and an entry in
+    :data:`dsft.data.inputs.INPUTS`.
+
+    Attributes:
+        kind: What the model takes.
+        channels: Number of channels of an input.
+        mean: Mean of each channel for the normalisation.
+        std: Standard deviation of each channel for the normalisation.
+        shared_keys: What two networks that get the same tensors must have in common.
+        size_key: The key of a recipe by which the size of the input is chosen.
+    """
+
+    kind: ClassVar[InputKind]
+    shared_keys: ClassVar[tuple[str, ...]]
+    size_key: ClassVar[str]
+
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    @abstractmethod
+    def size(self) -> tuple[int, ...]:
+        """The sizes of the model's input along the axes after the channels."""
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """The input in words, for messages and pages."""
+
+    @property
+    def advice(self) -> str:
+        """What to do if a network does not take the input, besides choosing another size; it starts with a space."""
+        return ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input, ``(channels, *size)``."""
+        return (self.channels, *self.size)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with other attributes."""
+        own: Any = self
+        changed: Self = dataclasses.replace(own, **changes)
+        return changed
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as JSON values; of any kind but images with ``kind``."""
+
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Create an instance from the result of :meth:`to_dict`."""
+
+
 @dataclass(frozen=True)
-class Preprocessing:
-    """The evaluation transform of a model.
+class Preprocessing(InputPreprocessing):
+    """The evaluation transform of a model that takes images.
 
     Attributes:
         image_size: Height and width of the model's input in pixels.
@@ -29,6 +93,10 @@ class Preprocessing:
         crop_mode: timm's name of the crop mode: ``center``, ``squash`` or ``border``.
     """
 
+    kind: ClassVar = InputKind.IMAGE
+    shared_keys: ClassVar = ("channels", "mean", "std")
+    size_key: ClassVar = "data.image_size"
+
     image_size: tuple[int, int]
     channels: int
     mean: tuple[float, ...]
@@ -36,6 +104,17 @@ class Preprocessing:
     interpolation: str
     crop_pct: float
     crop_mode: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.image_size
+
+    @property
+    def description(self) -> str:
+        """Height, width and channels."""
+        height, width = self.image_size
+        return f"{height} x {width} pixels, {plural(self.channels, 'channel')}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as JSON values."""
@@ -46,3 +125,113 @@ class Preprocessing:
         """Create an instance from the result of :meth:`to_dict`."""
         lists = {key: tuple(values[key]) for key in ("image_size", "mean", "std")}
         return cls(**{**values, **lists})
+
+
+@dataclass(frozen=True)
+class MelSpectrogram:
+    """A power spectrogram in bands of equal width on the mel scale, in decibels.
+
+    Attributes:
+        bands: Number of bands.
+        window: Samples of the Hann window of each frame, which is also the length of its Fourier transform.
+        hop: Samples between two frames.
+        low: Lowest frequency, in Hz.
+        high: Highest frequency, in Hz.
+    """
+
+    bands: int
+    window: int
+    hop: int
+    low: float
+    high: float
+
+    def frames(self, length: int) -> int:
+        """Return the number of frames of a signal; the first is centred on its first sample."""
+        return 1 + length // self.hop
+
+
+@dataclass(frozen=True)
+class SignalPreprocessing(InputPreprocessing):
+    """The evaluation transform of a model that takes signals, such as sound.
+
+    A signal is resampled to ``rate``, padded with zeros or cropped around its centre to ``length``, and, with
+    ``spectrogram``, replaced by its spectrogram, an image of bands and frames; then each channel is normalised.
+
+    Attributes:
+        length: Number of samples along each axis of the signal; sound has one axis.
+        channels: Number of channels of the model's input.
+        mean: Mean of each channel for the normalisation.
+        std: Standard deviation of each channel for the normalisation.
+        rate: Samples per second; None if signals have no rate, and are not resampled.
+        spectrogram: The spectrogram that the model takes; None for the signal itself.
+    """
+
+    kind: ClassVar = InputKind.SIGNAL
+    shared_keys: ClassVar = ("channels", "mean", "std", "rate", "spectrogram")
+    size_key: ClassVar = "data.signal"
+
+    length: tuple[int, ...]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    rate: int | None = None
+    spectrogram: MelSpectrogram | None = None
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The length, or bands and frames."""
+        if self.spectrogram is None:
+            return self.length
+        return (self.spectrogram.bands, self.spectrogram.frames(self.length[0]))
+
+    @property
+    def description(self) -> str:
+        """Length, rate, channels and spectrogram."""
+        rate = f" at {self.rate:,} Hz" if self.rate is not None else ""
+        text = f"{' x '.join(map(str, self.length))} samples{rate}, {plural(self.channels, 'channel')}"
+        if self.spectrogram is None:
+            return text
+        bands, frames = self.size
+        return f"{text}, as {bands} mel bands x {frames} frames"
+
+    @property
+    def advice(self) -> str:
+        """Networks that take images take the spectrogram of sound."""
+        if self.spectrogram is not None or self.rate is None:
+            return ""
+        return " A network that takes images needs data.signal.spectrogram."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the kind and the attributes as JSON values."""
+        return {"kind": self.kind.value, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SignalPreprocessing:
+        """Create an instance from the result of :meth:`to_dict`."""
+        given = {key: value for key, value in values.items() if key != "kind"}
+        lists = {key: tuple(values[key]) for key in ("length", "mean", "std")}
+        spectrogram = values["spectrogram"] and MelSpectrogram(**values["spectrogram"])
+        return cls(**{**given, **lists, "spectrogram": spectrogram})
+
+
+_KINDS: Mapping[InputKind, type[InputPreprocessing]] = {
+    kind.kind: kind for kind in (Preprocessing, SignalPreprocessing)
+}
+
+
+def preprocessing_type(values: Mapping[str, Any]) -> type[InputPreprocessing]:
+    """Return the class of the evaluation transform that JSON values describe; without ``kind`` that of images.
+
+    Raises:
+        ValueError: The kind is unknown.
+    """
+    return _KINDS[InputKind(values.get("kind", InputKind.IMAGE))]
+
+
+def read_preprocessing(values: Mapping[str, Any]) -> InputPreprocessing:
+    """Create the evaluation transform that :meth:`InputPreprocessing.to_dict` returned.
+
+    Raises:
+        KeyError, TypeError, ValueError: ``values`` is no evaluation transform.
+    """
+    return preprocessing_type(values).from_dict(values)

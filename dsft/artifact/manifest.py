@@ -16,7 +16,13 @@ from dsft.conversion import ConversionPlan
 from dsft.conversion.plan import LayerPlan
 from dsft.errors import CheckpointError
 from dsft.models import ModelSpec
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import (
+    InputPreprocessing,
+    Preprocessing,
+    SignalPreprocessing,
+    preprocessing_type,
+    read_preprocessing,
+)
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -54,7 +60,7 @@ class ModelDescription:
     """
 
     spec: ModelSpec | None = None
-    preprocessing: Preprocessing | None = None
+    preprocessing: InputPreprocessing | None = None
     classes: tuple[str, ...] | None = None
     plan: ConversionPlan | None = None
     weights: WeightsKind = WeightsKind.RAW
@@ -85,7 +91,7 @@ class Manifest:
     source: ModelSpec | None
     plan: ConversionPlan | None
     classes: tuple[str, ...] | None
-    preprocessing: Preprocessing | None
+    preprocessing: InputPreprocessing | None
     weights: WeightsKind
     sha256: str
     fingerprints: Mapping[str, str]
@@ -155,7 +161,7 @@ class Manifest:
             "plan": ConversionPlan.from_dict,
             "classes": tuple,
             "ancestors": tuple,
-            "preprocessing": Preprocessing.from_dict,
+            "preprocessing": read_preprocessing,
             "weights": WeightsKind,
             "task": TaskName,
         }
@@ -215,7 +221,7 @@ def _unknown_fields(values: Mapping[str, Any]) -> Iterator[str]:
     """Yield the dotted names of the fields that this version does not know."""
     parts: dict[str, type[Any]] = {
         "source": ModelSpec,
-        "preprocessing": Preprocessing,
+        "preprocessing": _preprocessing_type(values.get("preprocessing")),
         "plan": ConversionPlan,
     }
     yield from _extra_fields(values, Manifest)
@@ -227,12 +233,25 @@ def _unknown_fields(values: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"plan.layers.{field}" for field in _extra_fields(layers[0], LayerPlan))
 
 
-_PLAN_FIELDS: dict[type[Any], set[str]] = {ConversionPlan: {"version"}, LayerPlan: {"order"}}
-"""Fields of stored plans besides the attributes: the version, and what version 1 had in place of ``structure``."""
+def _preprocessing_type(values: object) -> type[InputPreprocessing]:
+    """Return the class of a stored evaluation transform; that of images if its kind is unknown."""
+    try:
+        return preprocessing_type(values if isinstance(values, Mapping) else {})
+    except ValueError:
+        return Preprocessing
+
+
+_STORED_FIELDS: dict[type[Any], set[str]] = {
+    ConversionPlan: {"version"},
+    LayerPlan: {"order"},
+    SignalPreprocessing: {"kind"},
+}
+"""Stored fields besides the attributes: the version of a plan, what version 1 had in place of ``structure``, and the
+kind of input."""
 
 
 def _extra_fields(values: object, kind: type[Any]) -> list[str]:
-    known = {field.name for field in dataclasses.fields(kind)} | _PLAN_FIELDS.get(kind, set())
+    known = {field.name for field in dataclasses.fields(kind)} | _STORED_FIELDS.get(kind, set())
     return [name for name in values if name not in known] if isinstance(values, Mapping) else []
 
 

@@ -15,7 +15,7 @@ from dsft.choices import TaskName
 from dsft.conversion import ConversionPlan, replay_plan, unwrap_network
 from dsft.errors import CheckpointError
 from dsft.models import identify, preprocessing_from_module
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import InputPreprocessing
 
 
 def save(
@@ -24,7 +24,7 @@ def save(
     *,
     plan: ConversionPlan | None = None,
     classes: Sequence[str] | None = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: InputPreprocessing | None = None,
     task: str = "classification",
     overwrite: bool = False,
 ) -> None:

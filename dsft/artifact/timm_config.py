@@ -6,6 +6,7 @@ from typing import Any
 
 from dsft.artifact.manifest import Manifest
 from dsft.choices import ModelSource
+from dsft.preprocessing import Preprocessing
 
 TIMM_CONFIG_FILE = "config.json"
 
@@ -23,7 +24,7 @@ def timm_config(manifest: Manifest) -> dict[str, Any] | None:
     if spec is None or spec.source is not ModelSource.TIMM:
         return None
     config: dict[str, Any] = {"num_classes": spec.num_classes}
-    if preprocessing is not None:
+    if isinstance(preprocessing, Preprocessing):
         config |= {
             "input_size": [spec.in_chans, *preprocessing.image_size],
             "mean": list(preprocessing.mean),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from dsft.assembly.data import load_split
 from dsft.data import Split
 from dsft.data.photographs import photographs
 from dsft.devices import Compute
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import InputPreprocessing, Preprocessing
 from dsft.recipe.sections import DataSection
 
 BATCH = 16
@@ -20,7 +21,7 @@ BATCH = 16
 
 
 def draw_calibration(
-    train: Split, section: DataSection, preprocessing: Preprocessing, compute: Compute, images: int, seed: int
+    train: Split, section: DataSection, preprocessing: InputPreprocessing, compute: Compute, images: int, seed: int
 ) -> tuple[Tensor, ...]:
     """Draw images of the training split, with the evaluation transform.
 
@@ -43,9 +44,9 @@ def draw_calibration(
     return tuple(compute.place(batch.images) for batch in loader.epoch(0))
 
 
-def takes_photographs(preprocessing: Preprocessing) -> bool:
+def takes_photographs(preprocessing: InputPreprocessing) -> TypeGuard[Preprocessing]:
     """Whether the inputs of a network may be photographs: images of three channels."""
-    return preprocessing.channels == 3
+    return isinstance(preprocessing, Preprocessing) and preprocessing.channels == 3
 
 
 def draw_photographs(preprocessing: Preprocessing, compute: Compute, images: int, seed: int) -> tuple[Tensor, ...]:

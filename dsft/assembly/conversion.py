@@ -17,7 +17,7 @@ from dsft.devices import Compute
 from dsft.errors import ConversionError, ModelError
 from dsft.measure import run_example, with_raw_outputs
 from dsft.models import as_detector
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import InputPreprocessing
 from dsft.progress import Report
 from dsft.recipe.sections import ConvertSection
 
@@ -61,17 +61,16 @@ def require_fitting_images(network: Network, compute: Compute) -> None:
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, AssertionError, ValueError) as error:
-        height, width = network.preprocessing.image_size
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        given, reason = network.preprocessing, next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(
-            f"data.image_size: {network.spec} does not accept images of {height} x {width} pixels ({reason}). Choose "
-            "another size, or another network."
+            f"{given.size_key}: {network.spec} does not accept {given.kind}s of {given.description} ({reason}). Choose "
+            f"another size, or another network.{given.advice}"
         ) from error
 
 
-def example_images(preprocessing: Preprocessing, compute: Compute) -> Tensor:
-    """Return a black image ``(1, channels, height, width)`` of the size that a network takes."""
-    return compute.place(torch.zeros(1, preprocessing.channels, *preprocessing.image_size))
+def example_images(preprocessing: InputPreprocessing, compute: Compute) -> Tensor:
+    """Return a black image, or another input of zeros, ``(1, channels, *size)`` of the size that a network takes."""
+    return compute.place(torch.zeros(1, *preprocessing.shape))
 
 
 def require_dense(network: Network) -> None:

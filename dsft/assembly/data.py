@@ -7,31 +7,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dsft.assembly.inputs import as_images, augmenting_transform, require_kind
 from dsft.choices import Cache, SplitName, TargetKind
 from dsft.data import (
     BatchLoader,
     Degradation,
-    ImageSource,
     JointAugmentation,
     JointTransform,
     LoaderSettings,
     Mixing,
+    Source,
     Split,
     Splits,
     Transform,
-    evaluation_transform,
     joint_transform,
     make_loader,
     make_splits,
-    training_transform,
     with_cache,
 )
-from dsft.data.sources import DataLocation, open_source
+from dsft.data.sources import DataLocation, Groups, open_source
 from dsft.data.stratify import Fold
 from dsft.devices import Compute
 from dsft.distributed.launch import SINGLE, Launch
 from dsft.errors import RecipeError
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import InputPreprocessing
 from dsft.progress import Report, ignore
 from dsft.recipe import Recipe
 from dsft.recipe.sections import AugmentSection, DataSection, ValSection
@@ -46,7 +45,7 @@ class Loaders:
     evaluation: Mapping[SplitName, BatchLoader]
 
 
-def open_data(section: DataSection, report: Report) -> Mapping[SplitName, ImageSource]:
+def open_data(section: DataSection, report: Report) -> Mapping[SplitName, Source]:
     """Open the data set of a section; return the splits that it defines."""
     location = DataLocation(
         section.source,
@@ -58,6 +57,7 @@ def open_data(section: DataSection, report: Report) -> Mapping[SplitName, ImageS
         ignore_index=section.ignore_index,
         layout=section.layout,
         is_clean=section.degrade is not None,
+        groups=Groups(section.groups.pattern, section.groups.held_out) if section.groups is not None else None,
     )
     return open_source(location, report)
 
@@ -67,7 +67,7 @@ def open_splits(section: DataSection, report: Report) -> Splits:
     return split_data(section, open_data(section, report), report)
 
 
-def split_data(section: DataSection, sources: Mapping[SplitName, ImageSource], report: Report) -> Splits:
+def split_data(section: DataSection, sources: Mapping[SplitName, Source], report: Report) -> Splits:
     """Create the splits of an open data set."""
     return make_splits(
         sources,
@@ -88,7 +88,7 @@ def _val_share(section: ValSection) -> float | Fold:
 def load_batches(
     recipe: Recipe,
     splits: Splits,
-    preprocessing: Preprocessing,
+    preprocessing: InputPreprocessing,
     compute: Compute,
     launch: Launch = SINGLE,
     report: Report = ignore,
@@ -133,29 +133,39 @@ def load_batches(
 
 
 def training_transform_of(
-    split: Split, data: DataSection, augment: AugmentSection, preprocessing: Preprocessing
+    split: Split, data: DataSection, augment: AugmentSection, preprocessing: InputPreprocessing
 ) -> Transform | JointTransform:
-    """Return the transform of training images, together with their ground truth where that has places in them.
+    """Return the transform of training examples, together with their ground truth where that has places in them.
 
     Raises:
         RecipeError: The augmentation is invalid for these images.
     """
     if not split.has_places:
+        require_kind(split, preprocessing)
         return augmenting_transform(augment, preprocessing)
     together = JointAugmentation(augment.scale, augment.hflip, augment.color_jitter or 0.0)
     return joint_transform(
-        split.target_kind, preprocessing, _degradation(data), augmentation=together, most_boxes=split.most_boxes
+        split.target_kind,
+        as_images(preprocessing),
+        _degradation(data),
+        augmentation=together,
+        most_boxes=split.most_boxes,
     )
 
 
 def evaluation_transform_of(
-    split: Split, data: DataSection, preprocessing: Preprocessing, *, full_size: bool
+    split: Split, data: DataSection, preprocessing: InputPreprocessing, *, full_size: bool
 ) -> Transform | JointTransform:
-    """Return the transform of evaluated images, together with their ground truth where that has places in them."""
+    """Return the transform of evaluated examples, together with their ground truth where that has places in them."""
     if not split.has_places:
-        return evaluation_transform(preprocessing)
+        require_kind(split, preprocessing)
+        return split.input_type.evaluation_transform(preprocessing)
     return joint_transform(
-        split.target_kind, preprocessing, _degradation(data), full_size=full_size, most_boxes=split.most_boxes
+        split.target_kind,
+        as_images(preprocessing),
+        _degradation(data),
+        full_size=full_size,
+        most_boxes=split.most_boxes,
     )
 
 
@@ -163,23 +173,7 @@ def _degradation(data: DataSection) -> Degradation | None:
     return Degradation(data.degrade.noise, data.degrade.downscale) if data.degrade is not None else None
 
 
-def augmenting_transform(augment: AugmentSection, preprocessing: Preprocessing) -> Transform:
-    """Return the transform of the training images.
-
-    Raises:
-        RecipeError: timm cannot parse the policy of ``auto_augment``, or ignores ``color_jitter`` beside it.
-    """
-    return training_transform(
-        preprocessing,
-        scale=augment.scale,
-        hflip=augment.hflip,
-        auto_augment=augment.auto_augment,
-        color_jitter=augment.color_jitter,
-        erase=augment.erase,
-    )
-
-
-def require_boxes(augment: AugmentSection, preprocessing: Preprocessing) -> None:
+def require_boxes(augment: AugmentSection, preprocessing: InputPreprocessing) -> None:
     """Check that the range of CutMix's boxes contains a whole number of pixels.
 
     Raises:
@@ -188,7 +182,7 @@ def require_boxes(augment: AugmentSection, preprocessing: Preprocessing) -> None
     if augment.cutmix_minmax is None:
         return
     low, high = augment.cutmix_minmax
-    for side in preprocessing.image_size:
+    for side in preprocessing.size:
         # timm draws an integer from a half-open range.
         if int(side * low) >= int(side * high):
             raise RecipeError(
@@ -216,7 +210,7 @@ def _cached(splits: Splits, cache: Cache, processes: int, report: Report = ignor
 def load_split(
     split: Split,
     data: DataSection,
-    preprocessing: Preprocessing,
+    preprocessing: InputPreprocessing,
     compute: Compute,
     launch: Launch = SINGLE,
     *,

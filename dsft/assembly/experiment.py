@@ -15,6 +15,7 @@ from dsft.assembly.conversion import require_dense, require_fitting_images
 from dsft.assembly.data import Loaders, load_batches, open_splits
 from dsft.assembly.early_checks import require_held_out, require_valid_patterns, require_weights
 from dsft.assembly.held_out import Training
+from dsft.assembly.inputs import data_input
 from dsft.assembly.network import Network
 from dsft.assembly.recipe_model import load_network
 from dsft.assembly.settings import fit_settings
@@ -162,7 +163,8 @@ def _open(
         splits = open_splits(recipe.data, report)
         section, seed = _with_channels(recipe.model, splits), recipe.train.seed
         task = task_named(recipe.task)
-        original = load_network(section, splits.classes, recipe.data.image_size, seed, report, task, module)
+        inputs = data_input(recipe.data, splits.train)
+        original = load_network(section, splits.classes, recipe.data.image_size, seed, report, task, module, inputs)
     require_same_images(splits, processes)
     compute.place_module(original.module)
     require_fitting_images(original, compute)
@@ -170,7 +172,7 @@ def _open(
 
 
 def _with_channels(section: ModelSection, splits: Splits) -> ModelSection:
-    """Give a network with random weights as many input channels as the images have."""
+    """Give a network with random weights as many input channels as the examples have."""
     if section.has_weights or section.in_chans is not None or section.source is ModelSource.PYTHON:
         return section
     return section.model_copy(update={"in_chans": count_channels(splits.train)})
@@ -225,7 +227,7 @@ def _training_setup(
 
 def _with_batch_size(recipe: Recipe, setup: TrainingSetup, student: Network, report: Report) -> Recipe:
     """Return a recipe whose steps of a fixed number of images consist of as few batches as fit into memory."""
-    image_shape = (student.preprocessing.channels, *student.preprocessing.image_size)
+    image_shape = student.preprocessing.shape
     size = find_batch_size(setup, image_shape, student.spec.num_classes)
     parts = STEP_IMAGES // size
     report(Note(f"data.batch_size: auto takes {size}, so that a step of {STEP_IMAGES} images is {parts} x {size}."))

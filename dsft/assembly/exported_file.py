@@ -17,7 +17,7 @@ from dsft.choices import TaskName
 from dsft.errors import CheckpointError
 from dsft.measure.cost import count_macs, count_parameters
 from dsft.models import ModelSpec
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import read_preprocessing
 from dsft.runtimes import SCORED_SUFFIXES, ExportedNetwork
 from dsft.storage import at_home, sha256_of
 from dsft.tasks import task_named
@@ -88,7 +88,7 @@ def _load_file(path: Path) -> Network:
     return Network(
         module=ExportedNetwork(path, **values["costs"]),
         spec=ModelSpec.from_dict(values["spec"]),
-        preprocessing=Preprocessing.from_dict(_known(values["preprocessing"])),
+        preprocessing=read_preprocessing(_known(values["preprocessing"])),
         classes=tuple(values["classes"]) if values["classes"] is not None else None,
         plan=None,
         trainings=tuple(Training(**each) for each in values["trainings"]),

@@ -15,7 +15,8 @@ from dsft.artifact import Provenance
 from dsft.assembly.data import open_splits
 from dsft.choices import SplitName
 from dsft.data import Split, Splits
-from dsft.data.sources import ImageSource
+from dsft.data.inputs import INPUTS
+from dsft.data.sources import Source, input_kind_of
 from dsft.errors import CheckpointError, DataError
 from dsft.progress import ignore
 from dsft.recipe.sections import DataSection
@@ -111,23 +112,25 @@ def _count_common(images: Split, earlier: Split) -> int:
     """Count the images of one split that are also in another.
 
     Numbered files have the same names, and sometimes the same sizes, in unrelated data sets. Images from different
-    folders therefore count as the same only if their pixels are equal.
+    folders therefore count as the same only if their content is equal.
     """
     there = dict(zip(_identities(earlier), earlier.indices, strict=True))
     named = zip(_identities(images), images.indices, strict=True)
     pairs = [(index, there[name]) for name, index in named if name in there]
     if os.path.realpath(images.source.origin) == os.path.realpath(earlier.source.origin):
         return len(pairs)
-    return sum(_has_same_pixels(images.source, own, earlier.source, other) for own, other in pairs)
+    return sum(_has_same_content(images.source, own, earlier.source, other) for own, other in pairs)
 
 
 def _identities(split: Split) -> list[tuple[str, str]]:
     return [(key, split.source.identity(index)) for key, index in zip(split.keys, split.indices, strict=True)]
 
 
-def _has_same_pixels(source: ImageSource, index: int, other: ImageSource, number: int) -> bool:
+def _has_same_content(source: Source, index: int, other: Source, number: int) -> bool:
     with contextlib.suppress(DataError):
-        one, two = source.read(index), other.read(number)
-        return (one.mode, one.size, one.tobytes()) == (two.mode, two.size, two.tobytes())
-    # An unreadable image is not scored.
+        kind = INPUTS[input_kind_of(source)]
+        return input_kind_of(other) is kind.kind and kind.content(source.read(index)) == kind.content(
+            other.read(number)
+        )
+    # An unreadable example is not scored.
     return False

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dsft.artifact.manifest import MANIFEST_FILE
 from dsft.assembly.held_out import Training
 from dsft.choices import DataSource
+from dsft.data.decoding import IMAGE_EXTENSIONS
+from dsft.data.sound import SOUND_EXTENSIONS
+from dsft.data.sources.folder import has_extension
 from dsft.errors import DataError, RecipeError
 from dsft.recipe import load_recipe, override_data
 from dsft.recipe.sections import DataSection
@@ -59,13 +64,27 @@ class NamedData:
         """
         if self.is_image_folder:
             _refuse_model_folder(self.name or "")
-            return override_data(DataSection(source=DataSource.FOLDER, root=self.name), self.overrides)
+            return override_data(folder_section(at_home(self.name or "")), self.overrides)
         if self.name is not None:
             return _read_recipe(self.name, self.overrides)
         if recorded is None:
             raise DataError(f"model {model!r}: records no data. Give it with --data RECIPE|FOLDER.")
         return override_data(recorded.section(), self.overrides)
 
+
+def folder_section(folder: Path) -> DataSection:
+    """Return the data section of a folder without a recipe: of sound files or NumPy files, if it has any, or images."""
+    named = (entry.name for _, _, files in os.walk(folder, followlinks=True) for entry in map(Path, files))
+    source = next((_SOURCES[own] for name in named for own in _SOURCES if has_extension(name, own)), DataSource.FOLDER)
+    return DataSection(source=source, root=str(folder))
+
+
+_SOURCES: Mapping[frozenset[str], DataSource] = {
+    IMAGE_EXTENSIONS: DataSource.FOLDER,
+    SOUND_EXTENSIONS: DataSource.AUDIO,
+    frozenset({".npz"}): DataSource.ARRAYS,
+}
+"""The source of a folder, by the endings of the first file in it that has one of these."""
 
 RECORDED = NamedData()
 """The data that the model's folder records."""

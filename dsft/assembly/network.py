@@ -13,7 +13,7 @@ from dsft.choices import WeightsKind
 from dsft.conversion import ConversionPlan
 from dsft.errors import ConversionError, ModelError
 from dsft.models import LoadedModel, ModelSpec
-from dsft.preprocessing import ImageSize, Preprocessing, as_height_and_width
+from dsft.preprocessing import ImageSize, InputPreprocessing, Preprocessing, as_height_and_width
 from dsft.tasks import CLASSIFICATION, Task, task_named
 
 
@@ -33,7 +33,7 @@ class Network:
 
     module: nn.Module
     spec: ModelSpec
-    preprocessing: Preprocessing
+    preprocessing: InputPreprocessing
     classes: tuple[str, ...] | None
     plan: ConversionPlan | None
     trainings: tuple[Training, ...]
@@ -79,14 +79,19 @@ def with_image_size(network: Network, image_size: ImageSize | None, *, is_fixed:
         is_fixed: Whether the architecture accepts one image size only.
 
     Raises:
-        ModelError: The architecture accepts another size only.
+        ModelError: The architecture accepts another size only, or takes no images.
     """
-    if image_size is None or as_height_and_width(image_size) == network.preprocessing.image_size:
+    if image_size is None:
+        return network
+    own = network.preprocessing
+    if not isinstance(own, Preprocessing):
+        raise ModelError(f"data.image_size: {network.spec} takes {own.kind}s, found {image_size}. Leave it out.")
+    if as_height_and_width(image_size) == own.image_size:
         return network
     if is_fixed:
         raise ModelError(
-            f"data.image_size: {network.spec} takes images of {network.preprocessing.image_size[0]} pixels only, "
+            f"data.image_size: {network.spec} takes images of {own.image_size[0]} pixels only, "
             f"found {image_size}. Leave the key out, or choose another network."
         )
-    resized = dataclasses.replace(network.preprocessing, image_size=as_height_and_width(image_size))
+    resized = dataclasses.replace(own, image_size=as_height_and_width(image_size))
     return dataclasses.replace(network, preprocessing=resized)

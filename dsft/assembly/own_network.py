@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dsft.choices import ModelSource
+from dsft.assembly.inputs import DataInput
+from dsft.choices import InputKind, ModelSource
 from dsft.conversion import copy_network, unwrap_network
 from dsft.errors import CheckpointError, ModelError
 from dsft.measure import run_example
@@ -28,33 +29,43 @@ from dsft.models import (
 )
 from dsft.models.inputs import for_channels
 from dsft.models.timm_library import read_preprocessing
-from dsft.preprocessing import ImageSize, Preprocessing, as_height_and_width
+from dsft.preprocessing import (
+    ImageSize,
+    InputPreprocessing,
+    Preprocessing,
+    SignalPreprocessing,
+    as_height_and_width,
+)
 from dsft.tasks import CLASSIFICATION, DETECTION, Task, task_named
 
 
 @dataclass(frozen=True)
 class InputFormat:
-    """The images that a network takes, as far as the user states it.
+    """The input that a network takes, as far as the user states it.
 
     A value of None is taken from the network's attribute ``pretrained_cfg``, a mapping as timm's networks have it
     (``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``, ``crop_mode``). Otherwise timm's defaults
-    apply: 224 pixels, mean and standard deviation of ImageNet, bicubic interpolation, the central 87.5 %.
+    apply: 224 pixels, mean and standard deviation of ImageNet, bicubic interpolation, the central 87.5 %. An
+    ``input_size`` without height and width, such as ``(channels, length)``, is that of signals, beside which ``rate``
+    may be stated; they are not normalised by default.
 
     Attributes:
         image_size: Side of the images in pixels, or height and width.
         channels: Image channels; None for those of the first convolution.
         mean: Mean of each channel, on the scale 0 to 1.
         std: Standard deviation of each channel, on the scale 0 to 1.
+        data: The data, where they determine what the network does not state; None for images.
     """
 
     image_size: ImageSize | None = None
     channels: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    data: DataInput | None = None
 
 
 def build_own(
-    builder: Builder, stated: InputFormat, preprocessing: Preprocessing | None = None, task: Task = CLASSIFICATION
+    builder: Builder, stated: InputFormat, preprocessing: InputPreprocessing | None = None, task: Task = CLASSIFICATION
 ) -> LoadedModel:
     """Call a builder, and determine the input format and the number of outputs of its network.
 
@@ -65,7 +76,7 @@ def build_own(
         task: What the outputs mean.
 
     Raises:
-        ModelError: The builder fails, or its network cannot be run on such images or is no classifier.
+        ModelError: The builder fails, or its network cannot be run on such inputs or is no classifier.
     """
     module = builder.build()
     preprocessing = preprocessing or state_preprocessing(module, stated, task)
@@ -74,9 +85,7 @@ def build_own(
     except ModelError:
         raise
     except Exception as error:
-        shape = " x ".join(map(str, (preprocessing.channels, *preprocessing.image_size)))
-        action = f"running its network on an image of {shape} (data.image_size or --image-size sets another size)"
-        raise builder.explain(error, action) from error
+        raise builder.explain(error, _describe_run(preprocessing)) from error
 
 
 def copy_own(module: nn.Module, name: str, stated: InputFormat, task: Task = CLASSIFICATION) -> LoadedModel:
@@ -99,10 +108,10 @@ def copy_own(module: nn.Module, name: str, stated: InputFormat, task: Task = CLA
     except ModelError:
         raise
     except Exception as error:
-        shape = " x ".join(map(str, (preprocessing.channels, *preprocessing.image_size)))
+        kind, shape = preprocessing.kind, " x ".join(map(str, preprocessing.shape))
         raise ModelError(
-            f"model {name}: running it on an image of {shape} failed ({type(error).__name__}: {error}). Set "
-            "data.image_size to the size that it takes."
+            f"model {name}: running it on {kind.with_article} of {shape} failed ({type(error).__name__}: {error}). Set "
+            f"{preprocessing.size_key} to the size that it takes."
         ) from error
     # A network that timm built is saved so that it loads by itself.
     spec = identify(copied_module, lambda plain: plain)
@@ -110,7 +119,7 @@ def copy_own(module: nn.Module, name: str, stated: InputFormat, task: Task = CLA
 
 
 def describe_module(
-    module: nn.Module, name: str, preprocessing: Preprocessing, task: Task = CLASSIFICATION
+    module: nn.Module, name: str, preprocessing: InputPreprocessing, task: Task = CLASSIFICATION
 ) -> LoadedModel:
     """Describe a network of the user's own. It is run once on a black image to count its outputs.
 
@@ -127,20 +136,19 @@ def describe_module(
     )
 
 
-def count_outputs(module: nn.Module, preprocessing: Preprocessing, task: Task = CLASSIFICATION) -> int:
+def count_outputs(module: nn.Module, preprocessing: InputPreprocessing, task: Task = CLASSIFICATION) -> int:
     """Return the number of outputs of a network: class scores of an image, a pixel or a box, or image channels.
 
     Raises:
         ModelError: Its output is not what the task needs, such as one row of class scores per image.
     """
-    image = torch.zeros(1, preprocessing.channels, *preprocessing.image_size)
-    outputs, _ = task.codec.split_outputs(run_example(module, image))
+    outputs, _ = task.codec.split_outputs(run_example(module, torch.zeros(1, *preprocessing.shape)))
     if isinstance(module, Detector):
         return module.num_classes
     return outputs.shape[1]
 
 
-def state_preprocessing(module: nn.Module, stated: InputFormat, task: Task = CLASSIFICATION) -> Preprocessing:
+def state_preprocessing(module: nn.Module, stated: InputFormat, task: Task = CLASSIFICATION) -> InputPreprocessing:
     """Return the evaluation transform of a network of the user's own.
 
     Raises:
@@ -149,22 +157,52 @@ def state_preprocessing(module: nn.Module, stated: InputFormat, task: Task = CLA
     config: Any = getattr(module, "pretrained_cfg", None)
     given = config if isinstance(config, Mapping) else {}
     try:
-        # timm takes an empty mapping for none.
-        own = read_preprocessing({"crop_mode": "center", **task.codec.input_defaults, **given})
+        own: InputPreprocessing = _read_config(given, task)
     except Exception as error:  # the mapping is the user's
         raise ModelError(
             f"pretrained_cfg of the network: must be a mapping as timm's networks have it, such as {{'input_size': "
             f"(3, 224, 224), 'mean': (0.5, 0.5, 0.5)}}, found {given!r} ({type(error).__name__}: {error})."
         ) from error
-    own = for_channels(own, stated.channels or _channels_of(module) or own.channels)
-    size = own.image_size if stated.image_size is None else as_height_and_width(stated.image_size)
+    if stated.data is not None:
+        is_known = isinstance(own, SignalPreprocessing)
+        channels = stated.channels or _first_channels(module)
+        own = stated.data.adapt(own, type(module).__name__) if is_known else stated.data.fit(channels)
+    elif isinstance(own, Preprocessing):
+        own = for_channels(own, stated.channels or _channels_of(module) or own.channels)
+        if stated.image_size is not None:
+            own = dataclasses.replace(own, image_size=as_height_and_width(stated.image_size))
+    return _with_moments(own, stated)
+
+
+def _read_config(config: Mapping[str, Any], task: Task) -> Preprocessing | SignalPreprocessing:
+    """Return the evaluation transform that a network states, with defaults for what it does not state."""
+    size = tuple(config.get("input_size", ()))
+    if size and len(size) != 3:
+        channels, *length = map(int, size)
+        mean, std = (tuple(config.get(key, (own,) * channels)) for key, own in (("mean", 0.0), ("std", 1.0)))
+        return SignalPreprocessing(tuple(length), channels, mean, std, config.get("rate"))
+    # timm takes an empty mapping for none.
+    return read_preprocessing({"crop_mode": "center", **task.codec.input_defaults, **config})
+
+
+def _describe_run(preprocessing: InputPreprocessing) -> str:
+    shape = " x ".join(map(str, preprocessing.shape))
+    option = " or --image-size" if preprocessing.kind is InputKind.IMAGE else ""
+    return (
+        f"running its network on {preprocessing.kind.with_article} of {shape} ({preprocessing.size_key}{option} sets "
+        f"another size)"
+    )
+
+
+def _with_moments(own: InputPreprocessing, stated: InputFormat) -> InputPreprocessing:
+    """Return an evaluation transform with the stated mean and standard deviation."""
     for key, values in (("mean", stated.mean), ("std", stated.std)):
         if values is not None and len(values) != own.channels:
             raise ModelError(
-                f"model.{key}: expected one number for each of the {own.channels} image channels, found "
+                f"model.{key}: expected one number for each of the {own.channels} {own.kind} channels, found "
                 f"{list(values)!r}."
             )
-    return dataclasses.replace(own, image_size=size, mean=stated.mean or own.mean, std=stated.std or own.std)
+    return own.replace(mean=stated.mean or own.mean, std=stated.std or own.std)
 
 
 def with_weights(loaded: LoadedModel, path: Path, classes: tuple[str, ...] | None) -> LoadedModel:
@@ -214,3 +252,9 @@ def _channels_of(module: nn.Module) -> int | None:
     """Return the input channels of the first convolution, if they can be those of an image."""
     first = next((layer for layer in module.modules() if isinstance(layer, nn.Conv2d)), None)
     return first.in_channels if first is not None and first.in_channels in (1, 3) else None
+
+
+def _first_channels(module: nn.Module) -> int | None:
+    """Return the input channels of the first convolution of any kind; None if there is none."""
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return next((layer.in_channels for layer in module.modules() if isinstance(layer, kinds)), None)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from dsft.assembly.inputs import DataInput
 from dsft.assembly.model_folder import load_folder, needs_builder
 from dsft.assembly.network import Network, as_network, with_image_size
 from dsft.assembly.own_network import InputFormat, build_own, copy_own, with_classes, with_outputs, with_weights
@@ -31,6 +32,7 @@ def load_network(
     report: Report,
     task: Task = CLASSIFICATION,
     module: nn.Module | None = None,
+    inputs: DataInput | None = None,
 ) -> Network:
     """Build the network that a run starts from, with one output for each class of the data.
 
@@ -42,6 +44,7 @@ def load_network(
         report: Receives where the weights come from.
         task: The task of the data.
         module: The user's own network, which is copied; None to build what the section names.
+        inputs: Determines the network's input, where it depends on the data; None for images.
 
     Returns:
         The network; ``classes`` and ``task`` are those of its head before it was replaced.
@@ -51,11 +54,16 @@ def load_network(
         torch.default_generator.manual_seed(seed)
         if section.source is ModelSource.DSFT:
             network, is_fixed = _load_named_folder(section), False
+            if inputs is not None:
+                adapted = inputs.adapt(network.preprocessing, str(network.spec))
+                network = dataclasses.replace(network, preprocessing=adapted)
         elif section.source is ModelSource.PYTHON:
-            loaded = _load_own(section, classes, image_size, report, module, task)
+            loaded = _load_own(section, classes, image_size, report, module, task, inputs)
             network, is_fixed = as_network(loaded), False
         else:
             loaded = _load_from_library(section, classes, report)
+            if inputs is not None:
+                loaded = dataclasses.replace(loaded, preprocessing=inputs.fit(loaded.spec.in_chans))
             require_task(str(loaded.spec), task_named(loaded.task), task)
             network, is_fixed = as_network(loaded), loaded.fixed_size
             has_own_head = section.pretrained or (section.checkpoint is not None and section.classes is None)
@@ -83,6 +91,7 @@ def _load_own(
     report: Report,
     module: nn.Module | None,
     task: Task,
+    inputs: DataInput | None,
 ) -> LoadedModel:
     """Build the network of a recipe's builder, or copy the user's own; load the checkpoint, if there is one."""
     stated = InputFormat(
@@ -90,6 +99,7 @@ def _load_own(
         section.in_chans,
         tuple(section.mean) if section.mean is not None else None,
         tuple(section.std) if section.std is not None else None,
+        inputs,
     )
     name = section.builder or ""
     loaded = (

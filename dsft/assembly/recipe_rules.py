@@ -11,18 +11,21 @@ import dataclasses
 from torch import nn
 
 from dsft.assembly.conversion import read_request
-from dsft.assembly.data import augmenting_transform, require_boxes
+from dsft.assembly.data import require_boxes
+from dsft.assembly.inputs import augmenting_transform
 from dsft.assembly.recipe_model import require_task
 from dsft.assembly.settings import optimizer_settings
+from dsft.choices import InputKind
 from dsft.data.sources import SOURCES
 from dsft.data.transforms import require_channels
 from dsft.devices import parse_device, resolve_compute
 from dsft.errors import InputError, ModelError
 from dsft.models import ModelSpec, library_of, preprocessing_of
 from dsft.models.libraries import LIBRARIES
-from dsft.preprocessing import Preprocessing, as_height_and_width
+from dsft.preprocessing import InputPreprocessing, Preprocessing, as_height_and_width
 from dsft.progress import Report, Warn
 from dsft.recipe import Recipe, Rule
+from dsft.recipe.data_sources import DATA_SOURCES
 from dsft.runtimes.registry import RUNTIMES
 from dsft.tasks import task_named
 from dsft.tracking import require_tracker
@@ -41,7 +44,7 @@ def _check_network(recipe: Recipe) -> None:
 
 
 def _check_channels(recipe: Recipe) -> None:
-    if recipe.model.in_chans is not None:
+    if recipe.model.in_chans is not None and _has_images(recipe):
         require_channels(recipe.model.in_chans)
 
 
@@ -51,7 +54,7 @@ def _check_image_size(recipe: Recipe) -> None:
     if size is None or not _is_known(recipe):
         return
     library = LIBRARIES[model.source]
-    expected, _ = library.preprocessing(model.name or "").image_size
+    expected = library.preprocessing(model.name or "").size[0]
     if library.is_fixed_size(model.name or "") and as_height_and_width(size)[0] != expected:
         raise ModelError(f"{model.source}/{model.name} requires images of {expected} pixels, found {size}.")
 
@@ -66,6 +69,16 @@ def _check_package(recipe: Recipe) -> None:
     require_package = SOURCES[recipe.data.source].require_package
     if require_package is not None:
         require_package()
+
+
+def _check_augmentation(recipe: Recipe) -> None:
+    if _has_images(recipe):
+        augmenting_transform(recipe.augment, _preprocessing(recipe))
+
+
+def _check_boxes(recipe: Recipe) -> None:
+    if _has_images(recipe):
+        require_boxes(recipe.augment, _preprocessing(recipe))
 
 
 def _check_optimizer(recipe: Recipe) -> None:
@@ -95,21 +108,29 @@ def _check_compute(recipe: Recipe) -> None:
     resolve_compute(train.device, train.amp, train.channels_last)
 
 
+def _has_images(recipe: Recipe) -> bool:
+    return DATA_SOURCES[recipe.data.source].inputs is InputKind.IMAGE
+
+
 def _is_known(recipe: Recipe) -> bool:
     """Return whether the network comes from a library that knows it; :func:`_check_network` reports others."""
     return recipe.model.source in LIBRARIES and LIBRARIES[recipe.model.source].has(recipe.model.name or "")
 
 
-def _preprocessing(recipe: Recipe) -> Preprocessing:
+def _preprocessing(recipe: Recipe) -> InputPreprocessing:
     """Return the input of the network, as far as it is known without its weights."""
     model, size = recipe.model, recipe.data.image_size
     # The rule of in_chans reports any other number.
     channels = model.in_chans if model.in_chans in (1, 3) else 3
     if _is_known(recipe):
-        stated = preprocessing_of(ModelSpec(model.source, model.name or "", num_classes=1, in_chans=channels))
+        stated: InputPreprocessing = preprocessing_of(
+            ModelSpec(model.source, model.name or "", num_classes=1, in_chans=channels)
+        )
     else:
         stated = Preprocessing((224, 224), channels, (0.5,) * channels, (0.5,) * channels, "bicubic", 1.0, "center")
-    return stated if size is None else dataclasses.replace(stated, image_size=as_height_and_width(size))
+    if size is None or not isinstance(stated, Preprocessing):
+        return stated
+    return dataclasses.replace(stated, image_size=as_height_and_width(size))
 
 
 RULES: tuple[Rule, ...] = (
@@ -117,8 +138,8 @@ RULES: tuple[Rule, ...] = (
     Rule("model.in_chans", _check_channels),
     Rule("data.name", _check_data_set),
     Rule("data.image_size", _check_image_size),
-    Rule("augment.auto_augment", lambda recipe: augmenting_transform(recipe.augment, _preprocessing(recipe))),
-    Rule("augment.cutmix_minmax", lambda recipe: require_boxes(recipe.augment, _preprocessing(recipe))),
+    Rule("augment.auto_augment", _check_augmentation),
+    Rule("augment.cutmix_minmax", _check_boxes),
     Rule("convert", _check_conversion),
     Rule("optim.opt", _check_optimizer),
     Rule("train.device", lambda recipe: parse_device(recipe.train.device)),

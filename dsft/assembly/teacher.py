@@ -8,7 +8,7 @@ from dsft.assembly.model_folder import load_folder
 from dsft.assembly.network import Network
 from dsft.choices import ModelSource
 from dsft.errors import RecipeError
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import InputPreprocessing
 from dsft.recipe import Recipe
 from dsft.recipe.sections import DistillSection
 from dsft.tasks import Task, task_named
@@ -83,10 +83,10 @@ def _architecture(network: Network) -> tuple[ModelSource, str]:
     return network.spec.source, network.spec.name.partition(".")[0]
 
 
-def _require_same_input(name: str, teacher: Preprocessing, student: Preprocessing) -> None:
+def _require_same_input(name: str, teacher: InputPreprocessing, student: InputPreprocessing) -> None:
     """Check that the teacher was trained on images with the same normalization: both networks get the same tensors."""
-    for key in ("channels", "mean", "std"):
-        theirs, ours = getattr(teacher, key), getattr(student, key)
+    for key in teacher.shared_keys:
+        theirs, ours = getattr(teacher, key), getattr(student, key, None)
         if theirs != ours:
             raise RecipeError(
                 f"distill.teacher {name!r}: takes images with {key} {theirs}, the student with {ours}, and both are "

@@ -78,10 +78,10 @@ def _show_timings(result: BenchmarkResult, as_json: bool, *, is_pair: bool) -> N
     if result.layers:
         rows = [(row.name, row.against, row.model) for row in result.layers]
         tables.append(layer_timing_table(rows, is_pair=is_pair))
-    height, width = result.image_size
+    size = " x ".join(map(str, result.image_size))
     print_result(
         *tables,
-        f"{result.device}, threads: {result.threads}, images of {height} x {width}, {result.layout}; medians of "
+        f"{result.device}, threads: {result.threads}, inputs of {size}, {result.layout}; medians of "
         f"interleaved passes, at least {min(row.timing.rounds for row in result.rows)} rounds.",
     )
 

@@ -29,5 +29,5 @@ def inspect(
     if as_json:
         print_json(result.to_dict())
         return
-    height, width = result.image_size
-    print_result(inspection_table(result.inspection, f"{result.model}, one image of {height} x {width} pixels"))
+    size = " x ".join(map(str, result.image_size))
+    print_result(inspection_table(result.inspection, f"{result.model}, one input of {size}"))

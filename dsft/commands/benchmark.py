@@ -75,7 +75,7 @@ class BenchmarkResult:
     device: str
     threads: int
     layout: str
-    image_size: tuple[int, int]
+    image_size: tuple[int, ...]
     rows: tuple[BenchmarkRow, ...]
     layers: tuple[LayerRow, ...]
 
@@ -140,7 +140,7 @@ def run(
         timed = _time_layers(networks, settings, compute, report) if layers else ()
     example = _images(networks[0], 1, torch.float32, compute)
     where = measured_on(compute.place_module(networks[0].module), example, compute)
-    size = networks[0].preprocessing.image_size
+    size = networks[0].preprocessing.size
     return BenchmarkResult(where.device, settings.threads, where.layout, size, rows, timed)
 
 
@@ -150,7 +150,7 @@ def _load(source: Source, report: Report) -> Network:
 
 
 def _require_same_images(names: Sequence[str], networks: Sequence[Network]) -> None:
-    shapes = [(network.preprocessing.channels, *network.preprocessing.image_size) for network in networks]
+    shapes = [network.preprocessing.shape for network in networks]
     if len(set(shapes)) > 1:
         raise RecipeError(
             f"--against: both networks must take the same images, found {shapes[0]} for {names[0]!r} and {shapes[1]} "
@@ -159,7 +159,7 @@ def _require_same_images(names: Sequence[str], networks: Sequence[Network]) -> N
 
 
 def _images(network: Network, batch: int, dtype: torch.dtype, compute: Compute) -> Tensor:
-    size = (batch, network.preprocessing.channels, *network.preprocessing.image_size)
+    size = (batch, *network.preprocessing.shape)
     return compute.place(torch.randn(size, generator=torch.Generator().manual_seed(0))).to(dtype)
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dsft.assembly import open_splits
-from dsft.choices import DataSource
-from dsft.data import DataCheck, check_images
+from dsft.assembly.named_data import folder_section
+from dsft.data import DataCheck, check_examples
 from dsft.errors import InputError
 from dsft.progress import Report, ignore
 from dsft.recipe import load_recipe
-from dsft.recipe.sections import DataSection
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class CheckDataResult:
         return {
             "data": self.data,
             "clean": check.is_clean,
-            "splits": {name.value: vars(contents) for name, contents in check.splits.items()},
+            "splits": {name.value: contents.to_dict() for name, contents in check.splits.items()},
             "corrupt": [vars(image) for image in check.corrupt],
             "leaks": [_places(same.places) for same in check.same if same.is_leak],
             "duplicates": [_places(same.places) for same in check.same if not same.is_leak],
@@ -53,12 +52,12 @@ def run(data: str, overrides: Sequence[str] = (), report: Report = ignore) -> Ch
             raise InputError(
                 f"overrides {list(overrides)!r}: they require a recipe, and {data!r} is a folder. Remove them."
             )
-        section = DataSection(source=DataSource.FOLDER, root=data)
+        section = folder_section(Path(data))
     else:
         section = load_recipe(data, overrides).data
     splits = open_splits(section, report)
     parts = [split for split in (splits.train, splits.val, splits.test) if split is not None]
-    return CheckDataResult(data, check_images(parts, report))
+    return CheckDataResult(data, check_examples(parts, report))
 
 
 def _places(places: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:

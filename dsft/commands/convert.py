@@ -141,7 +141,7 @@ def _prepare(source: Source, named: NamedData, request: Request, images: int, co
     calibration: tuple[Tensor, ...] = ()
     if data is not None and request.method is Method.REFIT:
         calibration = data.calibration(network, compute, images, request.seed, report)
-    elif request.method is Method.REFIT:
+    elif request.method is Method.REFIT and takes_photographs(network.preprocessing):
         calibration = draw_photographs(network.preprocessing, compute, images, request.seed)
     return _Job(network, request, data, calibration, scorer)
 

@@ -18,7 +18,6 @@ from dsft.artifact import build_outline, read_manifest
 from dsft.artifact.locate import find_model_folder
 from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
 from dsft.assembly import Network, Source, load_folder
-from dsft.assembly.conversion import example_images
 from dsft.choices import Runtime
 from dsft.commands.export_file import MainOutput, quantize_within
 from dsft.commands.export_images import CheckImages, CheckSettings, load_check_images
@@ -213,7 +212,7 @@ class _Job:
     def _time(self, runtime: Runtime, variants: Sequence[_Variant], size: int) -> Sequence[Timing]:
         """Time the variants interleaved with the reference, the first pass; return the times of the variants."""
         threads, modules = self.settings.threads, [self.dense or self.module, self.module]
-        example = example_images(self.network.preprocessing, _CPU).repeat(size, 1, 1, 1)
+        example = _CPU.place(torch.zeros(size, *self.network.preprocessing.shape))
         with self._open(runtime, modules, [example] * 2) as runs:
             further = [partial(variant.session, example) for variant in variants[1:]]
             seconds = self.settings.seconds

@@ -17,7 +17,7 @@ from dsft.assembly.own_network import InputFormat, copy_own, with_classes
 from dsft.choices import ExportFormat
 from dsft.commands.export_file import MainOutput, compare, quantize, require_parity, run_batches, write_file
 from dsft.commands.export_images import CheckSettings, load_check_images
-from dsft.data.preprocessing_steps import describe_steps
+from dsft.data.inputs import INPUTS
 from dsft.errors import RecipeError
 from dsft.progress import Note, Report, ignore
 from dsft.runtimes import FILE_FORMATS, RUNTIMES, Int8, Parity, require_int8
@@ -198,6 +198,10 @@ def _further_suffixes(form: ExportFormat) -> tuple[str, ...]:
     return FILE_FORMATS[form][1].further_suffixes if form in FILE_FORMATS else ()
 
 
+_LAYOUTS = {3: "NCL", 4: "NCHW", 5: "NCDHW"}
+"""Names of the axes of inputs, by their number."""
+
+
 def _with_names(shape: tuple[int, ...]) -> list[int | str]:
     """Return a shape with names for sizes that may vary."""
     return [size or name for size, name in zip(shape, ("batch", "channels", "height", "width"), strict=False)]
@@ -214,14 +218,14 @@ def _describe(network: Network, result: ExportResult, images: tuple[int, ...]) -
             "name": INPUT,
             "shape": _with_names(images),
             "dtype": "float32",
-            "layout": "NCHW",
+            "layout": _LAYOUTS.get(len(images), "NC"),
         },
         "output": {
             "name": codec.output_name,
             "shape": _with_names(codec.output_shape(images, network.spec.num_classes)),
             "dtype": "float32",
         },
-        "preprocessing": {**preprocessing.to_dict(), "steps": describe_steps(preprocessing)},
+        "preprocessing": {**preprocessing.to_dict(), "steps": INPUTS[preprocessing.kind].describe_steps(preprocessing)},
         "classes": list(network.classes) if network.classes is not None else None,
         "task": network.task.name.value,
         "probabilities": network.task.view.activation,

@@ -100,7 +100,7 @@ def _noise(network: Network, model: str, report: Report) -> CheckImages:
             "with --data RECIPE|FOLDER."
         )
     )
-    size = (NOISE_IMAGES, network.preprocessing.channels, *network.preprocessing.image_size)
+    size = (NOISE_IMAGES, *network.preprocessing.shape)
     return CheckImages([torch.randn(size, generator=torch.Generator().manual_seed(0))], None, [])
 
 

@@ -20,7 +20,7 @@ class InspectResult:
     """The layers of a network, for images of a size in pixels."""
 
     model: str
-    image_size: tuple[int, int]
+    image_size: tuple[int, ...]
     inspection: Inspection
 
     def to_dict(self) -> dict[str, Any]:
@@ -47,10 +47,10 @@ def run(source: Source, report: Report = ignore) -> InspectResult:
         network = outline_source(source, meta=False, report=ignore)
         require_fitting_images(network, Compute(torch.device("cpu")))
         inspection = _inspection(network)
-    return InspectResult(str(network.spec), network.preprocessing.image_size, inspection)
+    return InspectResult(str(network.spec), network.preprocessing.size, inspection)
 
 
 def _inspection(network: Network) -> Inspection:
     weight = next(network.module.parameters())
-    shape = (1, network.preprocessing.channels, *network.preprocessing.image_size)
+    shape = (1, *network.preprocessing.shape)
     return inspect_layers(network.module, torch.zeros(shape, device=weight.device, dtype=weight.dtype))

@@ -1,4 +1,4 @@
-"""``dsft predict``: predict classes or boxes of image files, or write masks or restored images."""
+"""``dsft predict``: predict classes or boxes of image or sound files, or write masks or restored images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Literal
 
 from dsft.assembly import Network, Source
 from dsft.assembly.exported_file import load_finished
-from dsft.choices import Amp, BadImages, SplitName, TargetKind
-from dsft.data import LoaderSettings, PictureTransform, Split, evaluation_transform, find_images, make_loader
-from dsft.data.decoding import read_image
+from dsft.assembly.inputs import as_images
+from dsft.choices import Amp, BadImages, InputKind, SplitName, TargetKind
+from dsft.data import LoaderSettings, PictureTransform, Split, find_files, make_loader
+from dsft.data.inputs import INPUTS
 from dsft.data.loader import BatchLoader
-from dsft.data.sources.unlabelled import UnlabelledImages
+from dsft.data.sources.unlabelled import UnlabelledFiles
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DataError, InputError
 from dsft.evaluation import (
@@ -135,9 +136,9 @@ def run(
         InputError: The folder or a path is invalid, or an image is, with ``bad_images=error``.
     """
     settings = settings or PredictSettings()
-    images = find_images(paths)
-    compute = resolve_compute(device, Amp.NONE, channels_last=True)
     network = load_finished(model)
+    images = find_files(paths, network.preprocessing.kind)
+    compute = resolve_compute(device, Amp.NONE, channels_last=True)
     predictor = _predictor(network, settings, images.keys)
     compute.place_module(network.module)
     loader = _load_images(images, network, settings, compute)
@@ -161,13 +162,11 @@ def run(
             raise
     unreadable = tuple(key for key in images.keys if key in loader.skipped)
     for key in unreadable:
-        report(Warn(_why_unreadable(key)))
+        report(Warn(_why_unreadable(key, network.preprocessing.kind)))
     return PredictResult(tuple(predictions), unreadable, _classes(network))
 
 
-def _load_images(
-    images: UnlabelledImages, network: Network, settings: PredictSettings, compute: Compute
-) -> BatchLoader:
+def _load_images(images: UnlabelledFiles, network: Network, settings: PredictSettings, compute: Compute) -> BatchLoader:
     preprocessing, kind = network.preprocessing, network.task.codec.target_kind
     has_labels = network.task.labels is not None
     # Images to restore keep their sizes, which may differ.
@@ -175,7 +174,9 @@ def _load_images(
     is_cuda = compute.device.type == "cuda"
     return make_loader(
         Split(SplitName.TEST, images, tuple(range(len(images.keys))), images.classes),
-        evaluation_transform(preprocessing) if has_labels else PictureTransform(preprocessing, kind),
+        INPUTS[preprocessing.kind].evaluation_transform(preprocessing)
+        if has_labels
+        else PictureTransform(as_images(preprocessing), kind),
         LoaderSettings(batch_size, settings.workers, bad_images=settings.bad_images, pin_memory=is_cuda),
         shuffle=False,
     )
@@ -203,7 +204,7 @@ def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]
         )
     if is_boxes:
         threshold = SHOWN_SCORE if settings.threshold is None else settings.threshold
-        return BoxPredictor(_classes(network), network.preprocessing.image_size, threshold)
+        return BoxPredictor(_classes(network), as_images(network.preprocessing).image_size, threshold)
     if folder is None:
         raise InputError(
             f"--pictures: is needed, since the predictions of task {network.task.name} are pictures. Name the folder "
@@ -219,9 +220,9 @@ def _classes(network: Network) -> tuple[str, ...]:
     return network.classes or tuple(map(str, range(network.spec.num_classes)))
 
 
-def _why_unreadable(key: str) -> str:
+def _why_unreadable(key: str, kind: InputKind) -> str:
     try:
-        read_image(Path(key))
+        INPUTS[kind].read_file(Path(key))
     except DataError as error:
         return str(error)
     return f"{key!r}: could not be read during prediction, and can be read now."

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from dsft.choices import InputKind
 from dsft.console.tables import build_table
 from dsft.number_format import plural
 
 if TYPE_CHECKING:
-    from dsft.data import DataCheck, SameImage
+    from dsft.data import DataCheck, Same
 
 _MOST_ROWS = 20
 _MOST_CLASSES = 40
@@ -19,19 +20,19 @@ _MOST_CLASSES = 40
 
 def contents_table(check: DataCheck) -> Table:
     """List the number and the sizes of the images of each split."""
-    numbers = ["images", "corrupt", "grayscale"]
+    first = next(iter(check.splits.values()))
+    numbers = [f"{first.kind}s", "corrupt", *first.flags]
     rows = [
         [
             name,
-            f"{contents.images:,}",
-            f"{sum(image.split == name for image in check.corrupt):,}",
-            f"{contents.grayscale:,}",
-            _spread(contents.widths),
-            _spread(contents.heights),
+            f"{contents.count:,}",
+            f"{sum(one.split == name for one in check.corrupt):,}",
+            *(f"{count:,}" for count in contents.flags.values()),
+            *map(_spread, contents.sizes.values()),
         ]
         for name, contents in check.splits.items()
     ]
-    return build_table(["split", *numbers, "width", "height"], rows, numbers=numbers)
+    return build_table(["split", *numbers, *(name.removesuffix("s") for name in first.sizes)], rows, numbers=numbers)
 
 
 def classes_table(check: DataCheck) -> Table:
@@ -46,24 +47,27 @@ def classes_table(check: DataCheck) -> Table:
     if len(by_size) > _MOST_CLASSES:
         shown = [*by_size[: _MOST_CLASSES // 2], *by_size[-_MOST_CLASSES // 2 :]]
     left = len(by_size) - len(shown)
-    title = f"images per class{f'; {left:,} classes of medium size are not listed' if left else ''}"
+    noun = next(iter(check.splits.values())).kind
+    title = f"{noun}s per class{f'; {left:,} classes of medium size are not listed' if left else ''}"
     rows = [[label, *(f"{count:,}" for count in counts[label])] for label in shown]
     return build_table(["class", *splits], rows, numbers=splits, title=title)
 
 
 def problem_tables(check: DataCheck) -> Iterator[Table]:
     """List the problems, one table for each kind."""
+    noun = next(iter(check.splits.values())).kind
     if check.corrupt:
-        rows = [[image.split, image.key, image.message] for image in check.corrupt]
-        yield _listed(f"{plural(len(rows), 'image')} cannot be read", ["split", "image", "why"], rows)
+        rows = [[one.split, one.key, one.message] for one in check.corrupt]
+        yield _listed(f"{plural(len(rows), noun)} cannot be read", ["split", noun, "why"], rows)
     leaks = [same for same in check.same if same.is_leak]
     if leaks:
         pairs = ", ".join(f"{count:,} in {one} and {other}" for (one, other), count in check.count_leaks().items())
-        yield _listed(f"leaks: identical pixels in two splits ({pairs})", ["images"], _rows(leaks))
+        content = "pixels" if noun is InputKind.IMAGE else "values"
+        yield _listed(f"leaks: identical {content} in two splits ({pairs})", [f"{noun}s"], _rows(leaks))
     if wrong := [same for same in check.same if same.is_contradiction]:
-        yield _listed(f"{plural(len(wrong), 'image')} with two classes", ["images"], _rows(wrong))
+        yield _listed(f"{plural(len(wrong), noun)} with two classes", [f"{noun}s"], _rows(wrong))
     if rest := [same for same in check.same if not same.is_leak and not same.is_contradiction]:
-        yield _listed(f"{plural(len(rest), 'image')} with copies in the same split", ["images"], _rows(rest))
+        yield _listed(f"{plural(len(rest), noun)} with copies in the same split", [f"{noun}s"], _rows(rest))
 
 
 def _listed(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -72,7 +76,7 @@ def _listed(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -
     return build_table(columns, rows[:_MOST_ROWS], title=title + more)
 
 
-def _rows(same: Sequence[SameImage]) -> list[list[str]]:
+def _rows(same: Sequence[Same]) -> list[list[str]]:
     return [[" = ".join(f"{split}: {key} ({label})" for split, key, label in each.places)] for each in same]
 
 

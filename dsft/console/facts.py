@@ -15,10 +15,9 @@ _MOST_CLASSES = 10
 
 def facts_table(facts: Mapping[str, Any]) -> Table:
     """List what ``dsft models show`` has found."""
-    height, width = facts["image_size"]
     rows = {
         "network": facts["network"],
-        "images": f"{height} x {width} pixels",
+        "input": " x ".join(map(str, facts["image_size"])),
         "parameters": count(facts["params"]),
         "MACs": count(facts["macs"]),
     }

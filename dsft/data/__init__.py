@@ -7,7 +7,7 @@ returns batches whose order and augmentation depend only on seed, epoch and posi
 
 from dsft.data.balance import class_weights
 from dsft.data.cache import with_cache
-from dsft.data.checking import DataCheck, SameImage, check_images
+from dsft.data.checking import DataCheck, Same, check_examples
 from dsft.data.joint_transforms import (
     Degradation,
     JointAugmentation,
@@ -21,7 +21,8 @@ from dsft.data.loader import Batch, BatchLoader, LoaderSettings, make_loader
 from dsft.data.mixing import Mixing
 from dsft.data.sources import (
     ImageSource,
-    find_images,
+    Source,
+    find_files,
     open_csv,
     open_digits,
     open_folder,
@@ -45,15 +46,16 @@ __all__ = [
     "Mixing",
     "PictureTransform",
     "RestorationTransform",
-    "SameImage",
+    "Same",
+    "Source",
     "Split",
     "Splits",
     "Transform",
-    "check_images",
+    "check_examples",
     "class_weights",
     "count_channels",
     "evaluation_transform",
-    "find_images",
+    "find_files",
     "held_out_split",
     "joint_transform",
     "make_loader",

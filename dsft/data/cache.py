@@ -1,4 +1,4 @@
-"""A cache of decoded images in memory that the data loader's workers share."""
+"""A cache of decoded examples in memory that the data loader's workers share."""
 
 from __future__ import annotations
 
@@ -12,43 +12,45 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dsft.choices import Cache, TargetKind
+from dsft.choices import Cache, InputKind, TargetKind
 from dsft.data.boxes import Boxes
+from dsft.data.inputs import INPUTS, Packed
 from dsft.data.labels import Target
 from dsft.data.shared_memory import allocate_shared, shareable_memory
-from dsft.data.sources import BoxSource, DenseSource, ImageSource, target_kind_of
+from dsft.data.sources import BoxSource, DenseSource, Source, input_kind_of, target_kind_of
 from dsft.process_memory import free_memory
 from dsft.progress import Report, Warn, ignore
 
 _SHARES = {Cache.AUTO: 0.25, Cache.RAM: 0.8}
 _LOCK_TIMEOUT_S = 5.0
-_FIELDS = 4  # of a row of the table: offset, width, height and channels of an image
+_FIELDS = 5  # of a row of the table: offset and number of bytes, and the header of the packed example
 _WORD = np.dtype(np.int64)
 
 
 class CachedSource:
-    """A source that decodes each image once, until its memory is full.
+    """A source that decodes each example, such as an image, once, until its memory is full.
 
-    The pixels are in memory that all worker processes share, so that an image decoded by one of them is available to
-    the others. Images that do not fit any more are decoded each time. The shared block holds the number of bytes in
-    use, a table with one row per image, and the pixels. A row is written and read under a lock, after its pixels were
-    written, so that a process which sees the row sees the pixels too, on processors that reorder memory accesses as
+    The examples are in memory that all worker processes share, so that one decoded by a process is available to the
+    others. Examples that do not fit any more are decoded each time. The shared block holds the number of bytes in use,
+    a table with one row per example, and their bytes. A row is written and read under a lock, after its bytes were
+    written, so that a process which sees the row sees the bytes too, on processors that reorder memory accesses as
     well.
 
     Args:
-        source: The images.
-        capacity: Bytes for the pixels.
+        source: The examples.
+        capacity: Bytes for them.
 
     Raises:
         OSError: The system cannot provide the memory.
         OverflowError: The capacity does not fit into an address.
     """
 
-    def __init__(self, source: ImageSource, capacity: int) -> None:
+    def __init__(self, source: Source, capacity: int) -> None:
         self._source = source
+        self._type = INPUTS[input_kind_of(source)]
         self.capacity = capacity
-        self._pixels_at = _WORD.itemsize * (1 + _FIELDS * len(source.targets))
-        self._block = allocate_shared(self._pixels_at + capacity)
+        self._bytes_at = _WORD.itemsize * (1 + _FIELDS * len(source.targets))
+        self._block = allocate_shared(self._bytes_at + capacity)
         self._lock = multiprocessing.get_context().Lock()
         self._has_lost_lock = False
 
@@ -79,8 +81,13 @@ class CachedSource:
 
     @property
     def num_cached(self) -> int:
-        """Number of images in the cache."""
-        return int((self._view(_WORD, _FIELDS * len(self.targets), _WORD.itemsize)[3::_FIELDS] > 0).sum())
+        """Number of examples in the cache."""
+        return int((self._view(_WORD, _FIELDS * len(self.targets), _WORD.itemsize)[4::_FIELDS] > 0).sum())
+
+    @property
+    def input_kind(self) -> InputKind:
+        """What the examples are."""
+        return self._type.kind
 
     @property
     def target_kind(self) -> TargetKind:
@@ -97,35 +104,36 @@ class CachedSource:
         return cast("DenseSource | BoxSource", self._source).read_target(index)
 
     def identity(self, index: int) -> str:
-        """Return the identity of an image, see :class:`ImageSource`."""
+        """Return the identity of an image, see :class:`dsft.data.sources.Source`."""
         return self._source.identity(index)
 
-    def read(self, index: int) -> Image.Image:
-        """Return an image from the cache, or decode it and add it to the cache."""
+    def read(self, index: int) -> Any:
+        """Return an example from the cache, or decode it and add it to the cache."""
         with self._locked() as is_locked:
-            start, width, height, channels = self._row(index).tolist() if is_locked else (0, 0, 0, 0)
-        if channels:
-            # Pixels never change once their row is written, so they are read without the lock.
-            pixels = self._view(np.dtype(np.uint8), width * height * channels, self._pixels_at + start)
-            return Image.frombytes("L" if channels == 1 else "RGB", (width, height), pixels.tobytes())
-        image = self._source.read(index)
-        if image.mode in ("L", "RGB"):
-            self._add(index, image)
-        return image
+            start, count, *header = self._row(index).tolist() if is_locked else (0,) * _FIELDS
+        if header[-1]:
+            # Bytes never change once their row is written, so they are read without the lock.
+            content = self._view(np.dtype(np.uint8), count, self._bytes_at + start)
+            return self._type.unpack(Packed(content, (header[0], header[1], header[2])))
+        example = self._source.read(index)
+        packed = self._type.pack(example)
+        if packed is not None:
+            self._add(index, packed)
+        return example
 
-    def _add(self, index: int, image: Image.Image) -> None:
-        pixels = np.asarray(image).ravel()
+    def _add(self, index: int, packed: Packed) -> None:
+        content = packed.content
         used = self._view(_WORD, 1, 0)
         with self._locked() as is_locked:
             start = int(used[0])
-            if not is_locked or start + len(pixels) > self.capacity:
+            if not is_locked or start + len(content) > self.capacity:
                 return
-            used[0] = start + len(pixels)
+            used[0] = start + len(content)
         # The bytes are reserved, so they are copied without the lock.
-        self._view(np.dtype(np.uint8), len(pixels), self._pixels_at + start)[:] = pixels
+        self._view(np.dtype(np.uint8), len(content), self._bytes_at + start)[:] = content
         with self._locked() as is_locked:
             if is_locked:
-                self._row(index)[:] = start, image.width, image.height, len(image.getbands())
+                self._row(index)[:] = start, len(content), *packed.header
 
     def _row(self, index: int) -> NDArray[Any]:
         return self._view(_WORD, _FIELDS, _WORD.itemsize * (1 + _FIELDS * index))
@@ -149,14 +157,14 @@ class CachedSource:
                 self._lock.release()
 
 
-def with_cache(source: ImageSource, cache: Cache, part: float = 1.0, report: Report = ignore) -> ImageSource:
-    """Add a cache of decoded images to a source, if that is requested, useful and possible.
+def with_cache(source: Source, cache: Cache, part: float = 1.0, report: Report = ignore) -> Source:
+    """Add a cache of decoded examples to a source, if that is requested, useful and possible.
 
     ``auto`` uses up to a quarter of the memory that is free now, ``ram`` most of it. A source that is in memory itself
     is returned unchanged.
 
     Args:
-        source: The images.
+        source: The examples.
         cache: The cache that is requested.
         part: Fraction of that memory for this source, if it shares the memory with other sources and processes.
         report: Receives a warning if ``ram`` is requested and impossible.
@@ -172,5 +180,6 @@ def with_cache(source: ImageSource, cache: Cache, part: float = 1.0, report: Rep
         except (OSError, OverflowError) as error:  # a system that does not overcommit memory
             reason = f"the system provides no memory for it ({error})"
     if cache is Cache.RAM:
-        report(Warn(f"data.cache: ram: images are decoded each time: {reason}. Use data.cache=none to silence this"))
+        noun = input_kind_of(source)
+        report(Warn(f"data.cache: ram: {noun}s are decoded each time: {reason}. Use data.cache=none to silence this"))
     return source

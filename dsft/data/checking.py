@@ -1,4 +1,4 @@
-"""Check every image of a data set: find damaged files, duplicates and images that are in two splits."""
+"""Check every example of a data set: find damaged files, duplicates and examples that are in two splits."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from PIL.Image import Image
 
-from dsft.choices import SplitName
+from dsft.choices import InputKind, SplitName
 from dsft.data.boxes import fit_boxes
+from dsft.data.inputs import Measures
 from dsft.data.splits import Split
 from dsft.errors import DataError
 from dsft.progress import Report, ignore, report_task
 
-_AT_ONCE = 256  # images in memory; a photograph has tens of megabytes
+_AT_ONCE = 256  # examples in memory; a photograph has tens of megabytes
 
 
 @dataclass(frozen=True)
-class CorruptImage:
-    """An image that cannot be read, with the reason."""
+class Corrupt:
+    """An example that cannot be read, with the reason."""
 
     split: SplitName
     key: str
@@ -37,23 +39,28 @@ class SplitContents:
     """Statistics of a split.
 
     Attributes:
-        images: Number of images.
-        classes: Number of images of each class, by name.
-        widths: Smallest, median and largest width of the readable images, in pixels; None if there are none.
-        heights: The same for the heights.
-        grayscale: Number of grayscale images.
+        count: Number of examples.
+        kind: What they are.
+        classes: Number of examples of each class, by name.
+        sizes: Smallest, median and largest of what :meth:`dsft.data.inputs.InputType.measure` measures, by name, such
+            as ``widths`` in pixels; None if no example is readable.
+        flags: Number of examples with each property, such as ``grayscale``.
     """
 
-    images: int
+    count: int
+    kind: InputKind
     classes: Mapping[str, int]
-    widths: tuple[int, int, int] | None
-    heights: tuple[int, int, int] | None
-    grayscale: int
+    sizes: Mapping[str, tuple[int, int, int] | None]
+    flags: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the statistics as JSON values."""
+        return {f"{self.kind}s": self.count, "classes": dict(self.classes), **self.sizes, **self.flags}
 
 
 @dataclass(frozen=True)
-class SameImage:
-    """Images with identical pixels, each given by split, key and class."""
+class Same:
+    """Examples with identical content, each given by split, key and class."""
 
     places: tuple[tuple[SplitName, str, str], ...]
 
@@ -74,17 +81,17 @@ class DataCheck:
 
     Attributes:
         splits: Statistics by split.
-        corrupt: The images that cannot be read.
-        same: The groups of identical images.
+        corrupt: The examples that cannot be read.
+        same: The groups of identical examples.
     """
 
     splits: Mapping[SplitName, SplitContents]
-    corrupt: tuple[CorruptImage, ...]
-    same: tuple[SameImage, ...]
+    corrupt: tuple[Corrupt, ...]
+    same: tuple[Same, ...]
 
     @property
     def is_clean(self) -> bool:
-        """Whether all images can be read and none is in two splits."""
+        """Whether all examples can be read and none is in two splits."""
         return not self.corrupt and not any(same.is_leak for same in self.same)
 
     def count_leaks(self) -> dict[tuple[SplitName, SplitName], int]:
@@ -96,50 +103,38 @@ class DataCheck:
         return dict(pairs)
 
 
-@dataclass
-class _Statistics:
-    """Statistics of the images of a split that were read so far."""
-
-    widths: list[int] = field(default_factory=list)
-    heights: list[int] = field(default_factory=list)
-    grayscale: int = 0
-
-
-def check_images(splits: Sequence[Split], report: Report = ignore) -> DataCheck:
-    """Read every image of the given splits, and compare their pixels.
+def check_examples(splits: Sequence[Split], report: Report = ignore) -> DataCheck:
+    """Read every example of the given splits, and compare their contents.
 
     Args:
-        splits: Splits with the same class table.
-        report: Receives the progress, in images.
+        splits: Splits with the same class table and kind of input.
+        report: Receives the progress, in examples.
     """
-    corrupt: list[CorruptImage] = []
+    noun = f"{splits[0].input_kind}s"
+    corrupt: list[Corrupt] = []
     places: dict[bytes, list[tuple[SplitName, str, str]]] = {}
-    seen = {split.name: _Statistics() for split in splits}
-    with report_task(report, "checking images", sum(map(len, splits)), "images") as advance:
+    seen: dict[SplitName, list[Measures]] = {split.name: [] for split in splits}
+    with report_task(report, f"checking {noun}", sum(map(len, splits)), noun) as advance:
         for done, (split, position, found) in enumerate(_read(splits), 1):
             key, label = split.keys[position], split.name_labels(position)
             if isinstance(found, _Read):
-                seen[split.name].widths.append(found.width)
-                seen[split.name].heights.append(found.height)
-                seen[split.name].grayscale += found.is_grayscale
+                seen[split.name].append(found.measures)
                 places.setdefault(found.digest, []).append((split.name, key, label))
             else:
-                corrupt.append(CorruptImage(split.name, key, found))
+                corrupt.append(Corrupt(split.name, key, found))
             advance(done)
-    same = tuple(SameImage(tuple(each)) for each in places.values() if len(each) > 1)
+    same = tuple(Same(tuple(each)) for each in places.values() if len(each) > 1)
     return DataCheck({split.name: _contents(split, seen[split.name]) for split in splits}, tuple(corrupt), same)
 
 
 @dataclass(frozen=True)
 class _Read:
     digest: bytes
-    width: int
-    height: int
-    is_grayscale: bool
+    measures: Measures
 
 
 def _read(splits: Sequence[Split]) -> Iterator[tuple[Split, int, _Read | str]]:
-    """Yield every image of every split in order, with its properties or the reason why it cannot be read."""
+    """Yield every example of every split in order, with its properties or the reason why it cannot be read."""
     places = [(split, position) for split in splits for position in range(len(split))]
     # Threads suffice, since Pillow releases the GIL while it decodes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -152,13 +147,14 @@ def _read(splits: Sequence[Split]) -> Iterator[tuple[Split, int, _Read | str]]:
 def _examine(place: tuple[Split, int]) -> _Read | str:
     split, position = place
     try:
-        image, target = split.source.read(split.indices[position]), split.read_target(position)
-        _require_fitting(image, target, split.keys[position])
+        example, target = split.source.read(split.indices[position]), split.read_target(position)
+        if split.has_places:
+            _require_fitting(example, target, split.keys[position])
     except DataError as error:
         return str(error)
-    # Of the pixels and not of the file, so that losslessly re-encoded copies are found too.
-    digest = hashlib.sha256(f"{image.mode}{image.size}".encode() + image.tobytes()).digest()
-    return _Read(digest, *image.size, image.mode == "L")
+    # Of the decoded content and not of the file, so that losslessly re-encoded copies are found too.
+    digest = hashlib.sha256(split.input_type.content(example)).digest()
+    return _Read(digest, split.input_type.measure(example))
 
 
 def _require_fitting(image: Image, target: object, key: str) -> None:
@@ -169,13 +165,14 @@ def _require_fitting(image: Image, target: object, key: str) -> None:
         raise DataError(f"the image and its ground truth must have the same size, found {found} pixels.")
 
 
-def _contents(split: Split, seen: _Statistics) -> SplitContents:
+def _contents(split: Split, seen: Sequence[Measures]) -> SplitContents:
+    names = split.input_type.measures
     return SplitContents(
         len(split),
+        split.input_kind,
         dict(zip(split.classes, split.count_classes(), strict=True)),
-        _spread(seen.widths),
-        _spread(seen.heights),
-        seen.grayscale,
+        {name: _spread([own.sizes[name] for own in seen]) for name in names.sizes},
+        {name: sum(own.flags[name] for own in seen) for name in names.flags},
     )
 
 

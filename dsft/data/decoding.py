@@ -11,6 +11,9 @@ from PIL import ExifTags, Image, ImageOps
 
 from dsft.errors import DataError
 
+IMAGE_EXTENSIONS = frozenset(
+    {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 _GRAYSCALE_MODES = {"1", "L", "LA", "La"}
 _LARGEST_16_BIT = 65535
 _FIRST_TURNED = 5  # EXIF orientations from here on exchange width and height

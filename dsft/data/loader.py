@@ -147,7 +147,7 @@ class BatchLoader:
         if not yielded and start == 0 and self._skipped and self._order.processes == 1:
             raise DataError(
                 f"data: the {self.split.name} split has no readable batch: {len(self._skipped):,} of "
-                f"{plural(len(self.split), 'image')} cannot be read, such as {min(self._skipped)!r}."
+                f"{plural(len(self.split), self.split.input_kind)} cannot be read, such as {min(self._skipped)!r}."
             )
 
     def _read(self) -> Iterator[CollatedBatch]:

@@ -12,31 +12,32 @@ from typing import Any, cast
 
 from PIL.Image import Image
 
-from dsft.choices import LABEL_SEPARATOR, SplitName, TargetKind
+from dsft.choices import LABEL_SEPARATOR, InputKind, SplitName, TargetKind
 from dsft.data.boxes import Boxes, renumber_boxes
+from dsft.data.inputs import INPUTS, InputType
 from dsft.data.labels import Target, classes_of, count_classes, has_label_sets, renumber, renumber_mask
-from dsft.data.sources import BoxSource, DenseSource, ImageSource, target_kind_of
+from dsft.data.sources import BoxSource, DenseSource, Source, input_kind_of, target_kind_of
 from dsft.data.stratify import Fold, split_stratified
 from dsft.errors import DataError
 from dsft.number_format import plural
 from dsft.progress import Note, Report, Warn, ignore
 
-_CHANNEL_SAMPLES = 16  # images that are read to determine the number of channels
+_CHANNEL_SAMPLES = 16  # examples that are read to determine the number of channels
 
 
 @dataclass(frozen=True)
 class Split:
-    """A subset of a source's images, with a class table that may differ from that of the source.
+    """A subset of a source's examples, with a class table that may differ from that of the source.
 
     Attributes:
         name: The name of the split.
-        source: Lists and reads the images.
-        indices: Index of each image in the source; a position in the split is an index into this tuple.
+        source: Lists and reads the examples.
+        indices: Index of each example in the source; a position in the split is an index into this tuple.
         classes: The class table of the targets.
     """
 
     name: SplitName
-    source: ImageSource
+    source: Source
     indices: tuple[int, ...]
     classes: tuple[str, ...]
 
@@ -59,8 +60,18 @@ class Split:
         return self.target_kind is TargetKind.LABELS
 
     @property
+    def input_kind(self) -> InputKind:
+        """What the examples are."""
+        return input_kind_of(self.source)
+
+    @property
+    def input_type(self) -> InputType:
+        """What can be done with the examples."""
+        return INPUTS[self.input_kind]
+
+    @property
     def target_kind(self) -> TargetKind:
-        """What the ground truth of an image is."""
+        """What the ground truth of an example is."""
         return target_kind_of(self.source)
 
     @property
@@ -154,7 +165,7 @@ class Splits:
 
 
 def make_splits(
-    sources: Mapping[SplitName, ImageSource],
+    sources: Mapping[SplitName, Source],
     *,
     val: float | Fold,
     test: float,
@@ -200,7 +211,7 @@ def make_splits(
     return splits
 
 
-def held_out_split(name: SplitName, source: ImageSource, classes: tuple[str, ...], report: Report = ignore) -> Split:
+def held_out_split(name: SplitName, source: Source, classes: tuple[str, ...], report: Report = ignore) -> Split:
     """Return a whole source as a split with a given class table, such as that of a trained model.
 
     Args:
@@ -213,7 +224,7 @@ def held_out_split(name: SplitName, source: ImageSource, classes: tuple[str, ...
         DataError: The source has no images, or has classes that are not in the class table.
     """
     if not source.targets:
-        raise DataError(f"data: the {name} split in {source.origin!r} has no images.")
+        raise DataError(f"data: the {name} split in {source.origin!r} has no {input_kind_of(source)}s.")
     if unknown := [repr(label) for label in source.classes if label not in classes]:
         raise DataError(
             f"data: the {name} split in {source.origin!r} has classes that train does not have: "
@@ -226,17 +237,17 @@ def held_out_split(name: SplitName, source: ImageSource, classes: tuple[str, ...
 
 
 def count_channels(split: Split) -> int:
-    """Return 1 if all images of a sample from the whole split are grayscale, else 3."""
-    modes = set()
+    """Return the largest number of channels in a sample of examples from the whole split."""
+    counts = set()
     for position in range(0, len(split), max(len(split) // _CHANNEL_SAMPLES, 1)):
-        with contextlib.suppress(DataError):  # the loader handles unreadable images
-            modes.add(split.source.read(split.indices[position]).mode)
-    return 1 if modes == {"L"} else 3
+        with contextlib.suppress(DataError):  # the loader handles unreadable examples
+            counts.add(split.input_type.count_channels(split.source.read(split.indices[position])))
+    return max(counts, default=split.input_type.default_channels)
 
 
-def _require_trainable(train: ImageSource) -> None:
+def _require_trainable(train: Source) -> None:
     if not train.targets:
-        raise DataError(f"data: {train.origin!r} has no images to train on.")
+        raise DataError(f"data: {train.origin!r} has no {input_kind_of(train)}s to train on.")
     kind = target_kind_of(train)
     if kind in (TargetKind.MASK, TargetKind.IMAGE):
         return
@@ -272,16 +283,16 @@ def _require_every_class(train: Split, report: Report) -> None:
 def _describe(splits: Splits, drawn: tuple[SplitName, ...], report: Report) -> None:
     parts = [split for split in (splits.train, splits.val, splits.test) if split is not None]
     sizes = ", ".join(f"{len(split):,} {split.name}" for split in parts)
-    images, classes = plural(sum(map(len, parts)), "image"), plural(len(splits.classes), "class")
+    examples, classes = plural(sum(map(len, parts)), parts[0].input_kind), plural(len(splits.classes), "class")
     origin = f"; {' and '.join(drawn)} drawn from {splits.train.source.origin!r}" if drawn else ""
-    report(Note(f"data: {images} of {classes} ({sizes}){origin}{_unlabelled(parts)}"))
+    report(Note(f"data: {examples} of {classes} ({sizes}){origin}{_unlabelled(parts)}"))
     for split in parts[1:]:
         _warn_of_absent(split, report)
 
 
 def _warn_of_absent(split: Split, report: Report) -> None:
     if absent := _absent(split):
-        report(Warn(f"data: the {split.name} split has no images of {_some(absent)}"))
+        report(Warn(f"data: the {split.name} split has no {split.input_kind}s of {_some(absent)}"))
 
 
 def _absent(split: Split) -> list[str]:

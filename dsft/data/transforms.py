@@ -16,7 +16,8 @@ from dsft.compat.timm_transforms import image_steps
 from dsft.errors import DataError, RecipeError
 from dsft.preprocessing import Preprocessing
 
-Transform = Callable[[Image.Image], Tensor]
+Transform = Callable[[Any], Tensor]
+"""Converts an example, such as an image, to the input of a network ``(channels, *size)``, float32."""
 
 _MODES = {1: "L", 3: "RGB"}
 _POLICIES = ("rand", "augmix", "original", "originalr", "v0", "v0r", "3a")

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from PIL.Image import Image
@@ -61,19 +61,19 @@ class SampleReader(Dataset[Sample | UnreadableImage]):
     def __getitem__(self, index: tuple[int, int, int]) -> Sample | UnreadableImage:
         epoch, position, repeat = index
         try:
-            image, target = self.split.source.read(self.split.indices[position]), self.split.read_target(position)
+            example, target = self.split.source.read(self.split.indices[position]), self.split.read_target(position)
             with seeded(stable_seed("augment", self.seed, epoch, position, repeat)):
-                return self._transformed(image, target, index)
+                return self._transformed(example, target, index)
         except DataError as error:
             # An exception that leaves a worker process has its traceback as its message.
             return UnreadableImage(self.split.keys[position], str(error))
 
-    def _transformed(self, image: Image, target: Target | Image | Boxes | None, draw: tuple[int, int, int]) -> Sample:
+    def _transformed(self, example: Any, target: Target | Image | Boxes | None, draw: tuple[int, int, int]) -> Sample:
         position = draw[1]
         if isinstance(self.transform, JointTransform):
-            picture, truth = self.transform(image, cast("Image | Boxes | None", target), self.split.keys[position])
+            picture, truth = self.transform(example, cast("Image | Boxes | None", target), self.split.keys[position])
             return Sample(picture, truth, position, draw)
-        return Sample(self.transform(image), cast("Target", target), position, draw)
+        return Sample(self.transform(example), cast("Target", target), position, draw)
 
 
 @dataclass(frozen=True)

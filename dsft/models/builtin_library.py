@@ -1,4 +1,4 @@
-"""Small networks of dsft itself for tasks with pictures or boxes: for the embedded recipes, and to begin with."""
+"""Small networks of dsft itself for pictures, boxes and signals: for the embedded recipes, and to begin with."""
 
 from __future__ import annotations
 
@@ -12,29 +12,38 @@ from dsft.errors import ModelError
 from dsft.models.small_detector import small_fcos
 from dsft.models.spec import ModelSpec
 from dsft.models.unet import ResidualDenoiser, UNet
-from dsft.preprocessing import Preprocessing
+from dsft.models.waveform_cnn import WaveformCNN
+from dsft.preprocessing import InputPreprocessing, Preprocessing, SignalPreprocessing
 from dsft.progress import Report
-
-_IMAGE_SIZE = (64, 64)
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A network: what builds it from image channels and outputs, its task, and the normalisation of its input."""
+    """A network: what builds it from input channels and outputs, its task, its input, and its outputs by default."""
 
     build: Callable[[int, int], nn.Module]
     task: TaskName
-    mean: float
-    std: float
+    input: InputPreprocessing
+    outputs: int = 2
+
+
+def _images(mean: float, std: float) -> Preprocessing:
+    return Preprocessing((64, 64), 3, (mean,) * 3, (std,) * 3, "bilinear", 1.0, "squash")
+
+
+_GREY, _PIXELS = _images(0.5, 0.25), _images(0.0, 1.0)
+_SOUND = SignalPreprocessing((8000,), 1, (0.0,), (1.0,), 8000)
 
 
 _NETWORKS: Mapping[str, _Entry] = {
-    "unet_16": _Entry(lambda chans, classes: UNet(chans, classes, 16), TaskName.SEGMENTATION, 0.5, 0.25),
-    "unet_32": _Entry(lambda chans, classes: UNet(chans, classes, 32), TaskName.SEGMENTATION, 0.5, 0.25),
-    "fcos_64": _Entry(lambda chans, classes: small_fcos(chans, classes, 64), TaskName.DETECTION, 0.5, 0.25),
-    "fcos_160": _Entry(lambda chans, classes: small_fcos(chans, classes, 160), TaskName.DETECTION, 0.5, 0.25),
-    "denoiser_32": _Entry(lambda chans, _: ResidualDenoiser(chans, 32, 8), TaskName.RESTORATION, 0.0, 1.0),
-    "denoiser_64": _Entry(lambda chans, _: ResidualDenoiser(chans, 64, 17), TaskName.RESTORATION, 0.0, 1.0),
+    "unet_16": _Entry(lambda chans, classes: UNet(chans, classes, 16), TaskName.SEGMENTATION, _GREY),
+    "unet_32": _Entry(lambda chans, classes: UNet(chans, classes, 32), TaskName.SEGMENTATION, _GREY),
+    "fcos_64": _Entry(lambda chans, classes: small_fcos(chans, classes, 64), TaskName.DETECTION, _GREY),
+    "fcos_160": _Entry(lambda chans, classes: small_fcos(chans, classes, 160), TaskName.DETECTION, _GREY),
+    "denoiser_32": _Entry(lambda chans, _: ResidualDenoiser(chans, 32, 8), TaskName.RESTORATION, _PIXELS, 3),
+    "denoiser_64": _Entry(lambda chans, _: ResidualDenoiser(chans, 64, 17), TaskName.RESTORATION, _PIXELS, 3),
+    "m5_64": _Entry(lambda chans, classes: WaveformCNN(chans, classes, 64), TaskName.CLASSIFICATION, _SOUND),
+    "m5_128": _Entry(lambda chans, classes: WaveformCNN(chans, classes, 128), TaskName.CLASSIFICATION, _SOUND),
 }
 
 
@@ -69,10 +78,10 @@ def task_of(name: str) -> TaskName:
 
 
 def default_spec(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
-    """Return the spec of a network with 3 image channels, and as many outputs or two classes."""
+    """Return the spec of a network with 3 image channels, or one of sound, and as many outputs or two classes."""
     del state
-    outputs = 3 if _NETWORKS[name].task is TaskName.RESTORATION else 2
-    return ModelSpec(ModelSource.BUILTIN, name, num_classes=outputs, in_chans=3)
+    entry = _NETWORKS[name]
+    return ModelSpec(ModelSource.BUILTIN, name, num_classes=entry.outputs, in_chans=entry.input.channels)
 
 
 def build(spec: ModelSpec) -> nn.Module:
@@ -80,21 +89,20 @@ def build(spec: ModelSpec) -> nn.Module:
     return _NETWORKS[spec.name].build(spec.in_chans, spec.num_classes)
 
 
-def preprocessing(name: str) -> Preprocessing:
+def preprocessing(name: str) -> InputPreprocessing:
     """Return the evaluation transform of a network."""
-    entry = _NETWORKS[name]
-    return Preprocessing(_IMAGE_SIZE, 3, (entry.mean,) * 3, (entry.std,) * 3, "bilinear", 1.0, "squash")
+    return _NETWORKS[name].input
 
 
 def is_fixed_size(name: str) -> bool:
-    """Return False: all networks take images of any size."""
+    """Return False: all networks take inputs of any size."""
     del name
     return False
 
 
 def input_layers(module: nn.Module) -> tuple[str, ...]:
     """Return the name of the first convolution."""
-    return (next(name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)),)
+    return (next(name for name, layer in module.named_modules() if isinstance(layer, nn.Conv1d | nn.Conv2d)),)
 
 
 def rename_keys(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:

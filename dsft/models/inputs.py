@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar
 
 from timm.models import adapt_input_conv
 from torch import Tensor
@@ -11,7 +12,7 @@ from dsft.errors import ModelError
 from dsft.models.libraries import library_of
 from dsft.models.spec import LoadedModel
 from dsft.models.weights import load_weights
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import InputPreprocessing
 
 
 def replace_input(loaded: LoadedModel, in_chans: int) -> LoadedModel:
@@ -48,13 +49,16 @@ def replace_input(loaded: LoadedModel, in_chans: int) -> LoadedModel:
     return dataclasses.replace(loaded, module=module, spec=spec, preprocessing=preprocessing)
 
 
-def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
+Kind = TypeVar("Kind", bound=InputPreprocessing)
+
+
+def for_channels(preprocessing: Kind, channels: int) -> Kind:
     """Return an evaluation transform for another number of channels, each with the average mean and std."""
     if channels == preprocessing.channels:
         return preprocessing
     mean = sum(preprocessing.mean) / len(preprocessing.mean)
     std = sum(preprocessing.std) / len(preprocessing.std)
-    return dataclasses.replace(preprocessing, channels=channels, mean=(mean,) * channels, std=(std,) * channels)
+    return preprocessing.replace(channels=channels, mean=(mean,) * channels, std=(std,) * channels)
 
 
 def _adapted(weight: Tensor, before: int, after: int) -> Tensor:

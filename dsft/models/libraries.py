@@ -15,7 +15,7 @@ from dsft.choices import ModelSource, TaskName
 from dsft.errors import ModelError, did_you_mean
 from dsft.models import builtin_library, smp_library, timm_library, torchvision_library, transformers_library
 from dsft.models.spec import ModelSpec
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import InputPreprocessing
 from dsft.progress import Report
 
 
@@ -46,7 +46,7 @@ class Library(Protocol):
     def build(self, spec: ModelSpec) -> nn.Module:
         """Build a network with random weights."""
 
-    def preprocessing(self, name: str) -> Preprocessing:
+    def preprocessing(self, name: str) -> InputPreprocessing:
         """Return the evaluation transform of a network's published weights."""
 
     def is_fixed_size(self, name: str) -> bool:

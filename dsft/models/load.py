@@ -17,11 +17,11 @@ from dsft.models.inputs import for_channels, replace_input
 from dsft.models.libraries import Library, library_of
 from dsft.models.spec import LoadedModel, ModelSpec
 from dsft.models.weights import load_weights, read_weights
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import InputPreprocessing
 from dsft.progress import Report, ignore
 
 
-def preprocessing_of(spec: ModelSpec) -> Preprocessing:
+def preprocessing_of(spec: ModelSpec) -> InputPreprocessing:
     """Return the evaluation transform of the published weights of a spec's network.
 
     Raises:
@@ -30,7 +30,7 @@ def preprocessing_of(spec: ModelSpec) -> Preprocessing:
     return for_channels(library_of(spec.source, spec.name).preprocessing(spec.name), spec.in_chans)
 
 
-def preprocessing_from_module(module: nn.Module, spec: ModelSpec) -> Preprocessing:
+def preprocessing_from_module(module: nn.Module, spec: ModelSpec) -> InputPreprocessing:
     """Return the evaluation transform in the ``pretrained_cfg`` of a network that timm built."""
     return for_channels(timm_library.preprocessing_from_module(module), spec.in_chans)
 

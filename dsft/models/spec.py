@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from dsft.choices import ModelSource, TaskName
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import InputPreprocessing
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class LoadedModel:
 
     module: nn.Module
     spec: ModelSpec
-    preprocessing: Preprocessing
+    preprocessing: InputPreprocessing
     classes: tuple[str, ...] | None
     fixed_size: bool
     notes: tuple[str, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dsft.choices import DataSource, TargetKind
+from dsft.choices import DataSource, InputKind, TargetKind
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class DataSourceTraits:
         needs: Keys that must be given; of each group one is enough.
         can_download: The source downloads missing files with ``data.download``.
         has_label_sets: An image may have any number of labels, so that the source serves multi-label tasks.
-        targets: The ground truths that the source can have for an image.
+        targets: The ground truths that the source can have for an example.
+        inputs: What the examples are.
+        has_groups: Examples may belong to groups, of which one may be held out.
         has_masks: The ground truth may be masks in files.
         has_class_names: The classes may be named by the recipe.
     """
@@ -35,6 +37,8 @@ class DataSourceTraits:
     targets: tuple[TargetKind, ...] = (TargetKind.CLASS,)
     has_masks: bool = False
     has_class_names: bool = False
+    inputs: InputKind = InputKind.IMAGE
+    has_groups: bool = False
 
     def accepts(self, key: str) -> bool:
         """Return whether the source has a use for a key of the section ``data``."""
@@ -47,9 +51,27 @@ class DataSourceTraits:
             "ignore_index": self.has_masks,
             "layout": self.has_masks,
             "degrade": TargetKind.IMAGE in self.targets,
+            "image_size": self.inputs is InputKind.IMAGE,
+            "signal": self.inputs is InputKind.SIGNAL,
+            "groups": self.has_groups,
         }
         return accepted.get(key, True)
 
+
+SOURCE_KEYS = (
+    "root",
+    "name",
+    "download",
+    "label_separator",
+    "class_names",
+    "ignore_index",
+    "layout",
+    "degrade",
+    "image_size",
+    "signal",
+    "groups",
+)
+"""The keys of the section ``data`` that only some sources have a use for."""
 
 DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
     DataSource.DIGITS: DataSourceTraits(),
@@ -102,6 +124,16 @@ DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
         needs=(("name",),),
         targets=(TargetKind.MASK, TargetKind.BOXES, TargetKind.IMAGE),
     ),
+    DataSource.AUDIO: DataSourceTraits(
+        root="a folder with one folder of sound files per class, or a table of them",
+        needs=(("root",),),
+        inputs=InputKind.SIGNAL,
+        has_groups=True,
+    ),
+    DataSource.ARRAYS: DataSourceTraits(
+        root="a file .npz, or a folder of them", needs=(("root",),), inputs=InputKind.SIGNAL
+    ),
+    DataSource.TONES: DataSourceTraits(inputs=InputKind.SIGNAL),
 }
 
 

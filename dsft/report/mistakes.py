@@ -81,6 +81,4 @@ def _draw(axes: Axes, mistake: Mistake, split: Split) -> None:
 
 
 def _thumbnail(split: Split, position: int) -> NDArray[np.uint8]:
-    image = split.source.read(split.indices[position])
-    image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
-    return np.asarray(image)
+    return split.input_type.picture(split.source.read(split.indices[position]), _LARGEST_SIDE)

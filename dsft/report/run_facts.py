@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dsft.choices import Decision, ModelSource
 from dsft.number_format import count, plural
+from dsft.preprocessing import read_preprocessing
 from dsft.recipe import Recipe
 from dsft.report.finished_run import Run
 from dsft.report.sections import Values, command_line, versions_text
@@ -110,8 +111,7 @@ def _origin(run: Run) -> str:
 def _input(preprocessing: Values | None) -> str:
     if preprocessing is None:
         return "unknown"
-    height, width = preprocessing["image_size"]
-    return f"{height} x {width} pixels, {plural(preprocessing['channels'], 'channel')}"
+    return read_preprocessing(preprocessing).description
 
 
 def _settings(recipe: Recipe) -> str:

@@ -31,7 +31,7 @@ class _BlankBatch:
     number: int = 0
 
 
-def find_batch_size(setup: TrainingSetup, image_shape: tuple[int, int, int], num_classes: int) -> int:
+def find_batch_size(setup: TrainingSetup, image_shape: tuple[int, ...], num_classes: int) -> int:
     """Return the largest batch size of 64, 32, ... 2 images whose step fits into memory.
 
     On an accelerator whole steps are tried, the largest first, with every parameter trained. On a CPU the process would
@@ -39,7 +39,7 @@ def find_batch_size(setup: TrainingSetup, image_shape: tuple[int, int, int], num
 
     Args:
         setup: The network, of which a copy is trained, its hyperparameters, and where it runs.
-        image_shape: ``(channels, height, width)``.
+        image_shape: ``(channels, *size)`` of an example.
         num_classes: Number of classes.
 
     Raises:
@@ -58,7 +58,7 @@ def find_batch_size(setup: TrainingSetup, image_shape: tuple[int, int, int], num
         if fits_step(setup, _BlankBatch(torch.zeros(size, *image_shape), targets)):
             return size
     raise TrainingError(
-        f"data.batch_size: a step with two images of {image_shape[1]} x {image_shape[2]} pixels does not fit into the "
+        f"data.batch_size: a step with two inputs of {' x '.join(map(str, image_shape))} does not fit into the "
         f"memory of {device}. Lower data.image_size, or turn train.amp or train.grad_checkpointing on."
     )
 

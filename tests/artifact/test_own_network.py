@@ -12,6 +12,7 @@ import dsft
 from dsft.artifact import read_manifest
 from dsft.choices import Form
 from dsft.errors import CheckpointError, ConversionError, OutputError
+from dsft.preprocessing import Preprocessing
 from tests.geometry import in_form
 from tests.workshop import Workshop
 from tests.zoo import Residual, redraw
@@ -137,5 +138,5 @@ def test_the_preprocessing_is_that_of_the_weights_and_not_of_the_name(tmp_path: 
     model = timm.create_model("mobilenetv3_large_100.miil_in21k_ft_in1k")
     dsft.save(model, tmp_path / "out")
     stated = read_manifest(tmp_path / "out").preprocessing
-    assert stated is not None
+    assert isinstance(stated, Preprocessing)
     assert (stated.mean, stated.std, stated.interpolation) == ((0.0,) * 3, (1.0,) * 3, "bilinear")

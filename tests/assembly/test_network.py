@@ -13,7 +13,7 @@ def test_another_image_size(workshop: Workshop) -> None:
     assert with_image_size(network, None, is_fixed=True) is network
     assert with_image_size(network, 32, is_fixed=True) is network
     larger = with_image_size(network, 48, is_fixed=False)
-    assert larger.preprocessing.image_size == (48, 48)
+    assert larger.preprocessing.size == (48, 48)
     assert larger.preprocessing.mean == network.preprocessing.mean
     with pytest.raises(ModelError, match="takes images of 32 pixels only, found 48"):
         with_image_size(network, 48, is_fixed=True)

@@ -12,6 +12,7 @@ from torch import nn
 
 from dsft.artifact import Provenance, save_model
 from dsft.assembly import Network, load_folder, load_network
+from dsft.assembly.inputs import as_images
 from dsft.assembly.model_folder import needs_builder
 from dsft.assembly.own_network import InputFormat, build_own, describe_module, state_preprocessing, with_outputs
 from dsft.choices import ModelSource, WeightsKind
@@ -48,25 +49,25 @@ def plain(*layers: nn.Module, **attributes: object) -> nn.Module:
 class TestPreprocessing:
     def test_is_by_default_imagenets(self) -> None:
         found = state_preprocessing(Residual(), InputFormat())
-        assert (found.image_size, found.channels, found.mean, found.crop_pct) == ((224, 224), 3, IMAGENET, 0.875)
+        assert (found.size, found.channels, found.mean, as_images(found).crop_pct) == ((224, 224), 3, IMAGENET, 0.875)
 
     def test_is_what_the_network_states_as_timms_do(self) -> None:
         config = {"input_size": (3, 48, 40), "mean": (0.5,) * 3, "std": (0.25,) * 3, "interpolation": "bilinear"}
         found = state_preprocessing(plain(nn.Conv2d(3, 4, 3), pretrained_cfg=config), InputFormat())
-        assert (found.image_size, found.mean, found.std) == ((48, 40), (0.5,) * 3, (0.25,) * 3)
-        assert found.interpolation == "bilinear"
+        assert (found.size, found.mean, found.std) == ((48, 40), (0.5,) * 3, (0.25,) * 3)
+        assert as_images(found).interpolation == "bilinear"
 
     def test_of_a_network_of_timms_is_its_own(self) -> None:
         module = timm.create_model("test_vit", num_classes=3)
         found = state_preprocessing(module, InputFormat())
         config: Any = module.pretrained_cfg
-        assert found.image_size == tuple(config["input_size"][1:])
+        assert found.size == tuple(config["input_size"][1:])
         assert found.mean == tuple(config["mean"])
 
     def test_is_stated_by_the_user_first(self) -> None:
         network = plain(nn.Conv2d(3, 4, 3), pretrained_cfg={"mean": (0.1,) * 3, "input_size": (3, 48, 48)})
         found = state_preprocessing(network, InputFormat(32, None, (0.2, 0.3, 0.4), (0.5,) * 3))
-        assert (found.image_size, found.mean, found.std) == ((32, 32), (0.2, 0.3, 0.4), (0.5,) * 3)
+        assert (found.size, found.mean, found.std) == ((32, 32), (0.2, 0.3, 0.4), (0.5,) * 3)
 
     def test_has_the_channels_of_the_first_convolution(self) -> None:
         found = state_preprocessing(plain(nn.Conv2d(1, 4, 3)), InputFormat())

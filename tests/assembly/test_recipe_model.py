@@ -53,7 +53,7 @@ def test_random_weights_are_drawn_by_the_seed_and_nothing_else_is() -> None:
     assert all(torch.equal(tensors(first)[name], tensor) for name, tensor in tensors(again).items())
     assert not torch.equal(tensors(first)["conv1.0.weight"], tensors(other)["conv1.0.weight"])
     assert (first.classes, first.spec.num_classes, first.plan) == (CLASSES, 3, None)
-    assert first.preprocessing.image_size == (32, 32)
+    assert first.preprocessing.size == (32, 32)
     assert notes == ["model timm/test_resnet: Random weights."]
 
 
@@ -150,8 +150,8 @@ class TestModelFolder:
 
 def test_the_image_size_defaults_to_that_of_the_weights(workshop: Workshop) -> None:
     section = ModelSection(source=ModelSource.DSFT, path=str(workshop.dense))
-    assert load_network(section, CLASSES, None, 0, ignore).preprocessing.image_size == (32, 32)
-    assert load_network(TINY, CLASSES, None, 0, ignore).preprocessing.image_size == (160, 160)
+    assert load_network(section, CLASSES, None, 0, ignore).preprocessing.size == (32, 32)
+    assert load_network(TINY, CLASSES, None, 0, ignore).preprocessing.size == (160, 160)
 
 
 def test_the_advice_without_a_network_connection_is_for_recipes() -> None:

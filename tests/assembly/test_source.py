@@ -21,7 +21,7 @@ def test_a_model_folder_or_the_folder_of_its_run(workshop: Workshop) -> None:
         network = load_source(Source(str(folder)), ignore)
         assert network.classes == CLASSES
         assert network.plan is not None
-        assert network.preprocessing.image_size == (32, 32)
+        assert network.preprocessing.size == (32, 32)
         assert set(network.trainings[-1].fingerprints) == {"train", "val"}
         images = torch.rand(1, 3, 32, 32)
         assert torch.equal(network.module(images), library.load(workshop.separable / "model")(images))
@@ -39,7 +39,7 @@ def test_a_weights_file_belongs_to_a_network(model: str, tmp_path: Path) -> None
     with torch.inference_mode():
         assert torch.equal(loaded.module.eval()(images), network(images))
     assert (str(loaded.spec), loaded.classes, loaded.plan, loaded.trainings) == (model, None, None, ())
-    assert loaded.preprocessing.image_size == (64, 64)
+    assert loaded.preprocessing.size == (64, 64)
     assert any(isinstance(event, Note) and "own.safetensors" in event.message for event in events)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from PIL import Image
 
 import dsft
 from dsft.assembly import Source
+from dsft.assembly.inputs import as_images
 from dsft.choices import ModelSource
 from dsft.commands import predict
 from dsft.data import evaluation_transform
@@ -52,11 +52,11 @@ def main() -> None:
         (folder / "pictures").mkdir()
         paths = write_pictures(folder / "pictures")
         stated = preprocessing_of(ModelSpec(ModelSource.TIMM, MODEL, 10, 3))
-        preprocessing = dataclasses.replace(stated, image_size=(SIDE, SIDE))
+        preprocessing = as_images(stated).replace(image_size=(SIDE, SIDE))
         dsft.save(timm.create_model(MODEL, num_classes=10), folder / "model", preprocessing=preprocessing)
         model = dsft.load(folder / "model").to(memory_format=torch.channels_last)
         transform = evaluation_transform(preprocessing)
-        images = torch.randn(BATCH, 3, *preprocessing.image_size).to(memory_format=torch.channels_last)
+        images = torch.randn(BATCH, 3, *preprocessing.size).to(memory_format=torch.channels_last)
 
         def read_all() -> None:
             for path in paths:

@@ -18,6 +18,7 @@ from PIL import Image
 
 import dsft as api
 from dsft.assembly import load_folder, load_split, open_splits
+from dsft.assembly.inputs import as_images
 from dsft.choices import SplitName, TargetKind
 from dsft.data import PictureTransform
 from dsft.data.sources.scenes import DIGITS, draw_scene, scene_boxes
@@ -195,7 +196,7 @@ def test_predictions_are_boxes_in_pixels_of_the_image(work: Work, tmp_path: Path
     assert [(each["width"], each["height"]) for each in document["images"]] == [(48, 48), (144, 96)]
     assert [each["name"] for each in document["categories"]] == [str(digit) for digit in DIGITS]
     network = load_folder(work.dense, _builder(work))
-    transform = PictureTransform(network.preprocessing, TargetKind.BOXES)
+    transform = PictureTransform(as_images(network.preprocessing), TargetKind.BOXES)
     for number, (path, scale) in enumerate(((photo, (1, 1)), (large, (3, 2))), 1):
         with torch.no_grad():
             (found,) = network.module.eval()(transform(Image.open(path))[None]).numpy()

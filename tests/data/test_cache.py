@@ -116,13 +116,11 @@ class _InspectedLock:
 
     def release(self) -> None:
         rows = [self._cached._row(index).tolist() for index in range(len(self._images))]
-        for index, (start, width, height, channels) in enumerate(rows):
-            if channels:
-                found = self._cached._view(
-                    np.dtype(np.uint8), width * height * channels, self._cached._pixels_at + start
-                )
+        for index, (start, count, *header) in enumerate(rows):
+            if header[-1]:
+                found = self._cached._view(np.dtype(np.uint8), count, self._cached._bytes_at + start)
                 assert found.tobytes() == self._images[index].tobytes()
-        self.published.append(sum(row[3] > 0 for row in rows))
+        self.published.append(sum(row[-1] > 0 for row in rows))
         self._lock.release()
 
 

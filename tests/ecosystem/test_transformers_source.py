@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import dsft
 from dsft.artifact import ModelDescription, save_model
+from dsft.assembly.inputs import as_images
 from dsft.choices import ModelSource
 from dsft.cli import app
 from dsft.data.transforms import evaluation_transform
@@ -75,7 +76,7 @@ def test_weights_classes_and_preprocessing_are_those_of_the_files(folder: Path) 
     pixels = np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)
     picture = Image.fromarray(pixels).resize((120, 100), Image.Resampling.BICUBIC)
     expected = processor(picture, return_tensors="pt")["pixel_values"][0]
-    found = evaluation_transform(loaded.preprocessing)(picture)
+    found = evaluation_transform(as_images(loaded.preprocessing))(picture)
     assert found.shape == expected.shape
     # The two resize with different roundings.
     assert (found - expected).abs().mean() < 0.01

@@ -19,7 +19,7 @@ def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def outputs(loaded: LoadedModel) -> torch.Tensor:
-    size = loaded.preprocessing.image_size
+    size = loaded.preprocessing.size
     with torch.inference_mode():
         logits: torch.Tensor = loaded.module.eval()(torch.randn(1, loaded.spec.in_chans, *size))
     return logits

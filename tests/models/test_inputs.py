@@ -35,8 +35,8 @@ def test_does_what_timm_does(tmp_path: Path, in_chans: int) -> None:
 def test_gray_and_doubled_images_give_the_same(source: ModelSource, name: str) -> None:
     loaded = load_model(source, name, num_classes=3)
     loaded.module.eval()
-    gray = torch.randn(1, 1, *loaded.preprocessing.image_size)
-    color = torch.randn(1, 3, *loaded.preprocessing.image_size)
+    gray = torch.randn(1, 1, *loaded.preprocessing.size)
+    color = torch.randn(1, 3, *loaded.preprocessing.size)
     with torch.inference_mode():
         of_gray = replace_input(loaded, 1).module.eval()(gray)
         of_doubled = replace_input(loaded, 6).module.eval()(torch.cat([color, color], dim=1))

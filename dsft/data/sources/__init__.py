@@ -1,30 +1,47 @@
-"""Sources of images: each ``open_*`` function returns the splits that a data set defines, as image sources.
+"""Sources of examples: each ``open_*`` function returns the splits that a data set defines, as sources.
 
 An undivided data set is all ``train``. :mod:`dsft.data.sources.registry` lists the sources.
 """
 
+from dsft.data.sources.audio import Groups
 from dsft.data.sources.digits import open_digits
 from dsft.data.sources.folder import has_splits, is_hidden, open_folder
 from dsft.data.sources.hugging_face import open_hf
-from dsft.data.sources.images import BoxSource, DenseSource, ImageArray, ImageFiles, ImageSource, target_kind_of
+from dsft.data.sources.images import (
+    BoxSource,
+    DenseSource,
+    ExampleFiles,
+    ImageArray,
+    ImageFiles,
+    ImageSource,
+    SignalFiles,
+    Source,
+    input_kind_of,
+    target_kind_of,
+)
 from dsft.data.sources.registry import SOURCES, DataLocation, SourceEntry, open_source
 from dsft.data.sources.shards import open_wds
 from dsft.data.sources.table import open_csv
 from dsft.data.sources.torchvision import open_torchvision
-from dsft.data.sources.unlabelled import UnlabelledImages, find_images
+from dsft.data.sources.unlabelled import UnlabelledFiles, find_files
 
 __all__ = [
     "SOURCES",
     "BoxSource",
     "DataLocation",
     "DenseSource",
+    "ExampleFiles",
+    "Groups",
     "ImageArray",
     "ImageFiles",
     "ImageSource",
+    "SignalFiles",
+    "Source",
     "SourceEntry",
-    "UnlabelledImages",
-    "find_images",
+    "UnlabelledFiles",
+    "find_files",
     "has_splits",
+    "input_kind_of",
     "is_hidden",
     "open_csv",
     "open_digits",

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import TypeVar
 
 from dsft.choices import SplitName
-from dsft.data.sources.images import ImageFiles, ImageSource
+from dsft.data.decoding import IMAGE_EXTENSIONS
+from dsft.data.inputs import INPUTS
+from dsft.data.sources.images import ExampleFiles, ImageFiles, ImageSource
 from dsft.data.sources.naming import parse_split
 from dsft.errors import DataError
 from dsft.number_format import plural
 from dsft.progress import Note, Report, Warn, ignore
 from dsft.storage import at_home
 
-IMAGE_EXTENSIONS = frozenset(
-    {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
+Files = TypeVar("Files", bound=ExampleFiles)
 
 
 def open_folder(root: Path, report: Report = ignore) -> Mapping[SplitName, ImageSource]:
-    """Return the splits of an image folder.
+    """Return the splits of a folder of images, see :func:`open_files`."""
+    return open_files(root, ImageFiles, report)
+
+
+def open_files(root: Path, files: type[Files], report: Report = ignore) -> Mapping[SplitName, Files]:
+    """Return the splits of a folder of files.
 
     Either ``root`` contains one folder per class, which are returned as ``train``, or it contains ``train`` (or
     ``training``) and optionally ``val`` (``valid``, ``validation``) and ``test`` (``testing``), each with one folder
-    per class. Images may be at any depth below the folder of their class; hidden files and folders are ignored.
+    per class. Files may be at any depth below the folder of their class; hidden files and folders are ignored.
 
     Args:
         root: The folder.
+        files: What the files are, with the endings of :class:`dsft.data.inputs.InputType`.
         report: Receives which folder is used for which split, and what is ignored.
 
     Raises:
@@ -37,17 +44,17 @@ def open_folder(root: Path, report: Report = ignore) -> Mapping[SplitName, Image
     root = at_home(root)
     if not root.is_dir():
         found = "a file" if root.exists() else f"nothing; the working directory is {str(Path.cwd())!r}"
-        raise DataError(f"data.root {str(root)!r}: must be a folder of images, found {found}.")
+        raise DataError(f"data.root {str(root)!r}: must be a folder of {files.input_kind}s, found {found}.")
     try:
         folders = split_folders(root)
         if not folders:
-            return {SplitName.TRAIN: _scan(root, report)}
+            return {SplitName.TRAIN: _scan(root, files, report)}
         report(Note(f"data: {', '.join(f'{str(folder)!r} as {split}' for split, folder in folders.items())}"))
         if others := [folder.name for folder in _folders(root) if folder not in folders.values()]:
             report(
                 Warn(f"data: {', '.join(map(repr, others))} in {str(root)!r} is not the name of a split and is ignored")
             )
-        return {split: _scan(folder, report) for split, folder in folders.items()}
+        return {split: _scan(folder, files, report) for split, folder in folders.items()}
     except OSError as error:
         raise DataError(f"data.root {str(root)!r}: cannot be listed ({error}).") from error
 
@@ -58,14 +65,19 @@ def has_splits(root: Path) -> bool:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return all image files below a folder, sorted by path; hidden files and folders are ignored.
+    """Return all image files below a folder, see :func:`list_files`."""
+    return list_files(folder, IMAGE_EXTENSIONS)
+
+
+def list_files(folder: Path, extensions: Collection[str]) -> list[Path]:
+    """Return all files with certain endings below a folder, sorted by path; hidden files and folders are ignored.
 
     Raises:
         DataError: The folder cannot be listed.
     """
     try:
         # A key starts with the prefix that stands for the folder.
-        return [folder / key.partition("/")[2] for key in sorted(_images(folder, "", frozenset()))]
+        return [folder / key.partition("/")[2] for key in sorted(_keys(folder, "", extensions, frozenset()))]
     except OSError as error:
         raise DataError(f"{str(folder)!r}: cannot be listed ({error}).") from error
 
@@ -104,33 +116,37 @@ def split_folders(root: Path, *, must_have_folders: bool = True) -> dict[SplitNa
 
 
 def _is_split(folder: Path) -> bool:
-    # A folder named "train" that contains images and no folders is a class of vehicles.
-    return any(_folders(folder)) or not any(is_image(entry.name) for entry in folder.iterdir())
+    # A folder named "train" that contains files and no folders is a class of vehicles.
+    return any(_folders(folder)) or not any(_is_example(entry.name) for entry in folder.iterdir())
 
 
-def _scan(root: Path, report: Report) -> ImageFiles:
-    """List the images, sorted by class and path, so that the order does not depend on the file system."""
-    folders = _folders(root)
+def _is_example(name: str) -> bool:
+    return any(has_extension(name, each.extensions) for each in INPUTS.values())
+
+
+def _scan(root: Path, files: type[Files], report: Report) -> Files:
+    """List the files, sorted by class and path, so that the order does not depend on the file system."""
+    folders, noun, extensions = _folders(root), files.input_kind.value, INPUTS[files.input_kind].extensions
     if not folders:
         raise DataError(
-            f"data: {str(root)!r} contains no class folder. Images must be at CLASS/IMAGE below it, "
-            "with one folder per class."
+            f"data: {str(root)!r} contains no class folder. {noun.capitalize()}s must be at CLASS/{noun.upper()} below "
+            "it, with one folder per class."
         )
-    images = [sorted(_images(folder, folder.name, frozenset())) for folder in folders]
-    if empty := [folder.name for folder, keys in zip(folders, images, strict=True) if not keys]:
+    found = [sorted(_keys(folder, folder.name, extensions, frozenset())) for folder in folders]
+    if empty := [folder.name for folder, keys in zip(folders, found, strict=True) if not keys]:
         raise DataError(
-            f"data: {str(root)!r} has class folders without images: {', '.join(map(repr, empty))}. Fill or remove "
-            f"them. Image files have the extensions {', '.join(sorted(IMAGE_EXTENSIONS))}."
+            f"data: {str(root)!r} has class folders without {noun}s: {', '.join(map(repr, empty))}. Fill or remove "
+            f"them. {noun.capitalize()} files have the extensions {', '.join(sorted(extensions))}."
         )
-    if stray := sum(is_image(entry.name) for entry in root.iterdir() if entry.is_file()):
-        report(Warn(f"data: {plural(stray, 'image')} directly in {str(root)!r} without a class are ignored"))
-    targets = tuple(target for target, keys in enumerate(images) for _ in keys)
+    if stray := sum(has_extension(entry.name, extensions) for entry in root.iterdir() if entry.is_file()):
+        report(Warn(f"data: {plural(stray, noun)} directly in {str(root)!r} without a class are ignored"))
+    targets = tuple(target for target, keys in enumerate(found) for _ in keys)
     classes = tuple(folder.name for folder in folders)
-    return ImageFiles(root, classes, tuple(key for keys in images for key in keys), targets)
+    return files(root, classes, tuple(key for keys in found for key in keys), targets)
 
 
-def _images(folder: Path, prefix: str, ancestors: frozenset[str]) -> Iterator[str]:
-    """Yield the keys of all images below ``folder``; symbolic links are followed, cycles are not."""
+def _keys(folder: Path, prefix: str, extensions: Collection[str], ancestors: frozenset[str]) -> Iterator[str]:
+    """Yield the keys of all files below ``folder``; symbolic links are followed, cycles are not."""
     real = os.path.realpath(folder)
     if real in ancestors:
         return
@@ -138,8 +154,8 @@ def _images(folder: Path, prefix: str, ancestors: frozenset[str]) -> Iterator[st
         for entry in entries:
             key = f"{prefix}/{entry.name}"
             if entry.is_dir() and not is_hidden(entry.name):
-                yield from _images(folder / entry.name, key, ancestors | {real})
-            elif is_image(entry.name):
+                yield from _keys(folder / entry.name, key, extensions, ancestors | {real})
+            elif has_extension(entry.name, extensions):
                 yield require_portable(key)
 
 
@@ -172,4 +188,9 @@ def is_hidden(name: str) -> bool:
 
 def is_image(name: str) -> bool:
     """Return whether a file is a visible image, by its name."""
-    return not is_hidden(name) and PurePath(name).suffix.lower() in IMAGE_EXTENSIONS
+    return has_extension(name, IMAGE_EXTENSIONS)
+
+
+def has_extension(name: str, extensions: Collection[str]) -> bool:
+    """Return whether a file is visible and has one of these endings, by its name."""
+    return not is_hidden(name) and PurePath(name).suffix.lower() in extensions

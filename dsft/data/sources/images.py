@@ -12,21 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dsft.choices import TargetKind
+from dsft.choices import InputKind, TargetKind
 from dsft.data.boxes import Boxes
-from dsft.data.decoding import read_image
+from dsft.data.inputs import INPUTS
 from dsft.data.labels import Target, has_label_sets
 
 
-class ImageSource(Protocol):
-    """A list of labelled images.
+class Source(Protocol):
+    """A list of labelled examples: images, or inputs of another kind.
 
     Attributes:
         origin: Name of the source in messages, such as its folder.
         classes: Names of the classes; a target is an index into them.
-        keys: Key of each image: unique, and the same on every system, with ``/`` as separator.
-        targets: Class of each image or, for multi-label data, its labels.
-        in_memory: Whether reading an image requires no file access.
+        keys: Key of each example: unique, and the same on every system, with ``/`` as separator.
+        targets: Class of each example or, for multi-label data, its labels.
+        in_memory: Whether reading an example requires no file access.
     """
 
     @property
@@ -41,8 +41,20 @@ class ImageSource(Protocol):
     def in_memory(self) -> bool: ...  # noqa: D102
 
     def identity(self, index: int) -> str:
-        """Return a short text that changes if the content of an image changes."""
+        """Return a short text that changes if the content of an example changes."""
         ...
+
+    def read(self, index: int) -> Any:
+        """Return an example, as :meth:`dsft.data.inputs.InputType.read_file` does.
+
+        Raises:
+            DataError: The example cannot be read; the message contains its name.
+        """
+        ...
+
+
+class ImageSource(Source, Protocol):
+    """A list of labelled images."""
 
     def read(self, index: int) -> Image.Image:
         """Return an image with 8 bits per channel, in mode ``L`` or ``RGB``.
@@ -93,21 +105,28 @@ class BoxSource(ImageSource, Protocol):
         ...
 
 
-def target_kind_of(source: ImageSource) -> TargetKind:
-    """Return what a source has as the ground truth of an image."""
+def input_kind_of(source: Source) -> InputKind:
+    """Return what the examples of a source are; images unless its attribute ``input_kind`` says otherwise."""
+    kind: InputKind = getattr(source, "input_kind", InputKind.IMAGE)
+    return kind
+
+
+def target_kind_of(source: Source) -> TargetKind:
+    """Return what a source has as the ground truth of an example."""
     kind: TargetKind | None = getattr(source, "target_kind", None)
     return kind or (TargetKind.LABELS if has_label_sets(source.targets) else TargetKind.CLASS)
 
 
 @dataclass(frozen=True)
-class ImageFiles:
-    """Image files below a folder; a key is the path relative to the folder."""
+class ExampleFiles:
+    """Files below a folder, one for each example; a key is the path relative to the folder."""
 
     root: Path
     classes: tuple[str, ...]
     keys: tuple[str, ...]
     targets: tuple[Target, ...]
     in_memory: ClassVar[bool] = False
+    input_kind: ClassVar[InputKind] = InputKind.IMAGE
 
     @property
     def origin(self) -> str:
@@ -121,32 +140,54 @@ class ImageFiles:
         except OSError:  # such as a broken link; the loader handles unreadable images
             return "missing"
 
+    def read(self, index: int) -> Any:
+        """Decode one file, see :meth:`dsft.data.inputs.InputType.read_file`."""
+        return INPUTS[self.input_kind].read_file(self.root / self.keys[index])
+
+
+@dataclass(frozen=True)
+class ImageFiles(ExampleFiles):
+    """Image files below a folder."""
+
     def read(self, index: int) -> Image.Image:
         """Decode one file (see :func:`dsft.data.decoding.read_image`)."""
-        return read_image(self.root / self.keys[index])
+        image: Image.Image = super().read(index)
+        return image
+
+
+@dataclass(frozen=True)
+class SignalFiles(ExampleFiles):
+    """Sound files below a folder."""
+
+    input_kind: ClassVar[InputKind] = InputKind.SIGNAL
 
 
 @dataclass(frozen=True, eq=False)
-class ImageArray:
-    """Images ``(count, height, width)`` or ``(count, height, width, 3)`` in one array of 8-bit integers."""
+class ArraySource:
+    """Examples in one array, whose first axis they are."""
 
     origin: str
     classes: tuple[str, ...]
-    pixels: NDArray[np.uint8]
+    values: NDArray[Any]
     targets: tuple[Target, ...]
     in_memory: ClassVar[bool] = True
 
     @property
     def keys(self) -> Sequence[str]:
-        """The indices of the images, zero-padded so that their order is alphabetical."""
+        """The indices of the examples, zero-padded so that their order is alphabetical."""
         digits = len(str(len(self.targets)))
         return [f"{index:0{digits}d}" for index in range(len(self.targets))]
 
     def identity(self, index: int) -> str:
-        """Return the SHA-256 of the pixels."""
-        return hashlib.sha256(np.ascontiguousarray(self.pixels[index]).data).hexdigest()
+        """Return the SHA-256 of the values."""
+        return hashlib.sha256(np.ascontiguousarray(self.values[index]).data).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class ImageArray(ArraySource):
+    """Images ``(count, height, width)`` or ``(count, height, width, 3)`` in one array of 8-bit integers."""
 
     def read(self, index: int) -> Image.Image:
         """Return a copy of one image."""
-        pixels: Any = self.pixels[index]
+        pixels: Any = self.values[index]
         return Image.fromarray(np.ascontiguousarray(pixels))

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsft.choices import DataSource, MaskLayout, SplitName
+from dsft.data.sound import import_soundfile
 from dsft.data.sources import (
+    arrays,
+    audio,
     coco,
     digits,
     folder,
@@ -21,11 +24,12 @@ from dsft.data.sources import (
     scenes,
     shards,
     table,
+    tones,
     torchvision,
     voc,
     yolo,
 )
-from dsft.data.sources.images import ImageSource
+from dsft.data.sources.images import Source
 from dsft.progress import Report, ignore
 
 
@@ -43,6 +47,7 @@ class DataLocation:
         ignore_index: The value of the pixels of masks without a class.
         layout: Where a data set with masks has its files.
         is_clean: The images are clean, and are degraded when they are read.
+        groups: Groups of files that are the test split.
     """
 
     source: DataSource
@@ -54,6 +59,7 @@ class DataLocation:
     ignore_index: int = masks.NO_CLASS
     layout: MaskLayout = MaskLayout.FOLDERS
     is_clean: bool = False
+    groups: audio.Groups | None = None
 
     @property
     def path(self) -> Path:
@@ -80,7 +86,7 @@ class SourceEntry:
         require_package: Raises a ``DataError`` if a package that the source needs is not installed.
     """
 
-    open: Callable[[DataLocation, Report], Mapping[SplitName, ImageSource]]
+    open: Callable[[DataLocation, Report], Mapping[SplitName, Source]]
     require_name: Callable[[str], object] | None = None
     require_package: Callable[[], object] | None = None
 
@@ -111,10 +117,16 @@ SOURCES: Mapping[DataSource, SourceEntry] = {
         lambda at, _: scenes.open_scenes(at.name or ""),
         require_name=scenes.open_scenes,
     ),
+    DataSource.AUDIO: SourceEntry(
+        lambda at, report: audio.open_audio(at.path, at.groups, report),
+        require_package=import_soundfile,
+    ),
+    DataSource.ARRAYS: SourceEntry(lambda at, report: arrays.open_arrays(at.path, report)),
+    DataSource.TONES: SourceEntry(lambda _, __: tones.open_tones()),
 }
 
 
-def open_source(location: DataLocation, report: Report = ignore) -> Mapping[SplitName, ImageSource]:
+def open_source(location: DataLocation, report: Report = ignore) -> Mapping[SplitName, Source]:
     """Return the splits that a data set defines; an undivided data set is all ``train``.
 
     Args:

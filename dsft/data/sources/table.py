@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dsft.choices import SplitName
+from dsft.data.sources.folder import Files
 from dsft.data.sources.images import ImageFiles, ImageSource
 from dsft.data.sources.naming import parse_split, sorted_labels
 from dsft.errors import DataError, did_you_mean
@@ -25,6 +26,13 @@ class _Row(NamedTuple):
 
 
 def open_csv(file: Path, report: Report = ignore, *, separator: str | None = None) -> Mapping[SplitName, ImageSource]:
+    """Return the splits of a CSV file that lists images, see :func:`open_table`."""
+    return open_table(file, ImageFiles, report, separator=separator)
+
+
+def open_table(
+    file: Path, files: type[Files], report: Report = ignore, *, separator: str | None = None
+) -> Mapping[SplitName, Files]:
     """Return the splits of a CSV file.
 
     The header names the columns: ``path`` (absolute, or relative to the folder of the file), ``label`` and optionally
@@ -33,6 +41,7 @@ def open_csv(file: Path, report: Report = ignore, *, separator: str | None = Non
 
     Args:
         file: The CSV file, in UTF-8.
+        files: What the listed files are.
         report: Receives a warning about missing image files.
         separator: Separator between labels in the column ``label``, which then contains any number of labels per
             image; None if it contains one class per image.
@@ -50,7 +59,7 @@ def open_csv(file: Path, report: Report = ignore, *, separator: str | None = Non
         raise DataError(f"data.root {str(file)!r}: must list images of the split train, found {found}.")
     if separator is not None:
         _require_trained_labels(file, rows)
-    sources = {name: _source(file, part, has_sets=separator is not None) for name, part in parts.items() if part}
+    sources = {name: _source(file, part, files, has_sets=separator is not None) for name, part in parts.items() if part}
     missing = [key for source in sources.values() for key in source.keys if not (file.parent / key).is_file()]
     if missing:
         found = f"{len(missing):,} of the {len(rows):,} files in {str(file)!r} are missing"
@@ -58,12 +67,12 @@ def open_csv(file: Path, report: Report = ignore, *, separator: str | None = Non
     return sources
 
 
-def _source(file: Path, rows: Sequence[_Row], *, has_sets: bool) -> ImageFiles:
+def _source(file: Path, rows: Sequence[_Row], files: type[Files], *, has_sets: bool) -> Files:
     classes = sorted_labels(label for row in rows for label in row.labels)
     numbers = {label: number for number, label in enumerate(classes)}
     ordered = sorted((row.path, tuple(sorted(numbers[label] for label in row.labels))) for row in rows)
     targets = tuple(target if has_sets else target[0] for _, target in ordered)
-    return ImageFiles(file.parent, classes, tuple(path for path, _ in ordered), targets)
+    return files(file.parent, classes, tuple(path for path, _ in ordered), targets)
 
 
 def _read(file: Path, separator: str | None) -> list[_Row]:

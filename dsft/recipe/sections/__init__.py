@@ -6,7 +6,7 @@ The recipe reference, ``dsft recipes schema`` and ``recipes/README.md``, is gene
 from dsft.recipe.sections.augment import AugmentSection
 from dsft.recipe.sections.base import Section
 from dsft.recipe.sections.convert import BudgetSection, CalibrationSection, ConvertSection, RecoverSection
-from dsft.recipe.sections.data import DataSection, DegradeSection, HeldOutSection, ValSection
+from dsft.recipe.sections.data import DataSection, DegradeSection, GroupsSection, HeldOutSection, ValSection
 from dsft.recipe.sections.distill import DistillSection
 from dsft.recipe.sections.evaluate import EvaluateSection
 from dsft.recipe.sections.loss import LossSection
@@ -14,6 +14,7 @@ from dsft.recipe.sections.model import ModelSection
 from dsft.recipe.sections.optim import EmaSection, FreezePhase, OptimSection, ScheduleSection
 from dsft.recipe.sections.output import LogSection, OutputSection
 from dsft.recipe.sections.recipe import Recipe
+from dsft.recipe.sections.signal import SignalSection, SpectrogramSection
 from dsft.recipe.sections.train import TrainSection
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "EmaSection",
     "EvaluateSection",
     "FreezePhase",
+    "GroupsSection",
     "HeldOutSection",
     "LogSection",
     "LossSection",
@@ -37,6 +39,8 @@ __all__ = [
     "RecoverSection",
     "ScheduleSection",
     "Section",
+    "SignalSection",
+    "SpectrogramSection",
     "TrainSection",
     "ValSection",
 ]

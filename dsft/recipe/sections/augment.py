@@ -1,16 +1,24 @@
-"""``augment``: random augmentation of the training images."""
+"""``augment``: random augmentation of the training images or signals."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from dsft.choices import InputKind
 from dsft.recipe.sections.base import Fraction, Section, Share
+
+AUGMENTATION: Mapping[InputKind, tuple[str, ...]] = {
+    InputKind.IMAGE: ("scale", "hflip", "auto_augment", "color_jitter", "erase", "cutmix", "cutmix_minmax"),
+    InputKind.SIGNAL: ("shift", "gain", "noise", "time_mask", "frequency_mask"),
+}
+"""The keys that only one kind of input has a use for."""
 
 
 class AugmentSection(Section):
-    """Random augmentation of the training images; evaluation uses none."""
+    """Random augmentation of the training images or signals; evaluation uses none."""
 
     scale: tuple[Fraction, Fraction] | None = None
     """Random resized crop: smallest and largest fraction of the image's area, such as `[0.35, 1.0]`. By default images
@@ -23,10 +31,20 @@ class AugmentSection(Section):
     """Strength of brightness, contrast and saturation jitter."""
     erase: Share = 0.0
     """Probability of random erasing."""
+    shift: Share = 0.0
+    """Signals: largest random shift, as a fraction of the length; zeros move in."""
+    gain: Annotated[float, Field(ge=0)] = 0.0
+    """Signals: largest random amplification or attenuation, in dB."""
+    noise: Annotated[float, Field(ge=0)] = 0.0
+    """Signals: largest standard deviation of added Gaussian noise, as a fraction of the signal's root mean square."""
+    time_mask: Share = 0.0
+    """Signals: longest part along the time axis that is replaced by the mean, as a fraction of the length."""
+    frequency_mask: Share = 0.0
+    """Spectrograms: largest part of the bands that is replaced by the mean, as a fraction of their number."""
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Label smoothing."""
     mixup: Annotated[float, Field(ge=0)] = 0.0
-    """Alpha of mixup, which blends two images and their labels; 0 disables it, 0.2 to 0.8 is usual."""
+    """Alpha of mixup, which blends two images or signals and their labels; 0 disables it, 0.2 to 0.8 is usual."""
     cutmix: Annotated[float, Field(ge=0)] = 0.0
     """Alpha of CutMix, which pastes a box of one image into another; 0 disables it, 1 is usual."""
     cutmix_minmax: tuple[Fraction, Fraction] | None = None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dsft.choices import BadImages, Cache, DataSource, MaskLayout, Sampler
-from dsft.recipe.data_sources import DATA_SOURCES, sources_with
+from dsft.recipe.data_sources import DATA_SOURCES, SOURCE_KEYS, sources_with
 from dsft.recipe.sections.base import OpenShare, Section, Seed
+from dsft.recipe.sections.signal import SignalSection
 
 
 class HeldOutSection(Section):
@@ -55,19 +57,46 @@ class DegradeSection(Section):
         return self
 
 
+class GroupsSection(Section):
+    """Groups of files, such as the recordings of a speaker; those that are held out are the test split.
+
+    They are left out of the other splits, and files of the data set's own test split that belong to other groups are
+    not used.
+    """
+
+    pattern: str
+    """A regular expression that is searched for in the name of a file; its first group in parentheses is the name of
+    the group, as in `"^([a-z]+)_"`."""
+    held_out: Annotated[list[str], Field(min_length=1)]
+    """Names of the groups that are held out."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_group(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"must be a regular expression ({error})") from error
+        if not groups:
+            raise ValueError("must have a group in parentheses, which is the name of the group")
+        return pattern
+
+
 class DataSection(Section):
-    """The images, their splits, and how they are loaded."""
+    """The images or signals, their splits, and how they are loaded."""
 
     source: DataSource
     """`digits` (scikit-learn's 1,797 images, installed with dsft), `folder` (one folder per class), `csv` (a table with
     the columns `path`, `label` and optionally `split`), `torchvision` (one of its data sets), `hf` (a Hugging Face data
     set), `wds` (webdataset shards), `masks` (folders `images` and `masks`, for task `segmentation`), `pairs` (folders
     `input` and `target`, or clean images with `degrade`, for task `restoration`), `coco`, `voc` or `yolo` (boxes in the
-    format of COCO, Pascal VOC or YOLO, for task `detection`) or `scenes` (digits on a canvas, installed with dsft;
-    `name` is the task)."""
+    format of COCO, Pascal VOC or YOLO, for task `detection`), `scenes` (digits on a canvas, installed with dsft;
+    `name` is the task), `audio` (sound files, one folder per class, or a table as for `csv`), `arrays` (signals in
+    NumPy files) or `tones` (artificial sounds, made by dsft)."""
     root: str | None = None
-    """The folder of the images (`folder`) or shards (`wds`), the table (`csv`; its paths are relative to it), the
-    output of `save_to_disk` (`hf`), or the folder where the data set is stored (`torchvision`; `hf` with `name`)."""
+    """The folder of the images (`folder`), sounds (`audio`) or shards (`wds`), the table (`csv`, `audio`; its paths are
+    relative to it), the file `.npz` with arrays `x` and `y` or a folder with `train.npz` (`arrays`), the output of
+    `save_to_disk` (`hf`), or the folder where the data set is stored (`torchvision`; `hf` with `name`)."""
     name: str | None = None
     """Name of the data set, such as `CIFAR10` (`torchvision`), or its name on the hub (`hf`, with `download`)."""
     download: bool = False
@@ -87,6 +116,10 @@ class DataSection(Section):
     """The value of pixels of `masks` without a class, which count neither in the loss nor in the metrics."""
     degrade: DegradeSection | None = None
     """How clean images are degraded, for task `restoration`; left out, the inputs are images of their own (`pairs`)."""
+    signal: SignalSection | None = None
+    """The input that the network gets of signals (`audio`, `arrays`, `tones`)."""
+    groups: GroupsSection | None = None
+    """Groups of signals, such as speakers, of which some are the test split (`audio`)."""
     image_size: Annotated[int, Field(ge=8)] | tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] | None = (
         None
     )
@@ -98,7 +131,7 @@ class DataSection(Section):
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Worker processes that load images; `auto` is up to 8, depending on the number of cores and images."""
     bad_images: BadImages = BadImages.ERROR
-    """Handling of unreadable images: `error` stops the run, `skip` leaves them out and counts them."""
+    """Handling of unreadable images or signals: `error` stops the run, `skip` leaves them out and counts them."""
     cache: Cache = Cache.AUTO
     """Cache decoded images in memory that the workers share: `auto` uses up to a quarter of the free memory, `ram` most
     of it, `none` none. Images that do not fit are decoded each time."""
@@ -128,17 +161,13 @@ class DataSection(Section):
     def _require_keys_of_source(self) -> None:
         """Check that exactly the keys are given that the data source has a use for."""
         traits = DATA_SOURCES[self.source]
-        given = {key for key in ("root", "name", "label_separator") if getattr(self, key) is not None}
-        given |= {"download"} if self.download else set()
-        given |= self.model_fields_set & {"class_names", "ignore_index", "layout", "degrade"}
-        given -= {key for key in ("class_names", "degrade") if getattr(self, key) is None}
-        given -= {"ignore_index"} if self.ignore_index == 255 else set()
-        given -= {"layout"} if self.layout is MaskLayout.FOLDERS else set()
-        for key in ("root", "name", "download", "label_separator", "class_names", "ignore_index", "layout", "degrade"):
-            if key in given and not traits.accepts(key):
+        fields = type(self).model_fields
+        given = [key for key in SOURCE_KEYS if getattr(self, key) != fields[key].default]
+        for key in given:
+            if not traits.accepts(key):
                 raise ValueError(f"{key}: requires source {sources_with(key)}, and the source is {self.source}")
         for group in traits.needs:
-            if not given.intersection(group):
+            if not set(given).intersection(group):
                 first, *others = group
                 choices = [getattr(traits, first), *(f"{key}, {getattr(traits, key)}" for key in others)]
                 raise ValueError(f"{first}: source {self.source} needs {', or '.join(choices)}")

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from dsft.choices import DataSource, PixelLoss, Sampler, TargetKind, TaskName
 from dsft.recipe.data_sources import DATA_SOURCES, sources_of
-from dsft.recipe.sections.augment import AugmentSection
+from dsft.recipe.sections.augment import AUGMENTATION, AugmentSection
 from dsft.recipe.sections.base import Section
 from dsft.recipe.sections.convert import ConvertSection
 from dsft.recipe.sections.data import DataSection
@@ -85,7 +85,18 @@ class Recipe(Section):
                 f"data.sampler: balanced requires task classification, and with task {self.task} an image has not "
                 "exactly one class; use class_weights"
             )
+        self._require_settings_of_input()
         self._require_dense_settings(kind)
+
+    def _require_settings_of_input(self) -> None:
+        """Check that the augmentation is that of images, or of what else the data are."""
+        data, own = self.data, DATA_SOURCES[self.data.source].inputs
+        for kind, keys in AUGMENTATION.items():
+            given = [key for key in keys if getattr(self.augment, key)]
+            if given and kind is not own:
+                raise ValueError(f"augment.{given[0]}: is for {kind}s, and source {data.source} has {own}s; remove it")
+        if self.augment.frequency_mask and (data.signal is None or data.signal.spectrogram is None):
+            raise ValueError("augment.frequency_mask: requires data.signal.spectrogram")
 
     def _require_dense_settings(self, kind: TargetKind) -> None:
         """Check that the settings go with a ground truth that has places in the image, or has none."""

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from dsft.choices import DataSource, SplitName, TargetKind
-from dsft.data import check_images, make_splits
+from dsft.data import check_examples, make_splits
 from dsft.data.sources import DataLocation, open_source, target_kind_of
 from dsft.data.sources.coco import open_coco
 from dsft.data.sources.voc import open_voc
@@ -196,7 +196,7 @@ def test_data_check_finds_wrong_annotations(
     else:
         (tmp_path / file).write_text(text, "utf-8")
     splits = make_splits(open_source(DataLocation(DataSource(source), tmp_path)), val=0.1, test=0.1, seed=0)
-    found = check_images([splits.train, splits.val])
+    found = check_examples([splits.train, splits.val])
     assert [each.key for each in found.corrupt] == ["a.png"]
     with pytest.raises(DataError, match=message):
         raise DataError(found.corrupt[0].message)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dsft.data import find_images
+from dsft.data import find_files
 from dsft.errors import DataError
 
 
@@ -19,7 +19,7 @@ def album(here: Path) -> Path:
 
 
 def keys(*paths: str) -> list[str]:
-    return [Path(key).as_posix() for key in find_images(paths).keys]
+    return [Path(key).as_posix() for key in find_files(paths).keys]
 
 
 @pytest.mark.usefixtures("album")
@@ -32,7 +32,7 @@ def test_folders_files_and_patterns_are_found_each_once_and_in_order() -> None:
 
 
 def test_a_pattern_may_be_absolute(album: Path) -> None:
-    assert find_images([f"{album}/a/?.png"]).keys == (str(album / "a" / "1.png"),)
+    assert find_files([f"{album}/a/?.png"]).keys == (str(album / "a" / "1.png"),)
 
 
 @pytest.mark.usefixtures("album")
@@ -44,7 +44,7 @@ def test_a_name_may_begin_with_a_tilde(here: Path) -> None:
     Image.new("RGB", (8, 8)).save(here / "~nobody.png")
     assert keys("~nobody.png", "*.png") == ["~nobody.png"]
     with pytest.raises(DataError, match=r"'~nosuchuser/x\.png': must be an image"):
-        find_images(["~nosuchuser/x.png"])
+        find_files(["~nosuchuser/x.png"])
 
 
 @pytest.mark.usefixtures("album")
@@ -59,12 +59,12 @@ def test_a_name_may_begin_with_a_tilde(here: Path) -> None:
 def test_paths_without_images_are_errors(path: str, message: str) -> None:
     Path("empty").mkdir()
     with pytest.raises(DataError, match=message):
-        find_images([path])
+        find_files([path])
 
 
 @pytest.mark.usefixtures("album")
 def test_images_are_read_and_have_an_identity() -> None:
-    images = find_images(["a"])
+    images = find_files(["a"])
     assert images.read(0).size == (8, 8)
     assert images.identity(0) == str(Path("a/1.png").stat().st_size)
     assert list(images.targets) == [0, 0]

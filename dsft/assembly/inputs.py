@@ -1,0 +1,244 @@
+"""What the recipe and the data determine of a network's input, for each kind of input.
+
+A new kind of input is a function for its augmentation and one for its evaluation transform, and one entry in
+:data:`INPUT_RULES`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from dsft.choices import InputKind
+from dsft.data import Split, Transform, count_channels, training_transform
+from dsft.data.signal_transforms import SignalAugmentation, SignalTransform, resample
+from dsft.data.sound import Signal
+from dsft.errors import DataError, ModelError, RecipeError
+from dsft.preprocessing import InputPreprocessing, MelSpectrogram, Preprocessing, SignalPreprocessing
+from dsft.recipe.sections import AugmentSection, DataSection, SignalSection
+
+SAMPLE = 256
+"""Number of training signals that determine the input of a network."""
+
+
+class DataInput(Protocol):
+    """Determines the input of a network from a data set."""
+
+    def fit(self, channels: int | None) -> InputPreprocessing:
+        """Return the evaluation transform for a network that the data have to tell it.
+
+        Args:
+            channels: Input channels of the network; None for those of the data.
+
+        Raises:
+            DataError: No training example can be read, or the examples have not what the recipe asks for.
+        """
+        ...
+
+    def adapt(self, known: InputPreprocessing, name: str) -> InputPreprocessing:
+        """Return the evaluation transform of a network that has one, with what the recipe changes.
+
+        Args:
+            known: The evaluation transform of the network's weights.
+            name: Name of the network in messages.
+
+        Raises:
+            ModelError: The network takes another kind of input.
+            RecipeError: The recipe changes what the weights depend on.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class InputRules:
+    """What the sections of a recipe mean for a kind of input.
+
+    Attributes:
+        augment: Returns the transform of training examples.
+        from_data: Returns what determines the input of networks from the data; None if networks state it.
+    """
+
+    augment: Callable[[AugmentSection, Any], Transform]
+    from_data: Callable[[DataSection, Split], DataInput] | None = None
+
+
+@dataclass(frozen=True)
+class SignalData:
+    """The input that a data set of signals determines.
+
+    Attributes:
+        section: What the recipe says of it.
+        train: The training signals.
+    """
+
+    section: SignalSection
+    train: Split
+
+    def fit(self, channels: int | None) -> SignalPreprocessing:
+        """See :meth:`DataInput.fit`; mean and standard deviation are those of a sample of the training signals."""
+        signals = self._sample()
+        rate = self._rate(signals)
+        plain = SignalPreprocessing(
+            self._length(signals, rate),
+            count := channels or count_channels(self.train),
+            (0.0,) * count,
+            (1.0,) * count,
+            rate,
+            self._spectrogram(rate),
+        )
+        self._require_window(plain)
+        mean, std = _moments([SignalTransform(plain)(signal) for signal in signals])
+        return dataclasses.replace(plain, mean=mean, std=std)
+
+    def adapt(self, known: InputPreprocessing, name: str) -> SignalPreprocessing:
+        """See :meth:`DataInput.adapt`; only the length can be changed."""
+        if not isinstance(known, SignalPreprocessing):
+            raise ModelError(f"model {name}: takes {known.kind}s, and the data are signals. Choose another network.")
+        given = self.section
+        for key, own, wanted in (
+            ("rate", known.rate, given.rate),
+            ("spectrogram", known.spectrogram, given.spectrogram and self._spectrogram(known.rate)),
+        ):
+            if wanted is not None and wanted != own:
+                raise RecipeError(f"data.signal.{key}: the weights of {name} are for {own}, found {wanted}. Remove it.")
+        adapted = dataclasses.replace(known, length=_as_tuple(given.length) or known.length)
+        self._require_window(adapted)
+        return adapted
+
+    def _sample(self) -> list[Signal]:
+        split, signals = self.train.evenly_spaced(SAMPLE), list[Signal]()
+        for index in split.indices:
+            with contextlib.suppress(DataError):  # the loader handles unreadable signals
+                signals.append(split.source.read(index))
+        if not signals:
+            split.source.read(split.indices[0])
+        return signals
+
+    def _rate(self, signals: list[Signal]) -> int | None:
+        (common, _), *_ = Counter(signal.rate for signal in signals).most_common()
+        if common is None and self.section.rate is not None:
+            raise RecipeError(
+                f"data.signal.rate: the signals of {self.train.source.origin!r} have no rate, found "
+                f"{self.section.rate}. Remove it."
+            )
+        return self.section.rate or common
+
+    def _length(self, signals: list[Signal], rate: int | None) -> tuple[int, ...]:
+        if (given := _as_tuple(self.section.length)) is not None:
+            return given
+        sizes = [
+            signal.values.shape[1:]
+            if rate is None or signal.rate is None
+            else resample(signal.values, signal.rate, rate).shape[1:]
+            for signal in signals
+        ]
+        if len({len(size) for size in sizes}) > 1:
+            raise DataError(
+                f"data: the signals of {self.train.source.origin!r} must have the same number of axes, found "
+                f"{sorted(set(sizes), key=len)[0]} and {sorted(set(sizes), key=len)[-1]}."
+            )
+        return tuple(map(max, zip(*sizes, strict=True)))
+
+    def _spectrogram(self, rate: int | None) -> MelSpectrogram | None:
+        given = self.section.spectrogram
+        if given is None:
+            return None
+        if rate is None:
+            raise RecipeError("data.signal.spectrogram: needs signals with a rate, such as those of source audio.")
+        high = given.high or rate / 2
+        if given.low >= high or high > rate / 2:
+            raise RecipeError(
+                f"data.signal.spectrogram: its frequencies must be between 0 and half of the rate, {rate / 2:g} Hz, "
+                f"found {given.low:g} to {high:g}."
+            )
+        return MelSpectrogram(given.bands, given.window, given.hop, given.low, high)
+
+    def _require_window(self, preprocessing: SignalPreprocessing) -> None:
+        mel, length = preprocessing.spectrogram, preprocessing.length
+        if mel is not None and (len(length) != 1 or length[0] <= mel.window // 2):
+            raise RecipeError(
+                f"data.signal.spectrogram.window: signals must have one axis, longer than half a window, found "
+                f"{' x '.join(map(str, length))} samples and a window of {mel.window}. Use a shorter window."
+            )
+
+
+def data_input(section: DataSection, train: Split) -> DataInput | None:
+    """Return what determines the input of networks from the data; None if networks state it."""
+    from_data = INPUT_RULES[train.input_kind].from_data
+    return from_data(section, train) if from_data is not None else None
+
+
+def augmenting_transform(augment: AugmentSection, preprocessing: InputPreprocessing) -> Transform:
+    """Return the transform of the training examples.
+
+    Raises:
+        RecipeError: timm cannot parse the policy of ``auto_augment``, or ignores ``color_jitter`` beside it.
+    """
+    return INPUT_RULES[preprocessing.kind].augment(augment, preprocessing)
+
+
+def require_kind(split: Split, preprocessing: InputPreprocessing) -> None:
+    """Check that a network takes what the examples of a split are.
+
+    Raises:
+        DataError: It takes another kind of input.
+    """
+    if split.input_kind is not preprocessing.kind:
+        raise DataError(
+            f"data: {split.source.origin!r} has {split.input_kind}s, and the network takes {preprocessing.kind}s. "
+            "Choose other data, or another network."
+        )
+
+
+def as_images(preprocessing: InputPreprocessing) -> Preprocessing:
+    """Return the evaluation transform of a network that takes images.
+
+    Raises:
+        ModelError: It takes another kind of input.
+    """
+    if not isinstance(preprocessing, Preprocessing):
+        raise ModelError(
+            f"model: the task needs a network that takes images, found one that takes {preprocessing.kind}s."
+        )
+    return preprocessing
+
+
+def _augment_images(augment: AugmentSection, preprocessing: Preprocessing) -> Transform:
+    return training_transform(
+        preprocessing,
+        scale=augment.scale,
+        hflip=augment.hflip,
+        auto_augment=augment.auto_augment,
+        color_jitter=augment.color_jitter,
+        erase=augment.erase,
+    )
+
+
+def _augment_signals(augment: AugmentSection, preprocessing: SignalPreprocessing) -> Transform:
+    given = SignalAugmentation(augment.shift, augment.gain, augment.noise, augment.time_mask, augment.frequency_mask)
+    return SignalTransform(preprocessing, given)
+
+
+def _moments(inputs: list[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel."""
+    values = torch.stack(inputs).double().transpose(0, 1).flatten(1)
+    return tuple(values.mean(1).tolist()), tuple(values.std(1, correction=0).clamp_min(1e-6).tolist())
+
+
+def _as_tuple(length: int | list[int] | None) -> tuple[int, ...] | None:
+    return (length,) if isinstance(length, int) else tuple(length) if length is not None else None
+
+
+INPUT_RULES: Mapping[InputKind, InputRules] = {
+    InputKind.IMAGE: InputRules(_augment_images),
+    InputKind.SIGNAL: InputRules(
+        _augment_signals, lambda section, train: SignalData(section.signal or SignalSection(), train)
+    ),
+}

@@ -1,0 +1,95 @@
+"""Read signals from files: sound by soundfile, arrays by NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsft.errors import DataError
+
+SOUND_EXTENSIONS = frozenset({".aif", ".aiff", ".au", ".flac", ".mp3", ".ogg", ".opus", ".wav"})
+ARRAY_EXTENSION = ".npy"
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """A signal.
+
+    Attributes:
+        values: The samples ``(channels, length)``, float32; sound is from -1 to 1. Other signals may have more axes.
+        rate: Samples per second; None if the signal has no rate.
+    """
+
+    values: NDArray[np.float32]
+    rate: int | None = None
+
+
+def import_soundfile() -> Any:
+    """Return soundfile.
+
+    Raises:
+        DataError: It is not installed, or lacks the library that it wraps.
+    """
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:
+        raise DataError(
+            f"data.source audio: sound is read by the package soundfile, which cannot be imported ({error}). Install "
+            "it with pip install 'dsft[audio]'."
+        ) from error
+    return soundfile
+
+
+def read_signal(path: Path) -> Signal:
+    """Read a sound file, or a NumPy file (``.npy``) with one array ``(channels, length, ...)``.
+
+    Raises:
+        DataError: The file is missing or damaged, has no samples, or values that are not finite.
+    """
+    read = _READERS.get(path.suffix.lower(), _read_sound)
+    soundfile = import_soundfile() if read is _read_sound else None
+    try:
+        signal = read(path, soundfile)
+        if not signal.values.size:
+            raise ValueError("it has no samples")
+        if not np.isfinite(signal.values).all():
+            raise ValueError("it has NaN or infinite values")
+    except MemoryError:
+        raise
+    except Exception as error:  # the decoders of soundfile and NumPy raise errors of many types
+        raise DataError(
+            f"{str(path)!r} cannot be read as a signal ({type(error).__name__}: {error}). Repair or remove it, or "
+            "skip such signals with data.bad_images=skip or --bad-images skip."
+        ) from error
+    return signal
+
+
+def as_samples(array: NDArray[Any]) -> NDArray[np.float32]:
+    """Return numbers as float32.
+
+    Raises:
+        ValueError: They are no real numbers.
+    """
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"expected real numbers, found the type {array.dtype}")
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _read_sound(path: Path, soundfile: Any) -> Signal:
+    values, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    return Signal(np.ascontiguousarray(values.T), int(rate))
+
+
+def _read_array(path: Path, _: Any) -> Signal:
+    array = np.load(path, allow_pickle=False)
+    if array.ndim < 2:
+        raise ValueError(f"expected an array (channels, length), found the shape {array.shape}")
+    return Signal(as_samples(array))
+
+
+_READERS: Mapping[str, Callable[[Path, Any], Signal]] = {ARRAY_EXTENSION: _read_array}

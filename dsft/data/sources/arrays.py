@@ -1,0 +1,116 @@
+"""Signals in NumPy files ``.npz``: an array of signals, and their classes."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsft.choices import InputKind, SplitName
+from dsft.data.sound import Signal, as_samples
+from dsft.data.sources.images import ArraySource, Source
+from dsft.data.sources.naming import parse_split, sorted_labels
+from dsft.errors import DataError
+from dsft.progress import Note, Report, ignore
+from dsft.storage import at_home
+
+INPUTS, LABELS, NAMES, RATE = "x", "y", "classes", "rate"
+"""Names of the arrays in a file."""
+
+
+@dataclass(frozen=True, eq=False)
+class SignalArray(ArraySource):
+    """Signals ``(count, channels, ...)`` in one array of float32.
+
+    Attributes:
+        values: The signals.
+        rate: Their samples per second; None if they have no rate.
+    """
+
+    rate: int | None = None
+    input_kind: ClassVar[InputKind] = InputKind.SIGNAL
+
+    def read(self, index: int) -> Signal:
+        """Return one signal.
+
+        Raises:
+            DataError: It has values that are not finite.
+        """
+        values: NDArray[np.float32] = self.values[index]
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"signal {self.keys[index]} of {self.origin!r} has NaN or infinite values. Repair or remove it, or "
+                "skip such signals with data.bad_images=skip."
+            )
+        return Signal(values, self.rate)
+
+
+def open_arrays(root: Path, report: Report = ignore) -> Mapping[SplitName, Source]:
+    """Return the splits of signals in NumPy files.
+
+    A file contains the arrays ``x``, the signals ``(n, channels, length)`` or with further axes; ``y``, the class of
+    each, as an integer or a text; optionally ``classes``, the names of the classes of integers; and optionally
+    ``rate``, the samples per second. Files with pickled objects are refused.
+
+    Args:
+        root: A file, which is all ``train``; or a folder with ``train.npz`` and optionally ``val.npz`` and
+            ``test.npz``.
+        report: Receives which file is used for which split.
+
+    Raises:
+        DataError: A file is missing or damaged, or lacks an array.
+    """
+    root = at_home(root)
+    if root.is_file():
+        return {SplitName.TRAIN: _open(root)}
+    files = {} if not root.is_dir() else {parse_split(path.stem): path for path in sorted(root.glob("*.npz"))}
+    found = {split: files[split] for split in SplitName if split in files}
+    if SplitName.TRAIN not in found:
+        raise DataError(f"data.root {str(root)!r}: must be a file .npz, or a folder with train.npz, found neither.")
+    report(Note(f"data: {', '.join(f'{str(path)!r} as {split}' for split, path in found.items())}"))
+    return {split: _open(path) for split, path in found.items()}
+
+
+def _open(path: Path) -> SignalArray:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in (INPUTS, LABELS, NAMES, RATE) if name in file}
+        if missing := [name for name in (INPUTS, LABELS) if name not in arrays]:
+            raise ValueError(f"the array {missing[0]!r} is missing")
+        values = as_samples(arrays[INPUTS])
+        classes, targets = _classes(arrays[LABELS], arrays.get(NAMES))
+        rate = int(arrays[RATE]) if RATE in arrays else None
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"data.root {str(path)!r}: must be a NumPy file with the arrays {INPUTS!r}, signals (n, channels, length), "
+            f"and {LABELS!r}, the class of each ({type(error).__name__}: {error})."
+        ) from error
+    if values.ndim < 3 or not values.size or len(values) != len(targets):
+        raise DataError(
+            f"data.root {str(path)!r}: {INPUTS!r} must have the shape (n, channels, length), with a class in "
+            f"{LABELS!r} for each of n signals, found the shapes {values.shape} and ({len(targets)},)."
+        )
+    return SignalArray(str(path), classes, values, targets, rate)
+
+
+def _classes(labels: NDArray[Any], names: NDArray[Any] | None) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the class table, and the class of each signal."""
+    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        raise ValueError(f"the array {LABELS!r} must hold one integer or text for each signal, found {labels.dtype}")
+    if names is None:
+        classes = sorted_labels(map(str, labels))
+    else:
+        classes = tuple(map(str, names))
+        if labels.dtype.kind != "U":
+            if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
+                raise ValueError(f"the array {LABELS!r} must hold numbers from 0 to {len(classes) - 1}")
+            return classes, tuple(map(int, labels))
+    numbers = {name: number for number, name in enumerate(classes)}
+    if unknown := sorted({str(label) for label in labels} - numbers.keys()):
+        raise ValueError(f"the array {NAMES!r} lacks the classes {', '.join(unknown[:5])}")
+    return classes, tuple(numbers[str(label)] for label in labels)
