@@ -59,7 +59,9 @@ class ConversionData:
             report: Receives how many there are.
         """
         batches = draw_calibration(self.train, self.section, network.preprocessing, compute, images, seed)
-        report(Note(f"calibration: {sum(map(len, batches)):,} images of {self.train.source.origin!r}"))
+        report(
+            Note(f"calibration: {sum(map(len, batches)):,} {self.train.input_kind}s of {self.train.source.origin!r}")
+        )
         return batches
 
     def record(self, used: Sequence[SplitName], network: Network) -> tuple[Training, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from dsft.devices import Compute
@@ -57,7 +58,7 @@ def measure_footprints(
     batch_times = times
     if timed:
         times = compare_latency(modules, images, compute)
-        batches = [compute.place(image.repeat(size, 1, 1, 1)) for image in images]
+        batches = [compute.place(torch.cat([image] * size)) for image in images]
         batch_times = compare_latency(modules, batches, compute)
     return [
         Footprint(
