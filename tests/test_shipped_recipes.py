@@ -15,7 +15,9 @@ from dsft.choices import DataSource, ModelSource, Start, TaskName
 from dsft.commands import experiment
 from dsft.models import ModelSpec, build_model
 from dsft.models.load import preprocessing_of
+from dsft.preprocessing import MelSpectrogram, SignalPreprocessing
 from dsft.recipe import Recipe, load_recipe, shipped_recipes
+from tests.data.sounds import write_tones
 
 NAMES = [recipe.name for recipe in shipped_recipes()]
 VERBS = {recipe.name: Verb(recipe.verb) for recipe in shipped_recipes()}
@@ -34,10 +36,26 @@ PICTURES = {
 }
 
 
+TONES = ("falling", "rising", "steady", "tremolo", "vibrato")
+SOUNDS = {DataSource.TONES: TONES, DataSource.AUDIO: ("a", "b")}
+
+
+def save_sound_model(recipe: Recipe, folder: Path) -> None:
+    """Save a small network with the input that the first step of a recipe with sounds gives its network."""
+    classes = SOUNDS[recipe.data.source]
+    name, rate = ("m5_64", 4000) if recipe.data.source is DataSource.TONES else ("m5_128", 8000)
+    spec, mel = ModelSpec(ModelSource.BUILTIN, name, len(classes), 1), None
+    if recipe.name.startswith("timm"):
+        spec, mel = ModelSpec(ModelSource.TIMM, "test_resnet", 2, 1), MelSpectrogram(64, 256, 80, 0.0, 4000.0)
+    sound = SignalPreprocessing((4000,), 1, (0.0,), (1.0,), rate, mel)
+    save_model(folder, build_model(spec), ModelDescription(spec, sound, classes))
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a folder for each source: images by class, with masks, clean images, and images with boxes."""
+    """Write a folder for each source: images by class, with masks, clean images, images with boxes, and sounds."""
     root = tmp_path_factory.mktemp("images")
+    write_tones(root / "audio", {"a": 400.0, "b": 900.0}, 8)
     places = [f"folder/{name}" for name in CLASSES] + ["masks/images", "masks/masks", "pairs", "coco"]
     for place in places:
         (root / place).mkdir(parents=True)
@@ -63,6 +81,9 @@ def weights_for(recipe: Recipe, folder: Path) -> list[str]:
         spec, classes = (SCENES if recipe.data.source is DataSource.SCENES else PICTURES)[recipe.task]
         described = ModelDescription(spec, preprocessing_of(spec), classes, task=recipe.task)
         save_model(folder / "model", build_model(spec), described)
+        return [f"model.path={(folder / 'model').as_posix()}"]
+    if model.source is ModelSource.DSFT and recipe.data.source in SOUNDS:
+        save_sound_model(recipe, folder / "model")
         return [f"model.path={(folder / 'model').as_posix()}"]
     if model.source is ModelSource.DSFT:
         digits = recipe.data.source is DataSource.DIGITS
@@ -91,12 +112,14 @@ def weights_for(recipe: Recipe, folder: Path) -> list[str]:
 def test_every_recipe_dry_runs(name: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(name)
-    overrides = [*weights_for(recipe, tmp_path), "data.batch_size=2", "data.image_size=32"]
+    overrides = [*weights_for(recipe, tmp_path), "data.batch_size=2"]
+    if recipe.data.source not in SOUNDS:
+        overrides.append("data.image_size=32")
     if recipe.convert is not None:
         overrides.append("convert.calibration.images=0")  # a fit takes minutes
-    if recipe.data.source in (DataSource.MASKS, DataSource.PAIRS, DataSource.COCO):
+    if recipe.data.source in (DataSource.MASKS, DataSource.PAIRS, DataSource.COCO, DataSource.AUDIO):
         overrides += [f"data.root={(images / recipe.data.source).as_posix()}"]
-    elif recipe.data.source not in (DataSource.DIGITS, DataSource.SCENES):
+    elif recipe.data.source not in (DataSource.DIGITS, DataSource.SCENES, DataSource.TONES):
         overrides += ["data.source=folder", "data.name=null", "data.download=false"]
         overrides += [f"data.root={(images / 'folder').as_posix()}"]
     before = sorted(tmp_path.rglob("*"))
