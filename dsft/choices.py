@@ -128,7 +128,7 @@ class PixelLoss(StrEnum):
 
 
 class BadImages(StrEnum):
-    """Handling of images that cannot be read."""
+    """Handling of images, or other inputs, that cannot be read."""
 
     ERROR = "error"
     SKIP = "skip"

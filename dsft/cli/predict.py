@@ -49,7 +49,10 @@ def predict(
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in a batch.")] = 64,
     workers: Annotated[str, typer.Option("--workers", "-j", help="Processes that read images, or auto.")] = "auto",
     bad_images: Annotated[
-        BadImages, typer.Option("--bad-images", help="skip: leave out with a warning, and exit with 1; error: stop.")
+        BadImages,
+        typer.Option(
+            "--bad-images", "--bad-inputs", help="skip: leave out with a warning, and exit with 1; error: stop."
+        ),
     ] = BadImages.SKIP,
     builder: BuilderOption = None,
     device: Device = "auto",

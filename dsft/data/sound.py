@@ -64,7 +64,7 @@ def read_signal(path: Path) -> Signal:
     except Exception as error:  # the decoders of soundfile and NumPy raise errors of many types
         raise DataError(
             f"{str(path)!r} cannot be read as a signal ({type(error).__name__}: {error}). Repair or remove it, or "
-            "skip such signals with data.bad_images=skip or --bad-images skip."
+            "skip such signals with data.bad_images=skip or --bad-inputs skip."
         ) from error
     return signal
 

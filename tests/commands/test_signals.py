@@ -137,7 +137,7 @@ def test_files_that_differ_from_the_training_signals_are_predicted(work: Work, t
     done = dsft("predict", work.dense, tmp_path, *work.builder, "--format", "csv")
     assert "damaged.wav' cannot be read as a signal" in done.stderr
     assert len(list(csv.DictReader(io.StringIO(done.stdout)))) == len(paths)
-    strict = dsft("predict", work.dense, tmp_path, *work.builder, "--bad-images", "error")
+    strict = dsft("predict", work.dense, tmp_path, *work.builder, "--bad-inputs", "error")
     assert strict.exit_code != 0
 
 
