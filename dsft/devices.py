@@ -36,7 +36,9 @@ class Compute:
 
     def place_module(self, module: nn.Module) -> nn.Module:
         """Move a module to the device and the memory layout, in place, and return it."""
-        if self.channels_last:
+        # torch applies one layout to all kernels, and those with three axes have another one.
+        has_volumes = any(tensor.dim() == 5 for tensor in (*module.parameters(), *module.buffers()))
+        if self.channels_last and not has_volumes:
             # torch's stubs know only the overload without memory_format.
             return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
         return module.to(self.device)

@@ -100,3 +100,12 @@ def test_each_process_takes_the_gpu_of_its_number(
         return
     with pytest.raises(RecipeError, match=rf"found {count} GPUs? on the machine of process {launch.rank}, whose local"):
         own_device("auto", launch)
+
+
+def test_kernels_with_three_axes_have_no_layout_of_images() -> None:
+    compute = Compute(CPU, channels_last=True)
+    volumes, kernel = nn.Conv3d(1, 4, 3), nn.Conv2d(4, 4, 3)
+    compute.place_module(nn.ModuleList([volumes, kernel]))
+    assert volumes(torch.zeros(1, 1, 5, 5, 5)).shape == (1, 4, 3, 3, 3)
+    compute.place_module(nn.ModuleList([kernel, nn.Conv1d(4, 4, 3)]))
+    assert kernel.weight.is_contiguous(memory_format=torch.channels_last)

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsft.assembly.inputs import as_images, augmenting_transform, require_kind
+from dsft.assembly.inputs import INPUT_RULES, augmenting_transform, require_kind
 from dsft.choices import Cache, SplitName, TargetKind
 from dsft.data import (
     BatchLoader,
-    Degradation,
-    JointAugmentation,
     JointTransform,
     LoaderSettings,
     Mixing,
@@ -20,7 +18,6 @@ from dsft.data import (
     Split,
     Splits,
     Transform,
-    joint_transform,
     make_loader,
     make_splits,
     with_cache,
@@ -140,37 +137,20 @@ def training_transform_of(
     Raises:
         RecipeError: The augmentation is invalid for these images.
     """
+    require_kind(split, preprocessing)
     if not split.has_places:
-        require_kind(split, preprocessing)
         return augmenting_transform(augment, preprocessing)
-    together = JointAugmentation(augment.scale, augment.hflip, augment.color_jitter or 0.0)
-    return joint_transform(
-        split.target_kind,
-        as_images(preprocessing),
-        _degradation(data),
-        augmentation=together,
-        most_boxes=split.most_boxes,
-    )
+    return INPUT_RULES[preprocessing.kind].join(split, data, preprocessing, augment, False)
 
 
 def evaluation_transform_of(
     split: Split, data: DataSection, preprocessing: InputPreprocessing, *, full_size: bool
 ) -> Transform | JointTransform:
     """Return the transform of evaluated examples, together with their ground truth where that has places in them."""
+    require_kind(split, preprocessing)
     if not split.has_places:
-        require_kind(split, preprocessing)
         return split.input_type.evaluation_transform(preprocessing)
-    return joint_transform(
-        split.target_kind,
-        as_images(preprocessing),
-        _degradation(data),
-        full_size=full_size,
-        most_boxes=split.most_boxes,
-    )
-
-
-def _degradation(data: DataSection) -> Degradation | None:
-    return Degradation(data.degrade.noise, data.degrade.downscale) if data.degrade is not None else None
+    return INPUT_RULES[preprocessing.kind].join(split, data, preprocessing, None, full_size)
 
 
 def require_boxes(augment: AugmentSection, preprocessing: InputPreprocessing) -> None:

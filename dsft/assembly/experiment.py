@@ -27,6 +27,7 @@ from dsft.conversion import ConversionHistory, ConversionPlan
 from dsft.data import Splits, class_weights, count_channels
 from dsft.devices import Compute, resolve_compute
 from dsft.distributed.processes import ALONE, Processes
+from dsft.errors import DataError
 from dsft.models import head_parameters
 from dsft.progress import Note, Report
 from dsft.recipe import Recipe
@@ -161,6 +162,7 @@ def _open(
     # The first process of a machine downloads, the others find the files.
     with processes.local_first() if may_download else contextlib.nullcontext():
         splits = open_splits(recipe.data, report)
+        _require_targets(recipe, splits)
         section, seed = _with_channels(recipe.model, splits), recipe.train.seed
         task = task_named(recipe.task)
         inputs = data_input(recipe.data, splits.train)
@@ -169,6 +171,16 @@ def _open(
     compute.place_module(original.module)
     require_fitting_images(original, compute)
     return splits, original
+
+
+def _require_targets(recipe: Recipe, splits: Splits) -> None:
+    """Check that the data have the ground truth of the task; of some sources only the files tell."""
+    needed, found = task_named(recipe.task).codec.target_kind, splits.train.target_kind
+    if needed is not found:
+        raise DataError(
+            f"task: {recipe.task} needs {needed.description} for {splits.train.input_kind.with_article}, found "
+            f"{found.description} in {splits.train.source.origin!r}. Set another task, or give other data."
+        )
 
 
 def _with_channels(section: ModelSection, splits: Splits) -> ModelSection:

@@ -17,8 +17,18 @@ import torch
 from torch import Tensor
 
 from dsft.choices import InputKind
-from dsft.data import Split, Transform, count_channels, training_transform
-from dsft.data.signal_transforms import SignalAugmentation, SignalTransform, resample
+from dsft.data import (
+    Degradation,
+    JointAugmentation,
+    JointTransform,
+    Split,
+    Transform,
+    count_channels,
+    joint_transform,
+    training_transform,
+)
+from dsft.data.signal_masks import SignalMaskTransform
+from dsft.data.signal_transforms import NO_AUGMENTATION, SignalAugmentation, SignalTransform, resample
 from dsft.data.sound import Signal
 from dsft.errors import DataError, ModelError, RecipeError
 from dsft.preprocessing import InputPreprocessing, MelSpectrogram, Preprocessing, SignalPreprocessing
@@ -62,10 +72,13 @@ class InputRules:
 
     Attributes:
         augment: Returns the transform of training examples.
+        join: Returns the transform of examples together with their ground truth, where that has places in them; without
+            an augmentation, that of evaluation.
         from_data: Returns what determines the input of networks from the data; None if networks state it.
     """
 
     augment: Callable[[AugmentSection, Any], Transform]
+    join: Callable[[Split, DataSection, Any, AugmentSection | None, bool], JointTransform]
     from_data: Callable[[DataSection, Split], DataInput] | None = None
 
 
@@ -221,9 +234,36 @@ def _augment_images(augment: AugmentSection, preprocessing: Preprocessing) -> Tr
     )
 
 
+def _join_images(
+    split: Split, data: DataSection, preprocessing: Preprocessing, augment: AugmentSection | None, full_size: bool
+) -> JointTransform:
+    together = None
+    if augment is not None:
+        together = JointAugmentation(augment.scale, augment.hflip, augment.color_jitter or 0.0)
+    degradation = Degradation(data.degrade.noise, data.degrade.downscale) if data.degrade is not None else None
+    return joint_transform(
+        split.target_kind,
+        preprocessing,
+        degradation,
+        augmentation=together,
+        full_size=full_size,
+        most_boxes=split.most_boxes,
+    )
+
+
+def _join_signals(
+    split: Split, data: DataSection, preprocessing: SignalPreprocessing, augment: AugmentSection | None, full_size: bool
+) -> JointTransform:
+    del split, data, full_size
+    return SignalMaskTransform(preprocessing, _signal_augmentation(augment) if augment is not None else NO_AUGMENTATION)
+
+
 def _augment_signals(augment: AugmentSection, preprocessing: SignalPreprocessing) -> Transform:
-    given = SignalAugmentation(augment.shift, augment.gain, augment.noise, augment.time_mask, augment.frequency_mask)
-    return SignalTransform(preprocessing, given)
+    return SignalTransform(preprocessing, _signal_augmentation(augment))
+
+
+def _signal_augmentation(augment: AugmentSection) -> SignalAugmentation:
+    return SignalAugmentation(augment.shift, augment.gain, augment.noise, augment.time_mask, augment.frequency_mask)
 
 
 def _moments(inputs: list[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -237,8 +277,8 @@ def _as_tuple(length: int | list[int] | None) -> tuple[int, ...] | None:
 
 
 INPUT_RULES: Mapping[InputKind, InputRules] = {
-    InputKind.IMAGE: InputRules(_augment_images),
+    InputKind.IMAGE: InputRules(_augment_images, _join_images),
     InputKind.SIGNAL: InputRules(
-        _augment_signals, lambda section, train: SignalData(section.signal or SignalSection(), train)
+        _augment_signals, _join_signals, lambda section, train: SignalData(section.signal or SignalSection(), train)
     ),
 }

@@ -21,6 +21,7 @@ from dsft.data.sources.unlabelled import UnlabelledFiles
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DataError, InputError
 from dsft.evaluation import (
+    ArrayPredictor,
     BoxPredictor,
     ClassPredictor,
     PicturePredictor,
@@ -175,7 +176,7 @@ def _load_images(images: UnlabelledFiles, network: Network, settings: PredictSet
     return make_loader(
         Split(SplitName.TEST, images, tuple(range(len(images.keys))), images.classes),
         INPUTS[preprocessing.kind].evaluation_transform(preprocessing)
-        if has_labels
+        if has_labels or preprocessing.kind is InputKind.SIGNAL
         else PictureTransform(as_images(preprocessing), kind),
         LoaderSettings(batch_size, settings.workers, bad_images=settings.bad_images, pin_memory=is_cuda),
         shuffle=False,
@@ -210,10 +211,11 @@ def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]
             f"--pictures: is needed, since the predictions of task {network.task.name} are pictures. Name the folder "
             "to write them to."
         )
-    files = picture_files(paths, folder)
+    is_signal = network.preprocessing.kind is InputKind.SIGNAL
+    files = picture_files(paths, folder, "npy" if is_signal else "png")
     for file in files.values():
         require_free_file(file, overwrite=settings.overwrite)
-    return PicturePredictor(network.task, files)
+    return ArrayPredictor(files) if is_signal else PicturePredictor(network.task, files)
 
 
 def _classes(network: Network) -> tuple[str, ...]:

@@ -148,8 +148,7 @@ def _examine(place: tuple[Split, int]) -> _Read | str:
     split, position = place
     try:
         example, target = split.source.read(split.indices[position]), split.read_target(position)
-        if split.has_places:
-            _require_fitting(example, target, split.keys[position])
+        _require_fitting(example, target, split.keys[position])
     except DataError as error:
         return str(error)
     # Of the decoded content and not of the file, so that losslessly re-encoded copies are found too.
@@ -157,11 +156,11 @@ def _examine(place: tuple[Split, int]) -> _Read | str:
     return _Read(digest, split.input_type.measure(example))
 
 
-def _require_fitting(image: Image, target: object, key: str) -> None:
-    if isinstance(target, np.ndarray):
-        fit_boxes(target, image.size, key)
-    if isinstance(target, Image) and target.size != image.size:
-        found = " and ".join(f"{width} x {height}" for width, height in (image.size, target.size))
+def _require_fitting(example: object, target: object, key: str) -> None:
+    if isinstance(example, Image) and isinstance(target, np.ndarray):
+        fit_boxes(target, example.size, key)
+    if isinstance(example, Image) and isinstance(target, Image) and target.size != example.size:
+        found = " and ".join(f"{width} x {height}" for width, height in (example.size, target.size))
         raise DataError(f"the image and its ground truth must have the same size, found {found} pixels.")
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
+
+Mask = TypeVar("Mask", Image, NDArray[np.uint8])
 
 Target = int | tuple[int, ...]
 """Index of an image's class or, for multi-label data, the ascending indices of all its labels."""
@@ -48,9 +53,15 @@ def renumber(target: Target, numbers: Mapping[int, int]) -> Target:
     return numbers[target] if isinstance(target, int) else tuple(sorted(numbers[number] for number in target))
 
 
-def renumber_mask(mask: Image, numbers: Mapping[int, int]) -> Image:
-    """Map the class indices of a mask, mode ``L``, to another class table; indices without a class are kept."""
-    return mask.point([numbers.get(value, value) for value in range(256)])
+def renumber_mask(mask: Mask, numbers: Mapping[int, int]) -> Mask:
+    """Map the class indices of a mask to another class table; indices without a class are kept.
+
+    Args:
+        mask: A picture in mode ``L``, or an array of 8-bit integers.
+        numbers: Index in the new table by index in the old one.
+    """
+    table = [numbers.get(value, value) for value in range(256)]
+    return mask.point(table) if isinstance(mask, Image) else np.array(table, np.uint8)[mask]
 
 
 def stack_targets(targets: Sequence[Target | Tensor], num_classes: int) -> Tensor:

@@ -60,8 +60,17 @@ class SignalTransform:
         Raises:
             DataError: The signal has another number of axes, channels that cannot be mixed, or no rate.
         """
+        return self.apply(signal, self.draw_shifts())
+
+    def draw_shifts(self) -> list[int]:
+        """Draw how far the content of each axis is moved."""
+        most = self.augmentation.shift
+        return [round(_uniform(-most, most) * size) if most else 0 for size in self.preprocessing.length]
+
+    def apply(self, signal: Signal, shifts: Sequence[int]) -> Tensor:
+        """Transform a signal with given shifts; see :meth:`__call__`."""
         given, expected = self.augmentation, self.preprocessing
-        values = torch.from_numpy(fit_length(self._samples(signal), expected.length, self._shifts()))
+        values = torch.from_numpy(fit_length(self._samples(signal), expected.length, shifts))
         if given.gain:
             values = values * 10 ** (_uniform(-given.gain, given.gain) / 20)
         if given.noise:
@@ -90,10 +99,6 @@ class SignalTransform:
             values = resample(values, signal.rate, expected.rate)
         return _mixed_down(values, expected.channels)
 
-    def _shifts(self) -> list[int]:
-        most = self.augmentation.shift
-        return [round(_uniform(-most, most) * size) if most else 0 for size in self.preprocessing.length]
-
 
 def resample(values: NDArray[np.float32], before: int, after: int) -> NDArray[np.float32]:
     """Return a signal ``(..., length)`` at another rate, by polyphase filtering.
@@ -116,19 +121,20 @@ def resample(values: NDArray[np.float32], before: int, after: int) -> NDArray[np
     return np.asarray(resampled, np.float32)
 
 
-def fit_length(values: NDArray[np.float32], length: Sequence[int], shifts: Sequence[int]) -> NDArray[np.float32]:
-    """Crop or pad a signal with zeros to a length along each axis.
+def fit_length(values: NDArray[Any], length: Sequence[int], shifts: Sequence[int], fill: int = 0) -> NDArray[Any]:
+    """Crop or pad a signal to a length along each axis.
 
     Args:
         values: ``(channels, ...)``.
         length: The new size of each axis after the channels. An axis is cropped around its centre, or padded at both
             ends; where the difference is odd, the end loses or gains the additional sample.
         shifts: How far the content of each axis moves towards its end.
+        fill: What is padded.
 
     Returns:
         ``(channels, *length)``, a copy.
     """
-    fitted = np.zeros((len(values), *length), np.float32)
+    fitted = np.full((len(values), *length), fill, values.dtype)
     sources, targets = [slice(None)], [slice(None)]
     for size, wanted, shift in zip(values.shape[1:], length, shifts, strict=True):
         # int truncates towards zero, so that an odd difference is at the end in both cases.

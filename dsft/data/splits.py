@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
+from numpy.typing import NDArray
 from PIL.Image import Image
 
 from dsft.choices import LABEL_SEPARATOR, InputKind, SplitName, TargetKind
-from dsft.data.boxes import Boxes, renumber_boxes
+from dsft.data.boxes import renumber_boxes
 from dsft.data.inputs import INPUTS, InputType
 from dsft.data.labels import Target, classes_of, count_classes, has_label_sets, renumber, renumber_mask
 from dsft.data.sources import BoxSource, DenseSource, Source, input_kind_of, target_kind_of
@@ -89,8 +90,8 @@ class Split:
         """Largest number of boxes of an image of the source; 0 if the ground truth is another."""
         return cast("BoxSource", self.source).most_boxes if self.target_kind is TargetKind.BOXES else 0
 
-    def read_target(self, position: int) -> Target | Image | Boxes | None:
-        """Return the ground truth of an image: class indices, boxes, or a picture.
+    def read_target(self, position: int) -> Target | Image | NDArray[Any] | None:
+        """Return the ground truth of an example: class indices, boxes, or a picture or an array of its size.
 
         Raises:
             DataError: The boxes or the picture cannot be read.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import torch
+from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -68,7 +69,9 @@ class SampleReader(Dataset[Sample | UnreadableImage]):
             # An exception that leaves a worker process has its traceback as its message.
             return UnreadableImage(self.split.keys[position], str(error))
 
-    def _transformed(self, example: Any, target: Target | Image | Boxes | None, draw: tuple[int, int, int]) -> Sample:
+    def _transformed(
+        self, example: Any, target: Target | Image | NDArray[Any] | None, draw: tuple[int, int, int]
+    ) -> Sample:
         position = draw[1]
         if isinstance(self.transform, JointTransform):
             picture, truth = self.transform(example, cast("Image | Boxes | None", target), self.split.keys[position])

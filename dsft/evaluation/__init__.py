@@ -5,6 +5,7 @@ from dsft.evaluation.comparison import Difference, compare
 from dsft.evaluation.evaluate import evaluate
 from dsft.evaluation.files import write_evaluation
 from dsft.evaluation.prediction import (
+    ArrayPredictor,
     BoxPredictor,
     ClassPredictor,
     PicturePredictor,
@@ -17,6 +18,7 @@ from dsft.evaluation.prediction import (
 from dsft.evaluation.result import Evaluation, SeenImage
 
 __all__ = [
+    "ArrayPredictor",
     "BatchSource",
     "BoxPredictor",
     "ClassPredictor",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
@@ -175,14 +176,33 @@ class PicturePredictor:
         return self.files[path]
 
 
-def picture_files(paths: Sequence[str], folder: Path) -> dict[str, Path]:
-    """Return the file for the prediction of each image: its name with the ending png, numbered where names repeat."""
+@dataclass(frozen=True)
+class ArrayPredictor:
+    """Writes the predicted class of each sample of signals as NumPy files, in the size of the network's input.
+
+    Attributes:
+        files: The file to write, by the path of the signal.
+    """
+
+    files: Mapping[str, Path]
+
+    def __call__(self, paths: Sequence[str], outputs: Tensor) -> list[Prediction]:
+        """Write a file for each signal, and return their paths."""
+        for path, classes in zip(paths, outputs.argmax(1).byte().numpy(), strict=True):
+            content = io.BytesIO()
+            np.save(content, classes)
+            write_bytes(self.files[path], content.getvalue())
+        return [Prediction(path, file=str(self.files[path])) for path in paths]
+
+
+def picture_files(paths: Sequence[str], folder: Path, ending: str = "png") -> dict[str, Path]:
+    """Return the file for the prediction of each example: its name with another ending, numbered where names repeat."""
     files: dict[str, Path] = {}
     seen: dict[str, int] = {}
     for path in paths:
         stem = Path(path).stem
         seen[stem] = seen.get(stem, 0) + 1
-        files[path] = folder / (f"{stem}.png" if seen[stem] == 1 else f"{stem}-{seen[stem]}.png")
+        files[path] = folder / (f"{stem}.{ending}" if seen[stem] == 1 else f"{stem}-{seen[stem]}.{ending}")
     return files
 
 

@@ -131,7 +131,10 @@ DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
         has_groups=True,
     ),
     DataSource.ARRAYS: DataSourceTraits(
-        root="a file .npz, or a folder of them", needs=(("root",),), inputs=InputKind.SIGNAL
+        root="a file .npz, or a folder of them",
+        needs=(("root",),),
+        targets=(TargetKind.CLASS, TargetKind.MASK),
+        inputs=InputKind.SIGNAL,
     ),
     DataSource.TONES: DataSourceTraits(inputs=InputKind.SIGNAL),
 }

@@ -18,16 +18,16 @@ class OutputForm:
         network: Name of the kind of network in messages.
         name: Name of an output.
         content: An output with its shape.
-        dimensions: Number of dimensions of an output.
+        dimensions: The numbers of dimensions that an output may have.
     """
 
     network: str
     name: str
     content: str
-    dimensions: int
+    dimensions: tuple[int, ...]
 
 
-CLASS_SCORES = OutputForm("a classifier", "logits", "logits (batch, classes)", 2)
+CLASS_SCORES = OutputForm("a classifier", "logits", "logits (batch, classes)", (2,))
 
 
 def split_outputs(output: object, form: OutputForm = CLASS_SCORES) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -48,7 +48,7 @@ def split_outputs(output: object, form: OutputForm = CLASS_SCORES) -> tuple[Tens
         ModelError: The outputs have another type or shape.
     """
     parts = _parts(output)
-    logits = tuple(part for part in parts if isinstance(part, Tensor) and part.ndim == form.dimensions)
+    logits = tuple(part for part in parts if isinstance(part, Tensor) and part.ndim in form.dimensions)
     if len(logits) != len(parts):
         raise ModelError(
             f"output of the model: {form.network} must return {form.content} as a tensor, or a named "

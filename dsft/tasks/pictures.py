@@ -19,6 +19,19 @@ def stretched_picture(image: Tensor) -> NDArray[np.uint8]:
     return unit_picture((image - low) / (high - low).clamp_min(1e-6))
 
 
+def as_plane(values: Tensor) -> Tensor:
+    """Return values ``(..., *size)`` of a picture, a signal or a volume as a plane ``(..., height, width)``.
+
+    A signal with one axis becomes a strip; of a volume this is the middle along its first axis.
+
+    Args:
+        values: ``(channels, *size)`` with one, two or three axes after the channels.
+    """
+    if values.ndim == 2:
+        return values[:, None].expand(-1, max(values.shape[1] // 8, 1), -1)
+    return values[:, values.shape[1] // 2] if values.ndim == 4 else values
+
+
 def class_colours(count: int) -> NDArray[np.uint8]:
     """Return distinct colours ``(count, 3)``, black first: the bits of a class index, dealt to red, green and blue."""
     indices = np.arange(count)

@@ -280,6 +280,86 @@ def test_a_network_that_states_its_input_is_converted_without_a_run(arrays: Path
     assert found == SignalPreprocessing((600,), 1, (0.0,), (1.0,))
 
 
+_VOLUMES = """\
+from torch import nn
+
+def conv(before, after):
+    return nn.Sequential(nn.Conv3d(before, after, 3, padding=1), nn.BatchNorm3d(after), nn.ReLU())
+
+class UNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down, self.inside = conv(1, 8), nn.Sequential(nn.MaxPool3d(2), conv(8, 16), nn.Upsample(scale_factor=2))
+        self.up = nn.Sequential(conv(24, 8), nn.Conv3d(8, 2, 1))
+
+    def forward(self, volumes):
+        import torch
+        found = self.down(volumes)
+        return self.up(torch.cat([found, self.inside(found)], 1))
+
+def make():
+    return UNet()
+
+def clips():
+    head = nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(16, 2))
+    return nn.Sequential(conv(1, 8), nn.MaxPool3d(2), conv(8, 16), head)
+"""
+
+
+def test_volumes_are_segmented_with_the_classes_of_their_samples(work: Work, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(12)] * 3, indexing="ij"))
+    centres, radii = generator.uniform(3, 9, (40, 3, 1, 1, 1)), generator.uniform(2, 4, (40, 1, 1, 1))
+    masks = (((grid - centres) ** 2).sum(1) < radii**2).astype(np.uint8)
+    values = (masks + generator.normal(0, 0.3, masks.shape)).astype(np.float32)[:, None]
+    np.savez(tmp_path / "balls.npz", x=values, y=masks, classes=["outside", "ball"])
+    (tmp_path / "net.py").write_text(_VOLUMES)
+    builder = f"{(tmp_path / 'net.py').as_posix()}:make"
+    changes = [
+        "name=balls",
+        "task=segmentation",
+        f"model.builder={builder}",
+        f"data={{source: arrays, root: {(tmp_path / 'balls.npz').as_posix()}, batch_size: 8, workers: 0}}",
+        "augment={shift: 0.1, noise: 0.1}",
+        f"output.dir={(tmp_path / 'run').as_posix()}",
+    ]
+    work.run("train", work.recipe, *changes)
+    metrics = json.loads((tmp_path / "run/evaluation/test/metrics.json").read_text())
+    assert metrics["miou"] > 0.8
+    assert (tmp_path / "run/evaluation/test/worst.png").is_file()
+    convert = ("convert", tmp_path / "run", "--builder", builder, "--budget", "macs=0.6")
+    work.run(*convert, "--out", tmp_path / "converted")
+    np.save(tmp_path / "one.npy", values[3])
+    folder = tmp_path / "predicted"
+    work.run("predict", tmp_path / "converted", tmp_path / "one.npy", "--builder", builder, "--pictures", folder)
+    found = np.load(folder / "one.npy")
+    common, union = (found & masks[3]).sum(), (found | masks[3]).sum()
+    assert found.shape == masks[3].shape
+    assert common / union > 0.5
+    wrong = dsft("train", work.recipe, *changes[2:], "name=wrong", f"output.dir={(tmp_path / 'wrong').as_posix()}")
+    assert wrong.exit_code == 2
+    assert "classification needs one class for a signal, found a mask" in " ".join(wrong.stderr.split())
+
+
+def test_clips_are_classified(work: Work, tmp_path: Path) -> None:
+    labels = np.arange(40) % 2
+    clips = np.random.default_rng(0).normal(0, 0.2, (40, 1, 6, 10, 10)).astype(np.float32)
+    for clip, label in zip(clips[:, 0], labels, strict=True):
+        for frame in range(6):
+            clip[frame, 4:6, 2 + (frame if label else 5 - frame)] += 2
+    np.savez(tmp_path / "clips.npz", x=clips, y=labels, classes=["left", "right"])
+    (tmp_path / "net.py").write_text(_VOLUMES)
+    work.run(
+        "train",
+        work.recipe,
+        "name=clips",
+        f"model.builder={(tmp_path / 'net.py').as_posix()}:clips",
+        f"data={{source: arrays, root: {(tmp_path / 'clips.npz').as_posix()}, batch_size: 8, workers: 0}}",
+        f"output.dir={(tmp_path / 'run').as_posix()}",
+    )
+    assert json.loads((tmp_path / "run/evaluation/test/metrics.json").read_text())["count"] == 8
+
+
 def _builder(work: Work) -> Any:
     from dsft.models import Builder
 

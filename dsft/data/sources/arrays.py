@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsft.choices import InputKind, SplitName
+from dsft.choices import InputKind, SplitName, TargetKind
+from dsft.data.signal_masks import NO_CLASS
 from dsft.data.sound import Signal, as_samples
 from dsft.data.sources.images import ArraySource, Source
 from dsft.data.sources.naming import parse_split, sorted_labels
@@ -50,12 +52,34 @@ class SignalArray(ArraySource):
         return Signal(values, self.rate)
 
 
+@dataclass(frozen=True, eq=False)
+class MaskedSignals(SignalArray):
+    """Signals with a class for each sample.
+
+    Attributes:
+        masks: Class indices ``(count, ...)`` in the shape of a channel, 8-bit integers; 255 is no class.
+    """
+
+    masks: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    target_kind: ClassVar[TargetKind] = TargetKind.MASK
+
+    def identity(self, index: int) -> str:
+        """Return the SHA-256 of values and classes."""
+        return hashlib.sha256(f"{super().identity(index)}/{self.masks[index].tobytes().hex()}".encode()).hexdigest()
+
+    def read_target(self, index: int) -> NDArray[np.uint8]:
+        """Return the class of each sample."""
+        mask: NDArray[np.uint8] = self.masks[index]
+        return mask
+
+
 def open_arrays(root: Path, report: Report = ignore) -> Mapping[SplitName, Source]:
     """Return the splits of signals in NumPy files.
 
     A file contains the arrays ``x``, the signals ``(n, channels, length)`` or with further axes; ``y``, the class of
-    each, as an integer or a text; optionally ``classes``, the names of the classes of integers; and optionally
-    ``rate``, the samples per second. Files with pickled objects are refused.
+    each, as an integer or a text, or of each sample ``(n, length)``, as an integer, 255 for none; optionally
+    ``classes``, the names of the classes of integers; and optionally ``rate``, the samples per second. Files with
+    pickled objects are refused.
 
     Args:
         root: A file, which is all ``train``; or a folder with ``train.npz`` and optionally ``val.npz`` and
@@ -83,8 +107,10 @@ def _open(path: Path) -> SignalArray:
         if missing := [name for name in (INPUTS, LABELS) if name not in arrays]:
             raise ValueError(f"the array {missing[0]!r} is missing")
         values = as_samples(arrays[INPUTS])
-        classes, targets = _classes(arrays[LABELS], arrays.get(NAMES))
         rate = int(arrays[RATE]) if RATE in arrays else None
+        if arrays[LABELS].ndim > 1:
+            return _masked(path, values, arrays, rate)
+        classes, targets = _classes(arrays[LABELS], arrays.get(NAMES))
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"data.root {str(path)!r}: must be a NumPy file with the arrays {INPUTS!r}, signals (n, channels, length), "
@@ -96,6 +122,19 @@ def _open(path: Path) -> SignalArray:
             f"{LABELS!r} for each of n signals, found the shapes {values.shape} and ({len(targets)},)."
         )
     return SignalArray(str(path), classes, values, targets, rate)
+
+
+def _masked(path: Path, values: NDArray[np.float32], arrays: dict[str, NDArray[Any]], rate: int | None) -> SignalArray:
+    """Return signals with a class for each sample."""
+    labels = arrays[LABELS]
+    if labels.shape != (len(values), *values.shape[2:]) or labels.dtype.kind not in "iu":
+        raise ValueError(f"{LABELS!r} must hold an integer for each sample, found the shape {labels.shape}")
+    has_class = labels != NO_CLASS
+    largest = int(labels[has_class].max(initial=0))
+    classes = tuple(map(str, arrays.get(NAMES, np.arange(largest + 1))))
+    if labels.min(initial=0) < 0 or largest >= len(classes) or len(classes) > NO_CLASS:
+        raise ValueError(f"{LABELS!r} must hold numbers from 0 to {len(classes) - 1}, or {NO_CLASS} for no class")
+    return MaskedSignals(str(path), classes, values, ((),) * len(values), rate, labels.astype(np.uint8))
 
 
 def _classes(labels: NDArray[Any], names: NDArray[Any] | None) -> tuple[tuple[str, ...], tuple[int, ...]]:

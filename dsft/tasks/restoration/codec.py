@@ -11,7 +11,7 @@ from torch import Tensor
 from dsft.choices import TargetKind
 from dsft.tasks.outputs import OutputForm, split_outputs
 
-_FORM = OutputForm("a restoration network", "image", "images (batch, channels, height, width)", 4)
+_FORM = OutputForm("a restoration network", "image", "images (batch, channels, height, width)", (4,))
 
 
 class RestorationCodec:

@@ -1,4 +1,7 @@
-"""The outputs of segmentation, and its targets: class indices ``(images, height, width)``, int64."""
+"""The outputs of segmentation, and its targets: class indices ``(images, height, width)``, int64.
+
+Of signals and volumes, which have one or three axes in place of height and width, they have these axes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from dsft.tasks.outputs import OutputForm, split_outputs
 NO_CLASS = 255
 """The target of pixels without a class."""
 
-_FORM = OutputForm("a segmentation network", "logits", "logits (batch, classes, height, width)", 4)
+_FORM = OutputForm("a segmentation network", "logits", "logits (batch, classes, height, width)", (3, 4, 5))
 
 
 class SegmentationCodec:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dsft.metrics import mean_iou, pixel_accuracy
 from dsft.tasks.metrics import Rows
-from dsft.tasks.pictures import class_colours, coloured_mask, stretched_picture
+from dsft.tasks.pictures import as_plane, class_colours, coloured_mask, stretched_picture
 
 _OPACITY = 0.6
 
@@ -31,7 +31,10 @@ class SegmentationView:
 
     def pictures(self, image: Tensor, output: Tensor, target: Tensor) -> Mapping[str, NDArray[np.uint8]]:
         """Return the image, and the true and the predicted mask over it."""
-        plain = stretched_picture(image)
+        plane = as_plane(image)
+        # Of other numbers of channels than those of a picture the mean is drawn.
+        plain = stretched_picture(plane if len(plane) in (1, 3) and image.ndim == 3 else plane.mean(0, keepdim=True))
+        output, target = as_plane(output), as_plane(target[None])[0]
         colours = plain if plain.ndim == 3 else np.repeat(plain[..., None], 3, axis=2)
         return {
             "image": plain,

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dsft.choices import SplitName
+from dsft.choices import SplitName, TargetKind
+from dsft.data import make_splits
 from dsft.data.sources.arrays import open_arrays
 from dsft.errors import DataError
 
@@ -43,6 +44,44 @@ def test_a_folder_has_a_file_for_each_split(tmp_path: Path) -> None:
 def test_arrays_may_have_more_axes(tmp_path: Path) -> None:
     (source,) = open_arrays(write(tmp_path / "a.npz", x=np.zeros((2, 1, 3, 4, 5)), y=np.array([0, 1]))).values()
     assert source.read(1).values.shape == (1, 3, 4, 5)
+
+
+class TestMasks:
+    masks = np.array([[0, 1], [255, 2], [1, 1], [0, 0]])
+
+    def test_are_the_class_of_each_sample(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.npz", x=X[..., :2], y=self.masks, classes=["noise", "p", "s"])
+        splits = make_splits({SplitName.TRAIN: open_arrays(path)[SplitName.TRAIN]}, val=0.25, test=0.25, seed=0)
+        assert splits.train.target_kind is TargetKind.MASK
+        assert splits.classes == ("noise", "p", "s")
+        found = {split.keys[0]: split.read_target(0) for split in (splits.train, splits.val)}
+        for key, mask in found.items():
+            np.testing.assert_array_equal(mask, self.masks[int(key)])
+
+    def test_change_the_identity(self, tmp_path: Path) -> None:
+        other = np.where(self.masks == 255, 0, self.masks)
+        sources = [
+            open_arrays(write(tmp_path / f"{name}.npz", x=X[..., :2], y=mask))[SplitName.TRAIN]
+            for name, mask in (("a", self.masks), ("b", other))
+        ]
+        assert [sources[0].identity(index) == sources[1].identity(index) for index in range(4)] == [
+            True,
+            False,
+            True,
+            True,
+        ]
+
+    @pytest.mark.parametrize(
+        ("masks", "message"),
+        [
+            (np.zeros((4, 3), int), r"an integer for each sample, found the shape \(4, 3\)"),
+            (np.full((4, 2), 7), "numbers from 0 to 1, or 255"),
+            (np.full((4, 2), -1), "numbers from 0 to 1, or 255"),
+        ],
+    )
+    def test_fit_signals_and_classes(self, tmp_path: Path, masks: Any, message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            open_arrays(write(tmp_path / "a.npz", x=X[..., :2], y=masks, classes=["a", "b"]))
 
 
 @pytest.mark.parametrize(
