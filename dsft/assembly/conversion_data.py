@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +15,17 @@ from dsft.assembly.named_data import NamedData
 from dsft.assembly.network import Network
 from dsft.choices import DataSource, SplitName
 from dsft.data import Split
-from dsft.data.sources import ImageFiles
-from dsft.data.sources.folder import is_hidden, list_images
+from dsft.data.inputs import INPUTS
+from dsft.data.sources import ExampleFiles, ImageFiles, SignalFiles
+from dsft.data.sources.folder import is_hidden, list_files
 from dsft.devices import Compute
 from dsft.errors import CheckpointError, DataError
 from dsft.progress import Note, Report, Warn
 from dsft.recipe.sections import DataSection
 from dsft.storage import at_home
+
+_FILES: Mapping[DataSource, type[ExampleFiles]] = {DataSource.FOLDER: ImageFiles, DataSource.AUDIO: SignalFiles}
+"""The files of a folder without labels, by the source of a folder with labels."""
 
 CALIBRATION_IMAGES = 512
 """Default number of calibration images."""
@@ -107,17 +111,17 @@ def open_conversion_data(named: NamedData, network: Network, model: str, report:
 
 
 def _open(section: DataSection, may_be_unlabelled: bool, report: Report) -> ConversionData:
-    if may_be_unlabelled and section.source is DataSource.FOLDER and section.root is not None:
+    if may_be_unlabelled and section.source in _FILES and section.root is not None:
         folder = at_home(section.root)
         if not any(entry.is_dir() and not is_hidden(entry.name) for entry in folder.iterdir()):
-            return ConversionData(section, _unlabelled(folder), None)
+            return ConversionData(section, _unlabelled(folder, _FILES[section.source]), None)
     splits = open_splits(section, report)
     return ConversionData(section, splits.train, splits.val)
 
 
-def _unlabelled(folder: Path) -> Split:
-    files = list_images(folder)
+def _unlabelled(folder: Path, kind: type[ExampleFiles]) -> Split:
+    files = list_files(folder, INPUTS[kind.input_kind].extensions)
     if not files:
-        raise DataError(f"--data {str(folder)!r}: expected a folder with images, found none in it.")
-    source = ImageFiles(folder, ("unlabelled",), tuple(file.name for file in files), (0,) * len(files))
+        raise DataError(f"--data {str(folder)!r}: expected a folder with {kind.input_kind}s, found none in it.")
+    source = kind(folder, ("unlabelled",), tuple(file.name for file in files), (0,) * len(files))
     return Split(SplitName.TRAIN, source, tuple(range(len(files))), source.classes)

@@ -139,8 +139,8 @@ def open_val_scorer(
         return NotScored("there are no images. Give some with --data RECIPE|FOLDER.")
     if data.val is None:
         return NotScored(
-            f"the images in {data.train.source.origin!r} have no labels. Give a recipe, or a folder with one folder "
-            "per class."
+            f"the {data.train.input_kind}s in {data.train.source.origin!r} have no labels. Give a recipe, or a folder "
+            "with one folder per class."
         )
     if network.classes is None:
         return NotScored(
@@ -152,6 +152,7 @@ def open_val_scorer(
     except DataError as error:
         return NotScored(str(error))
     if trained := count_seen(images, network.trainings).get(SplitName.TRAIN):
-        report(Warn(f"{trained:,} of the {len(images):,} images of val trained {model!r}: its score is not held out."))
+        noun = f"{images.input_kind}s"
+        report(Warn(f"{trained:,} of the {len(images):,} {noun} of val trained {model!r}: its score is not held out."))
     scored = images if limit is None else images.evenly_spaced(limit)
     return ValScorer(scored, len(images), data.section, compute, report)

@@ -210,10 +210,9 @@ def _warn_of_skipped(experiment: Experiment, report: Report) -> None:
     """Report how many images the training has left out; an evaluation counts its own."""
     found = experiment.training.processes.gather(experiment.data.loaders.train.skipped)
     if skipped := frozenset().union(*found):
-        count = f"{len(skipped):,} of {len(experiment.data.splits.train):,}"
-        report(
-            Warn(f"data: {count} images of the train split cannot be read and were skipped, such as {min(skipped)!r}")
-        )
+        train = experiment.data.splits.train
+        count = f"{len(skipped):,} of {len(train):,} {train.input_kind}s"
+        report(Warn(f"data: {count} of the train split cannot be read and were skipped, such as {min(skipped)!r}"))
 
 
 def _save(experiment: Experiment, fitted: FitResult, folder: RunFolder) -> None:

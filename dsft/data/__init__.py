@@ -1,8 +1,9 @@
-"""Data sets: sources of images, splits, transforms and batches.
+"""Data sets: sources of examples, splits, transforms and batches.
 
-A source lists and reads images (:mod:`dsft.data.sources`). :func:`make_splits` divides sources into train, val and
-test, all of which use the class table of train. A transform converts an image to a tensor, and :func:`make_loader`
-returns batches whose order and augmentation depend only on seed, epoch and position.
+A source lists and reads examples (:mod:`dsft.data.sources`): images, or inputs of another kind
+(:mod:`dsft.data.inputs`). :func:`make_splits` divides sources into train, val and test, all of which use the class
+table of train. A transform converts an example to a tensor, and :func:`make_loader` returns batches whose order and
+augmentation depend only on seed, epoch and position.
 """
 
 from dsft.data.balance import class_weights

@@ -9,6 +9,7 @@ from dsft.choices import Decision, ModelSource
 from dsft.number_format import count, plural
 from dsft.preprocessing import read_preprocessing
 from dsft.recipe import Recipe
+from dsft.recipe.data_sources import DATA_SOURCES
 from dsft.report.finished_run import Run
 from dsft.report.sections import Values, command_line, versions_text
 from dsft.tasks import task_named
@@ -72,11 +73,14 @@ def network_name(run: Run) -> str:
 def setup(run: Run) -> list[tuple[str, str]]:
     """Return network, images, conversion and training in words."""
     recipe = run.recipe
-    images = ", ".join(f"{split['images']:,} {name}" for name, split in run.about["data"].items())
+    sizes = ", ".join(f"{split['images']:,} {name}" for name, split in run.about["data"].items())
     facts = [
         ("network", f"{network_name(run)}, {_origin(run)}"),
         ("input", _input(run.manifest["preprocessing"])),
-        ("images", f"{images}; {plural(len(run.classes), 'class')} ({recipe.data.source.value})"),
+        (
+            f"{DATA_SOURCES[recipe.data.source].inputs}s",
+            f"{sizes}; {plural(len(run.classes), 'class')} ({recipe.data.source.value})",
+        ),
     ]
     if run.conversion is not None and recipe.convert is not None:
         layers = run.conversion["layers"]

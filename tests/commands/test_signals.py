@@ -171,6 +171,15 @@ def test_data_are_checked(work: Work, tmp_path: Path) -> None:
     assert re.search(r"split +signals +corrupt +silent +length +rate +channel", table.stdout)
 
 
+def test_sounds_without_labels_calibrate(work: Work, tmp_path: Path) -> None:
+    for number in range(16):
+        write_wav(tmp_path / "plain" / f"{number}.wav", tone(200 + 90 * number))
+    command = ("convert", work.dense, *work.builder, "--budget", "macs=0.6", "--data", tmp_path / "plain")
+    done = work.run(*command, "--out", tmp_path / "out")
+    assert "calibration: 16 signals" in done.stderr
+    assert "have no labels" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_run_that_is_killed_is_resumed_to_the_same_weights(work: Work) -> None:
     """Kill it in its second epoch, and resume it with worker processes."""
