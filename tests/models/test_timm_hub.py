@@ -14,6 +14,7 @@ import torch
 from timm.models import save_for_hf
 from torch import nn
 
+from dsft.assembly.inputs import as_images
 from dsft.choices import ModelSource
 from dsft.errors import CheckpointError, ModelError, PretrainedWeightsError
 from dsft.models import build_model, load_model
@@ -62,7 +63,7 @@ def test_it_is_the_network_that_was_stored(stored: str, network: nn.Module, requ
     images = torch.randn(2, 3, 64, 64)
     assert torch.equal(loaded.module.eval()(images), network(images))
     assert loaded.classes == CLASSES
-    assert (loaded.preprocessing.mean, loaded.preprocessing.crop_pct) == ((0.1, 0.2, 0.3), 0.8)
+    assert (loaded.preprocessing.mean, as_images(loaded.preprocessing).crop_pct) == ((0.1, 0.2, 0.3), 0.8)
     assert loaded.notes == (f"Pretrained weights of timm/{name}.",)
     # A model folder rebuilds it without the repository.
     assert (loaded.spec.name, loaded.spec.num_classes) == ("test_resnet", 3)
@@ -78,7 +79,7 @@ def test_another_number_of_classes_and_channels(folder: Path) -> None:
 def test_without_its_weights_it_is_the_architecture_with_its_preprocessing(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     loaded = load_model(ModelSource.TIMM, f"local-dir:{folder}")
-    assert (loaded.spec.num_classes, loaded.preprocessing.crop_pct) == (3, 0.8)
+    assert (loaded.spec.num_classes, as_images(loaded.preprocessing).crop_pct) == (3, 0.8)
 
 
 @pytest.mark.parametrize(
