@@ -96,16 +96,10 @@ class SignalData:
 
     def fit(self, channels: int | None) -> SignalPreprocessing:
         """See :meth:`DataInput.fit`; mean and standard deviation are those of a sample of the training signals."""
-        signals = self._sample()
+        signals, channels = self._sample(), channels or count_channels(self.train)
         rate = self._rate(signals)
-        plain = SignalPreprocessing(
-            self._length(signals, rate),
-            count := channels or count_channels(self.train),
-            (0.0,) * count,
-            (1.0,) * count,
-            rate,
-            self._spectrogram(rate),
-        )
+        length, zeros, ones = self._length(signals, rate), (0.0,) * channels, (1.0,) * channels
+        plain = SignalPreprocessing(length, channels, zeros, ones, rate, self._spectrogram(rate))
         self._require_window(plain)
         mean, std = _moments([SignalTransform(plain)(signal) for signal in signals])
         return dataclasses.replace(plain, mean=mean, std=std)

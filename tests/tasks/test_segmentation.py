@@ -78,3 +78,20 @@ def test_a_mask_is_written_in_the_size_of_the_image_with_indices() -> None:
     assert picture is not None
     assert (picture.size, picture.mode) == ((16, 8), "P")
     np.testing.assert_array_equal(np.asarray(picture), logits[0].argmax(0).numpy().repeat(2, 1))
+
+
+@pytest.mark.parametrize("size", [(12,), (2, 3, 2)])
+def test_signals_and_volumes_are_scored_as_images_of_the_same_samples(size: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 3, 12, generator=generator)
+    targets = torch.randint(0, 3, (4, 12), generator=generator)
+    targets[0, :3] = 255
+    outputs, _ = SEGMENTATION.codec.split_outputs(logits.reshape(4, 3, *size))
+    found = SEGMENTATION.scorer.reduce(outputs, targets.reshape(4, *size))
+    expected = SEGMENTATION.scorer.reduce(logits.reshape(4, 3, 3, 4), targets.reshape(4, 3, 4))
+    assert torch.equal(found.targets, expected.targets)
+    torch.testing.assert_close(found.outputs, expected.outputs)
+    image = torch.randn(2, *size, generator=generator)
+    pictures = SEGMENTATION.view.pictures(image, outputs[0], targets[0].reshape(size))
+    assert {picture.shape for picture in pictures.values()} <= {(1, 12), (1, 12, 3), (3, 2), (3, 2, 3)}
+    assert len(pictures) == 3
