@@ -46,7 +46,7 @@ def save_sound_model(recipe: Recipe, folder: Path) -> None:
     name, rate = ("m5_64", 4000) if recipe.data.source is DataSource.TONES else ("m5_128", 8000)
     spec, mel = ModelSpec(ModelSource.BUILTIN, name, len(classes), 1), None
     if recipe.name.startswith("timm"):
-        spec, mel = ModelSpec(ModelSource.TIMM, "test_resnet", 2, 1), MelSpectrogram(64, 256, 80, 0.0, 4000.0)
+        spec, mel = ModelSpec(ModelSource.TIMM, "test_resnet", 2, 1), MelSpectrogram(48, 256, 128, 0.0, 4000.0)
     sound = SignalPreprocessing((4000,), 1, (0.0,), (1.0,), rate, mel)
     save_model(folder, build_model(spec), ModelDescription(spec, sound, classes))
 

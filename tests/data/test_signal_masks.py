@@ -22,6 +22,7 @@ def test_values_and_classes_stay_together(shape: tuple[int, ...], shift: float) 
     mask = np.random.default_rng(0).integers(0, 5, shape, dtype=np.uint8)
     signal = Signal((mask + 1.0).astype(np.float32)[None])
     transform = SignalMaskTransform(plain(*(size + 4 for size in shape)), SignalAugmentation(shift=shift))
+    starts = set()
     for seed in range(8):
         with seeded(seed):
             values, classes = transform(signal, mask, "a")
@@ -30,6 +31,8 @@ def test_values_and_classes_stay_together(shape: tuple[int, ...], shift: float) 
         assert torch.equal(values[0] == 0, padded)
         assert torch.equal(values[0][~padded] - 1, classes[~padded].float())
         assert bool(padded.any())
+        starts.add(int((~padded).flatten().long().argmax()))
+    assert (len(starts) > 3) == (shift > 0)
 
 
 def test_a_class_is_needed_for_each_sample() -> None:
