@@ -48,10 +48,11 @@ _TARGET_DESCRIPTIONS = {
 
 
 class InputKind(StrEnum):
-    """What a network takes: an image, or a signal, numbers along one or more axes such as sound."""
+    """What a network takes: an image, a signal, numbers along one or more axes such as sound, or a clip of a video."""
 
     IMAGE = "image"
     SIGNAL = "signal"
+    CLIP = "clip"
 
     @property
     def with_article(self) -> str:
@@ -89,6 +90,8 @@ class DataSource(StrEnum):
     AUDIO = "audio"
     ARRAYS = "arrays"
     TONES = "tones"
+    FRAMES = "frames"
+    MOVING_DIGITS = "moving_digits"
 
 
 class Start(StrEnum):

@@ -113,7 +113,7 @@ def test_every_recipe_dry_runs(name: str, images: Path, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(name)
     overrides = [*weights_for(recipe, tmp_path), "data.batch_size=2"]
-    if recipe.data.source not in SOUNDS:
+    if recipe.data.source not in (*SOUNDS, DataSource.MOVING_DIGITS):
         overrides.append("data.image_size=32")
     if recipe.convert is not None:
         overrides.append("convert.calibration.images=0")  # a fit takes minutes

@@ -17,6 +17,7 @@ from dsft.conversion.plan import LayerPlan
 from dsft.errors import CheckpointError
 from dsft.models import ModelSpec
 from dsft.preprocessing import (
+    ClipPreprocessing,
     InputPreprocessing,
     Preprocessing,
     SignalPreprocessing,
@@ -245,6 +246,7 @@ _STORED_FIELDS: dict[type[Any], set[str]] = {
     ConversionPlan: {"version"},
     LayerPlan: {"order"},
     SignalPreprocessing: {"kind"},
+    ClipPreprocessing: {"kind"},
 }
 """Stored fields besides the attributes: the version of a plan, what version 1 had in place of ``structure``, and the
 kind of input."""

@@ -6,16 +6,14 @@ A new kind of input is a function for its augmentation and one for its evaluatio
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor
-
+from dsft.assembly.clip_inputs import ClipData, augment_clips
+from dsft.assembly.examples import channel_moments, sample_examples
 from dsft.choices import InputKind
 from dsft.data import (
     Degradation,
@@ -32,7 +30,7 @@ from dsft.data.signal_transforms import NO_AUGMENTATION, SignalAugmentation, Sig
 from dsft.data.sound import Signal
 from dsft.errors import DataError, ModelError, RecipeError
 from dsft.preprocessing import InputPreprocessing, MelSpectrogram, Preprocessing, SignalPreprocessing
-from dsft.recipe.sections import AugmentSection, DataSection, SignalSection
+from dsft.recipe.sections import AugmentSection, ClipSection, DataSection, SignalSection
 
 SAMPLE = 256
 """Number of training signals that determine the input of a network."""
@@ -40,6 +38,11 @@ SAMPLE = 256
 
 class DataInput(Protocol):
     """Determines the input of a network from a data set."""
+
+    @property
+    def kind(self) -> InputKind:
+        """What the examples are."""
+        ...
 
     def fit(self, channels: int | None) -> InputPreprocessing:
         """Return the evaluation transform for a network that the data have to tell it.
@@ -94,6 +97,11 @@ class SignalData:
     section: SignalSection
     train: Split
 
+    @property
+    def kind(self) -> InputKind:
+        """Signals."""
+        return InputKind.SIGNAL
+
     def fit(self, channels: int | None) -> SignalPreprocessing:
         """See :meth:`DataInput.fit`; mean and standard deviation are those of a sample of the training signals."""
         signals, channels = self._sample(), channels or count_channels(self.train)
@@ -101,7 +109,7 @@ class SignalData:
         length, zeros, ones = self._length(signals, rate), (0.0,) * channels, (1.0,) * channels
         plain = SignalPreprocessing(length, channels, zeros, ones, rate, self._spectrogram(rate))
         self._require_window(plain)
-        mean, std = _moments([SignalTransform(plain)(signal) for signal in signals])
+        mean, std = channel_moments([SignalTransform(plain)(signal) for signal in signals])
         return dataclasses.replace(plain, mean=mean, std=std)
 
     def adapt(self, known: InputPreprocessing, name: str) -> SignalPreprocessing:
@@ -120,13 +128,7 @@ class SignalData:
         return adapted
 
     def _sample(self) -> list[Signal]:
-        split, signals = self.train.evenly_spaced(SAMPLE), list[Signal]()
-        for index in split.indices:
-            with contextlib.suppress(DataError):  # the loader handles unreadable signals
-                signals.append(split.source.read(index))
-        if not signals:
-            split.source.read(split.indices[0])
-        return signals
+        return sample_examples(self.train, SAMPLE)
 
     def _rate(self, signals: list[Signal]) -> int | None:
         (common, _), *_ = Counter(signal.rate for signal in signals).most_common()
@@ -260,12 +262,6 @@ def _signal_augmentation(augment: AugmentSection) -> SignalAugmentation:
     return SignalAugmentation(augment.shift, augment.gain, augment.noise, augment.time_mask, augment.frequency_mask)
 
 
-def _moments(inputs: list[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel."""
-    values = torch.stack(inputs).double().transpose(0, 1).flatten(1)
-    return tuple(values.mean(1).tolist()), tuple(values.std(1, correction=0).clamp_min(1e-6).tolist())
-
-
 def _as_tuple(length: int | list[int] | None) -> tuple[int, ...] | None:
     return (length,) if isinstance(length, int) else tuple(length) if length is not None else None
 
@@ -275,4 +271,5 @@ INPUT_RULES: Mapping[InputKind, InputRules] = {
     InputKind.SIGNAL: InputRules(
         _augment_signals, _join_signals, lambda section, train: SignalData(section.signal or SignalSection(), train)
     ),
+    InputKind.CLIP: InputRules(augment_clips, lambda section, train: ClipData(section.clip or ClipSection(), train)),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from dsft.models import (
 from dsft.models.inputs import for_channels
 from dsft.models.timm_library import read_preprocessing
 from dsft.preprocessing import (
+    ClipPreprocessing,
     ImageSize,
     InputPreprocessing,
     Preprocessing,
@@ -37,6 +38,9 @@ from dsft.preprocessing import (
     as_height_and_width,
 )
 from dsft.tasks import CLASSIFICATION, DETECTION, Task, task_named
+
+Moments = tuple[float, ...]
+"""Means or standard deviations of the channels."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,9 @@ class InputFormat:
     A value of None is taken from the network's attribute ``pretrained_cfg``, a mapping as timm's networks have it
     (``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``, ``crop_mode``). Otherwise timm's defaults
     apply: 224 pixels, mean and standard deviation of ImageNet, bicubic interpolation, the central 87.5 %. An
-    ``input_size`` without height and width, such as ``(channels, length)``, is that of signals, beside which ``rate``
-    may be stated; they are not normalised by default.
+    ``input_size`` of other than three numbers, such as ``(channels, length)``, is that of signals, beside which
+    ``rate`` may be stated; if the data are clips it is ``(channels, frames, height, width)``, beside which ``stride``
+    may be stated. Both are not normalised by default.
 
     Attributes:
         image_size: Side of the images in pixels, or height and width.
@@ -157,14 +162,14 @@ def state_preprocessing(module: nn.Module, stated: InputFormat, task: Task = CLA
     config: Any = getattr(module, "pretrained_cfg", None)
     given = config if isinstance(config, Mapping) else {}
     try:
-        own: InputPreprocessing = _read_config(given, task)
+        own = _read_config(given, task, stated.data.kind if stated.data is not None else InputKind.SIGNAL)
     except Exception as error:  # the mapping is the user's
         raise ModelError(
             f"pretrained_cfg of the network: must be a mapping as timm's networks have it, such as {{'input_size': "
             f"(3, 224, 224), 'mean': (0.5, 0.5, 0.5)}}, found {given!r} ({type(error).__name__}: {error})."
         ) from error
     if stated.data is not None:
-        is_known = isinstance(own, SignalPreprocessing)
+        is_known = own.kind is stated.data.kind
         channels = stated.channels or _first_channels(module)
         own = stated.data.adapt(own, type(module).__name__) if is_known else stated.data.fit(channels)
     elif isinstance(own, Preprocessing):
@@ -174,15 +179,41 @@ def state_preprocessing(module: nn.Module, stated: InputFormat, task: Task = CLA
     return _with_moments(own, stated)
 
 
-def _read_config(config: Mapping[str, Any], task: Task) -> Preprocessing | SignalPreprocessing:
-    """Return the evaluation transform that a network states, with defaults for what it does not state."""
+def _read_config(config: Mapping[str, Any], task: Task, kind: InputKind) -> InputPreprocessing:
+    """Return the evaluation transform that a network states, with defaults for what it does not state.
+
+    Args:
+        config: What it states.
+        task: What its outputs mean.
+        kind: What the data are, if they are no images.
+    """
     size = tuple(config.get("input_size", ()))
     if size and len(size) != 3:
         channels, *length = map(int, size)
         mean, std = (tuple(config.get(key, (own,) * channels)) for key, own in (("mean", 0.0), ("std", 1.0)))
-        return SignalPreprocessing(tuple(length), channels, mean, std, config.get("rate"))
+        return _STATED.get(kind, _stated_signal)(config, length, channels, mean, std)
     # timm takes an empty mapping for none.
     return read_preprocessing({"crop_mode": "center", **task.codec.input_defaults, **config})
+
+
+def _stated_signal(
+    config: Mapping[str, Any], size: Sequence[int], channels: int, mean: Moments, std: Moments
+) -> InputPreprocessing:
+    return SignalPreprocessing(tuple(size), channels, mean, std, config.get("rate"))
+
+
+def _stated_clip(
+    config: Mapping[str, Any], size: Sequence[int], channels: int, mean: Moments, std: Moments
+) -> InputPreprocessing:
+    frames, height, width = size
+    return ClipPreprocessing(frames, int(config.get("stride", 1)), (height, width), channels, mean, std)
+
+
+_STATED: Mapping[InputKind, Callable[..., InputPreprocessing]] = {
+    InputKind.SIGNAL: _stated_signal,
+    InputKind.CLIP: _stated_clip,
+}
+"""The input that a network states with sizes of other than two axes, by what the data are."""
 
 
 def _describe_run(preprocessing: InputPreprocessing) -> str:

@@ -16,8 +16,8 @@ from dsft.assembly.own_network import InputFormat, build_own, copy_own, with_cla
 from dsft.choices import ModelSource, Reason
 from dsft.conversion import ConversionPlan
 from dsft.errors import ModelError, PretrainedWeightsError
-from dsft.models import Builder, LoadedModel, head_layers, load_model, replace_head
-from dsft.preprocessing import ImageSize
+from dsft.models import Builder, LoadedModel, head_layers, library_of, load_model, replace_head
+from dsft.preprocessing import ImageSize, InputPreprocessing
 from dsft.progress import Note, Report
 from dsft.recipe.sections import ModelSection
 from dsft.storage import at_home
@@ -63,13 +63,25 @@ def load_network(
         else:
             loaded = _load_from_library(section, classes, report)
             if inputs is not None:
-                loaded = dataclasses.replace(loaded, preprocessing=inputs.fit(loaded.spec.in_chans))
+                loaded = dataclasses.replace(loaded, preprocessing=_preprocessing(section, loaded, inputs))
             require_task(str(loaded.spec), task_named(loaded.task), task)
             network, is_fixed = as_network(loaded), loaded.fixed_size
             has_own_head = section.pretrained or (section.checkpoint is not None and section.classes is None)
             # Published weights of classification networks give an image one class.
             network = dataclasses.replace(network, task=task_named(loaded.task) if has_own_head else task)
         return _for_classes(with_image_size(network, image_size, is_fixed=is_fixed), classes, report)
+
+
+def _preprocessing(section: ModelSection, loaded: LoadedModel, inputs: DataInput) -> InputPreprocessing:
+    """Return the input of a library's network: that of its published weights, if they are for such data, or a new one.
+
+    A weights file of such a network is taken for fine-tuned published weights.
+    """
+    has_published = loaded.spec.name in library_of(loaded.spec.source, loaded.spec.name).pretrained_names()
+    has_weights = section.pretrained or section.checkpoint is not None
+    if has_published and has_weights and loaded.preprocessing.kind is inputs.kind:
+        return inputs.adapt(loaded.preprocessing, str(loaded.spec))
+    return inputs.fit(loaded.spec.in_chans)
 
 
 def _load_named_folder(section: ModelSection) -> Network:

@@ -201,10 +201,14 @@ def _further_suffixes(form: ExportFormat) -> tuple[str, ...]:
 _LAYOUTS = {3: "NCL", 4: "NCHW", 5: "NCDHW"}
 """Names of the axes of inputs, by their number."""
 
+_AXES = {3: ("length",), 5: ("depth", "height", "width")}
+"""Names of the axes after the channels of inputs that are no images, by the number of all."""
+
 
 def _with_names(shape: tuple[int, ...]) -> list[int | str]:
     """Return a shape with names for sizes that may vary."""
-    return [size or name for size, name in zip(shape, ("batch", "channels", "height", "width"), strict=False)]
+    names = ("batch", "channels", *_AXES.get(len(shape), ("height", "width")))
+    return [size or name for size, name in zip(shape, names, strict=False)]
 
 
 def _describe(network: Network, result: ExportResult, images: tuple[int, ...]) -> dict[str, Any]:

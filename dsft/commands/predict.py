@@ -224,7 +224,8 @@ def _classes(network: Network) -> tuple[str, ...]:
 
 def _why_unreadable(key: str, kind: InputKind) -> str:
     try:
-        INPUTS[kind].read_file(Path(key))
+        # Some files are decoded only when their content is needed.
+        INPUTS[kind].content(INPUTS[kind].read_file(Path(key)))
     except DataError as error:
         return str(error)
     return f"{key!r}: could not be read during prediction, and can be read now."

@@ -149,11 +149,11 @@ def _examine(place: tuple[Split, int]) -> _Read | str:
     try:
         example, target = split.source.read(split.indices[position]), split.read_target(position)
         _require_fitting(example, target, split.keys[position])
+        # Of the decoded content and not of the file, so that losslessly re-encoded copies are found too.
+        digest = hashlib.sha256(split.input_type.content(example)).digest()
+        return _Read(digest, split.input_type.measure(example))
     except DataError as error:
         return str(error)
-    # Of the decoded content and not of the file, so that losslessly re-encoded copies are found too.
-    digest = hashlib.sha256(split.input_type.content(example)).digest()
-    return _Read(digest, split.input_type.measure(example))
 
 
 def _require_fitting(example: object, target: object, key: str) -> None:

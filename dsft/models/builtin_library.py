@@ -1,4 +1,4 @@
-"""Small networks of dsft itself for pictures, boxes and signals: for the embedded recipes, and to begin with."""
+"""Small networks of dsft itself for pictures, boxes, signals and clips: for the embedded recipes, and to begin with."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from dsft.choices import ModelSource, TaskName
 from dsft.errors import ModelError
+from dsft.models.cnn3d import CNN3d
 from dsft.models.small_detector import small_fcos
 from dsft.models.spec import ModelSpec
 from dsft.models.unet import ResidualDenoiser, UNet
 from dsft.models.waveform_cnn import WaveformCNN
-from dsft.preprocessing import InputPreprocessing, Preprocessing, SignalPreprocessing
+from dsft.preprocessing import ClipPreprocessing, InputPreprocessing, Preprocessing, SignalPreprocessing
 from dsft.progress import Report
 
 
@@ -33,6 +34,7 @@ def _images(mean: float, std: float) -> Preprocessing:
 
 _GREY, _PIXELS = _images(0.5, 0.25), _images(0.0, 1.0)
 _SOUND = SignalPreprocessing((8000,), 1, (0.0,), (1.0,), 8000)
+_CLIP = ClipPreprocessing(8, 1, (32, 32), 1, (0.5,), (0.25,))
 
 
 _NETWORKS: Mapping[str, _Entry] = {
@@ -44,6 +46,8 @@ _NETWORKS: Mapping[str, _Entry] = {
     "denoiser_64": _Entry(lambda chans, _: ResidualDenoiser(chans, 64, 17), TaskName.RESTORATION, _PIXELS, 3),
     "m5_64": _Entry(lambda chans, classes: WaveformCNN(chans, classes, 64), TaskName.CLASSIFICATION, _SOUND),
     "m5_128": _Entry(lambda chans, classes: WaveformCNN(chans, classes, 128), TaskName.CLASSIFICATION, _SOUND),
+    "cnn3d_16": _Entry(lambda chans, classes: CNN3d(chans, classes, 16), TaskName.CLASSIFICATION, _CLIP),
+    "cnn3d_32": _Entry(lambda chans, classes: CNN3d(chans, classes, 32), TaskName.CLASSIFICATION, _CLIP),
 }
 
 
@@ -78,7 +82,7 @@ def task_of(name: str) -> TaskName:
 
 
 def default_spec(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
-    """Return the spec of a network with 3 image channels, or one of sound, and as many outputs or two classes."""
+    """Return the spec of a network with the channels and the outputs of its entry."""
     del state
     entry = _NETWORKS[name]
     return ModelSpec(ModelSource.BUILTIN, name, num_classes=entry.outputs, in_chans=entry.input.channels)
@@ -102,7 +106,9 @@ def is_fixed_size(name: str) -> bool:
 
 def input_layers(module: nn.Module) -> tuple[str, ...]:
     """Return the name of the first convolution."""
-    return (next(name for name, layer in module.named_modules() if isinstance(layer, nn.Conv1d | nn.Conv2d)),)
+    return (
+        next(name for name, layer in module.named_modules() if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)),
+    )
 
 
 def rename_keys(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:

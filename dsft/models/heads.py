@@ -26,6 +26,7 @@ _HEAD_ATTRIBUTES = (
     "aux_classifier",
     "segmentation_head",
 )
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # LR-ASPP adds the outputs of two layers.
 _SECOND_HEADS = ("classifier.low_classifier",)
 
@@ -109,7 +110,7 @@ def _torchvision_heads(module: nn.Module) -> dict[str, nn.Module]:
             layers = [
                 (f"{attribute}.{name}".rstrip("."), layer)
                 for name, layer in inside.named_modules()
-                if isinstance(layer, nn.Linear | nn.Conv2d)
+                if isinstance(layer, nn.Linear | nn.Conv2d | nn.Conv3d)
             ]
             heads.update(layers[-1:])
     heads.update((name, layer) for name, layer in module.named_modules() if name in _SECOND_HEADS)
@@ -118,7 +119,7 @@ def _torchvision_heads(module: nn.Module) -> dict[str, nn.Module]:
 
 def _last_layer(module: nn.Module) -> dict[str, nn.Module]:
     """Return the last linear layer in the order of registration, or the last convolution if there is none."""
-    for kind in (nn.Linear, nn.Conv2d):
+    for kind in (nn.Linear, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         if layers := [(name, layer) for name, layer in module.named_modules() if isinstance(layer, kind)]:
             return dict(layers[-1:])
     return {}
@@ -130,14 +131,14 @@ def _resized_heads(module: nn.Module, before: int, after: int) -> dict[str, nn.M
     for name, layer in head_layers(module).items():
         if type(layer) is nn.Linear and layer.out_features == before:
             heads[name] = nn.Linear(layer.in_features, after, bias=layer.bias is not None)
-        elif type(layer) is nn.Conv2d and layer.out_channels == before and layer.groups == 1:
-            heads[name] = nn.Conv2d(
+        elif type(layer) in _CONVOLUTIONS and layer.out_channels == before and layer.groups == 1:
+            heads[name] = type(layer)(
                 layer.in_channels,
                 after,
-                layer.kernel_size,  # type: ignore[arg-type]
-                layer.stride,  # type: ignore[arg-type]
-                layer.padding,  # type: ignore[arg-type]
-                layer.dilation,  # type: ignore[arg-type]
+                layer.kernel_size,
+                layer.stride,
+                layer.padding,
+                layer.dilation,
                 bias=layer.bias is not None,
                 padding_mode=layer.padding_mode,
             )

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TypeVar
 
-from timm.models import adapt_input_conv
-from torch import Tensor
-
 from dsft.errors import ModelError
+from dsft.models.input_kernels import adapt_kernel
 from dsft.models.libraries import library_of
 from dsft.models.spec import LoadedModel
 from dsft.models.weights import load_weights
@@ -29,7 +27,7 @@ def replace_input(loaded: LoadedModel, in_chans: int) -> LoadedModel:
         A new network.
 
     Raises:
-        ModelError: The first layer is not a 2d convolution.
+        ModelError: The first layer is not a convolution.
     """
     before, spec = loaded.spec.in_chans, dataclasses.replace(loaded.spec, in_chans=in_chans)
     library = library_of(spec.source, spec.name)
@@ -37,7 +35,7 @@ def replace_input(loaded: LoadedModel, in_chans: int) -> LoadedModel:
     try:
         for name in library.input_layers(loaded.module):
             key = f"{name}.weight"
-            state[key] = _adapted(state[key], before, in_chans)
+            state[key] = adapt_kernel(state[key], before, in_chans)
     except NotImplementedError as error:
         raise ModelError(
             f"model {spec}: the first layer cannot be adapted from {before} to {in_chans} image channels. Use "
@@ -59,11 +57,3 @@ def for_channels(preprocessing: Kind, channels: int) -> Kind:
     mean = sum(preprocessing.mean) / len(preprocessing.mean)
     std = sum(preprocessing.std) / len(preprocessing.std)
     return preprocessing.replace(channels=channels, mean=(mean,) * channels, std=(std,) * channels)
-
-
-def _adapted(weight: Tensor, before: int, after: int) -> Tensor:
-    """Adapt a kernel ``(out_channels, n * before, kh, kw)`` to another number of image channels."""
-    outputs, _, *size = weight.shape
-    # A space-to-depth stem has n input channels for every image channel.
-    planes = weight.reshape(-1, before, *size)
-    return adapt_input_conv(after, planes, base_chans=before).reshape(outputs, -1, *size)

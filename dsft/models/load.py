@@ -121,7 +121,7 @@ def _spec_of_weights(library: Library, spec: ModelSpec, module: nn.Module, state
     in_chans = spec.in_chans
     for name in library.input_layers(module):
         key = f"{name}.weight"
-        if key in state and state[key].ndim == 4:
+        if key in state and state[key].ndim > 2:
             # A space-to-depth stem has a multiple of the image's channels.
             in_chans = state[key].shape[1] * spec.in_chans // module.get_parameter(key).shape[1]
     return dataclasses.replace(spec, num_classes=num_classes, in_chans=in_chans or spec.in_chans)

@@ -1,4 +1,4 @@
-"""The classification, segmentation and detection networks of torchvision."""
+"""The classification, segmentation, detection and video networks of torchvision."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ import torch
 import torchvision.models
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.imagenet_info import ImageNetInfo
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model, get_model_weights, list_models  # type: ignore[attr-defined]
 
 from dsft.choices import ModelSource, TaskName
 from dsft.errors import PretrainedWeightsError
 from dsft.models.detector import Detector
+from dsft.models.input_kernels import adapt_kernel
 from dsft.models.spec import ModelSpec
 from dsft.models.weights import load_weights, read_weights
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import ClipPreprocessing, InputPreprocessing, Preprocessing
 from dsft.progress import Note, Report
 
 # The prefixes of the auxiliary classifiers, by network.
 _AUX_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 # The detection networks whose outputs are boxes alone.
 _DETECTORS = ("fasterrcnn_", "retinanet_", "fcos_", "ssd")
+# The video networks that are convolutional, and the frames of a clip that their published weights are evaluated with.
+_VIDEO_FRAMES = {"r3d_18": 16, "mc3_18": 16, "r2plus1d_18": 16, "s3d": 128}
 # The normalisation of the published weights; of the other networks it is that of ImageNet.
 _DETECTOR_INPUTS = {
     "ssd300_vgg16": ((0.48235, 0.45882, 0.40784), (1 / 255,) * 3, 300),
@@ -41,8 +43,8 @@ _DETECTOR_SIDE = 800  # torchvision resizes the smaller side to this
 
 @functools.cache
 def names() -> tuple[str, ...]:
-    """Return all classification and segmentation networks, and the detection networks for boxes."""
-    return (*list_models(module=torchvision.models), *_segmentation_names(), *_detection_names())
+    """Return all classification and segmentation networks, detection networks for boxes, and 3-D video networks."""
+    return (*list_models(module=torchvision.models), *_segmentation_names(), *_detection_names(), *_VIDEO_FRAMES)
 
 
 def has(name: str) -> bool:
@@ -61,12 +63,12 @@ def require_pretrained(name: str) -> None:
 
 
 def unsupported_kind(name: str) -> str | None:
-    """Return what kind of network a name is, such as ``a video network``; None if the name is unknown."""
+    """Return what kind of network a name is, such as ``a video transformer``; None if the name is unknown."""
     kinds = {
         "detection": "a network for masks or key points of objects",
         "optical_flow": "an optical flow network",
         "quantization": "a quantized network",
-        "video": "a video network",
+        "video": "a video transformer",
     }
     found = (kind for module, kind in kinds.items() if name in list_models(module=getattr(torchvision.models, module)))
     return next(found, None)
@@ -92,6 +94,8 @@ def default_spec(name: str, state: Mapping[str, Tensor] | None) -> ModelSpec:
         return ModelSpec(ModelSource.TORCHVISION, name, len(_weights(name).meta["categories"]), 3, aux_heads)
     if name in _detection_names():
         return ModelSpec(ModelSource.TORCHVISION, name, len(_box_categories(name)), 3)
+    if name in _VIDEO_FRAMES:
+        return ModelSpec(ModelSource.TORCHVISION, name, len(_weights(name).meta["categories"]), 3)
     prefixes = _AUX_HEADS.get(name, ())
     aux_heads = bool(prefixes) if state is None else any(key.startswith(prefixes) for key in state)
     return ModelSpec(ModelSource.TORCHVISION, name, num_classes=1000, in_chans=3, aux_heads=aux_heads)
@@ -121,8 +125,10 @@ def build(spec: ModelSpec) -> nn.Module:
     return module
 
 
-def preprocessing(name: str) -> Preprocessing:
+def preprocessing(name: str) -> InputPreprocessing:
     """Return the evaluation transform of the network's default weights."""
+    if name in _VIDEO_FRAMES:
+        return _video_preprocessing(name)
     if name in _detection_names():
         mean, std, side = _DETECTOR_INPUTS.get(name, (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, _DETECTOR_SIDE))
         return Preprocessing((side, side), 3, mean, std, "bilinear", 1.0, "squash")
@@ -144,6 +150,13 @@ def preprocessing(name: str) -> Preprocessing:
     )
 
 
+def _video_preprocessing(name: str) -> ClipPreprocessing:
+    preset = _weights(name).transforms()
+    (height, width), resized = preset.crop_size, min(preset.resize_size)
+    mean, std = tuple(preset.mean), tuple(preset.std)
+    return ClipPreprocessing(_VIDEO_FRAMES[name], 1, (height, width), 3, mean, std, height / resized)
+
+
 def is_fixed_size(name: str) -> bool:
     """Return whether the network requires images of a fixed size."""
     return name.startswith(("vit_", "maxvit_"))
@@ -151,7 +164,7 @@ def is_fixed_size(name: str) -> bool:
 
 def input_layers(module: nn.Module) -> tuple[str, ...]:
     """Return the name of the first convolution, which takes the image as its input in all of these networks."""
-    return (next(name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)),)
+    return (next(name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.Conv3d)),)
 
 
 def rename_keys(state: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
@@ -187,6 +200,8 @@ def load_pretrained(name: str, report: Report) -> tuple[nn.Module, ModelSpec, tu
         return module, spec, tuple(_weights(name).meta["categories"])
     if name in _detection_names():
         return module, spec, _box_categories(name)
+    if name in _VIDEO_FRAMES:
+        return module, spec, tuple(_weights(name).meta["categories"])
     return module, spec, tuple(ImageNetInfo("imagenet-1k").label_names())  # type: ignore[no-untyped-call]
 
 
@@ -228,5 +243,5 @@ def _cached_file(name: str, report: Report) -> Path:
 
 def _set_input_channels(module: nn.Module, in_chans: int) -> None:
     layer: Any = module.get_submodule(input_layers(module)[0])
-    layer.weight = nn.Parameter(adapt_input_conv(in_chans, layer.weight.detach()).contiguous())
+    layer.weight = nn.Parameter(adapt_kernel(layer.weight.detach(), 3, in_chans).contiguous())
     layer.in_channels = in_chans

@@ -53,6 +53,7 @@ class DataSourceTraits:
             "degrade": TargetKind.IMAGE in self.targets,
             "image_size": self.inputs is InputKind.IMAGE,
             "signal": self.inputs is InputKind.SIGNAL,
+            "clip": self.inputs is InputKind.CLIP,
             "groups": self.has_groups,
         }
         return accepted.get(key, True)
@@ -69,6 +70,7 @@ SOURCE_KEYS = (
     "degrade",
     "image_size",
     "signal",
+    "clip",
     "groups",
 )
 """The keys of the section ``data`` that only some sources have a use for."""
@@ -137,6 +139,12 @@ DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
         inputs=InputKind.SIGNAL,
     ),
     DataSource.TONES: DataSourceTraits(inputs=InputKind.SIGNAL),
+    DataSource.FRAMES: DataSourceTraits(
+        root="a folder with one folder per class, in which each video is a folder of images",
+        needs=(("root",),),
+        inputs=InputKind.CLIP,
+    ),
+    DataSource.MOVING_DIGITS: DataSourceTraits(inputs=InputKind.CLIP),
 }
 
 

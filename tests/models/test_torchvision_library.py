@@ -15,6 +15,7 @@ from dsft.choices import ModelSource, TaskName
 from dsft.errors import CheckpointError, ModelError
 from dsft.models import ModelSpec, build_model, load_model
 from dsft.models.torchvision_library import names, preprocessing, task_of
+from dsft.preprocessing import ClipPreprocessing, Preprocessing
 from dsft.progress import Event, Note
 from tests.zoo import redraw
 
@@ -22,6 +23,12 @@ from tests.zoo import redraw
 def published(name: str) -> WeightsEnum:
     weights: WeightsEnum = get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
     return weights
+
+
+def of_images(name: str) -> Preprocessing:
+    found = preprocessing(name)
+    assert isinstance(found, Preprocessing)
+    return found
 
 
 def place_in_cache(name: str, state: dict[str, Tensor], home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -112,7 +119,7 @@ def test_a_damaged_file_in_the_cache_is_named(tmp_path: Path, monkeypatch: pytes
 def test_preprocessing_is_torchvisions(name: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     picture = Image.fromarray(pixels).resize((800, 600))
-    ours = preprocessing(name)
+    ours = of_images(name)
     transform = create_transform(
         (3, *ours.image_size),
         interpolation=ours.interpolation,
@@ -135,7 +142,7 @@ def test_classes_are_in_torchvisions_order() -> None:
 def test_the_smallest_vision_transformer_size_comes_with_its_weights() -> None:
     with torch.device("meta"):
         network = build_model(ModelSpec(ModelSource.TORCHVISION, "vit_h_14", 10, 3))
-    assert network.image_size == preprocessing("vit_h_14").image_size[0] == 518
+    assert network.image_size == of_images("vit_h_14").image_size[0] == 518
 
 
 def test_every_network_has_weights_and_a_preprocessing_that_resizes_to_whole_pixels() -> None:
@@ -143,7 +150,9 @@ def test_every_network_has_weights_and_a_preprocessing_that_resizes_to_whole_pix
         if task_of(name) is TaskName.DETECTION:  # detectors resize images themselves
             continue
         ours, preset = preprocessing(name), published(name).transforms()
-        assert int(ours.image_size[0] / ours.crop_pct) == preset.resize_size[0]
+        assert isinstance(ours, Preprocessing | ClipPreprocessing)
+        resized = preset.resize_size[0]
+        assert int(ours.image_size[0] / ours.crop_pct) == resized
 
 
 def test_random_networks_have_the_papers_auxiliary_heads() -> None:

@@ -7,10 +7,11 @@ word in :class:`dsft.choices.InputKind` and its evaluation transform in :mod:`ds
 from collections.abc import Mapping
 
 from dsft.choices import InputKind
+from dsft.data.inputs.clips import ClipInput
 from dsft.data.inputs.images import ImageInput
 from dsft.data.inputs.input_type import InputType, Measures, Packed
 from dsft.data.inputs.signals import SignalInput
 
 __all__ = ["INPUTS", "InputType", "Measures", "Packed"]
 
-INPUTS: Mapping[InputKind, InputType] = {each.kind: each for each in (ImageInput(), SignalInput())}
+INPUTS: Mapping[InputKind, InputType] = {each.kind: each for each in (ImageInput(), SignalInput(), ClipInput())}

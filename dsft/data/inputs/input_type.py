@@ -48,12 +48,14 @@ class InputType(ABC):
     Attributes:
         kind: Its word.
         extensions: The endings of files that contain one example.
+        are_folders: An example is a folder that contains files with these endings.
         default_channels: Channels of data of which no example can be read.
         measures: What :meth:`measure` returns of any example, with zeros.
     """
 
     kind: ClassVar[InputKind]
     extensions: ClassVar[frozenset[str]]
+    are_folders: ClassVar[bool] = False
     default_channels: ClassVar[int]
     measures: ClassVar[Measures]
 

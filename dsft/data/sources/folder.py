@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from dsft.choices import SplitName
+from dsft.choices import InputKind, SplitName
 from dsft.data.decoding import IMAGE_EXTENSIONS
 from dsft.data.inputs import INPUTS
 from dsft.data.sources.images import ExampleFiles, ImageFiles, ImageSource
@@ -82,6 +82,24 @@ def list_files(folder: Path, extensions: Collection[str]) -> list[Path]:
         raise DataError(f"{str(folder)!r}: cannot be listed ({error}).") from error
 
 
+def list_examples(folder: Path, kind: InputKind) -> list[Path]:
+    """Return all examples of a kind below a folder, sorted by path, or the folder itself if it is one.
+
+    Raises:
+        DataError: The folder cannot be listed.
+    """
+    own = INPUTS[kind]
+    if not own.are_folders:
+        return list_files(folder, own.extensions)
+    try:
+        if _has_files(folder, own.extensions):
+            return [folder]
+        keys = sorted(_folder_keys(folder, "", own.extensions, frozenset()))
+    except OSError as error:
+        raise DataError(f"{str(folder)!r}: cannot be listed ({error}).") from error
+    return [folder / key.partition("/")[2] for key in keys]
+
+
 def split_folders(root: Path, *, must_have_folders: bool = True) -> dict[SplitName, Path]:
     """Find the folder of each split, in the order of the splits; empty if ``root`` has none.
 
@@ -132,7 +150,8 @@ def _scan(root: Path, files: type[Files], report: Report) -> Files:
             f"data: {str(root)!r} contains no class folder. {noun.capitalize()}s must be at CLASS/{noun.upper()} below "
             "it, with one folder per class."
         )
-    found = [sorted(_keys(folder, folder.name, extensions, frozenset())) for folder in folders]
+    list_keys = _folder_keys if INPUTS[files.input_kind].are_folders else _keys
+    found = [sorted(list_keys(folder, folder.name, extensions, frozenset())) for folder in folders]
     if empty := [folder.name for folder, keys in zip(folders, found, strict=True) if not keys]:
         raise DataError(
             f"data: {str(root)!r} has class folders without {noun}s: {', '.join(map(repr, empty))}. Fill or remove "
@@ -157,6 +176,24 @@ def _keys(folder: Path, prefix: str, extensions: Collection[str], ancestors: fro
                 yield from _keys(folder / entry.name, key, extensions, ancestors | {real})
             elif has_extension(entry.name, extensions):
                 yield require_portable(key)
+
+
+def _folder_keys(folder: Path, prefix: str, extensions: Collection[str], ancestors: frozenset[str]) -> Iterator[str]:
+    """Yield the keys of all folders below ``folder`` that contain such files, as :func:`_keys` does those of files."""
+    real = os.path.realpath(folder)
+    if real in ancestors:
+        return
+    for inside in _folders(folder):
+        key = f"{prefix}/{inside.name}"
+        if _has_files(inside, extensions):
+            yield require_portable(key)
+        else:
+            yield from _folder_keys(inside, key, extensions, ancestors | {real})
+
+
+def _has_files(folder: Path, extensions: Collection[str]) -> bool:
+    with os.scandir(folder) as entries:
+        return any(has_extension(entry.name, extensions) and entry.is_file() for entry in entries)
 
 
 def require_portable(key: str) -> str:

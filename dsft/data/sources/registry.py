@@ -18,8 +18,10 @@ from dsft.data.sources import (
     coco,
     digits,
     folder,
+    frames,
     hugging_face,
     masks,
+    moving_digits,
     pairs,
     scenes,
     shards,
@@ -123,6 +125,8 @@ SOURCES: Mapping[DataSource, SourceEntry] = {
     ),
     DataSource.ARRAYS: SourceEntry(lambda at, report: arrays.open_arrays(at.path, report)),
     DataSource.TONES: SourceEntry(lambda _, __: tones.open_tones()),
+    DataSource.FRAMES: SourceEntry(lambda at, report: frames.open_frames(at.path, report)),
+    DataSource.MOVING_DIGITS: SourceEntry(lambda _, __: moving_digits.open_moving_digits()),
 }
 
 

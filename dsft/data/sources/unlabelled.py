@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from dsft.choices import InputKind
 from dsft.data.inputs import INPUTS
-from dsft.data.sources.folder import has_extension, list_files, require_portable
+from dsft.data.sources.folder import has_extension, list_examples, require_portable
 from dsft.errors import DataError
 from dsft.storage import at_home
 
@@ -67,7 +67,7 @@ def _expanded(path: str, kind: InputKind) -> list[Path]:
     # The name of a file may start with ~.
     place = Path(path) if Path(path).exists() else at_home(path)
     if place.is_dir():
-        return _required(list_files(place, INPUTS[kind].extensions), kind, f"folder {path!r}: contains no {kind}s.")
+        return _required(list_examples(place, kind), kind, f"folder {path!r}: contains no {kind}s.")
     if place.exists():
         return [place]
     if glob.has_magic(path):
@@ -80,11 +80,10 @@ def _expanded(path: str, kind: InputKind) -> list[Path]:
 def _matching(pattern: str, kind: InputKind) -> list[Path]:
     # As text, since Path drops a trailing /, with which a pattern matches folders only.
     found = glob.glob(os.path.expanduser(pattern), recursive=True)  # noqa: PTH111, PTH207
-    extensions = INPUTS[kind].extensions
     files: list[Path] = []
     for path in map(Path, sorted(found)):
-        is_example = has_extension(path.name, extensions)
-        files += list_files(path, extensions) if path.is_dir() else [path] if is_example else []
+        is_example = has_extension(path.name, INPUTS[kind].extensions) and not INPUTS[kind].are_folders
+        files += list_examples(path, kind) if path.is_dir() else [path] if is_example else []
     return files
 
 

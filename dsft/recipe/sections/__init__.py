@@ -5,6 +5,7 @@ The recipe reference, ``dsft recipes schema`` and ``recipes/README.md``, is gene
 
 from dsft.recipe.sections.augment import AugmentSection
 from dsft.recipe.sections.base import Section
+from dsft.recipe.sections.clip import ClipSection
 from dsft.recipe.sections.convert import BudgetSection, CalibrationSection, ConvertSection, RecoverSection
 from dsft.recipe.sections.data import DataSection, DegradeSection, GroupsSection, HeldOutSection, ValSection
 from dsft.recipe.sections.distill import DistillSection
@@ -21,6 +22,7 @@ __all__ = [
     "AugmentSection",
     "BudgetSection",
     "CalibrationSection",
+    "ClipSection",
     "ConvertSection",
     "DataSection",
     "DegradeSection",

@@ -13,8 +13,9 @@ from dsft.recipe.sections.base import Fraction, Section, Share
 AUGMENTATION: Mapping[InputKind, tuple[str, ...]] = {
     InputKind.IMAGE: ("scale", "hflip", "auto_augment", "color_jitter", "erase", "cutmix", "cutmix_minmax"),
     InputKind.SIGNAL: ("shift", "gain", "noise", "time_mask", "frequency_mask"),
+    InputKind.CLIP: ("scale", "hflip", "color_jitter"),
 }
-"""The keys that only one kind of input has a use for."""
+"""The keys that not every kind of input has a use for."""
 
 
 class AugmentSection(Section):

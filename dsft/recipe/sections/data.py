@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from dsft.choices import BadImages, Cache, DataSource, MaskLayout, Sampler
 from dsft.recipe.data_sources import DATA_SOURCES, SOURCE_KEYS, sources_with
 from dsft.recipe.sections.base import OpenShare, Section, Seed
+from dsft.recipe.sections.clip import ClipSection
 from dsft.recipe.sections.signal import SignalSection
 
 
@@ -92,11 +93,13 @@ class DataSection(Section):
     `input` and `target`, or clean images with `degrade`, for task `restoration`), `coco`, `voc` or `yolo` (boxes in the
     format of COCO, Pascal VOC or YOLO, for task `detection`), `scenes` (digits on a canvas, installed with dsft;
     `name` is the task), `audio` (sound files, one folder per class, or a table as for `csv`), `arrays` (signals in
-    NumPy files) or `tones` (artificial sounds, made by dsft)."""
+    NumPy files), `tones` (artificial sounds, made by dsft), `frames` (videos as folders of images, one folder per
+    class) or `moving_digits` (artificial videos, made by dsft)."""
     root: str | None = None
-    """The folder of the images (`folder`), sounds (`audio`) or shards (`wds`), the table (`csv`, `audio`; its paths are
-    relative to it), the file `.npz` with arrays `x` and `y` or a folder with `train.npz` (`arrays`), the output of
-    `save_to_disk` (`hf`), or the folder where the data set is stored (`torchvision`; `hf` with `name`)."""
+    """The folder of the images (`folder`), sounds (`audio`), videos (`frames`) or shards (`wds`), the table (`csv`,
+    `audio`; its paths are relative to it), the file `.npz` with arrays `x` and `y` or a folder with `train.npz`
+    (`arrays`), the output of `save_to_disk` (`hf`), or the folder where the data set is stored (`torchvision`; `hf`
+    with `name`)."""
     name: str | None = None
     """Name of the data set, such as `CIFAR10` (`torchvision`), or its name on the hub (`hf`, with `download`)."""
     download: bool = False
@@ -118,6 +121,8 @@ class DataSection(Section):
     """How clean images are degraded, for task `restoration`; left out, the inputs are images of their own (`pairs`)."""
     signal: SignalSection | None = None
     """The input that the network gets of signals (`audio`, `arrays`, `tones`)."""
+    clip: ClipSection | None = None
+    """The input that the network gets of videos (`frames`, `moving_digits`)."""
     groups: GroupsSection | None = None
     """Groups of signals, such as speakers, of which some are the test split (`audio`)."""
     image_size: Annotated[int, Field(ge=8)] | tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] | None = (

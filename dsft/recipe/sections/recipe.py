@@ -92,8 +92,8 @@ class Recipe(Section):
         """Check that the augmentation is that of images, or of what else the data are."""
         data, own = self.data, DATA_SOURCES[self.data.source].inputs
         for kind, keys in AUGMENTATION.items():
-            given = [key for key in keys if getattr(self.augment, key)]
-            if given and kind is not own:
+            given = [key for key in keys if getattr(self.augment, key) and key not in AUGMENTATION[own]]
+            if given:
                 raise ValueError(f"augment.{given[0]}: is for {kind}s, and source {data.source} has {own}s; remove it")
         if self.augment.frequency_mask and (data.signal is None or data.signal.spectrogram is None):
             raise ValueError("augment.frequency_mask: requires data.signal.spectrogram")
