@@ -92,6 +92,7 @@ class DataSource(StrEnum):
     TONES = "tones"
     FRAMES = "frames"
     MOVING_DIGITS = "moving_digits"
+    SOLIDS = "solids"
 
 
 class Start(StrEnum):

@@ -13,6 +13,7 @@ from dsft.artifact import ModelDescription, save_model
 from dsft.assembly import Verb
 from dsft.choices import DataSource, ModelSource, Start, TaskName
 from dsft.commands import experiment
+from dsft.data.sources.moving_digits import DIRECTIONS
 from dsft.models import ModelSpec, build_model
 from dsft.models.load import preprocessing_of
 from dsft.preprocessing import MelSpectrogram, SignalPreprocessing
@@ -37,6 +38,13 @@ PICTURES = {
 
 
 TONES = ("falling", "rising", "steady", "tremolo", "vibrato")
+SPACES = {
+    DataSource.MOVING_DIGITS: (ModelSpec(ModelSource.BUILTIN, "cnn3d_16", len(DIRECTIONS), 1), tuple(DIRECTIONS)),
+    DataSource.SOLIDS: (ModelSpec(ModelSource.BUILTIN, "unet3d_8", 3, 1), ("background", "ball", "box")),
+}
+"""Networks and classes of artificial data with three axes."""
+
+ARTIFICIAL = (DataSource.TONES, *SPACES)
 SOUNDS = {DataSource.TONES: TONES, DataSource.AUDIO: ("a", "b")}
 
 
@@ -77,8 +85,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def weights_for(recipe: Recipe, folder: Path) -> list[str]:
     """Write local weights where a recipe wants a download or an earlier run, and point it there."""
     model = recipe.model
-    if model.source is ModelSource.DSFT and recipe.task in PICTURES:
-        spec, classes = (SCENES if recipe.data.source is DataSource.SCENES else PICTURES)[recipe.task]
+    own = SPACES.get(recipe.data.source)
+    if model.source is ModelSource.DSFT and (own or recipe.task in PICTURES):
+        pictures = SCENES if recipe.data.source is DataSource.SCENES else PICTURES
+        spec, classes = own or pictures[recipe.task]
         described = ModelDescription(spec, preprocessing_of(spec), classes, task=recipe.task)
         save_model(folder / "model", build_model(spec), described)
         return [f"model.path={(folder / 'model').as_posix()}"]
@@ -113,13 +123,13 @@ def test_every_recipe_dry_runs(name: str, images: Path, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(name)
     overrides = [*weights_for(recipe, tmp_path), "data.batch_size=2"]
-    if recipe.data.source not in (*SOUNDS, DataSource.MOVING_DIGITS):
+    if recipe.data.source not in (*SOUNDS, *ARTIFICIAL):
         overrides.append("data.image_size=32")
     if recipe.convert is not None:
         overrides.append("convert.calibration.images=0")  # a fit takes minutes
     if recipe.data.source in (DataSource.MASKS, DataSource.PAIRS, DataSource.COCO, DataSource.AUDIO):
         overrides += [f"data.root={(images / recipe.data.source).as_posix()}"]
-    elif recipe.data.source not in (DataSource.DIGITS, DataSource.SCENES, DataSource.TONES):
+    elif recipe.data.source not in (DataSource.DIGITS, DataSource.SCENES, *ARTIFICIAL):
         overrides += ["data.source=folder", "data.name=null", "data.download=false"]
         overrides += [f"data.root={(images / 'folder').as_posix()}"]
     before = sorted(tmp_path.rglob("*"))

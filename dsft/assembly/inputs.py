@@ -29,7 +29,7 @@ from dsft.data.signal_masks import SignalMaskTransform
 from dsft.data.signal_transforms import NO_AUGMENTATION, SignalAugmentation, SignalTransform, resample
 from dsft.data.sound import Signal
 from dsft.errors import DataError, ModelError, RecipeError
-from dsft.preprocessing import InputPreprocessing, MelSpectrogram, Preprocessing, SignalPreprocessing
+from dsft.preprocessing import ClipPreprocessing, InputPreprocessing, MelSpectrogram, Preprocessing, SignalPreprocessing
 from dsft.recipe.sections import AugmentSection, ClipSection, DataSection, SignalSection
 
 SAMPLE = 256
@@ -254,6 +254,15 @@ def _join_signals(
     return SignalMaskTransform(preprocessing, _signal_augmentation(augment) if augment is not None else NO_AUGMENTATION)
 
 
+def _join_clips(
+    split: Split, data: DataSection, preprocessing: ClipPreprocessing, augment: AugmentSection | None, full_size: bool
+) -> JointTransform:
+    del data, preprocessing, augment, full_size
+    raise ModelError(
+        f"model: the task needs {split.target_kind.description}, and a network of clips finds classes only."
+    )
+
+
 def _augment_signals(augment: AugmentSection, preprocessing: SignalPreprocessing) -> Transform:
     return SignalTransform(preprocessing, _signal_augmentation(augment))
 
@@ -271,5 +280,7 @@ INPUT_RULES: Mapping[InputKind, InputRules] = {
     InputKind.SIGNAL: InputRules(
         _augment_signals, _join_signals, lambda section, train: SignalData(section.signal or SignalSection(), train)
     ),
-    InputKind.CLIP: InputRules(augment_clips, lambda section, train: ClipData(section.clip or ClipSection(), train)),
+    InputKind.CLIP: InputRules(
+        augment_clips, _join_clips, lambda section, train: ClipData(section.clip or ClipSection(), train)
+    ),
 }

@@ -191,7 +191,7 @@ def _read_config(config: Mapping[str, Any], task: Task, kind: InputKind) -> Inpu
     if size and len(size) != 3:
         channels, *length = map(int, size)
         mean, std = (tuple(config.get(key, (own,) * channels)) for key, own in (("mean", 0.0), ("std", 1.0)))
-        return _STATED.get(kind, _stated_signal)(config, length, channels, mean, std)
+        return _STATED[kind](config, length, channels, mean, std)
     # timm takes an empty mapping for none.
     return read_preprocessing({"crop_mode": "center", **task.codec.input_defaults, **config})
 

@@ -105,8 +105,8 @@ def describe_clip_steps(preprocessing: ClipPreprocessing) -> list[dict[str, Any]
     rule = "round(side * max(height / crop_pct / own height, width / crop_pct / own width)), ties to even"
     size = list(own.image_size)
     return [
-        {"op": "choose_frames", **chosen},
         {"op": "decode", "channels": own.channels, "bits": 8, "grey": _GREY},
+        {"op": "choose_frames", **chosen},
         {"op": "resize", "size": size, "crop_pct": own.crop_pct, "sides": rule, "interpolation": "bilinear"},
         {"op": "center_crop", "size": size, "offset": "round((side - size) / 2), ties to even"},
         {"op": "to_float32", "divide_by": 255},

@@ -34,12 +34,15 @@ def _images(mean: float, std: float) -> Preprocessing:
 
 _GREY, _PIXELS = _images(0.5, 0.25), _images(0.0, 1.0)
 _SOUND = SignalPreprocessing((8000,), 1, (0.0,), (1.0,), 8000)
+_VOLUME = SignalPreprocessing((16, 16, 16), 1, (0.0,), (1.0,))
 _CLIP = ClipPreprocessing(8, 1, (32, 32), 1, (0.5,), (0.25,))
 
 
 _NETWORKS: Mapping[str, _Entry] = {
     "unet_16": _Entry(lambda chans, classes: UNet(chans, classes, 16), TaskName.SEGMENTATION, _GREY),
     "unet_32": _Entry(lambda chans, classes: UNet(chans, classes, 32), TaskName.SEGMENTATION, _GREY),
+    "unet3d_8": _Entry(lambda chans, classes: UNet(chans, classes, 8, axes=3), TaskName.SEGMENTATION, _VOLUME),
+    "unet3d_16": _Entry(lambda chans, classes: UNet(chans, classes, 16, axes=3), TaskName.SEGMENTATION, _VOLUME),
     "fcos_64": _Entry(lambda chans, classes: small_fcos(chans, classes, 64), TaskName.DETECTION, _GREY),
     "fcos_160": _Entry(lambda chans, classes: small_fcos(chans, classes, 160), TaskName.DETECTION, _GREY),
     "denoiser_32": _Entry(lambda chans, _: ResidualDenoiser(chans, 32, 8), TaskName.RESTORATION, _PIXELS, 3),

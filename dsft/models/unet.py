@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,39 +12,45 @@ from torch import Tensor, nn
 class UNet(nn.Module):
     """A U-Net (Ronneberger et al. 2015) with batch norms, padding, and nearest-neighbour enlargement.
 
-    Each of four levels has two 3x3 convolutions; from level to level the size is halved and the width doubled. Sides of
-    images that 8 does not divide are padded with zeros, and the output is cropped to the image.
+    Each of four levels has two convolutions with a kernel of 3; from level to level the size is halved and the width
+    doubled. Sides that 8 does not divide are padded with zeros, and the output is cropped to the input. With three axes
+    this is the 3-D U-Net of Çiçek et al. 2016, without its wider second convolutions.
 
     Args:
-        in_chans: Channels of the image.
+        in_chans: Channels of the image or volume.
         num_classes: Channels of the output.
         width: Channels of the first level.
+        axes: 2 for images, 3 for volumes.
     """
 
-    def __init__(self, in_chans: int, num_classes: int, width: int) -> None:
+    def __init__(self, in_chans: int, num_classes: int, width: int, axes: int = 2) -> None:
         super().__init__()
         widths = [width, 2 * width, 4 * width, 8 * width]
-        self.stem = _double_conv(in_chans, widths[0])
-        self.down = nn.ModuleList(_double_conv(one, two) for one, two in itertools.pairwise(widths))
+        self.stem = _double_conv(in_chans, widths[0], axes)
+        self.down = nn.ModuleList(_double_conv(one, two, axes) for one, two in itertools.pairwise(widths))
         self.up = nn.ModuleList(
-            _double_conv(wide + narrow, narrow) for wide, narrow in itertools.pairwise(reversed(widths))
+            _double_conv(wide + narrow, narrow, axes) for wide, narrow in itertools.pairwise(reversed(widths))
         )
-        self.pool = nn.MaxPool2d(2)
+        self.pool = _LAYERS[axes].pool(2)
         self.enlarge = nn.Upsample(scale_factor=2)
-        self.classifier = nn.Conv2d(width, num_classes, 1)
+        self.classifier = _LAYERS[axes].convolution(width, num_classes, 1)
         self.num_classes = num_classes
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return ``(batch, num_classes, height, width)`` for images ``(batch, in_chans, height, width)``."""
-        height, width = images.shape[-2:]
-        features = [self.stem(nn.functional.pad(images, (0, -width % 8, 0, -height % 8)))]
+        """Return ``(batch, num_classes, *size)`` for images or volumes ``(batch, in_chans, *size)``."""
+        size = images.shape[2:]
+        # torch counts the axes from the last one, and pads at both ends.
+        padding = [amount for side in reversed(size) for amount in (0, -side % 8)]
+        features = [self.stem(nn.functional.pad(images, padding))]
         for block in self.down:
             features.append(block(self.pool(features[-1])))
         found = features.pop()
         for block in self.up:
             found = block(torch.cat([self.enlarge(found), features.pop()], 1))
         output: Tensor = self.classifier(found)
-        return output[..., :height, :width]
+        for axis, side in enumerate(size, 2):
+            output = output.narrow(axis, 0, side)
+        return output
 
 
 class ResidualDenoiser(nn.Module):
@@ -70,9 +77,25 @@ class ResidualDenoiser(nn.Module):
         return images - noise
 
 
-def _double_conv(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(*_conv(before, after), *_conv(after, after))
+@dataclass(frozen=True)
+class _Layers:
+    """The layers for a number of axes."""
+
+    convolution: type[nn.Conv2d | nn.Conv3d]
+    norm: type[nn.BatchNorm2d | nn.BatchNorm3d]
+    pool: type[nn.MaxPool2d | nn.MaxPool3d]
 
 
-def _conv(before: int, after: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
+_LAYERS = {
+    2: _Layers(nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d),
+    3: _Layers(nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d),
+}
+
+
+def _double_conv(before: int, after: int, axes: int) -> nn.Sequential:
+    return nn.Sequential(*_conv(before, after, axes), *_conv(after, after, axes))
+
+
+def _conv(before: int, after: int, axes: int = 2) -> tuple[nn.Module, ...]:
+    own = _LAYERS[axes]
+    return own.convolution(before, after, 3, padding=1, bias=False), own.norm(after), nn.ReLU(inplace=True)

@@ -145,6 +145,7 @@ DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
         inputs=InputKind.CLIP,
     ),
     DataSource.MOVING_DIGITS: DataSourceTraits(inputs=InputKind.CLIP),
+    DataSource.SOLIDS: DataSourceTraits(inputs=InputKind.SIGNAL, targets=(TargetKind.MASK,)),
 }
 
 

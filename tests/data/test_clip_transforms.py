@@ -53,7 +53,7 @@ def test_a_frame_is_resized_as_pillow_does_and_cropped_around_its_centre(shape: 
 
 
 def test_torchvisions_clips_have_torchvisions_transform() -> None:
-    ours, preset = preprocessing("r3d_18"), R3D_18_Weights.DEFAULT.transforms()  # type: ignore[attr-defined]
+    ours, preset = preprocessing("r3d_18"), R3D_18_Weights.DEFAULT.transforms()
     assert isinstance(ours, ClipPreprocessing)
     clip = noise(16, 128, 171)  # the size that torchvision resizes to, which both keep
     frames = torch.from_numpy(clip.read(range(16))).permute(0, 3, 1, 2)

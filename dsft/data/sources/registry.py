@@ -25,6 +25,7 @@ from dsft.data.sources import (
     pairs,
     scenes,
     shards,
+    solids,
     table,
     tones,
     torchvision,
@@ -127,6 +128,7 @@ SOURCES: Mapping[DataSource, SourceEntry] = {
     DataSource.TONES: SourceEntry(lambda _, __: tones.open_tones()),
     DataSource.FRAMES: SourceEntry(lambda at, report: frames.open_frames(at.path, report)),
     DataSource.MOVING_DIGITS: SourceEntry(lambda _, __: moving_digits.open_moving_digits()),
+    DataSource.SOLIDS: SourceEntry(lambda _, __: solids.open_solids()),
 }
 
 
