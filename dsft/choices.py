@@ -93,6 +93,7 @@ class DataSource(StrEnum):
     FRAMES = "frames"
     MOVING_DIGITS = "moving_digits"
     SOLIDS = "solids"
+    VOLUMES = "volumes"
 
 
 class Start(StrEnum):

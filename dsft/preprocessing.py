@@ -164,10 +164,12 @@ class SignalPreprocessing(InputPreprocessing):
         std: Standard deviation of each channel for the normalisation.
         rate: Samples per second; None if signals have no rate, and are not resampled.
         spectrogram: The spectrogram that the model takes; None for the signal itself.
+        spacing: Distance of neighbouring samples along each axis, in mm, to which volumes are resampled; None if they
+            are taken as they are.
     """
 
     kind: ClassVar = InputKind.SIGNAL
-    shared_keys: ClassVar = ("channels", "mean", "std", "rate", "spectrogram")
+    shared_keys: ClassVar = ("channels", "mean", "std", "rate", "spectrogram", "spacing")
     size_key: ClassVar = "data.signal"
 
     length: tuple[int, ...]
@@ -176,6 +178,7 @@ class SignalPreprocessing(InputPreprocessing):
     std: tuple[float, ...]
     rate: int | None = None
     spectrogram: MelSpectrogram | None = None
+    spacing: tuple[float, ...] | None = None
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -188,6 +191,8 @@ class SignalPreprocessing(InputPreprocessing):
     def description(self) -> str:
         """Length, rate, channels and spectrogram."""
         rate = f" at {self.rate:,} Hz" if self.rate is not None else ""
+        if self.spacing is not None:
+            rate = f" every {' x '.join(f'{size:g}' for size in self.spacing)} mm"
         text = f"{' x '.join(map(str, self.length))} samples{rate}, {plural(self.channels, 'channel')}"
         if self.spectrogram is None:
             return text
@@ -211,7 +216,8 @@ class SignalPreprocessing(InputPreprocessing):
         given = {key: value for key, value in values.items() if key != "kind"}
         lists = {key: tuple(values[key]) for key in ("length", "mean", "std")}
         spectrogram = values["spectrogram"] and MelSpectrogram(**values["spectrogram"])
-        return cls(**{**given, **lists, "spectrogram": spectrogram})
+        spacing = tuple(values["spacing"]) if values.get("spacing") is not None else None
+        return cls(**{**given, **lists, "spectrogram": spectrogram, "spacing": spacing})
 
 
 @dataclass(frozen=True)

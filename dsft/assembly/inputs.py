@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dsft.assembly.clip_inputs import ClipData, augment_clips
 from dsft.assembly.examples import channel_moments, sample_examples
 from dsft.choices import InputKind
@@ -26,7 +29,13 @@ from dsft.data import (
     training_transform,
 )
 from dsft.data.signal_masks import SignalMaskTransform
-from dsft.data.signal_transforms import NO_AUGMENTATION, SignalAugmentation, SignalTransform, resample
+from dsft.data.signal_transforms import (
+    NO_AUGMENTATION,
+    SignalAugmentation,
+    SignalTransform,
+    resample,
+    resample_volume,
+)
 from dsft.data.sound import Signal
 from dsft.errors import DataError, ModelError, RecipeError
 from dsft.preprocessing import ClipPreprocessing, InputPreprocessing, MelSpectrogram, Preprocessing, SignalPreprocessing
@@ -106,8 +115,9 @@ class SignalData:
         """See :meth:`DataInput.fit`; mean and standard deviation are those of a sample of the training signals."""
         signals, channels = self._sample(), channels or count_channels(self.train)
         rate = self._rate(signals)
-        length, zeros, ones = self._length(signals, rate), (0.0,) * channels, (1.0,) * channels
-        plain = SignalPreprocessing(length, channels, zeros, ones, rate, self._spectrogram(rate))
+        spacing = self._spacing(signals)
+        length, zeros, ones = self._length(signals, rate, spacing), (0.0,) * channels, (1.0,) * channels
+        plain = SignalPreprocessing(length, channels, zeros, ones, rate, self._spectrogram(rate), spacing)
         self._require_window(plain)
         mean, std = channel_moments([SignalTransform(plain)(signal) for signal in signals])
         return dataclasses.replace(plain, mean=mean, std=std)
@@ -119,6 +129,7 @@ class SignalData:
         given = self.section
         for key, own, wanted in (
             ("rate", known.rate, given.rate),
+            ("spacing", known.spacing, given.spacing and tuple(given.spacing)),
             ("spectrogram", known.spectrogram, given.spectrogram and self._spectrogram(known.rate)),
         ):
             if wanted is not None and wanted != own:
@@ -139,15 +150,20 @@ class SignalData:
             )
         return self.section.rate or common
 
-    def _length(self, signals: list[Signal], rate: int | None) -> tuple[int, ...]:
+    def _spacing(self, signals: list[Signal]) -> tuple[float, ...] | None:
+        (common, _), *_ = Counter(signal.spacing for signal in signals).most_common()
+        given = self.section.spacing
+        if given is not None and len(given) != len(common or ()):
+            raise RecipeError(
+                f"data.signal.spacing: must have a number for each axis of the signals, whose spacing is {common}, "
+                f"found {given}."
+            )
+        return tuple(given) if given is not None else common
+
+    def _length(self, signals: list[Signal], rate: int | None, spacing: tuple[float, ...] | None) -> tuple[int, ...]:
         if (given := _as_tuple(self.section.length)) is not None:
             return given
-        sizes = [
-            signal.values.shape[1:]
-            if rate is None or signal.rate is None
-            else resample(signal.values, signal.rate, rate).shape[1:]
-            for signal in signals
-        ]
+        sizes = [_resampled(signal, rate, spacing).shape[1:] for signal in signals]
         if len({len(size) for size in sizes}) > 1:
             raise DataError(
                 f"data: the signals of {self.train.source.origin!r} must have the same number of axes, found "
@@ -269,6 +285,14 @@ def _augment_signals(augment: AugmentSection, preprocessing: SignalPreprocessing
 
 def _signal_augmentation(augment: AugmentSection) -> SignalAugmentation:
     return SignalAugmentation(augment.shift, augment.gain, augment.noise, augment.time_mask, augment.frequency_mask)
+
+
+def _resampled(signal: Signal, rate: int | None, spacing: tuple[float, ...] | None) -> NDArray[np.float32]:
+    if rate is not None and signal.rate is not None:
+        return resample(signal.values, signal.rate, rate)
+    if spacing is not None and signal.spacing is not None:
+        return resample_volume(signal.values, signal.spacing, spacing)
+    return signal.values
 
 
 def _as_tuple(length: int | list[int] | None) -> tuple[int, ...] | None:

@@ -11,6 +11,7 @@ from dsft.artifact.manifest import MANIFEST_FILE
 from dsft.assembly.held_out import Training
 from dsft.choices import DataSource
 from dsft.data.decoding import IMAGE_EXTENSIONS
+from dsft.data.nifti import NIFTI_EXTENSIONS
 from dsft.data.sound import SOUND_EXTENSIONS
 from dsft.data.sources.folder import has_extension
 from dsft.errors import DataError, RecipeError
@@ -73,7 +74,7 @@ class NamedData:
 
 
 def folder_section(folder: Path) -> DataSection:
-    """Return the data section of a folder without a recipe: of sound files or NumPy files, if it has any, or images."""
+    """Return the data section of a folder without a recipe: of sound, NumPy or NIfTI files if it has any, or images."""
     named = (entry.name for _, _, files in os.walk(folder, followlinks=True) for entry in map(Path, files))
     source = next((_SOURCES[own] for name in named for own in _SOURCES if has_extension(name, own)), DataSource.FOLDER)
     return DataSection(source=source, root=str(folder))
@@ -83,6 +84,7 @@ _SOURCES: Mapping[frozenset[str], DataSource] = {
     IMAGE_EXTENSIONS: DataSource.FOLDER,
     SOUND_EXTENSIONS: DataSource.AUDIO,
     frozenset({".npz"}): DataSource.ARRAYS,
+    NIFTI_EXTENSIONS: DataSource.VOLUMES,
 }
 """The source of a folder, by the endings of the first file in it that has one of these."""
 

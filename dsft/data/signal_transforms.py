@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import zoom  # type: ignore[import-untyped]
 from scipy.signal import resample_poly  # type: ignore[import-untyped]
 from torch import Tensor
 
@@ -97,7 +98,30 @@ class SignalTransform:
             if signal.rate is None:
                 raise DataError(f"the model takes signals of {expected.rate:,} Hz, found one without a rate.")
             values = resample(values, signal.rate, expected.rate)
+        if expected.spacing is not None:
+            if signal.spacing is None:
+                raise DataError("the model takes volumes with a spacing, as NIfTI files have, found one without.")
+            values = resample_volume(values, signal.spacing, expected.spacing)
         return _mixed_down(values, expected.channels)
+
+
+def resample_volume(
+    values: NDArray[np.float32], before: Sequence[float], after: Sequence[float]
+) -> NDArray[np.float32]:
+    """Return a volume ``(channels, *size)`` with another spacing, by linear interpolation.
+
+    Args:
+        values: The volume.
+        before: Distance of neighbouring voxels along each axis.
+        after: The new distances.
+
+    Returns:
+        ``(channels, *new_size)``; a new size is the old one times the ratio of the distances, rounded.
+    """
+    if tuple(before) == tuple(after):
+        return values
+    factors = [own / other for own, other in zip(before, after, strict=True)]
+    return np.stack([zoom(channel, factors, order=1, mode="nearest", grid_mode=True) for channel in values])
 
 
 def resample(values: NDArray[np.float32], before: int, after: int) -> NDArray[np.float32]:
@@ -152,6 +176,9 @@ def describe_signal_steps(preprocessing: SignalPreprocessing) -> list[dict[str, 
     if preprocessing.rate is not None:
         rule = "polyphase FIR filter with a Kaiser window of beta 5.0, as scipy.signal.resample_poly"
         steps.append({"op": "resample", "rate": preprocessing.rate, "filter": rule})
+    if preprocessing.spacing is not None:
+        rule = "linear between the centres of voxels, as scipy.ndimage.zoom with order 1, grid_mode and mode nearest"
+        steps.append({"op": "resample_volume", "spacing": list(preprocessing.spacing), "rule": rule})
     steps.append({"op": "mix_channels", "to": preprocessing.channels, "rule": "mean if 1, else repeat a single one"})
     offset = "int((length - samples) / 2), truncated towards zero"
     steps.append({"op": "crop_or_pad", "length": list(preprocessing.length), "offset": offset, "fill": 0})

@@ -1,4 +1,4 @@
-"""Read signals from files: sound by soundfile, arrays by NumPy."""
+"""Read signals from files: sound by soundfile, volumes by nibabel, arrays by NumPy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsft.data.nifti import NIFTI_EXTENSIONS, import_nibabel, read_nifti
 from dsft.errors import DataError
 
 SOUND_EXTENSIONS = frozenset({".aif", ".aiff", ".au", ".flac", ".mp3", ".ogg", ".opus", ".wav"})
@@ -23,10 +24,12 @@ class Signal:
     Attributes:
         values: The samples ``(channels, length)``, float32; sound is from -1 to 1. Other signals may have more axes.
         rate: Samples per second; None if the signal has no rate.
+        spacing: Distance of neighbouring samples along each axis, in mm; None if it is unknown.
     """
 
     values: NDArray[np.float32]
     rate: int | None = None
+    spacing: tuple[float, ...] | None = None
 
 
 def import_soundfile() -> Any:
@@ -46,15 +49,16 @@ def import_soundfile() -> Any:
 
 
 def read_signal(path: Path) -> Signal:
-    """Read a sound file, or a NumPy file (``.npy``) with one array ``(channels, length, ...)``.
+    """Read a sound file, a NIfTI file, or a NumPy file (``.npy``) with one array ``(channels, length, ...)``.
 
     Raises:
         DataError: The file is missing or damaged, has no samples, or values that are not finite.
     """
-    read = _READERS.get(path.suffix.lower(), _read_sound)
-    soundfile = import_soundfile() if read is _read_sound else None
+    name = path.name.lower()
+    read, import_package = next((own for ending, own in _READERS.items() if name.endswith(ending)), _SOUND_READER)
+    package = import_package()
     try:
-        signal = read(path, soundfile)
+        signal = read(path, package)
         if not signal.values.size:
             raise ValueError("it has no samples")
         if not np.isfinite(signal.values).all():
@@ -92,4 +96,17 @@ def _read_array(path: Path, _: Any) -> Signal:
     return Signal(as_samples(array))
 
 
-_READERS: Mapping[str, Callable[[Path, Any], Signal]] = {ARRAY_EXTENSION: _read_array}
+def _read_volume(path: Path, nibabel: Any) -> Signal:
+    values, spacing = read_nifti(path, nibabel)
+    return Signal(values, spacing=spacing)
+
+
+Reader = tuple[Callable[[Path, Any], Signal], Callable[[], Any]]
+"""What reads a file, and what imports the package for it."""
+
+_SOUND_READER: Reader = (_read_sound, import_soundfile)
+_READERS: Mapping[str, Reader] = {
+    ARRAY_EXTENSION: (_read_array, lambda: None),
+    **dict.fromkeys(NIFTI_EXTENSIONS, (_read_volume, import_nibabel)),
+}
+"""The readers of files that are no sound, by the endings of their names."""

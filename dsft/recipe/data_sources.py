@@ -145,6 +145,12 @@ DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
         inputs=InputKind.CLIP,
     ),
     DataSource.MOVING_DIGITS: DataSourceTraits(inputs=InputKind.CLIP),
+    DataSource.VOLUMES: DataSourceTraits(
+        root="a folder with one folder of NIfTI or NumPy files per class, or a table of them",
+        needs=(("root",),),
+        inputs=InputKind.SIGNAL,
+        has_groups=True,
+    ),
     DataSource.SOLIDS: DataSourceTraits(inputs=InputKind.SIGNAL, targets=(TargetKind.MASK,)),
 }
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dsft.choices import InputKind
 from dsft.data.inputs.input_type import InputType, Measures, Packed
+from dsft.data.nifti import NIFTI_EXTENSIONS
 from dsft.data.signal_pictures import draw_signal
 from dsft.data.signal_transforms import SignalTransform, describe_signal_steps
 from dsft.data.sound import ARRAY_EXTENSION, SOUND_EXTENSIONS, Signal, read_signal
@@ -24,7 +25,7 @@ class SignalInput(InputType):
     """Implements :class:`InputType`; an example is a :class:`dsft.data.sound.Signal`."""
 
     kind: ClassVar = InputKind.SIGNAL
-    extensions: ClassVar = SOUND_EXTENSIONS | {ARRAY_EXTENSION}
+    extensions: ClassVar = SOUND_EXTENSIONS | NIFTI_EXTENSIONS | {ARRAY_EXTENSION}
     default_channels: ClassVar = 1
     measures: ClassVar = Measures({"lengths": 0, "rates": 0, "channels": 0}, {"silent": False})
 
@@ -38,7 +39,10 @@ class SignalInput(InputType):
 
     def content(self, example: Signal) -> bytes:
         """Return rate, shape and samples."""
-        return f"{example.rate}{example.values.shape}".encode() + np.ascontiguousarray(example.values).tobytes()
+        return (
+            f"{example.rate}{example.spacing}{example.values.shape}".encode()
+            + np.ascontiguousarray(example.values).tobytes()
+        )
 
     def measure(self, example: Signal) -> Measures:
         """Return length, rate and channels, and whether a signal with a rate is silent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TypeVar
 
 from dsft.choices import InputKind, SplitName
@@ -230,4 +230,4 @@ def is_image(name: str) -> bool:
 
 def has_extension(name: str, extensions: Collection[str]) -> bool:
     """Return whether a file is visible and has one of these endings, by its name."""
-    return not is_hidden(name) and PurePath(name).suffix.lower() in extensions
+    return not is_hidden(name) and name.lower().endswith(tuple(extensions))

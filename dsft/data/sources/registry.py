@@ -129,6 +129,7 @@ SOURCES: Mapping[DataSource, SourceEntry] = {
     DataSource.FRAMES: SourceEntry(lambda at, report: frames.open_frames(at.path, report)),
     DataSource.MOVING_DIGITS: SourceEntry(lambda _, __: moving_digits.open_moving_digits()),
     DataSource.SOLIDS: SourceEntry(lambda _, __: solids.open_solids()),
+    DataSource.VOLUMES: SourceEntry(lambda at, report: audio.open_audio(at.path, at.groups, report)),
 }
 
 

@@ -94,8 +94,9 @@ class DataSection(Section):
     format of COCO, Pascal VOC or YOLO, for task `detection`), `scenes` (digits on a canvas, installed with dsft;
     `name` is the task), `audio` (sound files, one folder per class, or a table as for `csv`), `arrays` (signals in
     NumPy files), `tones` (artificial sounds, made by dsft), `frames` (videos as folders of images, one folder per
-    class), `moving_digits` (artificial videos, made by dsft) or `solids` (artificial volumes with the class of each
-    voxel, made by dsft, for task `segmentation`)."""
+    class), `moving_digits` (artificial videos, made by dsft), `solids` (artificial volumes with the class of each
+    voxel, made by dsft, for task `segmentation`) or `volumes` (NIfTI or NumPy files, one folder per class, or a table
+    as for `csv`)."""
     root: str | None = None
     """The folder of the images (`folder`), sounds (`audio`), videos (`frames`) or shards (`wds`), the table (`csv`,
     `audio`; its paths are relative to it), the file `.npz` with arrays `x` and `y` or a folder with `train.npz`
@@ -121,11 +122,11 @@ class DataSection(Section):
     degrade: DegradeSection | None = None
     """How clean images are degraded, for task `restoration`; left out, the inputs are images of their own (`pairs`)."""
     signal: SignalSection | None = None
-    """The input that the network gets of signals (`audio`, `arrays`, `tones`, `solids`)."""
+    """The input that the network gets of signals (`audio`, `arrays`, `tones`, `volumes`, `solids`)."""
     clip: ClipSection | None = None
     """The input that the network gets of videos (`frames`, `moving_digits`)."""
     groups: GroupsSection | None = None
-    """Groups of signals, such as speakers, of which some are the test split (`audio`)."""
+    """Groups of signals, such as speakers, of which some are the test split (`audio`, `volumes`)."""
     image_size: Annotated[int, Field(ge=8)] | tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] | None = (
         None
     )

@@ -40,5 +40,8 @@ class SignalSection(Section):
     length: Count | list[Count] | None = None
     """Number of samples, along each axis if there are several; longer signals are cropped around their centre, shorter
     ones are padded with zeros. By default that of the longest of up to 256 training signals."""
+    spacing: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
+    """Distance of neighbouring voxels along each axis (depth, height, width) in mm, to which volumes are resampled; by
+    default the most common one. Volumes in NumPy files have none."""
     spectrogram: SpectrogramSection | None = None
     """The network gets a spectrogram, for networks that take images. By default it gets the signal itself."""
