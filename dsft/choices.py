@@ -92,8 +92,8 @@ class DataSource(StrEnum):
     TONES = "tones"
     FRAMES = "frames"
     MOVING_DIGITS = "moving_digits"
-    SOLIDS = "solids"
     VOLUMES = "volumes"
+    SOLIDS = "solids"
 
 
 class Start(StrEnum):

@@ -128,8 +128,8 @@ SOURCES: Mapping[DataSource, SourceEntry] = {
     DataSource.TONES: SourceEntry(lambda _, __: tones.open_tones()),
     DataSource.FRAMES: SourceEntry(lambda at, report: frames.open_frames(at.path, report)),
     DataSource.MOVING_DIGITS: SourceEntry(lambda _, __: moving_digits.open_moving_digits()),
-    DataSource.SOLIDS: SourceEntry(lambda _, __: solids.open_solids()),
     DataSource.VOLUMES: SourceEntry(lambda at, report: audio.open_audio(at.path, at.groups, report)),
+    DataSource.SOLIDS: SourceEntry(lambda _, __: solids.open_solids()),
 }
 
 
