@@ -20,6 +20,9 @@ from dsft.preprocessing import ClipPreprocessing, InputPreprocessing
 _SHOWN = 4
 """Frames of a picture, in two rows."""
 
+_LINE = 160
+"""Grey level of the lines between them."""
+
 
 class ClipInput(InputType):
     """Implements :class:`InputType`; an example is a :class:`dsft.data.clip.Clip`."""
@@ -51,8 +54,10 @@ class ClipInput(InputType):
     def picture(self, example: Clip, largest: int) -> NDArray[np.uint8]:
         """Return four frames from the first to the last, in two rows."""
         positions = np.linspace(0, len(example) - 1, _SHOWN).round().astype(int).tolist()
-        frames = [_reduced(frame, largest // 2) for frame in example.read(positions)]
-        return np.concatenate([np.concatenate(frames[:2], 1), np.concatenate(frames[2:], 1)])
+        first, second, third, last = (_reduced(frame, (largest - 1) // 2) for frame in example.read(positions))
+        beside = np.full_like(first[:, :1], _LINE)
+        rows = [np.concatenate([left, beside, right], 1) for left, right in ((first, second), (third, last))]
+        return np.concatenate([rows[0], np.full_like(rows[0][:1], _LINE), rows[1]])
 
     def pack(self, example: Clip) -> Packed | None:
         """Return None: a video has many more frames than a clip takes, and would fill the cache with them."""

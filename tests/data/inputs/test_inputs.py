@@ -127,3 +127,11 @@ class TestSignals:
 def test_a_mel_spectrogram_has_its_shape() -> None:
     mel = MelSpectrogram(16, 64, 32, 0.0, 4000.0)
     assert SignalPreprocessing((500,), 2, (0.0,) * 2, (1.0,) * 2, 8000, mel).shape == (2, 16, 16)
+
+
+def test_a_clip_is_drawn_by_four_of_its_frames() -> None:
+    frames = np.stack([np.full((6, 8, 3), 10 * number, np.uint8) for number in range(10)])
+    picture = INPUTS[InputKind.CLIP].picture(Clip("own", frames), 64)
+    assert picture.shape == (13, 17, 3)
+    assert [int(picture[row, column, 0]) for row in (0, -1) for column in (0, -1)] == [0, 30, 60, 90]
+    assert (picture[6] == picture[0, 8]).all()
