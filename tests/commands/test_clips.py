@@ -78,6 +78,7 @@ def test_the_folder_records_the_input(work: Work) -> None:
     assert "6 frames, of 16 x 16 pixels, 3 channels" in (work.dense / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_is_converted_and_fine_tuned(work: Work) -> None:
     recipe = work.folder / "separable.yaml"
     recipe.write_text(
