@@ -26,7 +26,7 @@ def test_an_unknown_name_is_an_error_with_the_most_similar(source: ModelSource, 
     ("name", "kind"),
     [
         ("maskrcnn_resnet50_fpn", "a network for masks or key points of objects"),
-        ("r3d_18", "a video network"),
+        ("mvit_v2_s", "a video transformer"),
         ("raft_small", "an optical flow network"),
         ("quantized_resnet18", "a quantized network"),
     ],
