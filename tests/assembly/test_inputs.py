@@ -9,7 +9,8 @@ import torch
 
 from dsft.assembly import open_splits
 from dsft.assembly.data import evaluation_transform_of
-from dsft.assembly.inputs import SignalData, as_images, data_input
+from dsft.assembly.inputs import as_images, data_input
+from dsft.assembly.signal_inputs import SignalData
 from dsft.choices import DataSource
 from dsft.data import Split
 from dsft.data.signal_transforms import SignalTransform
