@@ -61,6 +61,24 @@ class Job:
     kept: Callable[[nn.Module], list[nn.Module]]
 
 
+class Clock:
+    """Measures networks beside the dense one.
+
+    Args:
+        dense: The network before.
+        image: One input.
+        runtime: A key of ``PASSES``.
+    """
+
+    def __init__(self, dense: nn.Module, image: Tensor, runtime: str) -> None:
+        self._image, self._prepare = image, PASSES[runtime]
+        self._dense = self._prepare(copy.deepcopy(dense), image)
+
+    def share(self, model: nn.Module) -> float:
+        """Return the time of a network over that of the dense one."""
+        return time_ratio([self._dense, self._prepare(copy.deepcopy(model), self._image)])
+
+
 def main() -> None:
     """Print a table for each network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,33 +99,34 @@ def main() -> None:
     for job in jobs:
         say(f"{job.name}, {arguments.runtime}, {len(test[0]):,} test images")
         say(f"{'way':12} {'time':>5} {'MACs':>5} {'lost':>6} {'KL':>7} {'agree':>6}" + "  tuned" * arguments.tune)
-        show("dense", job.model, job, train, test, arguments)
+        clock = Clock(job.model, test[0][:1], arguments.runtime)
+        show("dense", job.model, job, train, test, clock, is_tuned=arguments.tune)
         for share in arguments.shares:
-            compare(job, share, train, test, arguments)
+            compare(job, share, train, test, clock, is_tuned=arguments.tune)
 
 
-def compare(job: Job, share: float, train: Images, test: Images, arguments: argparse.Namespace) -> None:
+def compare(job: Job, share: float, train: Images, test: Images, clock: Clock, *, is_tuned: bool) -> None:
     """Print one conversion, and each way of pruning at its time."""
     calibration = torch.split(draw_images(train[0], 0), 64)
     converted = dsft.convert(job.model, EXAMPLE, calibration=calibration, budget={"macs": share}, seed=0).model
-    time = show("dsft", converted, job, train, test, arguments)
+    time = show("dsft", converted, job, train, test, clock, is_tuned=is_tuned)
     for way in WAYS:
 
         def prune(strength: float, way: str = way) -> nn.Module:
             return pruned(job, way, strength, train)
 
-        model = at_time(job, prune, time * TOLERANCE, test[0][:1], arguments.runtime)
-        show(way, model, job, train, test, arguments)
+        model = at_time(prune, time * TOLERANCE, clock)
+        show(way, model, job, train, test, clock, is_tuned=is_tuned)
 
 
-def at_time(job: Job, prune: Callable[[float], nn.Module], most: float, image: Tensor, runtime: str) -> nn.Module:
+def at_time(prune: Callable[[float], nn.Module], most: float, clock: Clock) -> nn.Module:
     """Return the slowest network found that takes at most such a share of the dense one's time."""
     low, high = 0.0, MOST_PRUNED
     best = prune(high)
     for _ in range(STEPS):
         middle = (low + high) / 2
         model = prune(middle)
-        if relative_time(job.model, model, image, runtime) <= most:
+        if clock.share(model) <= most:
             best, high = model, middle
         else:
             low = middle
@@ -161,21 +180,16 @@ def classifiers(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, nn.Linear)]
 
 
-def relative_time(dense: nn.Module, model: nn.Module, image: Tensor, runtime: str) -> float:
-    """Return the time of a network over that of the dense one."""
-    return time_ratio([PASSES[runtime](copy.deepcopy(each), image) for each in (dense, model)])
-
-
-def show(way: str, model: nn.Module, job: Job, train: Images, test: Images, arguments: argparse.Namespace) -> float:
+def show(way: str, model: nn.Module, job: Job, train: Images, test: Images, clock: Clock, *, is_tuned: bool) -> float:
     """Print the row of one network, and return its share of the dense network's time."""
     before, after = predict(job.model, test[0]), predict(model, test[0])
     right = [top1(each, test[1]) for each in (before, after)]
-    time = relative_time(job.model, model, test[0][:1], arguments.runtime)
+    time = clock.share(model)
     kl = float((before.exp() * (before - after)).sum(1).mean())
     agreement = 100 * float((before.argmax(1) == after.argmax(1)).double().mean())
     row = f"{way:12} {time:5.2f} {macs_share(job.model, model):5.2f} {right[0] - right[1]:6.2f} {kl:7.4f}"
     row += f" {agreement:6.2f}"
-    if arguments.tune:
+    if is_tuned:
         tuned = predict(tune(model, train, job.model, seed=0), test[0])
         row += f" {top1(tuned, test[1]):6.2f}"
     say(row)
