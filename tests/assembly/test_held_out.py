@@ -105,6 +105,7 @@ def test_published_data_has_no_folder() -> None:
         Training({"source": "folder", "root": None}, {}).section()
 
 
+@pytest.mark.slow  # tests of experiments and of evaluate check either refusal
 def test_a_run_on_images_that_trained_its_source_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tiny = ["model.name=test_resnet", "schedule.epochs=1", "schedule.warmup_epochs=0", "data.image_size=16"]

@@ -30,6 +30,7 @@ def test_full_rank_keeps_every_answer(workshop: Workshop, here: Path) -> None:
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow  # each step has tests of its own
 def test_the_new_folder_can_be_evaluated_and_tuned(workshop: Workshop, here: Path) -> None:
     options = ["--budget", "macs=0.5", "--data", str(workshop.dense_recipe), "--out", "new", "--json"]
     done = dsft("convert", workshop.dense / "model", *options)

@@ -175,6 +175,7 @@ def wait_for(happened: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow  # tests/training/test_several_processes.py does the same with the loop alone
 def test_a_signal_to_one_process_stops_both_and_one_resumes(bench: Bench) -> None:
     # Processes agree on signals every quarter of a second, so that the run must last longer than that.
     change = "schedule.epochs=12"
