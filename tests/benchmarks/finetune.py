@@ -71,8 +71,9 @@ def compare(out: Path, arguments: argparse.Namespace) -> None:
         run("train", "dense.yaml", f"schedule.epochs={arguments.epochs}", *common, folder=first)
         model, further = f"model.path={first / 'model'}", f"schedule.epochs={arguments.more}"
         run("finetune", "further.yaml", model, further, f"distill.teacher={first / 'model'}", *common, folder=longer)
-        convert = f"convert.budget.macs={arguments.macs:g}"
-        run("finetune", "further.yaml", model, further, convert, "distill.teacher=original", *common, folder=separable)
+        # The structures of the stored table.
+        convert = [f"convert.budget.macs={arguments.macs:g}", "convert.structures=[dw_pw, pw_dw]"]
+        run("finetune", "further.yaml", model, further, *convert, "distill.teacher=original", *common, folder=separable)
         models = [str(folder) for folder in (longer, first, separable)]
         scores = json.loads(dsft(out, "evaluate", *models, "--json"))["models"]
         low, high = scores[2]["difference"]["interval"]
