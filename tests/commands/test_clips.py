@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
-import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +15,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import load_file
 
 from dsft.artifact import read_manifest
 from dsft.assembly import load_folder
 from dsft.preprocessing import ClipPreprocessing
 from tests.data.videos import moving_bar, write_video, write_videos
-from tests.forkserver import fork_server
-from tests.workshop import Outcome, dsft
+from tests.runs import Runs
+from tests.workshop import dsft
 
 _DENSE = """\
 version: 1
@@ -42,23 +38,8 @@ output: {{dir: "{folder}/runs/${{name}}"}}
 
 
 @dataclass(frozen=True)
-class Work:
+class Work(Runs):
     """Videos, a recipe, and a finished run."""
-
-    folder: Path
-
-    @property
-    def recipe(self) -> Path:
-        return self.folder / "dense.yaml"
-
-    @property
-    def dense(self) -> Path:
-        return self.folder / "runs" / "dense"
-
-    def run(self, *arguments: str | Path) -> Outcome:
-        done = dsft(*arguments)
-        assert done.exit_code == 0, done.stderr
-        return done
 
 
 @pytest.fixture(scope="module")
@@ -148,19 +129,7 @@ def test_data_are_checked(work: Work, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_is_resumed_to_the_same_weights(work: Work) -> None:
-    stopped = work.folder / "runs" / "stopped"
-    arguments = (work.recipe, f"output.dir={stopped.as_posix()}", "output.save_every=1it", "log.progress=plain")
-    with fork_server({"OMP_NUM_THREADS": "1"}) as server:
-        run = server.start("train", *arguments, stderr=work.folder / "stopped.txt")
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not (stopped / "checkpoints" / "best").exists():
-            time.sleep(0.01)
-        os.kill(run.pid, signal.SIGKILL)
-        run.wait()
-    assert not (stopped / "model").exists()
-    work.run("train", *arguments, "data.workers=1", "--resume")
-    weights = [load_file(folder / "model" / "model.safetensors") for folder in (work.dense, stopped)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    work.check_resume()
 
 
 @pytest.mark.parametrize(

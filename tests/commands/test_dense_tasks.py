@@ -9,7 +9,6 @@ import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -29,6 +28,7 @@ from dsft.recipe import load_recipe
 from tests.commands.test_several_processes import torchrun_worker
 from tests.distributed.siblings import free_port
 from tests.forkserver import fork_server
+from tests.runs import Runs
 from tests.workshop import Outcome, dsft
 
 _NETWORKS = """\
@@ -84,40 +84,21 @@ MAIN = {"segmentation": "miou", "restoration": "psnr"}
 
 
 @dataclass(frozen=True)
-class Work:
+class Work(Runs):
     """The folder of a task's pictures, recipes and runs."""
 
     task: str
-    folder: Path
 
     @property
     def builder(self) -> str:
         return f"{(self.folder / 'net.py').as_posix()}:{self.task}"
 
-    @property
-    def recipe(self) -> Path:
-        return self.folder / "dense.yaml"
-
-    @property
-    def dense(self) -> Path:
-        return self.folder / "runs" / "dense"
-
-    @property
-    def separable(self) -> Path:
-        return self.folder / "runs" / "separable"
-
     def load(self, folder: Path) -> Network:
         return load_folder(folder, Builder.parse(self.builder))
 
-    def run(self, verb: str, *arguments: str | Path) -> Outcome:
+    def run(self, *arguments: str | Path) -> Outcome:
         """Run a command with the builder, which must succeed."""
-        done = dsft(verb, *arguments, "--builder", self.builder)
-        assert done.exit_code == 0, done.stderr
-        return done
-
-    def metrics(self, run: Path, slot: str = "test") -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((run / "evaluation" / slot / "metrics.json").read_text(encoding="utf-8"))
-        return found
+        return super().run(*arguments, "--builder", self.builder)
 
 
 def write_pictures(folder: Path, task: str) -> None:
@@ -136,7 +117,7 @@ def write_pictures(folder: Path, task: str) -> None:
 
 
 def write_work(task: str, folder: Path) -> Work:
-    work = Work(task, folder)
+    work = Work(folder, task)
     write_pictures(folder / "pictures", task)
     (folder / "net.py").write_text(_NETWORKS, encoding="utf-8")
     places = {"root": folder / "pictures", "runs": folder / "runs", "builder": work.builder}

@@ -31,7 +31,8 @@ from tests.commands.test_several_processes import torchrun_worker
 from tests.distributed.siblings import free_port
 from tests.forkserver import fork_server
 from tests.metrics.test_detection import coco_precisions
-from tests.workshop import dsft
+from tests.runs import Runs
+from tests.workshop import Outcome, dsft
 
 _DENSE = """\
 version: 1
@@ -66,35 +67,16 @@ def make():
 
 
 @dataclass(frozen=True)
-class Work:
+class Work(Runs):
     """The folder of the pictures, recipes and runs."""
-
-    folder: Path
-
-    @property
-    def recipe(self) -> Path:
-        return self.folder / "dense.yaml"
 
     @property
     def builder(self) -> str:
         return f"{(self.folder / 'net.py').as_posix()}:make"
 
-    @property
-    def dense(self) -> Path:
-        return self.folder / "runs" / "dense"
-
-    @property
-    def separable(self) -> Path:
-        return self.folder / "runs" / "separable"
-
-    def run(self, verb: str, *arguments: str | Path) -> Any:
-        done = dsft(verb, *arguments, "--builder", self.builder)
-        assert done.exit_code == 0, done.stderr
-        return done
-
-    def metrics(self, run: Path, slot: str = "test") -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((run / "evaluation" / slot / "metrics.json").read_text(encoding="utf-8"))
-        return found
+    def run(self, *arguments: str | Path) -> Outcome:
+        """Run a command with the builder, which must succeed."""
+        return super().run(*arguments, "--builder", self.builder)
 
 
 def write_scenes(root: Path) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
-import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from dsft.artifact import read_manifest
 from dsft.assembly import load_folder
@@ -25,8 +21,8 @@ from dsft.data.signal_transforms import SignalTransform
 from dsft.data.sound import read_signal
 from dsft.preprocessing import SignalPreprocessing
 from tests.data.sounds import tone, write_tones, write_wav
-from tests.forkserver import fork_server
-from tests.workshop import Outcome, dsft
+from tests.runs import Runs
+from tests.workshop import dsft
 
 CLASSES = {"high": 1500.0, "low": 300.0, "middle": 700.0}
 _DENSE = """\
@@ -53,27 +49,12 @@ def make():
 
 
 @dataclass(frozen=True)
-class Work:
+class Work(Runs):
     """Sound files, a recipe, and a finished run."""
-
-    folder: Path
-
-    @property
-    def recipe(self) -> Path:
-        return self.folder / "dense.yaml"
-
-    @property
-    def dense(self) -> Path:
-        return self.folder / "runs" / "dense"
 
     @property
     def builder(self) -> tuple[str, str]:
         return ("--builder", f"{(self.folder / 'net.py').as_posix()}:make")
-
-    def run(self, *arguments: str | Path) -> Outcome:
-        done = dsft(*arguments)
-        assert done.exit_code == 0, done.stderr
-        return done
 
 
 @pytest.fixture(scope="module")
@@ -182,20 +163,7 @@ def test_sounds_without_labels_calibrate(work: Work, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_is_resumed_to_the_same_weights(work: Work) -> None:
-    """Kill it in its second epoch, and resume it with worker processes."""
-    stopped = work.folder / "runs" / "stopped"
-    arguments = (work.recipe, f"output.dir={stopped.as_posix()}", "output.save_every=1it", "log.progress=plain")
-    with fork_server({"OMP_NUM_THREADS": "1"}) as server:
-        run = server.start("train", *arguments, stderr=work.folder / "stopped.txt")
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not (stopped / "checkpoints" / "best").exists():
-            time.sleep(0.01)
-        os.kill(run.pid, signal.SIGKILL)
-        run.wait()
-    assert not (stopped / "model").exists()
-    work.run("train", *arguments, "data.workers=1", "--resume")
-    weights = [load_file(folder / "model" / "model.safetensors") for folder in (work.dense, stopped)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    work.check_resume()
 
 
 def test_a_spectrogram_trains_a_network_of_images(work: Work) -> None:
