@@ -8,7 +8,7 @@ import typer
 
 from dsft.choices import Dtype, Runtime
 from dsft.cli.app import app
-from dsft.cli.options import BuilderOption, Device, ImageSize, Json, Progress, split_source
+from dsft.cli.options import BuilderOption, Device, ImageSize, Json, Progress, require_finite, split_source
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.cli.words import read_words
 from dsft.errors import RecipeError
@@ -39,7 +39,10 @@ def benchmark(
         bool, typer.Option("--layers", help="Time every convolution and linear layer alone as well.")
     ] = False,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads per operator.")] = 1,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Approximate length of each measurement.")] = 3.0,
+    seconds: Annotated[
+        float,
+        typer.Option("--seconds", min=0.1, callback=require_finite, help="Approximate length of each measurement."),
+    ] = 3.0,
     builder: BuilderOption = None,
     image_size: ImageSize = None,
     device: Device = "auto",

@@ -8,7 +8,16 @@ import typer
 
 from dsft.choices import Runtime
 from dsft.cli.app import app
-from dsft.cli.options import BuilderOption, Data, DataOverrides, Json, MaxDropOption, Progress, named_data
+from dsft.cli.options import (
+    BuilderOption,
+    Data,
+    DataOverrides,
+    Json,
+    MaxDropOption,
+    Progress,
+    named_data,
+    require_finite,
+)
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.cli.words import read_words
 
@@ -31,7 +40,10 @@ def deploy(
     ] = 256,
     max_drop: MaxDropOption = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the timed passes.")] = 1,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Approximate length of each measurement.")] = 2.0,
+    seconds: Annotated[
+        float,
+        typer.Option("--seconds", min=0.1, callback=require_finite, help="Approximate length of each measurement."),
+    ] = 2.0,
     builder: BuilderOption = None,
     as_json: Json = False,
     progress: Progress = None,

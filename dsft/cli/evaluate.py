@@ -18,6 +18,7 @@ from dsft.cli.options import (
     Overwrite,
     Progress,
     named_data,
+    require_finite,
     split_overrides,
 )
 from dsft.cli.session import reporting_errors, shown_progress
@@ -52,11 +53,19 @@ def evaluate(
     ] = None,
     min_top1: Annotated[
         float | None,
-        typer.Option("--min-top1", min=0, max=100, help="Exit with code 1 if top-1, in percent, is below."),
+        typer.Option(
+            "--min-top1",
+            min=0,
+            max=100,
+            callback=require_finite,
+            help="Exit with code 1 if top-1, in percent, is below.",
+        ),
     ] = None,
     min_map: Annotated[
         float | None,
-        typer.Option("--min-map", min=0, max=1, help="Exit with code 1 if the mAP, 0 to 1, is below."),
+        typer.Option(
+            "--min-map", min=0, max=1, callback=require_finite, help="Exit with code 1 if the mAP, 0 to 1, is below."
+        ),
     ] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,

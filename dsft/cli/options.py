@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,18 @@ from dsft.errors import RecipeError
 
 if TYPE_CHECKING:
     from dsft.assembly.named_data import NamedData
+
+
+def require_finite(value: float | None) -> float | None:
+    """Return the value of an option; NaN passes the ranges of typer with some releases of click.
+
+    Raises:
+        typer.BadParameter: It is NaN or infinite.
+    """
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"a finite number is needed, found {value!r}.")
+    return value
+
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe.")]
 Overrides = Annotated[
@@ -91,6 +104,7 @@ MaxDropOption = Annotated[
         "--max-drop",
         metavar="POINTS",
         min=0.0,
+        callback=require_finite,
         help="Largest loss of the score by int8 on the calibration images: points or dB. The layers that change the "
         "outputs most stay float32 until it is met.",
     ),

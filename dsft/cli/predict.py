@@ -10,7 +10,7 @@ import typer
 
 from dsft.choices import BadImages, PredictionFormat
 from dsft.cli.app import app
-from dsft.cli.options import BuilderOption, Device, Overwrite, Progress
+from dsft.cli.options import BuilderOption, Device, Overwrite, Progress, require_finite
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
 
@@ -35,6 +35,7 @@ def predict(
             "--threshold",
             min=0,
             max=1,
+            callback=require_finite,
             help="Probability above which a multi_label model names a label, 0.5; least score of a box, 0.3.",
         ),
     ] = None,

@@ -73,12 +73,13 @@ def test_a_compiled_network(workshop: Workshop) -> None:
         ),
         (["--dtype", "int8"], "--dtype: expected float32, bfloat16, float16, found 'int8'"),
         (["--batch-size", "0"], "--batch-size: expected whole numbers of at least 1, such as 1,8, found '0'"),
+        (["--seconds", "inf"], "a finite number is needed, found inf"),
         (["--against", "timm/test_resnet"], "--against: both networks must take the same images"),
         (["--runtime", "onnxruntime", "--dtype", "bfloat16"], "--runtime onnxruntime: supports only float32"),
         (["--against", "nothere"], "source 'nothere': expected timm/NAME"),
     ],
 )
 def test_invalid_timings_are_reported(workshop: Workshop, arguments: list[str], message: str) -> None:
-    done = dsft("benchmark", workshop.dense, *arguments, *QUICK)
+    done = dsft("benchmark", workshop.dense, *QUICK, *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
     assert message in done.stderr

@@ -19,7 +19,7 @@ def _answers(seed: int, count: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("seed", range(3))
 def test_the_interval_of_top1_is_that_of_resampled_images(seed: int) -> None:
     right = _answers(seed)[0].numpy().astype(float)
-    reference = stats.bootstrap((right,), np.mean, method="percentile", n_resamples=20_000, rng=seed)
+    reference = stats.bootstrap((right,), np.mean, method="percentile", n_resamples=20_000, random_state=seed)
     found = top1_interval(torch.from_numpy(right) > 0)
     step = 100 / len(right)  # the mean takes such steps
     assert found == pytest.approx([100 * end for end in reference.confidence_interval], abs=1.01 * step)
@@ -32,7 +32,7 @@ def test_the_interval_of_top1_is_that_of_resampled_images(seed: int) -> None:
 def test_the_interval_of_a_difference_resamples_pairs(seed: int) -> None:
     first, second = _answers(seed)
     pairs = second.numpy().astype(float) - first.numpy().astype(float)
-    reference = stats.bootstrap((pairs,), np.mean, method="percentile", n_resamples=20_000, rng=seed)
+    reference = stats.bootstrap((pairs,), np.mean, method="percentile", n_resamples=20_000, random_state=seed)
     found = difference_interval(first, second)
     assert found == pytest.approx([100 * end for end in reference.confidence_interval], abs=1.01 * 100 / 300)
     # Unpaired draws would make it three times as wide.
