@@ -48,11 +48,12 @@ _TARGET_DESCRIPTIONS = {
 
 
 class InputKind(StrEnum):
-    """What a network takes: an image, a signal, numbers along one or more axes such as sound, or a clip of a video."""
+    """What a network takes: an image, a signal (numbers along one or more axes such as sound), a clip, or a text."""
 
     IMAGE = "image"
     SIGNAL = "signal"
     CLIP = "clip"
+    TEXT = "text"
 
     @property
     def with_article(self) -> str:
@@ -94,6 +95,7 @@ class DataSource(StrEnum):
     MOVING_DIGITS = "moving_digits"
     VOLUMES = "volumes"
     SOLIDS = "solids"
+    TEXT = "text"
 
 
 class Start(StrEnum):

@@ -14,11 +14,12 @@ from dsft.assembly import Verb
 from dsft.choices import DataSource, ModelSource, Start, TaskName
 from dsft.commands import experiment
 from dsft.data.sources.moving_digits import DIRECTIONS
-from dsft.models import ModelSpec, build_model
+from dsft.models import Builder, ModelSpec, build_model
 from dsft.models.load import preprocessing_of
-from dsft.preprocessing import MelSpectrogram, SignalPreprocessing
+from dsft.preprocessing import MelSpectrogram, SignalPreprocessing, TextPreprocessing
 from dsft.recipe import Recipe, load_recipe, shipped_recipes
 from tests.data.sounds import write_tones
+from tests.data.texts import make_texts, write_texts
 
 NAMES = [recipe.name for recipe in shipped_recipes()]
 VERBS = {recipe.name: Verb(recipe.verb) for recipe in shipped_recipes()}
@@ -45,6 +46,7 @@ SPACES = {
 """Networks and classes of artificial data with three axes."""
 
 ARTIFICIAL = (DataSource.TONES, *SPACES)
+OWN_FOLDERS = (DataSource.MASKS, DataSource.PAIRS, DataSource.COCO, DataSource.AUDIO, DataSource.TEXT)
 SOUNDS = {DataSource.TONES: TONES, DataSource.AUDIO: ("a", "b")}
 
 
@@ -64,6 +66,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a folder for each source: images by class, with masks, clean images, images with boxes, and sounds."""
     root = tmp_path_factory.mktemp("images")
     write_tones(root / "audio", {"a": 400.0, "b": 900.0}, 8)
+    write_texts(root / "text" / "train.csv", make_texts(30))
     places = [f"folder/{name}" for name in CLASSES] + ["masks/images", "masks/masks", "pairs", "coco"]
     for place in places:
         (root / place).mkdir(parents=True)
@@ -95,6 +98,12 @@ def weights_for(recipe: Recipe, folder: Path) -> list[str]:
     if model.source is ModelSource.DSFT and recipe.data.source in SOUNDS:
         save_sound_model(recipe, folder / "model")
         return [f"model.path={(folder / 'model').as_posix()}"]
+    if model.source is ModelSource.DSFT and recipe.data.source is DataSource.TEXT:
+        text = TextPreprocessing(9, ("the", "film", "was"))
+        network = Builder.parse(str(model.builder)).build(text.arguments)
+        spec = ModelSpec(ModelSource.PYTHON, "text_cnn.py:kim2014", 2, 1)
+        save_model(folder / "model", network, ModelDescription(spec, text, ("neg", "pos")))
+        return [f"model.path={(folder / 'model').as_posix()}"]
     if model.source is ModelSource.DSFT:
         digits = recipe.data.source is DataSource.DIGITS
         # A small one of the same family: plans of large networks have tests of their own.
@@ -123,11 +132,11 @@ def test_every_recipe_dry_runs(name: str, images: Path, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(name)
     overrides = [*weights_for(recipe, tmp_path), "data.batch_size=2"]
-    if recipe.data.source not in (*SOUNDS, *ARTIFICIAL):
+    if recipe.data.source not in (*SOUNDS, *ARTIFICIAL, DataSource.TEXT):
         overrides.append("data.image_size=32")
     if recipe.convert is not None:
         overrides.append("convert.calibration.images=0")  # a fit takes minutes
-    if recipe.data.source in (DataSource.MASKS, DataSource.PAIRS, DataSource.COCO, DataSource.AUDIO):
+    if recipe.data.source in OWN_FOLDERS:
         overrides += [f"data.root={(images / recipe.data.source).as_posix()}"]
     elif recipe.data.source not in (DataSource.DIGITS, DataSource.SCENES, *ARTIFICIAL):
         overrides += ["data.source=folder", "data.name=null", "data.download=false"]

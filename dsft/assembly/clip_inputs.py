@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -38,6 +39,11 @@ class ClipData:
     def kind(self) -> InputKind:
         """Clips."""
         return InputKind.CLIP
+
+    @property
+    def arguments(self) -> Mapping[str, int]:
+        """Nothing: a network determines its channels itself."""
+        return {}
 
     def fit(self, channels: int | None) -> ClipPreprocessing:
         """See :meth:`DataInput.fit`; mean and standard deviation are those of a sample of the training clips."""

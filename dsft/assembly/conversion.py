@@ -13,6 +13,7 @@ from dsft import conversion
 from dsft.assembly.network import Network
 from dsft.choices import AUTO, Method
 from dsft.conversion import CalibrationSet, ConversionHistory, ConversionPlan, Converted, Converter, Request
+from dsft.data.inputs import INPUTS
 from dsft.devices import Compute
 from dsft.errors import ConversionError, ModelError
 from dsft.measure import run_example, with_raw_outputs
@@ -70,7 +71,7 @@ def require_fitting_images(network: Network, compute: Compute) -> None:
 
 def example_images(preprocessing: InputPreprocessing, compute: Compute) -> Tensor:
     """Return a black image, or another input of zeros, ``(1, channels, *size)`` of the size that a network takes."""
-    return compute.place(torch.zeros(1, *preprocessing.shape))
+    return compute.place(INPUTS[preprocessing.kind].blank(preprocessing, 1))
 
 
 def require_dense(network: Network) -> None:

@@ -25,6 +25,7 @@ from dsft.assembly.teacher import load_teacher, require_converted_layers
 from dsft.choices import ModelSource
 from dsft.conversion import ConversionHistory, ConversionPlan
 from dsft.data import Splits, class_weights, count_channels
+from dsft.data.inputs import INPUTS
 from dsft.devices import Compute, resolve_compute
 from dsft.distributed.processes import ALONE, Processes
 from dsft.errors import DataError
@@ -239,8 +240,8 @@ def _training_setup(
 
 def _with_batch_size(recipe: Recipe, setup: TrainingSetup, student: Network, report: Report) -> Recipe:
     """Return a recipe whose steps of a fixed number of images consist of as few batches as fit into memory."""
-    image_shape = student.preprocessing.shape
-    size = find_batch_size(setup, image_shape, student.spec.num_classes)
+    example = INPUTS[student.preprocessing.kind].blank(student.preprocessing, 1)
+    size = find_batch_size(setup, example, student.spec.num_classes)
     parts = STEP_IMAGES // size
     report(Note(f"data.batch_size: auto takes {size}, so that a step of {STEP_IMAGES} images is {parts} x {size}."))
     return settle_batch_size(recipe, size, parts)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from dsft.assembly.clip_inputs import ClipData, augment_clips
 from dsft.assembly.signal_inputs import SignalData, augment_signals, join_signals
+from dsft.assembly.text_inputs import TextData, augment_texts, join_texts
 from dsft.choices import InputKind
 from dsft.data import (
     Degradation,
@@ -24,7 +25,7 @@ from dsft.data import (
 )
 from dsft.errors import DataError, ModelError
 from dsft.preprocessing import ClipPreprocessing, InputPreprocessing, Preprocessing
-from dsft.recipe.sections import AugmentSection, ClipSection, DataSection, SignalSection
+from dsft.recipe.sections import AugmentSection, ClipSection, DataSection, SignalSection, TextSection
 
 
 class DataInput(Protocol):
@@ -33,6 +34,11 @@ class DataInput(Protocol):
     @property
     def kind(self) -> InputKind:
         """What the examples are."""
+        ...
+
+    @property
+    def arguments(self) -> Mapping[str, int]:
+        """What a builder needs to know of the data, see :attr:`InputPreprocessing.arguments`."""
         ...
 
     def fit(self, channels: int | None) -> InputPreprocessing:
@@ -161,5 +167,8 @@ INPUT_RULES: Mapping[InputKind, InputRules] = {
     ),
     InputKind.CLIP: InputRules(
         augment_clips, _join_clips, lambda section, train: ClipData(section.clip or ClipSection(), train)
+    ),
+    InputKind.TEXT: InputRules(
+        augment_texts, join_texts, lambda section, train: TextData(section.text or TextSection(), train)
     ),
 }

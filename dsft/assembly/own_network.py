@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from dsft.assembly.inputs import DataInput
 from dsft.choices import InputKind, ModelSource
 from dsft.conversion import copy_network, unwrap_network
+from dsft.data.inputs import INPUTS
 from dsft.errors import CheckpointError, ModelError
 from dsft.measure import run_example
 from dsft.models import (
@@ -83,7 +83,8 @@ def build_own(
     Raises:
         ModelError: The builder fails, or its network cannot be run on such inputs or is no classifier.
     """
-    module = builder.build()
+    known = preprocessing or stated.data
+    module = builder.build(known.arguments if known is not None else {})
     preprocessing = preprocessing or state_preprocessing(module, stated, task)
     try:
         return describe_module(module, str(builder), preprocessing, task)
@@ -147,7 +148,7 @@ def count_outputs(module: nn.Module, preprocessing: InputPreprocessing, task: Ta
     Raises:
         ModelError: Its output is not what the task needs, such as one row of class scores per image.
     """
-    outputs, _ = task.codec.split_outputs(run_example(module, torch.zeros(1, *preprocessing.shape)))
+    outputs, _ = task.codec.split_outputs(run_example(module, INPUTS[preprocessing.kind].blank(preprocessing, 1)))
     if isinstance(module, Detector):
         return module.num_classes
     return outputs.shape[1]
@@ -227,6 +228,8 @@ def _describe_run(preprocessing: InputPreprocessing) -> str:
 
 def _with_moments(own: InputPreprocessing, stated: InputFormat) -> InputPreprocessing:
     """Return an evaluation transform with the stated mean and standard deviation."""
+    if stated.mean is None and stated.std is None:
+        return own
     for key, values in (("mean", stated.mean), ("std", stated.std)):
         if values is not None and len(values) != own.channels:
             raise ModelError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,11 @@ class SignalData:
     def kind(self) -> InputKind:
         """Signals."""
         return InputKind.SIGNAL
+
+    @property
+    def arguments(self) -> Mapping[str, int]:
+        """Nothing: a network determines its channels itself."""
+        return {}
 
     def fit(self, channels: int | None) -> SignalPreprocessing:
         """See :meth:`DataInput.fit`; mean and standard deviation are those of a sample of the training signals."""

@@ -19,6 +19,7 @@ from dsft.assembly.source import share_builder
 from dsft.choices import Amp, Dtype, Runtime
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion import inspect_layers
+from dsft.data.inputs import INPUTS
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import ModelError, RecipeError
 from dsft.progress import Report, Warn, ignore, report_task
@@ -159,8 +160,9 @@ def _require_same_images(names: Sequence[str], networks: Sequence[Network]) -> N
 
 
 def _images(network: Network, batch: int, dtype: torch.dtype, compute: Compute) -> Tensor:
-    size = (batch, *network.preprocessing.shape)
-    return compute.place(torch.randn(size, generator=torch.Generator().manual_seed(0))).to(dtype)
+    images = compute.place(INPUTS[network.preprocessing.kind].noise(network.preprocessing, batch))
+    # Numbers of tokens have no other format.
+    return images.to(dtype) if images.is_floating_point() else images
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dsft.assembly import open_splits
+from dsft.assembly.inputs import data_input
 from dsft.assembly.named_data import folder_section
-from dsft.data import DataCheck, check_examples
+from dsft.assembly.text_inputs import TextData, count_unknown
+from dsft.data import DataCheck, Split, check_examples
+from dsft.data.checking import PartCounter
 from dsft.errors import InputError
 from dsft.progress import Report, ignore
 from dsft.recipe import load_recipe
+from dsft.recipe.sections import DataSection
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,15 @@ def run(data: str, overrides: Sequence[str] = (), report: Report = ignore) -> Ch
         section = load_recipe(data, overrides).data
     splits = open_splits(section, report)
     parts = [split for split in (splits.train, splits.val, splits.test) if split is not None]
-    return CheckDataResult(data, check_examples(parts, report))
+    return CheckDataResult(data, check_examples(parts, report, _part_counter(section, splits.train)))
+
+
+def _part_counter(section: DataSection, train: Split) -> PartCounter:
+    """Return what counts the tokens of a text that are not in the vocabulary of the train split."""
+    inputs = data_input(section, train)
+    if not isinstance(inputs, TextData):
+        return lambda _: {}
+    return partial(count_unknown, inputs.fit(None))
 
 
 def _places(places: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:

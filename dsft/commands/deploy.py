@@ -21,6 +21,7 @@ from dsft.assembly import Network, Source, load_folder
 from dsft.choices import Runtime
 from dsft.commands.export_file import MainOutput, quantize_within
 from dsft.commands.export_images import CheckImages, CheckSettings, load_check_images
+from dsft.data.inputs import INPUTS
 from dsft.devices import Compute
 from dsft.errors import DataError, ExportError, ModelError
 from dsft.evaluation import Evaluation, compare
@@ -212,7 +213,7 @@ class _Job:
     def _time(self, runtime: Runtime, variants: Sequence[_Variant], size: int) -> Sequence[Timing]:
         """Time the variants interleaved with the reference, the first pass; return the times of the variants."""
         threads, modules = self.settings.threads, [self.dense or self.module, self.module]
-        example = _CPU.place(torch.zeros(size, *self.network.preprocessing.shape))
+        example = _CPU.place(INPUTS[self.network.preprocessing.kind].blank(self.network.preprocessing, size))
         with self._open(runtime, modules, [example] * 2) as runs:
             further = [partial(variant.session, example) for variant in variants[1:]]
             seconds = self.settings.seconds

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from dsft.artifact.manifest import installed_versions
@@ -150,7 +151,7 @@ def _export(
         size, layout = sum(file.stat().st_size for file in files), network.task.scorer.layout
         result = ExportResult(out, description_of(out), form, size, written.norms_folded, parity, quantized, layout)
         document = {
-            **_describe(network, result, written.shape),
+            **_describe(network, result, written.shape, images.batches[0].dtype),
             **describe_network(network, images.batches[0][:1]),
             "sha256": sha256_of(staged),
             "checksums": checksums(files),
@@ -198,20 +199,20 @@ def _further_suffixes(form: ExportFormat) -> tuple[str, ...]:
     return FILE_FORMATS[form][1].further_suffixes if form in FILE_FORMATS else ()
 
 
-_LAYOUTS = {3: "NCL", 4: "NCHW", 5: "NCDHW"}
+_LAYOUTS = {2: "NL", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
 """Names of the axes of inputs, by their number."""
 
-_AXES = {3: ("length",), 5: ("depth", "height", "width")}
-"""Names of the axes after the channels of inputs that are no images, by the number of all."""
+_AXES = {2: ("length",), 3: ("channels", "length"), 5: ("channels", "depth", "height", "width")}
+"""Names of the axes of inputs that are no images, by the number of all with that of the batch."""
 
 
 def _with_names(shape: tuple[int, ...]) -> list[int | str]:
     """Return a shape with names for sizes that may vary."""
-    names = ("batch", "channels", *_AXES.get(len(shape), ("height", "width")))
+    names = ("batch", *_AXES.get(len(shape), ("channels", "height", "width")))
     return [size or name for size, name in zip(shape, names, strict=False)]
 
 
-def _describe(network: Network, result: ExportResult, images: tuple[int, ...]) -> dict[str, Any]:
+def _describe(network: Network, result: ExportResult, images: tuple[int, ...], dtype: torch.dtype) -> dict[str, Any]:
     """Return what is needed to run the file: inputs, outputs, preprocessing and classes."""
     preprocessing, codec = network.preprocessing, network.task.codec
     return {
@@ -221,7 +222,7 @@ def _describe(network: Network, result: ExportResult, images: tuple[int, ...]) -
         "input": {
             "name": INPUT,
             "shape": _with_names(images),
-            "dtype": "float32",
+            "dtype": str(dtype).removeprefix("torch."),
             "layout": _LAYOUTS.get(len(images), "NC"),
         },
         "output": {

@@ -13,6 +13,7 @@ from dsft.assembly.named_data import RECORDED, NamedData
 from dsft.assembly.scoring import ScoringData, open_scoring_data, under_class_table
 from dsft.choices import SplitName
 from dsft.data import Split
+from dsft.data.inputs import INPUTS
 from dsft.devices import Compute
 from dsft.errors import DataError
 from dsft.progress import Report, Warn
@@ -96,12 +97,12 @@ def load_check_images(
 def _noise(network: Network, model: str, report: Report) -> CheckImages:
     report(
         Warn(
-            f"model {model!r}: records no data, so the file is checked on {NOISE_IMAGES} images of noise. Give images "
-            "with --data RECIPE|FOLDER."
+            f"model {model!r}: records no data, so the file is checked on {NOISE_IMAGES} {network.preprocessing.kind}s "
+            "of noise. Give others with --data RECIPE|FOLDER."
         )
     )
-    size = (NOISE_IMAGES, *network.preprocessing.shape)
-    return CheckImages([torch.randn(size, generator=torch.Generator().manual_seed(0))], None, [])
+    noise = INPUTS[network.preprocessing.kind].noise(network.preprocessing, NOISE_IMAGES)
+    return CheckImages([noise], None, [])
 
 
 def _calibration_pool(opened: ScoringData, scored: Split, network: Network, report: Report) -> Split:

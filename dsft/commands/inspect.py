@@ -10,6 +10,7 @@ import torch
 from dsft.assembly import Network, Source, outline_source
 from dsft.assembly.conversion import require_fitting_images
 from dsft.conversion import Inspection, inspect_layers
+from dsft.data.inputs import INPUTS
 from dsft.devices import Compute
 from dsft.errors import DsftError
 from dsft.progress import Report, ignore
@@ -52,5 +53,5 @@ def run(source: Source, report: Report = ignore) -> InspectResult:
 
 def _inspection(network: Network) -> Inspection:
     weight = next(network.module.parameters())
-    shape = (1, *network.preprocessing.shape)
-    return inspect_layers(network.module, torch.zeros(shape, device=weight.device, dtype=weight.dtype))
+    images = INPUTS[network.preprocessing.kind].blank(network.preprocessing, 1).to(weight.device)
+    return inspect_layers(network.module, images.to(weight.dtype) if images.is_floating_point() else images)

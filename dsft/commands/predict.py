@@ -1,4 +1,4 @@
-"""``dsft predict``: predict classes or boxes of image or sound files, or write masks or restored images."""
+"""``dsft predict``: predict classes or boxes of images or other examples, or write masks or restored images."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from dsft.assembly import Network, Source
 from dsft.assembly.exported_file import load_finished
 from dsft.assembly.inputs import as_images
 from dsft.choices import Amp, BadImages, InputKind, SplitName, TargetKind
-from dsft.data import LoaderSettings, PictureTransform, Split, find_files, make_loader
+from dsft.data import LoaderSettings, PictureTransform, Split, make_loader
 from dsft.data.inputs import INPUTS
 from dsft.data.loader import BatchLoader
-from dsft.data.sources.unlabelled import UnlabelledFiles
+from dsft.data.sources import UnlabelledFiles, find_examples
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DataError, InputError
 from dsft.evaluation import (
@@ -138,7 +138,7 @@ def run(
     """
     settings = settings or PredictSettings()
     network = load_finished(model)
-    images = find_files(paths, network.preprocessing.kind)
+    images = find_examples(paths, network.preprocessing.kind)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     predictor = _predictor(network, settings, images.keys)
     compute.place_module(network.module)
@@ -162,8 +162,9 @@ def run(
         if settings.bad_images is BadImages.ERROR or len(loader.skipped) < len(images.keys):
             raise
     unreadable = tuple(key for key in images.keys if key in loader.skipped)
-    for key in unreadable:
-        report(Warn(_why_unreadable(key, network.preprocessing.kind)))
+    for number, key in enumerate(images.keys):
+        if key in loader.skipped:
+            report(Warn(_why_unreadable(images, number)))
     return PredictResult(tuple(predictions), unreadable, _classes(network))
 
 
@@ -222,10 +223,10 @@ def _classes(network: Network) -> tuple[str, ...]:
     return network.classes or tuple(map(str, range(network.spec.num_classes)))
 
 
-def _why_unreadable(key: str, kind: InputKind) -> str:
+def _why_unreadable(images: UnlabelledFiles, index: int) -> str:
     try:
         # Some files are decoded only when their content is needed.
-        INPUTS[kind].content(INPUTS[kind].read_file(Path(key)))
+        INPUTS[images.input_kind].content(images.read(index))
     except DataError as error:
         return str(error)
-    return f"{key!r}: could not be read during prediction, and can be read now."
+    return f"{images.keys[index]!r}: could not be read during prediction, and can be read now."

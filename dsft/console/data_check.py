@@ -29,10 +29,13 @@ def contents_table(check: DataCheck) -> Table:
             f"{sum(one.split == name for one in check.corrupt):,}",
             *(f"{count:,}" for count in contents.flags.values()),
             *map(_spread, contents.sizes.values()),
+            *("-" if share is None else f"{100 * share:.2f}" for share in contents.shares.values()),
         ]
         for name, contents in check.splits.items()
     ]
-    return build_table(["split", *numbers, *(name.removesuffix("s") for name in first.sizes)], rows, numbers=numbers)
+    shares = [f"{name} %" for name in first.shares]
+    columns = ["split", *numbers, *(name.removesuffix("s") for name in first.sizes), *shares]
+    return build_table(columns, rows, numbers=[*numbers, *shares])
 
 
 def classes_table(check: DataCheck) -> Table:

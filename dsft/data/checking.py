@@ -6,9 +6,10 @@ import hashlib
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -45,6 +46,7 @@ class SplitContents:
         sizes: Smallest, median and largest of what :meth:`dsft.data.inputs.InputType.measure` measures, by name, such
             as ``widths`` in pixels; None if no example is readable.
         flags: Number of examples with each property, such as ``grayscale``.
+        shares: Share of the parts of all examples with each property, such as ``unknown`` words; None without parts.
     """
 
     count: int
@@ -52,10 +54,11 @@ class SplitContents:
     classes: Mapping[str, int]
     sizes: Mapping[str, tuple[int, int, int] | None]
     flags: Mapping[str, int]
+    shares: Mapping[str, float | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the statistics as JSON values."""
-        return {f"{self.kind}s": self.count, "classes": dict(self.classes), **self.sizes, **self.flags}
+        return {f"{self.kind}s": self.count, "classes": dict(self.classes), **self.sizes, **self.flags, **self.shares}
 
 
 @dataclass(frozen=True)
@@ -103,22 +106,29 @@ class DataCheck:
         return dict(pairs)
 
 
-def check_examples(splits: Sequence[Split], report: Report = ignore) -> DataCheck:
+PartCounter = Callable[[Any], Mapping[str, tuple[int, int]]]
+"""Returns how many parts of an example have a property, by its name, and how many parts there are."""
+
+
+def check_examples(
+    splits: Sequence[Split], report: Report = ignore, count_parts: PartCounter = lambda _: {}
+) -> DataCheck:
     """Read every example of the given splits, and compare their contents.
 
     Args:
         splits: Splits with the same class table and kind of input.
         report: Receives the progress, in examples.
+        count_parts: Counts the parts of examples of which the check shows shares.
     """
     noun = f"{splits[0].input_kind}s"
     corrupt: list[Corrupt] = []
     places: dict[bytes, list[tuple[SplitName, str, str]]] = {}
-    seen: dict[SplitName, list[Measures]] = {split.name: [] for split in splits}
+    seen: dict[SplitName, list[_Read]] = {split.name: [] for split in splits}
     with report_task(report, f"checking {noun}", sum(map(len, splits)), noun) as advance:
-        for done, (split, position, found) in enumerate(_read(splits), 1):
+        for done, (split, position, found) in enumerate(_read(splits, count_parts), 1):
             key, label = split.keys[position], split.name_labels(position)
             if isinstance(found, _Read):
-                seen[split.name].append(found.measures)
+                seen[split.name].append(found)
                 places.setdefault(found.digest, []).append((split.name, key, label))
             else:
                 corrupt.append(Corrupt(split.name, key, found))
@@ -131,27 +141,29 @@ def check_examples(splits: Sequence[Split], report: Report = ignore) -> DataChec
 class _Read:
     digest: bytes
     measures: Measures
+    parts: Mapping[str, tuple[int, int]]
 
 
-def _read(splits: Sequence[Split]) -> Iterator[tuple[Split, int, _Read | str]]:
+def _read(splits: Sequence[Split], count_parts: PartCounter) -> Iterator[tuple[Split, int, _Read | str]]:
     """Yield every example of every split in order, with its properties or the reason why it cannot be read."""
     places = [(split, position) for split in splits for position in range(len(split))]
+    examine = partial(_examine, count_parts=count_parts)
     # Threads suffice, since Pillow releases the GIL while it decodes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(places), _AT_ONCE):
             part = places[start : start + _AT_ONCE]
-            for (split, position), found in zip(part, pool.map(_examine, part), strict=True):
+            for (split, position), found in zip(part, pool.map(examine, part), strict=True):
                 yield split, position, found
 
 
-def _examine(place: tuple[Split, int]) -> _Read | str:
+def _examine(place: tuple[Split, int], count_parts: PartCounter) -> _Read | str:
     split, position = place
     try:
         example, target = split.source.read(split.indices[position]), split.read_target(position)
         _require_fitting(example, target, split.keys[position])
         # Of the decoded content and not of the file, so that losslessly re-encoded copies are found too.
         digest = hashlib.sha256(split.input_type.content(example)).digest()
-        return _Read(digest, split.input_type.measure(example))
+        return _Read(digest, split.input_type.measure(example), count_parts(example))
     except DataError as error:
         return str(error)
 
@@ -164,15 +176,21 @@ def _require_fitting(example: object, target: object, key: str) -> None:
         raise DataError(f"the image and its ground truth must have the same size, found {found} pixels.")
 
 
-def _contents(split: Split, seen: Sequence[Measures]) -> SplitContents:
+def _contents(split: Split, seen: Sequence[_Read]) -> SplitContents:
     names = split.input_type.measures
     return SplitContents(
         len(split),
         split.input_kind,
         dict(zip(split.classes, split.count_classes(), strict=True)),
-        {name: _spread([own.sizes[name] for own in seen]) for name in names.sizes},
-        {name: sum(own.flags[name] for own in seen) for name in names.flags},
+        {name: _spread([own.measures.sizes[name] for own in seen]) for name in names.sizes},
+        {name: sum(own.measures.flags[name] for own in seen) for name in names.flags},
+        {name: _share([own.parts[name] for own in seen]) for name in (seen[0].parts if seen else {})},
     )
+
+
+def _share(parts: Sequence[tuple[int, int]]) -> float | None:
+    total = sum(count for _, count in parts)
+    return sum(count for count, _ in parts) / total if total else None
 
 
 def _spread(sizes: Sequence[int]) -> tuple[int, int, int] | None:

@@ -10,7 +10,9 @@ from dsft.evaluation.result import Evaluation
 from dsft.storage import staged_folder, write_json
 
 
-def write_evaluation(folder: Path, evaluation: Evaluation, keys: Sequence[str]) -> None:
+def write_evaluation(
+    folder: Path, evaluation: Evaluation, keys: Sequence[str], captions: Sequence[str] | None = None
+) -> None:
     """Write an evaluation as JSON and CSV; an existing folder is replaced.
 
     * ``metrics.json``: the metrics of the task
@@ -22,6 +24,8 @@ def write_evaluation(folder: Path, evaluation: Evaluation, keys: Sequence[str]) 
         folder: The folder, such as ``runs/quickstart/evaluation/test``.
         evaluation: The evaluation.
         keys: Key of each image, by position.
+        captions: What each example is in words, by position, for a last column ``text`` of the predictions; None leaves
+            it out.
     """
     metrics, confusion = evaluation.metrics.to_dict(), evaluation.confusion_matrix
     with staged_folder(folder) as staging:
@@ -32,12 +36,16 @@ def write_evaluation(folder: Path, evaluation: Evaluation, keys: Sequence[str]) 
         if confusion is not None:
             counts = ([name, *row] for name, row in zip(evaluation.classes, confusion.tolist(), strict=True))
             _write_csv(staging / "confusion.csv", ["target", *evaluation.classes], counts)
-        _write_csv(staging / "predictions.csv", ["key", *evaluation.task.view.columns], _predictions(evaluation, keys))
+        columns = ["key", *evaluation.task.view.columns, *(["text"] if captions is not None else [])]
+        _write_csv(staging / "predictions.csv", columns, _predictions(evaluation, keys, captions))
 
 
-def _predictions(evaluation: Evaluation, keys: Sequence[str]) -> Iterable[Iterable[object]]:
+def _predictions(
+    evaluation: Evaluation, keys: Sequence[str], captions: Sequence[str] | None
+) -> Iterable[Iterable[object]]:
     cells = evaluation.task.view.describe_images(evaluation.rows, evaluation.classes)
-    return ([keys[position], *own] for position, own in zip(evaluation.positions.tolist(), cells, strict=True))
+    for position, own in zip(evaluation.positions.tolist(), cells, strict=True):
+        yield [keys[position], *own, *([captions[position]] if captions is not None else [])]
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

@@ -7,15 +7,16 @@ itself: its manifest records the builder's name for messages, and loading it nee
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from torch import nn
@@ -24,6 +25,8 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from dsft.errors import ModelError, did_you_mean
 from dsft.storage import at_home
 
+NO_ARGUMENTS: Mapping[str, int] = MappingProxyType({})
+
 
 @dataclass(frozen=True)
 class Builder:
@@ -31,7 +34,8 @@ class Builder:
 
     Attributes:
         file: The file; a leading ``~`` is the home folder, a relative path starts in the working directory.
-        function: The function's name in the file. A class without required arguments will do as well.
+        function: The function's name in the file. A class without required arguments will do as well. It may have an
+            argument ``num_tokens``, which is the number of different tokens where the input is a text.
     """
 
     file: Path
@@ -56,12 +60,15 @@ class Builder:
         """Return the name for messages and manifests: without the folder, which is private to this machine."""
         return f"{self.file.name}:{self.function}"
 
-    def build(self) -> nn.Module:
-        """Import the file and call the function.
+    def build(self, arguments: Mapping[str, int] = NO_ARGUMENTS) -> nn.Module:
+        """Import the file and call the function with those of the arguments that it names.
 
         While the file is imported and the function runs, the file's folder is on ``sys.path``, so that the modules
         beside it can be imported. A file in a package (a folder with ``__init__.py``) is imported as a part of it, so
         that relative imports work.
+
+        Args:
+            arguments: What the input determines, see :attr:`dsft.preprocessing.InputPreprocessing.arguments`.
 
         Raises:
             ModelError: There is no such file or function, the function needs arguments, the user's code raises an
@@ -72,7 +79,7 @@ class Builder:
             found = "it is a folder" if self.file.is_dir() else "there is no such file"
             raise ModelError(f"builder {str(self.file)!r}: a Python file is needed, {found}.")
         with _importable(_import_root(self.file)):
-            function = self._function(self._guarded(self._import, "importing it"))
+            function = self._function(self._guarded(self._import, "importing it"), arguments)
             network = self._guarded(function, f"calling {self.function}()")
         return self._checked(network)
 
@@ -103,7 +110,7 @@ class Builder:
         spec.loader.exec_module(module)
         return module
 
-    def _function(self, module: ModuleType) -> Callable[[], Any]:
+    def _function(self, module: ModuleType, arguments: Mapping[str, int]) -> Callable[[], Any]:
         found: Any = getattr(module, self.function, None)
         if isinstance(found, nn.Module):
             raise ModelError(
@@ -116,13 +123,14 @@ class Builder:
             raise ModelError(
                 f"builder {self}: a function of that name is needed, found {what}.{did_you_mean(self.function, own)}"
             )
-        if required := _required_arguments(found):
+        named = {name: arguments[name] for name in _named_arguments(found) if name in arguments}
+        if required := [name for name in _required_arguments(found) if name not in named]:
+            known = f"with {', '.join(arguments)} as its only argument" if arguments else "without arguments"
             raise ModelError(
-                f"builder {self}: is called without arguments, found {self.function}{inspect.signature(found)}, which "
+                f"builder {self}: is called {known}, found {self.function}{inspect.signature(found)}, which "
                 f"needs {', '.join(required)}. Give them defaults, or write a function that passes them."
             )
-        function: Callable[[], Any] = found
-        return function
+        return functools.partial(found, **named)
 
     def _checked(self, network: Any) -> nn.Module:
         if isinstance(network, type) and issubclass(network, nn.Module):
@@ -153,14 +161,24 @@ def _is_same(filename: str, file: Path) -> bool:
     return Path(filename).resolve() == file.resolve()
 
 
-def _required_arguments(function: Callable[..., Any]) -> list[str]:
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the arguments of a function that have names of their own."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         # Some callables written in C tell nothing about themselves.
         return []
-    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [each.name for each in parameters if each.default is each.empty and each.kind not in optional]
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [each for each in parameters if each.kind not in variable]
+
+
+def _required_arguments(function: Callable[..., Any]) -> list[str]:
+    return [each.name for each in _parameters(function) if each.default is each.empty]
+
+
+def _named_arguments(function: Callable[..., Any]) -> list[str]:
+    positional = inspect.Parameter.POSITIONAL_ONLY
+    return [each.name for each in _parameters(function) if each.kind is not positional]
 
 
 def _hint(error: BaseException) -> str:

@@ -54,6 +54,7 @@ class DataSourceTraits:
             "image_size": self.inputs is InputKind.IMAGE,
             "signal": self.inputs is InputKind.SIGNAL,
             "clip": self.inputs is InputKind.CLIP,
+            "text": self.inputs is InputKind.TEXT,
             "groups": self.has_groups,
         }
         return accepted.get(key, True)
@@ -71,6 +72,7 @@ SOURCE_KEYS = (
     "image_size",
     "signal",
     "clip",
+    "text",
     "groups",
 )
 """The keys of the section ``data`` that only some sources have a use for."""
@@ -152,6 +154,13 @@ DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
         has_groups=True,
     ),
     DataSource.SOLIDS: DataSourceTraits(inputs=InputKind.SIGNAL, targets=(TargetKind.MASK,)),
+    DataSource.TEXT: DataSourceTraits(
+        root="a CSV file, or a folder with train.csv",
+        needs=(("root",),),
+        has_label_sets=True,
+        targets=(TargetKind.CLASS, TargetKind.LABELS),
+        inputs=InputKind.TEXT,
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -140,10 +141,23 @@ def _read_chain(path: Path, problems: list[Problem]) -> list[_Layer]:
     while next_path is not None:
         visited.append(next_path.resolve())
         file = _short(next_path)
-        entries = migrate_stored(_read_sections(next_path, file, problems), next_path)
+        entries = _located(migrate_stored(_read_sections(next_path, file, problems), next_path), next_path.parent)
         layers.append(_Layer(file, Node({k: v for k, v in entries.items() if k != "extends"}, Place(file, 1))))
         next_path = _extended(entries.get("extends"), next_path.parent, visited)
     return layers
+
+
+def _located(entries: dict[str, Node], folder: Path) -> dict[str, Node]:
+    """Look for the file of a builder in the folder of its recipe, if it is not in the working directory."""
+    model = entries.get("model")
+    if model is None or not isinstance(model.value, dict) or "builder" not in model.value:
+        return entries
+    builder = model.value["builder"]
+    name, colon, function = builder.value.rpartition(":") if isinstance(builder.value, str) else ("", "", "")
+    if not name or Path(name).is_file() or not (folder / name).is_file():
+        return entries
+    found = dataclasses.replace(builder, value=f"{(folder / name).as_posix()}{colon}{function}")
+    return {**entries, "model": dataclasses.replace(model, value={**model.value, "builder": found})}
 
 
 def _extended(extends: Node | None, folder: Path, visited: list[Path]) -> Path | None:

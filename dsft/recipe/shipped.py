@@ -11,6 +11,7 @@ from dsft.errors import OutputError, RecipeError, did_you_mean
 from dsft.recipe.yaml12 import plain_scalar
 
 _FIRST_LINE = re.compile(r"# dsft (?P<verb>[a-z-]+) (?P<name>\S+)")
+_BUILDER = re.compile(r"\bbuilder: *\"?([\w.-]+\.py):")
 _NAME_LINE = re.compile(r"^name:.*$", re.MULTILINE)
 
 
@@ -60,7 +61,8 @@ def shipped_path(name: str) -> Path:
 def copy_recipe(name: str, target: Path, overwrite: bool) -> Path:
     """Copy a shipped recipe to a new file, and return that file.
 
-    The copy is named after its file, so that its runs get a folder of their own.
+    The copy is named after its file, so that its runs get a folder of their own. The Python file of a builder that the
+    recipe names is copied beside it, unless there is one.
 
     Args:
         name: The shipped recipe.
@@ -76,6 +78,10 @@ def copy_recipe(name: str, target: Path, overwrite: bool) -> Path:
     if file.exists() and not overwrite:
         raise OutputError(f"{str(file)!r} exists. Choose another name, or replace it with --overwrite.")
     text = source.read_text(encoding="utf-8")
+    for builder in _BUILDER.findall(text):
+        # The user's own version of it is kept.
+        if not (beside := file.with_name(builder)).exists():
+            storage.write_text(beside, (source.parent / builder).read_text(encoding="utf-8"))
     storage.write_text(file, text if file.stem == name else _renamed(text, file))
     return file
 

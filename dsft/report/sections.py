@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import shlex
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from dsft.tasks import MetricSpec, task_of
 
 _MOST_ROWS = 50
 _WIDE_CLASSES = 15
+_LONGEST_TEXT = 400
 _NARROW_MISTAKES = 3  # images that fit into half the width of a page
 
 Values = Mapping[str, Any]
@@ -221,7 +223,7 @@ def _worst_images(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> 
 def _mistakes(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:
     rows = [
         [
-            Cell(row["key"]),
+            Cell(textwrap.shorten(row.get("text", row["key"]), _LONGEST_TEXT, placeholder=" …")),
             Cell(row["target"] or NO_LABEL),
             Cell(row["predicted"] or NO_LABEL),
             number(float(row["probability"]), ".4f"),
@@ -229,4 +231,5 @@ def _mistakes(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:
         for row in wrong[:_MOST_ROWS]
     ]
     caption = f"Mistakes, most confident first ({len(rows)} of {len(wrong):,})"
-    return Table(caption, ["image", f"true {truth}", f"predicted {truth}", "probability"], ["probability"], rows)
+    noun = "text" if wrong and "text" in wrong[0] else "image"
+    return Table(caption, [noun, f"true {truth}", f"predicted {truth}", "probability"], ["probability"], rows)

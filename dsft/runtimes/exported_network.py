@@ -45,7 +45,7 @@ class ExportedNetwork(nn.Module):
             ModelError: The file does not take images of this shape.
         """
         try:
-            return self._session(images.float().cpu())
+            return self._session((images.float() if images.is_floating_point() else images).cpu())
         except Exception as error:  # the runtimes' errors have no common class
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             raise ModelError(

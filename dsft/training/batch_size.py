@@ -31,7 +31,7 @@ class _BlankBatch:
     number: int = 0
 
 
-def find_batch_size(setup: TrainingSetup, image_shape: tuple[int, ...], num_classes: int) -> int:
+def find_batch_size(setup: TrainingSetup, example: Tensor, num_classes: int) -> int:
     """Return the largest batch size of 64, 32, ... 2 images whose step fits into memory.
 
     On an accelerator whole steps are tried, the largest first, with every parameter trained. On a CPU the process would
@@ -39,7 +39,7 @@ def find_batch_size(setup: TrainingSetup, image_shape: tuple[int, ...], num_clas
 
     Args:
         setup: The network, of which a copy is trained, its hyperparameters, and where it runs.
-        image_shape: ``(channels, *size)`` of an example.
+        example: An input ``(1, ...)``.
         num_classes: Number of classes.
 
     Raises:
@@ -51,16 +51,21 @@ def find_batch_size(setup: TrainingSetup, image_shape: tuple[int, ...], num_clas
         free = free_memory()
         # Unlimited if the system does not report it.
         budget = _CPU_SHARE * (math.inf if free is None else free)
-        per_image = activation_bytes(setup.module, torch.zeros(_SAMPLE, *image_shape)) / _SAMPLE
+        per_image = activation_bytes(setup.module, _repeated(example, _SAMPLE)) / _SAMPLE
         return next((size for size in sizes if size * per_image <= budget), sizes[-1])
     for size in sizes:
-        targets = setup.settings.task.codec.placeholder_targets((size, *image_shape), num_classes)
-        if fits_step(setup, _BlankBatch(torch.zeros(size, *image_shape), targets)):
+        images = _repeated(example, size)
+        targets = setup.settings.task.codec.placeholder_targets(images.shape, num_classes)
+        if fits_step(setup, _BlankBatch(images, targets)):
             return size
     raise TrainingError(
-        f"data.batch_size: a step with two inputs of {' x '.join(map(str, image_shape))} does not fit into the "
+        f"data.batch_size: a step with two inputs of {' x '.join(map(str, example.shape[1:]))} does not fit into the "
         f"memory of {device}. Lower data.image_size, or turn train.amp or train.grad_checkpointing on."
     )
+
+
+def _repeated(example: Tensor, count: int) -> Tensor:
+    return example.repeat(count, *(1,) * (example.dim() - 1))
 
 
 def fits_step(setup: TrainingSetup, batch: _BlankBatch) -> bool:

@@ -72,7 +72,7 @@ class TrainStep:
         self._norms: SyncBatchNorm | None = None
         if settings.sync_batchnorm and setup.processes.count > 1:
             self._norms = SyncBatchNorm(self.module, setup.processes)
-        self._image_shape: tuple[int, ...] | None = None
+        self._placeholder: Tensor | None = None
         self._loss = StepLoss(setup)
         self._exchange: GradientExchange | None = None
         if settings.freeze:
@@ -220,10 +220,11 @@ class TrainStep:
         own = [(batch.images, batch.targets) for batch in batches if batch is not None]
         if self._norms is None:
             return [*own] or [(None, None)]
-        if self._image_shape is None:
-            shapes = self._setup.processes.gather([tuple(images.shape[1:]) for images, _ in own])
-            self._image_shape = next(shape for found in shapes for shape in found)
-        placeholder = torch.zeros(1, *self._image_shape)
+        if self._placeholder is None:
+            found = self._setup.processes.gather([(tuple(images.shape[1:]), images.dtype) for images, _ in own])
+            shape, dtype = next(each for part in found for each in part)
+            self._placeholder = torch.zeros(1, *shape, dtype=dtype)
+        placeholder = self._placeholder
         return [(batch.images, batch.targets) if batch is not None else (placeholder, None) for batch in batches]
 
     def _update_weights(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,3 +34,25 @@ def write_videos(root: Path, count: int) -> Path:
         for number in range(count):
             write_video(root / name / f"video{number:02d}", moving_bar(direction, generator, frames=12))
     return root
+
+
+def write_film(path: Path, frames: NDArray[np.uint8], codec: str, options: dict[str, str]) -> Path:
+    """Write a video file with PyAV.
+
+    Args:
+        path: The file, whose ending is its container.
+        frames: ``(count, height, width, 3)``.
+        codec: FFmpeg's name of the encoder.
+        options: Its options, such as ``g``, the distance of key frames, and ``bf``, the number of B-frames.
+    """
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return path

@@ -72,7 +72,7 @@ def test_a_cpu_is_filled_to_half(free: float, size: int, monkeypatch: pytest.Mon
     net = make_net()
     per_image = activation_bytes(net, torch.zeros(2, 2, 5, 5)) / 2
     monkeypatch.setattr(room, "free_memory", lambda: int(free * per_image))
-    assert find_batch_size(TrainingSetup(net, constant_rate(1), CPU), (2, 5, 5), 3) == size
+    assert find_batch_size(TrainingSetup(net, constant_rate(1), CPU), torch.zeros(1, 2, 5, 5), 3) == size
 
 
 def test_a_batch_is_what_training_takes() -> None:

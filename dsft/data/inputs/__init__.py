@@ -11,7 +11,10 @@ from dsft.data.inputs.clips import ClipInput
 from dsft.data.inputs.images import ImageInput
 from dsft.data.inputs.input_type import InputType, Measures, Packed
 from dsft.data.inputs.signals import SignalInput
+from dsft.data.inputs.texts import TextInput
 
 __all__ = ["INPUTS", "InputType", "Measures", "Packed"]
 
-INPUTS: Mapping[InputKind, InputType] = {each.kind: each for each in (ImageInput(), SignalInput(), ClipInput())}
+INPUTS: Mapping[InputKind, InputType] = {
+    each.kind: each for each in (ImageInput(), SignalInput(), ClipInput(), TextInput())
+}

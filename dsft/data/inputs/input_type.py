@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dsft.choices import InputKind
 from dsft.data.transforms import Transform
@@ -49,6 +51,7 @@ class InputType(ABC):
         kind: Its word.
         extensions: The endings of files that contain one example.
         are_folders: An example is a folder that contains files with these endings.
+        in_words: Examples are shown in words and not as pictures.
         default_channels: Channels of data of which no example can be read.
         measures: What :meth:`measure` returns of any example, with zeros.
     """
@@ -56,6 +59,7 @@ class InputType(ABC):
     kind: ClassVar[InputKind]
     extensions: ClassVar[frozenset[str]]
     are_folders: ClassVar[bool] = False
+    in_words: ClassVar[bool] = False
     default_channels: ClassVar[int]
     measures: ClassVar[Measures]
 
@@ -83,6 +87,10 @@ class InputType(ABC):
     def picture(self, example: Any, largest: int) -> NDArray[np.uint8]:
         """Return a picture ``(height, width)`` or ``(height, width, 3)`` with sides of at most ``largest`` pixels."""
 
+    def caption(self, example: Any) -> str:
+        """Return an example in one line, if it is shown in words."""
+        raise NotImplementedError(f"{self.kind}s are shown as pictures, found {type(example).__name__}")
+
     @abstractmethod
     def pack(self, example: Any) -> Packed | None:
         """Return an example as bytes; None if it cannot be restored exactly."""
@@ -98,3 +106,11 @@ class InputType(ABC):
     @abstractmethod
     def describe_steps(self, preprocessing: InputPreprocessing) -> list[dict[str, Any]]:
         """Return the operations from a file to the input tensor, in order, as JSON values."""
+
+    def blank(self, preprocessing: InputPreprocessing, count: int) -> Tensor:
+        """Return black images, or other inputs of zeros, ``(count, *shape)`` on the CPU."""
+        return torch.zeros(count, *preprocessing.shape)
+
+    def noise(self, preprocessing: InputPreprocessing, count: int) -> Tensor:
+        """Return random inputs ``(count, *shape)`` on the CPU, always the same ones."""
+        return torch.randn(count, *preprocessing.shape, generator=torch.Generator().manual_seed(0))

@@ -22,8 +22,9 @@ from dsft.data.sources.images import (
 from dsft.data.sources.registry import SOURCES, DataLocation, SourceEntry, open_source
 from dsft.data.sources.shards import open_wds
 from dsft.data.sources.table import open_csv
+from dsft.data.sources.text import open_text
 from dsft.data.sources.torchvision import open_torchvision
-from dsft.data.sources.unlabelled import UnlabelledFiles, find_files
+from dsft.data.sources.unlabelled import UnlabelledFiles, find_examples, find_files
 
 __all__ = [
     "SOURCES",
@@ -39,6 +40,7 @@ __all__ = [
     "Source",
     "SourceEntry",
     "UnlabelledFiles",
+    "find_examples",
     "find_files",
     "has_splits",
     "input_kind_of",
@@ -48,6 +50,7 @@ __all__ = [
     "open_folder",
     "open_hf",
     "open_source",
+    "open_text",
     "open_torchvision",
     "open_wds",
     "target_kind_of",

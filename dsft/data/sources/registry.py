@@ -27,6 +27,7 @@ from dsft.data.sources import (
     shards,
     solids,
     table,
+    text,
     tones,
     torchvision,
     voc,
@@ -130,6 +131,7 @@ SOURCES: Mapping[DataSource, SourceEntry] = {
     DataSource.MOVING_DIGITS: SourceEntry(lambda _, __: moving_digits.open_moving_digits()),
     DataSource.VOLUMES: SourceEntry(lambda at, report: audio.open_audio(at.path, at.groups, report)),
     DataSource.SOLIDS: SourceEntry(lambda _, __: solids.open_solids()),
+    DataSource.TEXT: SourceEntry(lambda at, report: text.open_text(at.path, report, separator=at.label_separator)),
 }
 
 

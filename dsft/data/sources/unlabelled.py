@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from dsft.choices import InputKind
 from dsft.data.inputs import INPUTS
 from dsft.data.sources.folder import has_extension, list_examples, require_portable
+from dsft.data.sources.text import ENDING, read_texts
+from dsft.data.text import read_text, require_tokens
 from dsft.errors import DataError
 from dsft.storage import at_home
 
@@ -41,6 +43,54 @@ class UnlabelledFiles:
     def read(self, index: int) -> Any:
         """Decode one file, see :meth:`dsft.data.inputs.InputType.read_file`."""
         return INPUTS[self.input_kind].read_file(Path(self.keys[index]))
+
+
+@dataclass(frozen=True)
+class UnlabelledTexts(UnlabelledFiles):
+    """Text files, and texts in CSV files, of which a key is the file and the line.
+
+    Attributes:
+        rows: The texts of CSV files by their key.
+    """
+
+    rows: Mapping[str, str] = field(default_factory=dict)
+
+    def identity(self, index: int) -> str:
+        """Return the length of the text, or the size of the file in bytes."""
+        text = self.rows.get(self.keys[index])
+        return super().identity(index) if text is None else str(len(text))
+
+    def read(self, index: int) -> str:
+        """Return a text.
+
+        Raises:
+            DataError: It is empty, or its file cannot be read.
+        """
+        key = self.keys[index]
+        return require_tokens(self.rows[key], key) if key in self.rows else read_text(Path(key))
+
+
+def find_examples(paths: Iterable[str], kind: InputKind) -> UnlabelledFiles:
+    """Find unlabelled examples: the files of :func:`find_files`, and of texts the rows of CSV files too.
+
+    Args:
+        paths: The paths.
+        kind: What the examples are.
+
+    Raises:
+        DataError: See :func:`find_files`; or a CSV file has no column of texts.
+    """
+    files = find_files(paths, kind)
+    if kind is not InputKind.TEXT:
+        return files
+    keys, rows = list[str](), dict[str, str]()
+    for key in files.keys:
+        found = {}
+        if key.lower().endswith(ENDING):
+            found = {f"{key}:{line}": text for line, text in read_texts(Path(key)).items()}
+        keys += found or [key]
+        rows |= found
+    return UnlabelledTexts(tuple(keys), kind, rows)
 
 
 def find_files(paths: Iterable[str], kind: InputKind = InputKind.IMAGE) -> UnlabelledFiles:

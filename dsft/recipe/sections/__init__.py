@@ -16,6 +16,7 @@ from dsft.recipe.sections.optim import EmaSection, FreezePhase, OptimSection, Sc
 from dsft.recipe.sections.output import LogSection, OutputSection
 from dsft.recipe.sections.recipe import Recipe
 from dsft.recipe.sections.signal import SignalSection, SpectrogramSection
+from dsft.recipe.sections.text import TextSection
 from dsft.recipe.sections.train import TrainSection
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Section",
     "SignalSection",
     "SpectrogramSection",
+    "TextSection",
     "TrainSection",
     "ValSection",
 ]

@@ -11,9 +11,10 @@ from dsft.choices import InputKind
 from dsft.recipe.sections.base import Fraction, Section, Share
 
 AUGMENTATION: Mapping[InputKind, tuple[str, ...]] = {
-    InputKind.IMAGE: ("scale", "hflip", "auto_augment", "color_jitter", "erase", "cutmix", "cutmix_minmax"),
-    InputKind.SIGNAL: ("shift", "gain", "noise", "time_mask", "frequency_mask"),
-    InputKind.CLIP: ("scale", "hflip", "color_jitter"),
+    InputKind.IMAGE: ("scale", "hflip", "auto_augment", "color_jitter", "erase", "mixup", "cutmix", "cutmix_minmax"),
+    InputKind.SIGNAL: ("shift", "gain", "noise", "time_mask", "frequency_mask", "mixup"),
+    InputKind.CLIP: ("scale", "hflip", "color_jitter", "mixup"),
+    InputKind.TEXT: (),
 }
 """The keys that not every kind of input has a use for."""
 

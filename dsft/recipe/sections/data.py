@@ -12,6 +12,7 @@ from dsft.recipe.data_sources import DATA_SOURCES, SOURCE_KEYS, sources_with
 from dsft.recipe.sections.base import OpenShare, Section, Seed
 from dsft.recipe.sections.clip import ClipSection
 from dsft.recipe.sections.signal import SignalSection
+from dsft.recipe.sections.text import TextSection
 
 
 class HeldOutSection(Section):
@@ -84,7 +85,7 @@ class GroupsSection(Section):
 
 
 class DataSection(Section):
-    """The images or signals, their splits, and how they are loaded."""
+    """The images or other examples, their splits, and how they are loaded."""
 
     source: DataSource
     """`digits` (scikit-learn's 1,797 images, installed with dsft), `folder` (one folder per class), `csv` (a table with
@@ -95,11 +96,12 @@ class DataSection(Section):
     `name` is the task), `audio` (sound files, one folder per class, or a table as for `csv`), `arrays` (signals in
     NumPy files), `tones` (artificial sounds, made by dsft), `frames` (videos as folders of images, one folder per
     class), `moving_digits` (artificial videos, made by dsft), `solids` (artificial volumes with the class of each
-    voxel, made by dsft, for task `segmentation`) or `volumes` (NIfTI or NumPy files, one folder per class, or a table
-    as for `csv`)."""
+    voxel, made by dsft, for task `segmentation`), `volumes` (NIfTI or NumPy files, one folder per class, or a table as
+    for `csv`) or `text` (a table with the columns `text`, `label` and optionally `split`, or a folder with `train.csv`
+    and optionally `val.csv` and `test.csv`)."""
     root: str | None = None
     """The folder of the images (`folder`), sounds (`audio`), videos (`frames`) or shards (`wds`), the table (`csv`,
-    `audio`; its paths are relative to it), the file `.npz` with arrays `x` and `y` or a folder with `train.npz`
+    `text`, `audio`; its paths are relative to it), the file `.npz` with arrays `x` and `y` or a folder with `train.npz`
     (`arrays`), the output of `save_to_disk` (`hf`), or the folder where the data set is stored (`torchvision`; `hf`
     with `name`)."""
     name: str | None = None
@@ -107,8 +109,8 @@ class DataSection(Section):
     download: bool = False
     """Download the data set if it is missing (`torchvision`, `hf`)."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
-    """Separator between the labels of an image in the column `label` (`csv`), such as `";"`; an empty value is an image
-    without labels. For task `multi_label`."""
+    """Separator between the labels of an example in the column `label` (`csv`, `text`), such as `";"`; an empty value
+    is an example without labels. For task `multi_label`."""
     class_names: list[str] | str | None = None
     """Names of the classes in the order of their indices, or a text file with one per line. By default those of the
     `layout`, or the file `classes.txt` in `root` (`masks`); those that occur (`voc`); or those of the YAML file in
@@ -125,6 +127,8 @@ class DataSection(Section):
     """The input that the network gets of signals (`audio`, `arrays`, `tones`, `volumes`, `solids`)."""
     clip: ClipSection | None = None
     """The input that the network gets of videos (`frames`, `moving_digits`)."""
+    text: TextSection | None = None
+    """The input that the network gets of texts (`text`)."""
     groups: GroupsSection | None = None
     """Groups of signals, such as speakers, of which some are the test split (`audio`, `volumes`)."""
     image_size: Annotated[int, Field(ge=8)] | tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] | None = (

@@ -23,9 +23,10 @@ class ModelSection(Section):
     """The model folder, with `source: dsft`."""
     builder: Annotated[str, Field(pattern=r"^.+:.+$", examples=["net.py:make"])] | None = None
     """`FILE:FUNCTION`: a Python file of your own and a function in it that takes no arguments and returns the network,
-    a `torch.nn.Module`. Required with `source: python`, and with `source: dsft` if the network of the folder was built
-    by one. An attribute `pretrained_cfg` of the network, as timm's networks have it (`input_size`, `mean`, `std` ...),
-    determines the preprocessing."""
+    a `torch.nn.Module`; for texts, an argument `num_tokens` gets the number of different tokens. A relative path starts
+    in the working directory, or else in the folder of the recipe. Required with `source: python`, and with
+    `source: dsft` if the network of the folder was built by one. An attribute `pretrained_cfg` of the network, as
+    timm's networks have it (`input_size`, `mean`, `std` ...), determines the preprocessing."""
     pretrained: bool = False
     """Download the library's pretrained weights (`timm`, `torchvision`, `transformers`; with `smp` those of the
     encoder)."""

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dsft.choices import DataSource, PixelLoss, Sampler, TargetKind, TaskName
+from dsft.choices import DataSource, InputKind, PixelLoss, Sampler, TargetKind, TaskName
 from dsft.recipe.data_sources import DATA_SOURCES, sources_of
 from dsft.recipe.sections.augment import AUGMENTATION, AugmentSection
 from dsft.recipe.sections.base import Section
@@ -91,10 +91,16 @@ class Recipe(Section):
     def _require_settings_of_input(self) -> None:
         """Check that the augmentation is that of images, or of what else the data are."""
         data, own = self.data, DATA_SOURCES[self.data.source].inputs
-        for kind, keys in AUGMENTATION.items():
-            given = [key for key in keys if getattr(self.augment, key) and key not in AUGMENTATION[own]]
-            if given:
-                raise ValueError(f"augment.{given[0]}: is for {kind}s, and source {data.source} has {own}s; remove it")
+        for key in dict.fromkeys(key for keys in AUGMENTATION.values() for key in keys):
+            if getattr(self.augment, key) and key not in AUGMENTATION[own]:
+                kinds = " and ".join(f"{kind}s" for kind, keys in AUGMENTATION.items() if key in keys)
+                raise ValueError(f"augment.{key}: is for {kinds}, and source {data.source} has {own}s; remove it")
+        if own is InputKind.TEXT:
+            for key in ("in_chans", "mean", "std"):
+                if getattr(self.model, key) is not None:
+                    raise ValueError(
+                        f"model.{key}: a text has no channels, and source {data.source} has texts; remove it"
+                    )
         if self.augment.frequency_mask and (data.signal is None or data.signal.spectrogram is None):
             raise ValueError("augment.frequency_mask: requires data.signal.spectrogram")
 

@@ -1,0 +1,104 @@
+"""Video files: their frames by position, decoded by PyAV."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsft.errors import DataError
+
+VIDEO_EXTENSIONS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+
+
+def import_av() -> Any:
+    """Return PyAV.
+
+    Raises:
+        DataError: It is not installed, or lacks the libraries that it wraps.
+    """
+    try:
+        import av
+    except (ImportError, OSError) as error:
+        raise DataError(
+            f"data.source video: video files are read by the package av (PyAV), which cannot be imported ({error}). "
+            "Install it with pip install 'dsft[video]', or use folders of frames (source frames)."
+        ) from error
+    return av
+
+
+class VideoFrames:
+    """The frames of a video file, in the order in which they are shown.
+
+    Where the file has the time of each frame, frames are decoded from the last key frame before the first of them;
+    otherwise from the beginning.
+
+    Args:
+        path: The file; its first video stream is read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def read(self, positions: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+        """Return frames ``(height, width)`` or ``(height, width, 3)`` by their position.
+
+        Raises:
+            DataError: The file cannot be decoded.
+        """
+        times, wanted = self._times, set(positions)
+        places = {time: position for position, time in enumerate(times) if time is not None}
+        found: dict[int, NDArray[np.uint8]] = {}
+        with self._opened() as (container, stream):
+            first = times[min(wanted)]
+            if first is not None:
+                container.seek(first, stream=stream)
+            for number, frame in enumerate(container.decode(stream)):
+                position = number if first is None else places.get(frame.pts, -1)
+                if position in wanted:
+                    found[position] = _pixels(frame)
+                if len(found) == len(wanted) or position > max(wanted):
+                    break
+        if missing := sorted(wanted - found.keys()):
+            raise self._damaged(f"frame {missing[0]} of {len(times)} cannot be decoded")
+        return found
+
+    @cached_property
+    def _times(self) -> Sequence[int | None]:
+        """The time of each frame in the units of the stream; all None if the file, such as some AVI, has none."""
+        with self._opened() as (container, stream):
+            times = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
+        if not times:
+            raise self._damaged("it has no frames")
+        return [None] * len(times) if None in times else sorted(set(times))
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[Any, Any]]:
+        av = import_av()
+        try:
+            with av.open(str(self._path)) as container:
+                if not container.streams.video:
+                    raise self._damaged("it has no video stream")
+                yield container, container.streams.video[0]
+        except (OSError, ValueError, EOFError) as error:  # the errors of FFmpeg are also such of Python
+            raise self._damaged(f"{type(error).__name__}: {error}") from error
+
+    def _damaged(self, reason: str) -> DataError:
+        return DataError(
+            f"{str(self._path)!r} cannot be read as a video ({reason}). Repair or remove it, or skip such clips with "
+            "data.bad_images=skip or --bad-images skip."
+        )
+
+
+def _pixels(frame: Any) -> NDArray[np.uint8]:
+    is_grey = frame.format.name.startswith("gray")
+    pixels: NDArray[np.uint8] = frame.to_ndarray(format="gray" if is_grey else "rgb24")
+    return pixels
