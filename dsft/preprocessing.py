@@ -57,6 +57,16 @@ class InputPreprocessing(ABC):
         """The input in words, for messages and pages."""
 
     @property
+    def views(self) -> int:
+        """Number of inputs that are made of an example in evaluation, whose probabilities are averaged."""
+        return 1
+
+    @property
+    def single(self) -> Self:
+        """The same with one input for each example."""
+        return self
+
+    @property
     def arguments(self) -> Mapping[str, int]:
         """What a builder of the user's own needs to know to build a network for the input, by argument."""
         return {}
@@ -174,6 +184,8 @@ class SignalPreprocessing(InputPreprocessing):
         spectrogram: The spectrogram that the model takes; None for the signal itself.
         spacing: Distance of neighbouring samples along each axis, in mm, to which volumes are resampled; None if they
             are taken as they are.
+        windows: Number of windows of ``length`` samples of a signal, evenly spaced from its beginning to its end, whose
+            probabilities are averaged; 1 is the one around its centre.
     """
 
     kind: ClassVar = InputKind.SIGNAL
@@ -187,6 +199,17 @@ class SignalPreprocessing(InputPreprocessing):
     rate: int | None = None
     spectrogram: MelSpectrogram | None = None
     spacing: tuple[float, ...] | None = None
+    windows: int = 1
+
+    @property
+    def views(self) -> int:
+        """The windows."""
+        return self.windows
+
+    @property
+    def single(self) -> SignalPreprocessing:
+        """The same with the window around the centre."""
+        return self.replace(windows=1)
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -202,6 +225,8 @@ class SignalPreprocessing(InputPreprocessing):
         if self.spacing is not None:
             rate = f" every {' x '.join(f'{size:g}' for size in self.spacing)} mm"
         text = f"{' x '.join(map(str, self.length))} samples{rate}, {plural(self.channels, 'channel')}"
+        if self.windows > 1:
+            text = f"{self.windows} windows of {text}"
         if self.spectrogram is None:
             return text
         bands, frames = self.size
@@ -244,6 +269,8 @@ class ClipPreprocessing(InputPreprocessing):
         mean: Mean of each channel for the normalisation, for values from 0 to 1.
         std: Standard deviation of each channel for the normalisation, for values from 0 to 1.
         crop_pct: Side of the centre crop as a fraction of the resized frame's side, 0 to 1.
+        clips: Number of clips of a video, evenly spaced from its beginning to its end, whose probabilities are
+            averaged; 1 is the one in the middle.
     """
 
     kind: ClassVar = InputKind.CLIP
@@ -257,6 +284,17 @@ class ClipPreprocessing(InputPreprocessing):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop_pct: float = 1.0
+    clips: int = 1
+
+    @property
+    def views(self) -> int:
+        """The clips."""
+        return self.clips
+
+    @property
+    def single(self) -> ClipPreprocessing:
+        """The same with the clip in the middle."""
+        return self.replace(clips=1)
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -268,7 +306,8 @@ class ClipPreprocessing(InputPreprocessing):
         """Frames, stride, height, width and channels."""
         height, width = self.image_size
         every = f", every {self.stride}" if self.stride > 1 else ""
-        return f"{self.frames} frames{every}, of {height} x {width} pixels, {plural(self.channels, 'channel')}"
+        text = f"{self.frames} frames{every}, of {height} x {width} pixels, {plural(self.channels, 'channel')}"
+        return f"{self.clips} clips of {text}" if self.clips > 1 else text
 
     def to_dict(self) -> dict[str, Any]:
         """Return the kind and the attributes as JSON values."""

@@ -39,7 +39,7 @@ def draw_calibration(
     chosen = sorted(random.Random(seed).sample(train.indices, min(images, len(train))))  # noqa: S311 (no secret)
     split = dataclasses.replace(train, indices=tuple(chosen))
     loader = load_split(
-        split, section.model_copy(update={"batch_size": BATCH}), preprocessing, compute, full_size=False
+        split, section.model_copy(update={"batch_size": BATCH}), preprocessing.single, compute, full_size=False
     )
     return tuple(compute.place(batch.images) for batch in loader.epoch(0))
 

@@ -59,7 +59,7 @@ class ClipData:
         if not inputs:
             transform(self.train.source.read(self.train.indices[0]))
         mean, std = channel_moments(inputs)
-        return dataclasses.replace(plain, mean=mean, std=std)
+        return dataclasses.replace(plain, mean=mean, std=std, clips=given.clips or 1)
 
     def adapt(self, known: InputPreprocessing, name: str) -> ClipPreprocessing:
         """See :meth:`DataInput.adapt`; the normalisation stays that of the weights."""
@@ -68,7 +68,11 @@ class ClipData:
         given = self.section
         size = as_height_and_width(given.size) if given.size is not None else known.image_size
         return dataclasses.replace(
-            known, frames=given.frames or known.frames, stride=given.stride or known.stride, image_size=size
+            known,
+            frames=given.frames or known.frames,
+            stride=given.stride or known.stride,
+            image_size=size,
+            clips=given.clips or known.clips,
         )
 
 

@@ -61,7 +61,7 @@ class SignalData:
         plain = SignalPreprocessing(length, channels, zeros, ones, rate, self._spectrogram(rate), spacing)
         self._require_window(plain)
         mean, std = channel_moments([SignalTransform(plain)(signal) for signal in signals])
-        return dataclasses.replace(plain, mean=mean, std=std)
+        return self._with_windows(dataclasses.replace(plain, mean=mean, std=std))
 
     def adapt(self, known: InputPreprocessing, name: str) -> SignalPreprocessing:
         """See :meth:`DataInput.adapt`; only the length can be changed."""
@@ -77,7 +77,15 @@ class SignalData:
                 raise RecipeError(f"data.signal.{key}: the weights of {name} are for {own}, found {wanted}. Remove it.")
         adapted = dataclasses.replace(known, length=_as_tuple(given.length) or known.length)
         self._require_window(adapted)
-        return adapted
+        return self._with_windows(adapted)
+
+    def _with_windows(self, preprocessing: SignalPreprocessing) -> SignalPreprocessing:
+        windows = self.section.windows or preprocessing.windows
+        if windows > 1 and len(preprocessing.length) > 1:
+            raise RecipeError(
+                f"data.signal.windows: needs signals with one axis, found {len(preprocessing.length)}. Remove it."
+            )
+        return dataclasses.replace(preprocessing, windows=windows)
 
     def _sample(self) -> list[Signal]:
         return sample_examples(self.train, _SAMPLE)
@@ -137,7 +145,7 @@ class SignalData:
 
 def augment_signals(augment: AugmentSection, preprocessing: SignalPreprocessing) -> Transform:
     """Return the transform of training signals."""
-    return SignalTransform(preprocessing, _signal_augmentation(augment))
+    return SignalTransform(preprocessing.single, _signal_augmentation(augment))
 
 
 def join_signals(

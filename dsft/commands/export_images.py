@@ -119,6 +119,8 @@ def _calibration_pool(opened: ScoringData, scored: Split, network: Network, repo
 
 
 def _load(split: Split, opened: ScoringData, network: Network) -> tuple[list[Tensor], Tensor]:
-    loader = load_split(split, opened.section, network.preprocessing, Compute(torch.device("cpu")), full_size=False)
+    loader = load_split(
+        split, opened.section, network.preprocessing.single, Compute(torch.device("cpu")), full_size=False
+    )
     batches = [(batch.images, batch.targets) for batch in loader.epoch(0)]
     return [images for images, _ in batches], torch.cat([targets for _, targets in batches])

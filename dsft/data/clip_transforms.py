@@ -49,13 +49,23 @@ class ClipTransform:
     augmentation: ClipAugmentation | None = None
 
     def __call__(self, clip: Clip) -> Tensor:
-        """Return ``(channels, frames, height, width)``, float32.
+        """Return ``(channels, frames, height, width)``, float32, of several clips with these as the first axis.
 
         Raises:
             DataError: A frame cannot be read, or the frames differ in size.
         """
-        expected = self.preprocessing
-        pixels = clip.read(frame_positions(len(clip), expected, is_random=self.augmentation is not None))
+        length, expected = len(clip), self.preprocessing
+        if self.views > 1:
+            return torch.stack([self._clip(clip, spaced_positions(length, expected, at)) for at in range(self.views)])
+        return self._clip(clip, frame_positions(length, expected, is_random=self.augmentation is not None))
+
+    @property
+    def views(self) -> int:
+        """Number of clips of a video."""
+        return self.preprocessing.clips if self.augmentation is None else 1
+
+    def _clip(self, clip: Clip, positions: list[int]) -> Tensor:
+        expected, pixels = self.preprocessing, clip.read(positions)
         frames = _with_channels(torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, 1), expected.channels)
         for step in self._steps(*frames.shape[-2:]):
             frames = step(frames)
@@ -84,9 +94,22 @@ def frame_positions(length: int, preprocessing: ClipPreprocessing, *, is_random:
     Returns:
         The positions in order. Where the video is too short, those behind its end are its last frame.
     """
-    span = (preprocessing.frames - 1) * preprocessing.stride + 1
-    free = max(length - span, 0)
+    free = _free(length, preprocessing)
     start = int(torch.randint(free + 1, ())) if is_random else free // 2
+    return _positions(length, start, preprocessing)
+
+
+def spaced_positions(length: int, preprocessing: ClipPreprocessing, number: int) -> list[int]:
+    """Return the positions of the frames of one of several clips, the first at the beginning, the last at the end."""
+    return _positions(length, _free(length, preprocessing) * number // (preprocessing.clips - 1), preprocessing)
+
+
+def _free(length: int, preprocessing: ClipPreprocessing) -> int:
+    """Return the last position at which a clip may start."""
+    return max(length - (preprocessing.frames - 1) * preprocessing.stride - 1, 0)
+
+
+def _positions(length: int, start: int, preprocessing: ClipPreprocessing) -> list[int]:
     return [min(start + number * preprocessing.stride, length - 1) for number in range(preprocessing.frames)]
 
 
@@ -100,8 +123,11 @@ def resized_size(height: int, width: int, preprocessing: ClipPreprocessing) -> l
 def describe_clip_steps(preprocessing: ClipPreprocessing) -> list[dict[str, Any]]:
     """Return the operations from a video to the input tensor, in order, as JSON values."""
     own = preprocessing
-    start = "max(count - (frames - 1) * stride - 1, 0) // 2"
-    chosen = {"frames": own.frames, "stride": own.stride, "start": start, "behind_the_end": "repeat the last frame"}
+    free, last = "max(count - (frames - 1) * stride - 1, 0)", {"behind_the_end": "repeat the last frame"}
+    chosen: dict[str, Any] = {"frames": own.frames, "stride": own.stride, "start": f"{free} // 2", **last}
+    if own.clips > 1:
+        start = f"{free} * number // (clips - 1), number from 0"
+        chosen |= {"clips": own.clips, "start": start, "outputs": "mean of the probabilities of the clips"}
     rule = "round(side * max(height / crop_pct / own height, width / crop_pct / own width)), ties to even"
     size = list(own.image_size)
     return [

@@ -54,7 +54,7 @@ class Batch:
     """A batch of images of a split.
 
     Attributes:
-        images: ``(batch, channels, height, width)``, float32.
+        images: ``(batch, channels, height, width)``, float32; or inputs of another kind, or several views of each.
         targets: Class indices ``(batch,)``, int64; for multi-label data and mixed images soft targets
             ``(batch, classes)``, float32; masks ``(batch, height, width)``, int64; boxes ``(batch, boxes, 6)``,
             float32; or images.
@@ -106,6 +106,12 @@ class BatchLoader:
     def images_in(self, number: int) -> int | None:
         """Return the number of images of a training batch in all processes; None if unreadable ones are left out."""
         return None if self._settings.bad_images is BadImages.SKIP else self._order.images_in(number)
+
+    @property
+    def views(self) -> int:
+        """Number of inputs that are made of each example; if it is above 1, they are the second axis of a batch."""
+        views: int = getattr(self._samples.transform, "views", 1)
+        return views
 
     @property
     def skipped(self) -> frozenset[str]:

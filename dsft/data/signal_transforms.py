@@ -56,12 +56,25 @@ class SignalTransform:
     augmentation: SignalAugmentation = NO_AUGMENTATION
 
     def __call__(self, signal: Signal) -> Tensor:
-        """Return ``(channels, *size)``, float32.
+        """Return ``(channels, *size)``, float32, of several windows with these as the first axis.
 
         Raises:
             DataError: The signal has another number of axes, channels that cannot be mixed, or no rate.
         """
-        return self.apply(signal, self.draw_shifts())
+        if self.views == 1:
+            return self.apply(signal, self.draw_shifts())
+        samples = self._samples(signal)
+        (length,), size = self.preprocessing.length, samples.shape[-1]
+        free, centred = max(size - length, 0), int((length - size) / 2)
+        starts = [free * number // (self.views - 1) for number in range(self.views)]
+        # A shift of -centred would begin with the first sample.
+        shifts = [-start - centred if free else 0 for start in starts]
+        return torch.stack([self._finish(samples, [shift]) for shift in shifts])
+
+    @property
+    def views(self) -> int:
+        """Number of windows of a signal."""
+        return self.preprocessing.windows
 
     def draw_shifts(self) -> list[int]:
         """Draw how far the content of each axis is moved."""
@@ -70,8 +83,11 @@ class SignalTransform:
 
     def apply(self, signal: Signal, shifts: Sequence[int]) -> Tensor:
         """Transform a signal with given shifts; see :meth:`__call__`."""
+        return self._finish(self._samples(signal), shifts)
+
+    def _finish(self, samples: NDArray[np.float32], shifts: Sequence[int]) -> Tensor:
         given, expected = self.augmentation, self.preprocessing
-        values = torch.from_numpy(fit_length(self._samples(signal), expected.length, shifts))
+        values = torch.from_numpy(fit_length(samples, expected.length, shifts))
         if given.gain:
             values = values * 10 ** (_uniform(-given.gain, given.gain) / 20)
         if given.noise:
@@ -181,7 +197,15 @@ def describe_signal_steps(preprocessing: SignalPreprocessing) -> list[dict[str, 
         steps.append({"op": "resample_volume", "spacing": list(preprocessing.spacing), "rule": rule})
     steps.append({"op": "mix_channels", "to": preprocessing.channels, "rule": "mean if 1, else repeat a single one"})
     offset = "int((length - samples) / 2), truncated towards zero"
-    steps.append({"op": "crop_or_pad", "length": list(preprocessing.length), "offset": offset, "fill": 0})
+    crop: dict[str, Any] = {"op": "crop_or_pad", "length": list(preprocessing.length), "offset": offset, "fill": 0}
+    if preprocessing.windows > 1:
+        start = "max(samples - length, 0) * number // (windows - 1), number from 0; shorter signals as without windows"
+        crop |= {
+            "windows": preprocessing.windows,
+            "start": start,
+            "outputs": "mean of the probabilities of the windows",
+        }
+    steps.append(crop)
     if (mel := preprocessing.spectrogram) is not None:
         frames = {"window": "periodic Hann", "size": mel.window, "hop": mel.hop, "centred": True, "padding": "reflect"}
         bands = {"bands": mel.bands, "low": mel.low, "high": mel.high, "scale": "2595 log10(1 + f / 700)"}

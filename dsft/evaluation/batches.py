@@ -35,6 +35,12 @@ class BatchSource(Protocol):
         """Yield the batches of one pass over the split."""
 
 
+def views_of(source: BatchSource) -> int:
+    """Return how many inputs a batch has for each example; 1 unless the attribute ``views`` says otherwise."""
+    views: int = getattr(source, "views", 1)
+    return views
+
+
 class EvaluatedSplit(Protocol):
     """The names that an evaluation needs, as those of :class:`dsft.data.Split`."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dsft.devices import Compute
 from dsft.errors import ModelError, TrainingError
-from dsft.evaluation.batches import BatchSource, LabelledBatch
+from dsft.evaluation.batches import BatchSource, LabelledBatch, views_of
 from dsft.measure.example import evaluation_mode
 from dsft.tasks import Task
 
@@ -56,21 +56,33 @@ def infer_batches(
         ModelError: The output does not have the shape that the task and the classes need.
         TrainingError: An output is not finite.
     """
-    done = 0
+    done, has_views = 0, views_of(loader) > 1
     with evaluation_mode(module):
         for batch in loader.epoch(0):
-            outputs = _infer(module, batch, compute, num_classes, task)
+            if has_views:
+                outputs = _infer_views(module, batch.images, compute, num_classes, task)
+            else:
+                outputs = _infer(module, batch.images, compute, num_classes, task)
             _require_finite(outputs, batch.positions, keys, what, task)
             done += len(outputs)
             advance(done)
             yield BatchOutputs(outputs, batch)
 
 
-def _infer(module: nn.Module, batch: LabelledBatch, compute: Compute, num_classes: int, task: Task) -> Tensor:
+def _infer_views(module: nn.Module, images: Tensor, compute: Compute, num_classes: int, task: Task) -> Tensor:
+    """Return the logits of the mean probabilities of several views ``(batch, views, ...)``."""
+    if task.labels is None:
+        raise ModelError(f"task {task.name}: predictions for several views of an example cannot be averaged.")
+    # One after the other, so that several views need no more memory than one.
+    outputs = [_infer(module, view, compute, num_classes, task) for view in images.unbind(1)]
+    return task.labels.scorer.average(torch.stack(outputs))
+
+
+def _infer(module: nn.Module, images: Tensor, compute: Compute, num_classes: int, task: Task) -> Tensor:
     # Not around the loop: a suspended generator would leave inference mode enabled for its caller.
     with torch.inference_mode(), compute.autocast():
-        outputs, _ = task.codec.split_outputs(module(compute.place(batch.images)))
-    expected = task.codec.output_shape(batch.images.shape, num_classes)
+        outputs, _ = task.codec.split_outputs(module(compute.place(images)))
+    expected = task.codec.output_shape(images.shape, num_classes)
     if outputs.shape != expected:
         raise ModelError(
             f"output of the model: for {num_classes} classes the {task.codec.output_name} must have shape {expected}, "

@@ -45,6 +45,10 @@ class ImageLabelScorer(ABC):
     def is_correct(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return whether the prediction for each image is entirely correct ``(images,)``, bool."""
 
+    @abstractmethod
+    def average(self, logits: Tensor) -> Tensor:
+        """Return logits ``(images, classes)`` whose probabilities are the mean of ``(views, images, classes)``."""
+
     def reduce(self, outputs: Tensor, targets: Tensor) -> Rows:
         """Keep the logits, in float32."""
         return Rows(outputs.float().cpu(), targets.cpu())

@@ -215,6 +215,10 @@ class LabelScorer(Scorer, Protocol):
         """Return the accuracy as a function of the predicted probability."""
         ...
 
+    def average(self, logits: Tensor) -> Tensor:
+        """Return logits ``(images, classes)`` whose probabilities are the mean of ``(views, images, classes)``."""
+        ...
+
     def predict(self, logits: Tensor) -> Tensor:
         """Return the predictions in the representation of the targets."""
         ...

@@ -18,6 +18,7 @@ from PIL import Image
 
 from dsft.artifact import read_manifest
 from dsft.assembly import load_folder
+from dsft.data.clip import read_clip
 from dsft.preprocessing import ClipPreprocessing
 from tests.data.videos import moving_bar, write_video, write_videos
 from tests.runs import Runs
@@ -93,6 +94,28 @@ def test_an_exported_file_and_predict_take_what_the_description_says(work: Work,
         row = next(csv.DictReader(io.StringIO(work.run("predict", model, folder, "--format", "csv").stdout)))
         probabilities = expected.softmax(1).max(1).values
         np.testing.assert_allclose(float(row["probability"]), float(probabilities[0]), atol=2e-3)
+
+
+@pytest.mark.slow
+def test_predictions_are_the_mean_of_several_clips(work: Work, tmp_path: Path) -> None:
+    work.run("train", work.recipe, "name=several", "data.clip.clips=3", "schedule.epochs=1")
+    run, folder = work.folder / "runs" / "several", work.folder / "videos" / "left" / "video03"
+    network = load_folder(run)
+    found = network.preprocessing
+    assert isinstance(found, ClipPreprocessing)
+    assert found.clips == 3
+    frames = read_clip(folder).read(range(12))
+    images = [Image.fromarray(frame).resize((16, 16), Image.Resampling.BILINEAR) for frame in frames]
+    resized = [np.asarray(image, np.float64) for image in images]
+    values = (np.stack(resized) / 255 - np.array(found.mean)) / np.array(found.std)
+    inputs = torch.from_numpy(np.stack([values[at : at + 6] for at in (0, 3, 6)])).permute(0, 4, 1, 2, 3).float()
+    with torch.no_grad():
+        expected = network.module.eval()(inputs).softmax(1).mean(0)
+    for options in ((run, folder), (tmp_path / "net.onnx", folder)):
+        if options[0] != run:
+            work.run("export", run, "--out", options[0])
+        row = next(csv.DictReader(io.StringIO(work.run("predict", *options, "--format", "csv").stdout)))
+        np.testing.assert_allclose(float(row["probability"]), float(expected.max()), atol=2e-3)
 
 
 def test_videos_that_differ_from_the_training_videos_are_predicted(work: Work, tmp_path: Path) -> None:

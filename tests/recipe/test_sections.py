@@ -122,13 +122,13 @@ def test_a_model_has_one_origin(values: dict[str, Any], message: str) -> None:
         (
             {"source": DataSource.DIGITS, "root": "x"},
             "root: requires source folder, csv, torchvision, hf, wds, masks, pairs, coco, voc, yolo, audio, "
-            "arrays, frames or volumes, and the source is digits",
+            "arrays, frames, volumes or text, and the source is digits",
         ),
         ({"source": DataSource.DIGITS, "download": True}, "download: requires source torchvision or hf"),
         ({"source": DataSource.FOLDER}, "root: source folder needs a folder with one folder of images per class"),
         (
             {"source": DataSource.FOLDER, "root": "x", "label_separator": ";"},
-            "label_separator: requires source csv, and the source is folder",
+            "label_separator: requires source csv or text, and the source is folder",
         ),
         ({"source": DataSource.FOLDER, "root": "x", "name": "y"}, "name: requires source torchvision, hf or scenes"),
         (

@@ -23,3 +23,6 @@ class ClipSection(Section):
     size: Side | tuple[Side, Side] | None = None
     """Side of the square frames in pixels, or `[height, width]`; frames are resized in their own proportions and
     cropped. By default 112."""
+    clips: Count | None = None
+    """Number of clips of a video in evaluation and prediction, evenly spaced from its beginning to its end, whose
+    probabilities are averaged; 1 takes the one in the middle. By default 1."""

@@ -31,6 +31,10 @@ TARGETS: Mapping[TaskName, TargetKind] = {
 """The ground truth that each task needs."""
 
 
+_AVERAGED = (TargetKind.CLASS, TargetKind.LABELS)
+"""The ground truth of tasks whose predictions for several parts of an example can be averaged."""
+
+
 class Recipe(Section):
     """One training or fine-tuning run."""
 
@@ -101,6 +105,8 @@ class Recipe(Section):
                     raise ValueError(
                         f"model.{key}: a text has no channels, and source {data.source} has texts; remove it"
                     )
+        if data.signal is not None and (data.signal.windows or 1) > 1 and TARGETS[self.task] not in _AVERAGED:
+            raise ValueError(f"data.signal.windows: cannot be used with task {self.task}; remove it")
         if self.augment.frequency_mask and (data.signal is None or data.signal.spectrogram is None):
             raise ValueError("augment.frequency_mask: requires data.signal.spectrogram")
 

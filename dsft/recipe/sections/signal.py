@@ -45,3 +45,7 @@ class SignalSection(Section):
     default the most common one. Volumes in NumPy files have none."""
     spectrogram: SpectrogramSection | None = None
     """The network gets a spectrogram, for networks that take images. By default it gets the signal itself."""
+    windows: Count | None = None
+    """Number of windows of `length` samples in evaluation and prediction, evenly spaced from the beginning of a signal
+    to its end, whose probabilities are averaged; 1 takes the one around its centre. For signals with one axis and
+    tasks whose ground truth is a class or labels. By default 1."""

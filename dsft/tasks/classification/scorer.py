@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -102,6 +103,10 @@ class ClassificationScorer(ImageLabelScorer):
     def confusion_matrix(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Count the images of every true class (rows) by the predicted class (columns)."""
         return confusion_matrix(targets, outputs.argmax(dim=1), outputs.shape[1])
+
+    def average(self, logits: Tensor) -> Tensor:
+        """Return the logarithms of the mean probabilities."""
+        return logits.log_softmax(-1).logsumexp(0) - math.log(len(logits))
 
     def predict(self, logits: Tensor) -> Tensor:
         """Return the indices of the most probable classes."""

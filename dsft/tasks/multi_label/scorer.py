@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
+from torch.nn import functional
 
 from dsft.metrics import (
     Interval,
@@ -103,6 +104,10 @@ class MultiLabelScorer(ImageLabelScorer):
 
     def confusion_matrix(self, outputs: Tensor, targets: Tensor) -> None:
         """Return None, since a confusion matrix is not defined for sets of labels."""
+
+    def average(self, logits: Tensor) -> Tensor:
+        """Return the log odds of the mean probabilities."""
+        return functional.logsigmoid(logits).logsumexp(0) - functional.logsigmoid(-logits).logsumexp(0)
 
     def predict(self, logits: Tensor) -> Tensor:
         """Return 1 for the labels with a probability above 0.5."""
