@@ -92,6 +92,7 @@ class DataSource(StrEnum):
     ARRAYS = "arrays"
     TONES = "tones"
     FRAMES = "frames"
+    VIDEO = "video"
     MOVING_DIGITS = "moving_digits"
     VOLUMES = "volumes"
     SOLIDS = "solids"

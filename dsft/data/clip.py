@@ -1,4 +1,4 @@
-"""Clips: videos as sequences of frames, which are decoded when they are needed."""
+"""Clips: videos, as files or as sequences of frames, which are decoded when they are needed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dsft.data.decoding import IMAGE_EXTENSIONS, read_image
+from dsft.data.video import VIDEO_EXTENSIONS, VideoFrames
 from dsft.errors import DataError
 
 _NUMBER = re.compile(r"([0-9]+)")
@@ -24,12 +25,12 @@ class Clip:
 
     Attributes:
         name: Its name in messages.
-        frames: Files of its frames in order, or the frames ``(count, height, width)`` or ``(count, height, width, 3)``
-            as 8-bit integers.
+        frames: Files of its frames in order, those of a video file, or the frames ``(count, height, width)`` or
+            ``(count, height, width, 3)`` as 8-bit integers.
     """
 
     name: str
-    frames: Sequence[Path] | NDArray[np.uint8]
+    frames: Sequence[Path] | VideoFrames | NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -46,6 +47,10 @@ class Clip:
         if isinstance(self.frames, np.ndarray):
             chosen: NDArray[np.uint8] = self.frames[list(positions)]
             return chosen if chosen.ndim == 4 else chosen[..., None]
+        if isinstance(self.frames, VideoFrames):
+            found = self.frames.read(positions)
+            chosen = np.stack([found[position] for position in positions])
+            return chosen if chosen.ndim == 4 else chosen[..., None]
         decoded = {position: read_image(self.frames[position]) for position in sorted(set(positions))}
         images = list(decoded.values())
         # Some encoders store a frame without colours as a grayscale image.
@@ -60,21 +65,29 @@ class Clip:
         return np.stack([pixels[position] for position in positions])
 
 
-def read_clip(folder: Path) -> Clip:
-    """Return the clip in a folder of frames, in the order of their names, of which numbers count as numbers.
+def read_clip(path: Path) -> Clip:
+    """Return the clip in a video file, or in a folder of frames.
+
+    Frames have the order of their names, of which numbers count as numbers.
 
     Raises:
-        DataError: The folder cannot be listed, or has no image files.
+        DataError: The file cannot be read, or PyAV is not installed; or the folder cannot be listed, or has no image
+            files.
     """
+    if path.suffix.lower() in VIDEO_EXTENSIONS and not path.is_dir():
+        frames = VideoFrames(path)
+        len(frames)  # unreadable files are found here
+        return Clip(str(path), frames)
     try:
-        files = [path for path in folder.iterdir() if _is_frame(path)]
+        files = [inside for inside in path.iterdir() if _is_frame(inside)]
     except OSError as error:
         raise DataError(
-            f"{str(folder)!r} cannot be read as a clip: it must be a folder of frames ({error})."
+            f"{str(path)!r} cannot be read as a clip: it must be a folder of frames, or a video file with the "
+            f"extension {', '.join(sorted(VIDEO_EXTENSIONS))} ({error})."
         ) from error
     if not files:
-        raise DataError(f"{str(folder)!r} cannot be read as a clip: it contains no image files.")
-    return Clip(str(folder), sorted(files, key=_order))
+        raise DataError(f"{str(path)!r} cannot be read as a clip: it contains no image files.")
+    return Clip(str(path), sorted(files, key=_order))
 
 
 def _is_frame(path: Path) -> bool:

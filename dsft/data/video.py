@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,24 @@ def import_av() -> Any:
     return av
 
 
+@dataclass(frozen=True)
+class _Index:
+    """The times of a stream, in its units.
+
+    Attributes:
+        times: When each frame is shown, in order; None if the file does not say so.
+        starts: When each key frame is shown, and the time by which a container finds it.
+    """
+
+    times: Sequence[int | None]
+    starts: Sequence[tuple[int, int]]
+
+    def start_before(self, time: int | None) -> int | None:
+        """Return where to decode from for a frame; None for the beginning of the file."""
+        found = [stored for shown, stored in self.starts if time is not None and shown <= time]
+        return found[-1] if found else None
+
+
 class VideoFrames:
     """The frames of a video file, in the order in which they are shown.
 
@@ -46,7 +65,7 @@ class VideoFrames:
         self._path = path
 
     def __len__(self) -> int:
-        return len(self._times)
+        return len(self._index.times)
 
     def read(self, positions: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
         """Return frames ``(height, width)`` or ``(height, width, 3)`` by their position.
@@ -54,31 +73,40 @@ class VideoFrames:
         Raises:
             DataError: The file cannot be decoded.
         """
-        times, wanted = self._times, set(positions)
-        places = {time: position for position, time in enumerate(times) if time is not None}
+        wanted, index = set(positions), self._index
+        start = index.start_before(index.times[min(wanted)])
+        found = self._decode(wanted, start)
+        if len(found) < len(wanted) and start is not None:
+            found = self._decode(wanted, None)  # some containers find another frame than was asked for
+        if missing := sorted(wanted - found.keys()):
+            raise self._damaged(f"frame {missing[0]} of {len(self)} cannot be decoded")
+        return found
+
+    def _decode(self, wanted: Collection[int], start: int | None) -> dict[int, NDArray[np.uint8]]:
+        places = {time: position for position, time in enumerate(self._index.times) if time is not None}
         found: dict[int, NDArray[np.uint8]] = {}
         with self._opened() as (container, stream):
-            first = times[min(wanted)]
-            if first is not None:
-                container.seek(first, stream=stream)
+            if start is not None:
+                container.seek(start, stream=stream)
             for number, frame in enumerate(container.decode(stream)):
-                position = number if first is None else places.get(frame.pts, -1)
+                position = places.get(frame.pts, -1) if places else number
                 if position in wanted:
                     found[position] = _pixels(frame)
                 if len(found) == len(wanted) or position > max(wanted):
                     break
-        if missing := sorted(wanted - found.keys()):
-            raise self._damaged(f"frame {missing[0]} of {len(times)} cannot be decoded")
         return found
 
     @cached_property
-    def _times(self) -> Sequence[int | None]:
-        """The time of each frame in the units of the stream; all None if the file, such as some AVI, has none."""
+    def _index(self) -> _Index:
         with self._opened() as (container, stream):
-            times = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
+            packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
+            times = [packet.pts for packet in packets]
+            starts = [(packet.pts, packet.dts) for packet in packets if packet.is_keyframe]
         if not times:
             raise self._damaged("it has no frames")
-        return [None] * len(times) if None in times else sorted(set(times))
+        if None in times or any(None in start for start in starts):
+            return _Index([None] * len(times), ())
+        return _Index(sorted(set(times)), sorted(starts))
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[Any, Any]]:

@@ -146,6 +146,9 @@ DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
         needs=(("root",),),
         inputs=InputKind.CLIP,
     ),
+    DataSource.VIDEO: DataSourceTraits(
+        root="a folder with one folder of video files per class", needs=(("root",),), inputs=InputKind.CLIP
+    ),
     DataSource.MOVING_DIGITS: DataSourceTraits(inputs=InputKind.CLIP),
     DataSource.VOLUMES: DataSourceTraits(
         root="a folder with one folder of NIfTI or NumPy files per class, or a table of them",

@@ -15,7 +15,7 @@ def test_a_source_needs_only_keys_that_it_accepts() -> None:
 
 def test_sources_are_listed_by_the_keys_that_they_accept() -> None:
     assert sources_with("download") == "torchvision or hf"
-    assert sources_with("label_separator") == "csv"
+    assert sources_with("label_separator") == "csv or text"
     assert sources_with("root") == (
-        "folder, csv, torchvision, hf, wds, masks, pairs, coco, voc, yolo, audio, arrays, frames or volumes"
+        "folder, csv, torchvision, hf, wds, masks, pairs, coco, voc, yolo, audio, arrays, frames, video, volumes or text"
     )

@@ -13,7 +13,7 @@ def test_every_key_has_a_row_with_its_type_default_and_description() -> None:
     assert "| `lr` | a number > 0 | `0.001` | Learning rate after warm-up. |" in reference
     assert (
         "| `source` | one of digits, folder, csv, torchvision, hf, wds, masks, pairs, coco, voc, yolo, scenes, "
-        "audio, arrays, tones, frames, moving_digits, volumes, solids | required |" in reference
+        "audio, arrays, tones, frames, video, moving_digits, volumes, solids, text | required |" in reference
     )
     for key in (*OptimSection.model_fields, *DataSection.model_fields):
         assert f"| `{key}` |" in reference or f"### `data.{key}`" in reference

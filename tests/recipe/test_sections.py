@@ -122,7 +122,7 @@ def test_a_model_has_one_origin(values: dict[str, Any], message: str) -> None:
         (
             {"source": DataSource.DIGITS, "root": "x"},
             "root: requires source folder, csv, torchvision, hf, wds, masks, pairs, coco, voc, yolo, audio, "
-            "arrays, frames, volumes or text, and the source is digits",
+            "arrays, frames, video, volumes or text, and the source is digits",
         ),
         ({"source": DataSource.DIGITS, "download": True}, "download: requires source torchvision or hf"),
         ({"source": DataSource.FOLDER}, "root: source folder needs a folder with one folder of images per class"),

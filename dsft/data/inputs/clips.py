@@ -1,4 +1,4 @@
-"""Clips of videos, as folders with one image file for each frame."""
+"""Clips of videos, as files or as folders with one image file for each frame."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dsft.data.clip_transforms import ClipTransform, describe_clip_steps
 from dsft.data.decoding import IMAGE_EXTENSIONS
 from dsft.data.inputs.input_type import InputType, Measures, Packed
 from dsft.data.transforms import Transform
+from dsft.data.video import VIDEO_EXTENSIONS
 from dsft.preprocessing import ClipPreprocessing, InputPreprocessing
 
 _SHOWN = 4
@@ -28,13 +29,13 @@ class ClipInput(InputType):
     """Implements :class:`InputType`; an example is a :class:`dsft.data.clip.Clip`."""
 
     kind: ClassVar = InputKind.CLIP
-    extensions: ClassVar = IMAGE_EXTENSIONS
-    are_folders: ClassVar = True
+    extensions: ClassVar = VIDEO_EXTENSIONS
+    folder_extensions: ClassVar = IMAGE_EXTENSIONS
     default_channels: ClassVar = 3
     measures: ClassVar = Measures({"frames": 0, "widths": 0, "heights": 0}, {"grayscale": False})
 
     def read_file(self, path: Path) -> Clip:
-        """Return the clip in a folder of frames, which are not decoded yet."""
+        """Return the clip in a file or a folder of frames, which are not decoded yet."""
         return read_clip(path)
 
     def count_channels(self, example: Clip) -> int:

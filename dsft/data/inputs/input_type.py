@@ -50,7 +50,7 @@ class InputType(ABC):
     Attributes:
         kind: Its word.
         extensions: The endings of files that contain one example.
-        are_folders: An example is a folder that contains files with these endings.
+        folder_extensions: The endings of files of which a folder is one example; empty if no folder is.
         in_words: Examples are shown in words and not as pictures.
         default_channels: Channels of data of which no example can be read.
         measures: What :meth:`measure` returns of any example, with zeros.
@@ -58,7 +58,7 @@ class InputType(ABC):
 
     kind: ClassVar[InputKind]
     extensions: ClassVar[frozenset[str]]
-    are_folders: ClassVar[bool] = False
+    folder_extensions: ClassVar[frozenset[str]] = frozenset()
     in_words: ClassVar[bool] = False
     default_channels: ClassVar[int]
     measures: ClassVar[Measures]

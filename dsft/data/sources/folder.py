@@ -83,21 +83,22 @@ def list_files(folder: Path, extensions: Collection[str]) -> list[Path]:
 
 
 def list_examples(folder: Path, kind: InputKind) -> list[Path]:
-    """Return all examples of a kind below a folder, sorted by path, or the folder itself if it is one.
+    """Return all examples of a kind below a folder, files before folders and sorted by path, or the folder itself.
 
     Raises:
         DataError: The folder cannot be listed.
     """
     own = INPUTS[kind]
-    if not own.are_folders:
-        return list_files(folder, own.extensions)
+    files = list_files(folder, own.extensions)
+    if not own.folder_extensions:
+        return files
     try:
-        if _has_files(folder, own.extensions):
+        if _has_files(folder, own.folder_extensions):
             return [folder]
-        keys = sorted(_folder_keys(folder, "", own.extensions, frozenset()))
+        keys = sorted(_folder_keys(folder, "", own.folder_extensions, frozenset()))
     except OSError as error:
         raise DataError(f"{str(folder)!r}: cannot be listed ({error}).") from error
-    return [folder / key.partition("/")[2] for key in keys]
+    return [*files, *(folder / key.partition("/")[2] for key in keys)]
 
 
 def split_folders(root: Path, *, must_have_folders: bool = True) -> dict[SplitName, Path]:
@@ -139,18 +140,18 @@ def _is_split(folder: Path) -> bool:
 
 
 def _is_example(name: str) -> bool:
-    return any(has_extension(name, each.extensions) for each in INPUTS.values())
+    return any(has_extension(name, each.extensions | each.folder_extensions) for each in INPUTS.values())
 
 
 def _scan(root: Path, files: type[Files], report: Report) -> Files:
     """List the files, sorted by class and path, so that the order does not depend on the file system."""
-    folders, noun, extensions = _folders(root), files.input_kind.value, INPUTS[files.input_kind].extensions
+    folders, noun, extensions = _folders(root), files.input_kind.value, files.extensions()
     if not folders:
         raise DataError(
             f"data: {str(root)!r} contains no class folder. {noun.capitalize()}s must be at CLASS/{noun.upper()} below "
             "it, with one folder per class."
         )
-    list_keys = _folder_keys if INPUTS[files.input_kind].are_folders else _keys
+    list_keys = _folder_keys if files.are_folders else _keys
     found = [sorted(list_keys(folder, folder.name, extensions, frozenset())) for folder in folders]
     if empty := [folder.name for folder, keys in zip(folders, found, strict=True) if not keys]:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Clips as folders of frames: one folder per class, with one folder of images per video."""
+"""Videos in one folder per class: as folders of frames, or as video files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dsft.choices import InputKind, SplitName
 from dsft.data.clip import Clip
 from dsft.data.sources.folder import open_files
 from dsft.data.sources.images import ArraySource, ExampleFiles
+from dsft.data.video import import_av
 from dsft.progress import Report, ignore
 
 
@@ -23,6 +24,7 @@ class ClipFolders(ExampleFiles):
     """Folders of frames below a folder; a key is the path of one relative to it."""
 
     input_kind: ClassVar[InputKind] = InputKind.CLIP
+    are_folders: ClassVar[bool] = True
 
     def identity(self, index: int) -> str:
         """Return the number of files and their size in bytes."""
@@ -32,6 +34,13 @@ class ClipFolders(ExampleFiles):
         except OSError:  # the loader handles unreadable clips
             return "missing"
         return f"{len(sizes)} files of {sum(sizes)}"
+
+
+@dataclass(frozen=True)
+class VideoFiles(ExampleFiles):
+    """Video files below a folder."""
+
+    input_kind: ClassVar[InputKind] = InputKind.CLIP
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,3 +68,17 @@ def open_frames(root: Path, report: Report = ignore) -> Mapping[SplitName, ClipF
         DataError: The folder is missing or incomplete.
     """
     return open_files(root, ClipFolders, report)
+
+
+def open_video(root: Path, report: Report = ignore) -> Mapping[SplitName, VideoFiles]:
+    """Return the splits of a folder of video files, see :func:`dsft.data.sources.folder.open_files`.
+
+    Args:
+        root: The folder.
+        report: Receives what is found.
+
+    Raises:
+        DataError: The folder is missing or incomplete, or PyAV is not installed.
+    """
+    import_av()
+    return open_files(root, VideoFiles, report)

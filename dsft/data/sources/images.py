@@ -119,7 +119,11 @@ def target_kind_of(source: Source) -> TargetKind:
 
 @dataclass(frozen=True)
 class ExampleFiles:
-    """Files below a folder, one for each example; a key is the path relative to the folder."""
+    """Files below a folder, one for each example; a key is the path relative to the folder.
+
+    Attributes:
+        are_folders: Each example is a folder of files.
+    """
 
     root: Path
     classes: tuple[str, ...]
@@ -127,6 +131,13 @@ class ExampleFiles:
     targets: tuple[Target, ...]
     in_memory: ClassVar[bool] = False
     input_kind: ClassVar[InputKind] = InputKind.IMAGE
+    are_folders: ClassVar[bool] = False
+
+    @classmethod
+    def extensions(cls) -> frozenset[str]:
+        """Return the endings of the files, or of those in the folders."""
+        own = INPUTS[cls.input_kind]
+        return own.folder_extensions if cls.are_folders else own.extensions
 
     @property
     def origin(self) -> str:

@@ -34,6 +34,7 @@ from dsft.data.sources import (
     yolo,
 )
 from dsft.data.sources.images import Source
+from dsft.data.video import import_av
 from dsft.progress import Report, ignore
 
 
@@ -128,6 +129,10 @@ SOURCES: Mapping[DataSource, SourceEntry] = {
     DataSource.ARRAYS: SourceEntry(lambda at, report: arrays.open_arrays(at.path, report)),
     DataSource.TONES: SourceEntry(lambda _, __: tones.open_tones()),
     DataSource.FRAMES: SourceEntry(lambda at, report: frames.open_frames(at.path, report)),
+    DataSource.VIDEO: SourceEntry(
+        lambda at, report: frames.open_video(at.path, report),
+        require_package=import_av,
+    ),
     DataSource.MOVING_DIGITS: SourceEntry(lambda _, __: moving_digits.open_moving_digits()),
     DataSource.VOLUMES: SourceEntry(lambda at, report: audio.open_audio(at.path, at.groups, report)),
     DataSource.SOLIDS: SourceEntry(lambda _, __: solids.open_solids()),

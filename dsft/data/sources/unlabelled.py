@@ -132,13 +132,13 @@ def _matching(pattern: str, kind: InputKind) -> list[Path]:
     found = glob.glob(os.path.expanduser(pattern), recursive=True)  # noqa: PTH111, PTH207
     files: list[Path] = []
     for path in map(Path, sorted(found)):
-        is_example = has_extension(path.name, INPUTS[kind].extensions) and not INPUTS[kind].are_folders
+        is_example = has_extension(path.name, INPUTS[kind].extensions)
         files += list_examples(path, kind) if path.is_dir() else [path] if is_example else []
     return files
 
 
 def _required(files: list[Path], kind: InputKind, message: str) -> list[Path]:
     if not files:
-        extensions = ", ".join(sorted(INPUTS[kind].extensions))
+        extensions = ", ".join(sorted(INPUTS[kind].extensions | INPUTS[kind].folder_extensions))
         raise DataError(f"{message} {kind.capitalize()}s in folders need one of the extensions {extensions}.")
     return files

@@ -92,18 +92,18 @@ class DataSection(Section):
     the columns `path`, `label` and optionally `split`), `torchvision` (one of its data sets), `hf` (a Hugging Face data
     set), `wds` (webdataset shards), `masks` (folders `images` and `masks`, for task `segmentation`), `pairs` (folders
     `input` and `target`, or clean images with `degrade`, for task `restoration`), `coco`, `voc` or `yolo` (boxes in the
-    format of COCO, Pascal VOC or YOLO, for task `detection`), `scenes` (digits on a canvas, installed with dsft;
-    `name` is the task), `audio` (sound files, one folder per class, or a table as for `csv`), `arrays` (signals in
-    NumPy files), `tones` (artificial sounds, made by dsft), `frames` (videos as folders of images, one folder per
-    class), `moving_digits` (artificial videos, made by dsft), `solids` (artificial volumes with the class of each
-    voxel, made by dsft, for task `segmentation`), `volumes` (NIfTI or NumPy files, one folder per class, or a table as
-    for `csv`) or `text` (a table with the columns `text`, `label` and optionally `split`, or a folder with `train.csv`
-    and optionally `val.csv` and `test.csv`)."""
+    format of COCO, Pascal VOC or YOLO, for task `detection`), `scenes` (digits on a canvas, installed with dsft; `name`
+    is the task), `audio` (sound files, one folder per class, or a table as for `csv`), `arrays` (signals in NumPy
+    files), `tones` (artificial sounds, made by dsft), `frames` (videos as folders of images, one folder per class),
+    `video` (video files, one folder per class), `moving_digits` (artificial videos, made by dsft), `solids` (artificial
+    volumes with the class of each voxel, made by dsft, for task `segmentation`), `volumes` (NIfTI or NumPy files, one
+    folder per class, or a table as for `csv`) or `text` (a table with the columns `text`, `label` and optionally
+    `split`, or a folder with `train.csv` and optionally `val.csv` and `test.csv`)."""
     root: str | None = None
-    """The folder of the images (`folder`), sounds (`audio`), videos (`frames`) or shards (`wds`), the table (`csv`,
-    `text`, `audio`; its paths are relative to it), the file `.npz` with arrays `x` and `y` or a folder with `train.npz`
-    (`arrays`), the output of `save_to_disk` (`hf`), or the folder where the data set is stored (`torchvision`; `hf`
-    with `name`)."""
+    """The folder of the images (`folder`), sounds (`audio`), videos (`frames`, `video`) or shards (`wds`), the table
+    (`csv`, `text`, `audio`; its paths are relative to it), the file `.npz` with arrays `x` and `y` or a folder with
+    `train.npz` (`arrays`), the output of `save_to_disk` (`hf`), or the folder where the data set is stored
+    (`torchvision`; `hf` with `name`)."""
     name: str | None = None
     """Name of the data set, such as `CIFAR10` (`torchvision`), or its name on the hub (`hf`, with `download`)."""
     download: bool = False
@@ -126,7 +126,7 @@ class DataSection(Section):
     signal: SignalSection | None = None
     """The input that the network gets of signals (`audio`, `arrays`, `tones`, `volumes`, `solids`)."""
     clip: ClipSection | None = None
-    """The input that the network gets of videos (`frames`, `moving_digits`)."""
+    """The input that the network gets of videos (`frames`, `video`, `moving_digits`)."""
     text: TextSection | None = None
     """The input that the network gets of texts (`text`)."""
     groups: GroupsSection | None = None
