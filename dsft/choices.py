@@ -251,6 +251,7 @@ class Reason(StrEnum):
     NO_ALLOWED_STRUCTURE = "no_allowed_structure"
     NOT_RUN = "not_run"
     POINTWISE = "pointwise"
+    SINGLE_CHANNEL = "single_channel"
     DEPTHWISE = "depthwise"
     UNSUPPORTED_CONVOLUTION = "unsupported_convolution"
     CUSTOM_CLASS = "custom_class"
@@ -279,6 +280,7 @@ _REASON_MESSAGES = {
     Reason.NO_ALLOWED_STRUCTURE: "no allowed structure fits",
     Reason.NOT_RUN: "not run on the example input",
     Reason.POINTWISE: "1x1 kernel",
+    Reason.SINGLE_CHANNEL: "one input channel, so nothing to separate",
     Reason.DEPTHWISE: "already depthwise",
     Reason.UNSUPPORTED_CONVOLUTION: "no separable layer for this type",
     Reason.CUSTOM_CLASS: "custom class or forward pass",

@@ -17,5 +17,6 @@ def test_sources_are_listed_by_the_keys_that_they_accept() -> None:
     assert sources_with("download") == "torchvision or hf"
     assert sources_with("label_separator") == "csv or text"
     assert sources_with("root") == (
-        "folder, csv, torchvision, hf, wds, masks, pairs, coco, voc, yolo, audio, arrays, frames, video, volumes or text"
+        "folder, csv, torchvision, hf, wds, masks, pairs, coco, voc, yolo, audio, arrays, frames, video, volumes or "
+        "text"
     )

@@ -130,6 +130,7 @@ def _structural_obstacle(
         Reason.EMPTY: not all(parameter.numel() for parameter in module.parameters()),
         Reason.POINTWISE: is_pointwise and not has_pointwise,
         Reason.NO_ALLOWED_STRUCTURE: not is_pointwise and not allowed - POINTWISE_STRUCTURES,
+        Reason.SINGLE_CHANNEL: module.in_channels == 1,
         Reason.DEPTHWISE: module.groups == module.in_channels,
         Reason.SHARED_WEIGHT: any(owners[id(parameter)] > 1 for parameter in kernel),
         Reason.OUTSIDE_MODULE_TREE: id(module) in referenced,

@@ -73,6 +73,7 @@ def test_every_obstacle_is_named() -> None:
     cases: dict[Reason | None, nn.Module] = {
         None: nn.Conv2d(4, 4, 3, groups=2),
         Reason.POINTWISE: nn.Conv2d(4, 4, 1),
+        Reason.SINGLE_CHANNEL: nn.Conv2d(1, 8, 3),
         Reason.DEPTHWISE: nn.Conv2d(4, 8, 3, groups=4),
         Reason.UNSUPPORTED_CONVOLUTION: nn.ConvTranspose1d(4, 4, 3),
         Reason.CUSTOM_CLASS: OwnConv(4, 4, 3),
@@ -80,6 +81,7 @@ def test_every_obstacle_is_named() -> None:
     }
     for expected, module in cases.items():
         images = IMAGES[..., 0] if isinstance(module, nn.ConvTranspose1d) else IMAGES
+        images = images[:, :1] if expected is Reason.SINGLE_CHANNEL else images
         assert obstacles(nn.Sequential(module), images) == {"0": expected}
 
 
