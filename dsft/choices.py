@@ -60,6 +60,11 @@ class InputKind(StrEnum):
         """The word with its article, for messages."""
         return f"an {self}" if self[0] in "aeiou" else f"a {self}"
 
+    @property
+    def plural(self) -> str:
+        """The word for several, for messages and tables."""
+        return f"{self}s"
+
 
 class ModelSource(StrEnum):
     """Where the model of a recipe comes from."""

@@ -57,12 +57,21 @@ class Finished:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """One epoch of training and its validation have ended; ``best`` marks the best epoch so far."""
+    """One epoch of training and its validation have ended.
+
+    Attributes:
+        epoch: Its number, counted from 1.
+        epochs: Number of epochs.
+        values: Its figures by name.
+        best: It is the best one so far.
+        unit: What ``images_per_second`` counts, a plural noun.
+    """
 
     epoch: int
     epochs: int
     values: Mapping[str, float]
     best: bool
+    unit: str = "images"
 
 
 @dataclass(frozen=True)

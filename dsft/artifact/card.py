@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from dsft.artifact.manifest import WEIGHTS_FILE, Manifest
-from dsft.choices import ModelSource, TaskName, WeightsKind
+from dsft.choices import InputKind, ModelSource, TaskName, WeightsKind
 
 _KINDS = {
     WeightsKind.EMA: "averaged (EMA) weights",
     WeightsKind.RAW: "weights of the last step",
     WeightsKind.AVERAGE: "mean of the weights of the best epochs",
 }
+_PIPELINES = {
+    InputKind.IMAGE: "image-classification",
+    InputKind.SIGNAL: "audio-classification",
+    InputKind.CLIP: "video-classification",
+    InputKind.TEXT: "text-classification",
+}
+"""The Hugging Face hub's names of tasks."""
+
+_LONGEST = 400  # characters of a value; a vocabulary has more
 _LOADING = """\
 ```python
 import dsft
@@ -41,8 +52,9 @@ def model_card(manifest: Manifest) -> str:
 
 def hub_header(manifest: Manifest) -> str:
     """Return the metadata block that the Hugging Face hub reads at the top of a model card."""
-    tags = ["dsft", "image-classification", *(["depthwise-separable"] if manifest.plan else [])]
-    lines = ["library_name: dsft", "pipeline_tag: image-classification", "tags:", *(f"- {tag}" for tag in tags)]
+    task = _PIPELINES[manifest.preprocessing.kind if manifest.preprocessing is not None else InputKind.IMAGE]
+    tags = ["dsft", task, *(["depthwise-separable"] if manifest.plan else [])]
+    lines = ["library_name: dsft", f"pipeline_tag: {task}", "tags:", *(f"- {tag}" for tag in tags)]
     if manifest.source is not None and manifest.source.source is ModelSource.TIMM and "." in manifest.source.name:
         # Only names with a tag of weights have a repository on the hub.
         lines.append(f"base_model: timm/{manifest.source.name}")
@@ -65,7 +77,8 @@ def _origin(manifest: Manifest) -> str:
 def _input(manifest: Manifest) -> str:
     if manifest.preprocessing is None:
         return "Unknown.\n"
-    rows = [f"| {key} | `{value}` |" for key, value in manifest.preprocessing.to_dict().items()]
+    values = {key: textwrap.shorten(str(value), _LONGEST) for key, value in manifest.preprocessing.to_dict().items()}
+    rows = [f"| {key} | `{value.replace('|', ' ')}` |" for key, value in values.items()]
     return "\n".join(["| evaluation transform | |", "|---|---|", *rows, ""])
 
 

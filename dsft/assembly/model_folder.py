@@ -80,7 +80,7 @@ def _described(folder: Path, module: nn.Module, skeleton: LoadedModel | None) ->
         spec, preprocessing = skeleton.spec, skeleton.preprocessing
     if spec is None or preprocessing is None:
         raise CheckpointError(
-            f"model folder {str(folder)!r}: does not say how its network is built and which images it takes. Save it "
+            f"model folder {str(folder)!r}: does not say how its network is built and which inputs it takes. Save it "
             "again with preprocessing=..., or load it in Python with dsft.load."
         )
     return Network(

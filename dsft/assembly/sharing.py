@@ -49,7 +49,7 @@ def require_same_images(splits: Splits, processes: Processes) -> None:
             if theirs.get(name) != found[0][name]:
                 count = theirs[name][0] if name in theirs else 0
                 raise DataError(
-                    f"data: all processes must find the same images, found {found[0][name][0]:,} in the {name} split "
+                    f"data: all processes must find the same examples, found {found[0][name][0]:,} in the {name} split "
                     f"of process 0 and {count:,} in that of process {rank}, or with other contents. Copy the same data "
                     "to every machine."
                 )

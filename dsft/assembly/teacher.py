@@ -89,8 +89,8 @@ def _require_same_input(name: str, teacher: InputPreprocessing, student: InputPr
         theirs, ours = getattr(teacher, key), getattr(student, key, None)
         if theirs != ours:
             raise RecipeError(
-                f"distill.teacher {name!r}: takes images with {key} {theirs}, the student with {ours}, and both are "
-                "given the same images. Choose a teacher with the same input."
+                f"distill.teacher {name!r}: takes inputs with {key} {theirs}, the student with {ours}, and both are "
+                "given the same inputs. Choose a teacher with the same input."
             )
 
 

@@ -130,11 +130,11 @@ def _show_evaluation(result: EvaluateResult, as_json: bool, with_classes: bool) 
     costs = [ModelRow(row.model, row.footprint, row.file_bytes) for row in result.models]
     probable = [(model, metrics) for model, metrics in scores if isinstance(metrics, ProbabilityMetrics)]
     print_result(
-        *(per_class_table(metrics) for _, metrics in scores if with_classes and metrics.per_class),
-        metrics_table(scores, [row.untrained for row in result.models]),
+        *(per_class_table(metrics, result.kind) for _, metrics in scores if with_classes and metrics.per_class),
+        metrics_table(scores, [row.untrained for row in result.models], kind=result.kind),
         *([differences_table(result.models[0].model, differences)] if differences else []),
         *([calibration_table(probable)] if probable else []),
         size_table(costs),
-        *([speed_table(costs)] if costs[0].footprint.latency_ms is not None else []),
-        footprint_circumstances(result.measured_on, result.models[0].footprint),
+        *([speed_table(costs, result.kind)] if costs[0].footprint.latency_ms is not None else []),
+        footprint_circumstances(result.measured_on, result.models[0].footprint, result.kind),
     )

@@ -104,10 +104,9 @@ def _show_experiment(result: ExperimentResult, as_json: bool) -> None:
         shown += [costs_table(result.costs), circumstances(result.costs.measured_on)]
     if result.scores:
         if result.scores[-1].metrics.per_class:
-            shown.append(per_class_table(result.scores[-1].metrics))
-        shown.append(
-            metrics_table([(score.network, score.metrics) for score in result.scores], latencies=result.latencies)
-        )
+            shown.append(per_class_table(result.scores[-1].metrics, result.kind))
+        rows = [(score.network, score.metrics) for score in result.scores]
+        shown.append(metrics_table(rows, latencies=result.latencies, kind=result.kind))
     if result.verdict is not None:
         shown.append(verdict_lines(result.verdict))
     if result.folder is not None:

@@ -103,7 +103,7 @@ def _show(result: PredictResult, form: PredictionFormat, out: Path | None) -> No
     from dsft.storage import write_text
 
     if form is PredictionFormat.TABLE:
-        print_result(predictions_table(result.predictions))
+        print_result(predictions_table(result.predictions, result.kind))
         return
     writers = {
         PredictionFormat.CSV: result.to_csv,

@@ -97,7 +97,7 @@ def run(
     rows = _compare(candidates, evaluations, compute, timed=timed)
     if data == RECORDED and scoring.split is SplitName.TEST:
         rows = tuple(dataclasses.replace(row, untrained=score_before_training(row)) for row in rows)
-    result = EvaluateResult(rows, measured_on(first.module, example, compute), out)
+    result = EvaluateResult(rows, measured_on(first.module, example, compute), out, first.preprocessing.kind)
     if out is not None:
         _write(out, candidates, evaluations, result)
     return result
@@ -229,7 +229,7 @@ def _write(
             report_evaluation(staged / name, evaluation, candidate.images)
         slots = [{**model, "slot": name} for name, model in zip(names, found["models"], strict=True)]
         origin = {"versions": installed_versions(), "command": sys.argv}
-        write_json(staged / COMPARISON_FILE, {**found, "models": slots, **origin})
+        write_json(staged / COMPARISON_FILE, {**found, "inputs": result.kind, "models": slots, **origin})
     write_comparison(out)
 
 

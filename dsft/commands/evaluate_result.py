@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dsft.choices import InputKind
 from dsft.errors import DsftError
 from dsft.evaluation import Difference
 from dsft.runtimes import Footprint, MeasuredOn
@@ -50,11 +51,12 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """All models on the same images."""
+    """All models on the same images, or inputs of another kind."""
 
     models: tuple[ModelResult, ...]
     measured_on: MeasuredOn
     folder: Path | None
+    kind: InputKind = InputKind.IMAGE
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""

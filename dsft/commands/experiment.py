@@ -14,7 +14,7 @@ from dsft.assembly import Experiment, Verb, prepare_experiment
 from dsft.assembly.conversion import example_images
 from dsft.assembly.held_out import provenance, record_training
 from dsft.assembly.verdict import Verdict
-from dsft.choices import Runtime, Start
+from dsft.choices import InputKind, Runtime, Start
 from dsft.commands.dry_run import try_experiment
 from dsft.commands.run_folder import RunFolder
 from dsft.commands.run_record import changed_versions, describe_run, require_same_start
@@ -42,6 +42,7 @@ class ExperimentResult:
         scores: The evaluations, in the order of the run.
         model: The network with its final weights.
         verdict: The trained network beside the original; None without a conversion and after a dry run.
+        kind: What the network takes.
     """
 
     folder: Path | None
@@ -51,6 +52,7 @@ class ExperimentResult:
     scores: tuple[Score, ...] = field(repr=False)
     model: nn.Module = field(repr=False)
     verdict: Verdict | None = field(default=None, repr=False)
+    kind: InputKind = InputKind.IMAGE
 
     @property
     def metrics(self) -> dict[str, Metrics]:
@@ -190,7 +192,14 @@ def _train(scores: RunScores, verb: Verb, before: BeforeTraining, checkpoint: Ch
         folder.finish()
     all_scores = (*before.scores, *after)
     return ExperimentResult(
-        folder.path, networks.student.plan, before.costs, fitted, all_scores, training.module, verdict
+        folder.path,
+        networks.student.plan,
+        before.costs,
+        fitted,
+        all_scores,
+        training.module,
+        verdict,
+        networks.student.preprocessing.kind,
     )
 
 

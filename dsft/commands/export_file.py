@@ -131,7 +131,7 @@ def require_parity(parity: Parity, out: Path) -> None:
     """
     if not parity.holds:
         raise ExportError(
-            f"{str(out)!r} was not written: on {plural(parity.images, 'image')} its outputs differ from the model's by "
+            f"{str(out)!r} was not written: on {plural(parity.images, 'input')} its outputs differ from the model's by "
             f"up to {parity.largest_difference:.3g}, which is {parity.relative_difference:.2g} of the largest output "
             f"(at most {TOLERANCE:g} is allowed), and {parity.clear_disagreements} predictions differ by more than "
             "rounding. This is a bug in dsft or in torch: please report it, with the model's folder."

@@ -38,11 +38,12 @@ from dsft.tasks.detection import SHOWN_SCORE
 
 @dataclass(frozen=True)
 class PredictResult:
-    """The predictions, in the order of the paths, the images that could not be read, and the class table."""
+    """The predictions, in the order of the paths, what could not be read, the class table, and what the inputs are."""
 
     predictions: tuple[Prediction, ...]
     unreadable: tuple[str, ...]
     classes: tuple[str, ...] = ()
+    kind: InputKind = InputKind.IMAGE
 
     def to_csv(self) -> str:
         """Return one CSV row per image; further classes are in further columns."""
@@ -154,6 +155,7 @@ def run(
                 compute=compute,
                 keys=images.keys,
                 task=network.task,
+                kind=images.input_kind,
                 report=report,
             )
         )
@@ -165,7 +167,7 @@ def run(
     for number, key in enumerate(images.keys):
         if key in loader.skipped:
             report(Warn(_why_unreadable(images, number)))
-    return PredictResult(tuple(predictions), unreadable, _classes(network))
+    return PredictResult(tuple(predictions), unreadable, _classes(network), images.input_kind)
 
 
 def _load_images(images: UnlabelledFiles, network: Network, settings: PredictSettings, compute: Compute) -> BatchLoader:

@@ -54,7 +54,7 @@ def require_same_start(folder: Path, record: Mapping[str, Any], experiment: Expe
         if before != found:
             count = "none" if before is None else f"{before['images']:,}"
             raise DataError(
-                f"--resume: the {name} split has changed since the run in {str(folder)!r} began: {count} images "
+                f"--resume: the {name} split has changed since the run in {str(folder)!r} began: {count} examples "
                 f"before, {found['images']:,} now, or other content. Restore the data, or start again with --overwrite."
             )
     if record["teacher"] != _digest(experiment.training.teacher):

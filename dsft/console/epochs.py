@@ -89,7 +89,7 @@ class EpochTable:
         place = f"{event.epoch:>{len(str(event.epochs))}}/{event.epochs}"
         if self._width is None:
             place = f"epoch {place}"
-        self._columns = self._columns or self._choose(event.values, len(place))
+        self._columns = self._columns or self._choose(event, len(place))
         lines = []
         if not self._has_header:
             headings = (column.heading.rjust(width) for column, width in self._columns.values())
@@ -102,9 +102,9 @@ class EpochTable:
         row = _GAP.join([place.rjust(len("epoch")), *cells, *([_BEST] if event.best else [])])
         return [*lines, row]
 
-    def _choose(self, values: Mapping[str, float], place: int) -> dict[str, tuple[Column, int]]:
+    def _choose(self, event: EpochDone, place: int) -> dict[str, tuple[Column, int]]:
         """Return the columns that fit, and their widths."""
-        chosen = {name: _sized(name, values[name]) for name in _in_order(values)}
+        chosen = {name: _sized(_column(name, event.unit), name, event.values[name]) for name in _in_order(event.values)}
         least_important_first = sorted(chosen, key=_importance)
         while self._width is not None and least_important_first:
             needed = max(place, len("epoch")) + sum(len(_GAP) + width for _, width in chosen.values())
@@ -124,7 +124,9 @@ def early_stop_line(event: StoppedEarly) -> str:
     )
 
 
-def _column(name: str) -> Column:
+def _column(name: str, unit: str = "images") -> Column:
+    if name == "images_per_second":
+        return Column(f"{unit}/s", "{:.0f}".format)
     return _COLUMNS.get(name, Column(name.removeprefix("val/"), figure))
 
 
@@ -136,8 +138,7 @@ def _in_order(values: Mapping[str, float]) -> list[str]:
     return sorted(shown, key=lambda name: order.index(name) if name in order else last_score + 0.5)
 
 
-def _sized(name: str, value: float) -> tuple[Column, int]:
-    column = _column(name)
+def _sized(column: Column, name: str, value: float) -> tuple[Column, int]:
     return column, max(len(column.heading), len(column.show(value)), _WIDEST.get(name, 6))
 
 

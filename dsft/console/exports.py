@@ -20,7 +20,7 @@ def parity_sentence(parity: Parity, answer: str) -> str:
         answer: Name of the prediction, such as ``top-1``.
     """
     return (
-        f"parity on {plural(parity.images, 'image')}: largest output difference {parity.largest_difference:.2e} "
+        f"parity on {plural(parity.images, 'input')}: largest output difference {parity.largest_difference:.2e} "
         f"({parity.relative_difference:.1e} of the largest output), same {answer} on {parity.agreement:.2%}"
     )
 
@@ -34,7 +34,7 @@ def int8_sentence(int8: Int8, answer: str, score: MetricSpec) -> str:
         score: The score.
     """
     sentence = (
-        f"int8, calibrated on {plural(int8.images, 'image')}: largest output difference "
+        f"int8, calibrated on {plural(int8.images, 'input')}: largest output difference "
         f"{int8.largest_difference:.2g}, same {answer} on {int8.agreement:.2%}"
     )
     if int8.float_layers:

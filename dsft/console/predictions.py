@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from dsft.choices import InputKind
 from dsft.console.tables import build_table
 
 if TYPE_CHECKING:
     from dsft.evaluation import Prediction
 
 
-def predictions_table(predictions: Sequence[Prediction]) -> Table:
+def predictions_table(predictions: Sequence[Prediction], kind: InputKind) -> Table:
     """List the predicted classes of each image, one per row; its boxes; or the file of each."""
     if files := [[prediction.path, prediction.file] for prediction in predictions if prediction.file is not None]:
-        return build_table(["image", "file"], files)
+        return build_table([kind, "file"], files)
     if any(prediction.found is not None for prediction in predictions):
         return _boxes_table(predictions)
     numbers = ["probability"]
@@ -25,7 +26,7 @@ def predictions_table(predictions: Sequence[Prediction]) -> Table:
         for prediction in predictions
         for rank, (name, share) in enumerate(_named(prediction))
     ]
-    return build_table(["image", "class", *numbers], rows, numbers=numbers)
+    return build_table([kind, "class", *numbers], rows, numbers=numbers)
 
 
 def _boxes_table(predictions: Sequence[Prediction]) -> Table:

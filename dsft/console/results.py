@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from dsft.choices import InputKind
 from dsft.console.tables import build_table
 from dsft.console.wording import figure
 from dsft.number_format import count, plural
@@ -131,11 +132,11 @@ def size_table(rows: Sequence[ModelRow]) -> Table:
     return build_table(["model", *numbers], cells, numbers=numbers)
 
 
-def speed_table(rows: Sequence[ModelRow]) -> Table:
-    """Compare the times of models that were timed; ratios are to the first."""
+def speed_table(rows: Sequence[ModelRow], kind: InputKind = InputKind.IMAGE) -> Table:
+    """Compare the times of models that were timed, and how many inputs they take; ratios are to the first."""
     times = [(row.label, row.footprint.latency_ms or math.nan, row.footprint.throughput or math.nan) for row in rows]
     (_, first_ms, first_throughput), *_ = times
-    numbers = ["latency ms", "ratio", "images/s", "ratio"]
+    numbers = ["latency ms", "ratio", f"{kind.plural}/s", "ratio"]
     cells: list[Sequence[str]] = [
         [
             label,
@@ -154,9 +155,13 @@ def circumstances(measured_on: MeasuredOn) -> str:
     return measured_on.sentence()
 
 
-def footprint_circumstances(measured_on: MeasuredOn, footprint: Footprint) -> str:
+def footprint_circumstances(measured_on: MeasuredOn, footprint: Footprint, kind: InputKind = InputKind.IMAGE) -> str:
     """Return sentences that say how the figures of a footprint were measured."""
     batch = footprint.throughput_batch
     is_timed = footprint.latency_ms is not None
-    timing = f"{circumstances(measured_on)} Images a second: the same with batch {batch}. " if is_timed else ""
-    return f"{timing}Memory: peak bytes of live tensors in a forward pass of one image, weights included."
+    timing = (
+        f"{circumstances(measured_on)} {kind.plural.capitalize()} a second: the same with batch {batch}. "
+        if is_timed
+        else ""
+    )
+    return f"{timing}Memory: peak bytes of live tensors in a forward pass of one {kind}, weights included."

@@ -10,6 +10,8 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from dsft.choices import InputKind
+
 if TYPE_CHECKING:
     from dsft.tasks import CalibratedMetrics, Metrics, MetricSpec, ProbabilityMetrics
 
@@ -54,6 +56,7 @@ def metrics_table(
     rows: Sequence[tuple[str, Metrics]],
     untrained: Sequence[float | None] = (),
     latencies: Mapping[str, float] | None = None,
+    kind: InputKind = InputKind.IMAGE,
 ) -> Table:
     """Compare the scores of models on splits.
 
@@ -61,10 +64,11 @@ def metrics_table(
         rows: A label, such as the model's folder, and its metrics; all of one task.
         untrained: The main score of each model before fine-tuning; None where it is not known.
         latencies: Milliseconds of a forward pass of one image by label, where they are known.
+        kind: What the models are scored on.
     """
     layout = rows[0][1].layout
     numbers: dict[str, Callable[[Metrics], str]] = {
-        "images": lambda metrics: str(metrics.count),
+        kind.plural: lambda metrics: str(metrics.count),
         "skipped": lambda metrics: str(metrics.skipped),
         **({"loss": lambda metrics: f"{getattr(metrics, _LOSS):.4f}"} if hasattr(rows[0][1], _LOSS) else {}),
         layout.main.label: _shown(layout.main),
@@ -102,7 +106,7 @@ def calibration_table(rows: Sequence[tuple[str, ProbabilityMetrics]]) -> Table:
     return build_table(["model", *numbers], cells, numbers=numbers, title=f"Calibration on {rows[0][1].split}")
 
 
-def per_class_table(metrics: Metrics) -> Table:
+def per_class_table(metrics: Metrics, kind: InputKind = InputKind.IMAGE) -> Table:
     """List the scores of every class; of more than 40 classes, those with the lowest."""
     classes, order = list(metrics.per_class), metrics.layout.order
     title = f"Classes of {metrics.split}, in percent"
@@ -110,7 +114,8 @@ def per_class_table(metrics: Metrics) -> Table:
         title += f": the {_MOST_CLASSES} of {len(classes)} with the lowest {order.label}"
         classes = sorted(classes, key=lambda scores: order.rank_in(scores))[:_MOST_CLASSES]
     figures = metrics.layout.classes
-    numbers = [*(figure.label for figure in figures), metrics.layout.support]
+    counts_images = metrics.layout.support == InputKind.IMAGE.plural
+    numbers = [*(figure.label for figure in figures), kind.plural if counts_images else metrics.layout.support]
     total = sum(scores.support for scores in metrics.per_class)
     return build_table(
         ["class", *numbers],
@@ -120,7 +125,7 @@ def per_class_table(metrics: Metrics) -> Table:
         footer=[
             "macro mean",
             *(figure.format(figure.mean_in(metrics)) for figure in figures),
-            str(metrics.count) if metrics.layout.support == "images" else str(total),
+            str(metrics.count) if counts_images else str(total),
         ],
     )
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dsft.choices import BadImages, Sampler
+from dsft.choices import BadImages, InputKind, Sampler
 from dsft.data.joint_transforms import JointTransform
 from dsft.data.mixing import Mixing
 from dsft.data.order import BatchOrder
@@ -106,6 +106,11 @@ class BatchLoader:
     def images_in(self, number: int) -> int | None:
         """Return the number of images of a training batch in all processes; None if unreadable ones are left out."""
         return None if self._settings.bad_images is BadImages.SKIP else self._order.images_in(number)
+
+    @property
+    def input_kind(self) -> InputKind:
+        """What the examples are."""
+        return self.split.input_kind
 
     @property
     def views(self) -> int:

@@ -196,7 +196,7 @@ def make_splits(
     if SplitName.VAL in sources and isinstance(val, Fold):
         raise DataError(
             f"data.val.fold: {train.origin!r} has a val split of its own, so no fold can be drawn. Remove "
-            "data.val.fold and data.val.folds, or move the images of val to train."
+            "data.val.fold and data.val.folds, or move the examples of val to train."
         )
     if SplitName.VAL not in sources:
         fractions[SplitName.VAL] = val
@@ -230,7 +230,7 @@ def held_out_split(name: SplitName, source: Source, classes: tuple[str, ...], re
         raise DataError(
             f"data: the {name} split in {source.origin!r} has classes that train does not have: "
             f"{_some(unknown)}. Train has {_some([repr(label) for label in classes])}. "
-            "Remove or rename them, or add training images."
+            f"Remove or rename them, or add training {input_kind_of(source).plural}."
         )
     split = Split(name, source, tuple(range(len(source.targets))), classes)
     _warn_of_absent(split, report)
@@ -258,7 +258,7 @@ def _require_trainable(train: Source) -> None:
             raise DataError(f"data: {train.origin!r} has no boxes to train on. Add annotations.")
         return
     if has_label_sets(train.targets) and not train.classes:
-        raise DataError(f"data: {train.origin!r} has no labelled images to train on.")
+        raise DataError(f"data: {train.origin!r} has no labelled {input_kind_of(train).plural} to train on.")
     if not has_label_sets(train.targets) and len(train.classes) < 2:
         raise DataError(
             f"data: at least two classes are needed for training, found {list(train.classes)} in "
@@ -266,7 +266,9 @@ def _require_trainable(train: Source) -> None:
         )
     counts = count_classes(train.targets, len(train.classes))
     if empty := [repr(label) for label, count in zip(train.classes, counts, strict=True) if not count]:
-        raise DataError(f"data: {train.origin!r} has classes without training images: {_some(empty)}.")
+        raise DataError(
+            f"data: {train.origin!r} has classes without training {input_kind_of(train).plural}: {_some(empty)}."
+        )
 
 
 def _require_every_class(train: Split, report: Report) -> None:
@@ -276,8 +278,8 @@ def _require_every_class(train: Split, report: Report) -> None:
     # With one class per image each class keeps a training image; with several labels that may be impossible.
     if absent := _absent(train):
         raise DataError(
-            f"data: after drawing val and test, train has no images of {_some(absent)}. Add images, choose another "
-            "data.seed, or hold out fewer images."
+            f"data: after drawing val and test, train has no {train.input_kind.plural} of {_some(absent)}. Add some, "
+            "choose another data.seed, or hold out fewer."
         )
 
 

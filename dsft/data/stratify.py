@@ -58,8 +58,8 @@ def split_stratified(
     for name, chosen in drawn.items():
         if not chosen:
             raise DataError(
-                f"data: {plural(len(targets), 'image')} of {plural(len(classes), 'class')} are too few for a {name} "
-                f"split. Add images, or provide a separate {name} split."
+                f"data: {plural(len(targets), 'example')} of {plural(len(classes), 'class')} are too few for a {name} "
+                f"split. Add examples, or provide a separate {name} split."
             )
     return {name: tuple(sorted(drawn[name])) for name in (SplitName.TRAIN, *shares)}
 

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from dsft.choices import InputKind
+
 
 class LabelledBatch(Protocol):
     """Images with their targets, and their positions in the split."""
@@ -39,6 +41,12 @@ def views_of(source: BatchSource) -> int:
     """Return how many inputs a batch has for each example; 1 unless the attribute ``views`` says otherwise."""
     views: int = getattr(source, "views", 1)
     return views
+
+
+def kind_of(split: EvaluatedSplit) -> InputKind:
+    """Return what the examples of a split are; images unless its attribute ``input_kind`` says otherwise."""
+    kind: InputKind = getattr(split, "input_kind", InputKind.IMAGE)
+    return kind
 
 
 class EvaluatedSplit(Protocol):

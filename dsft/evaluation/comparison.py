@@ -50,8 +50,8 @@ def compare(other: Evaluation, this: Evaluation) -> Difference:
     """
     if other.positions.tolist() != this.positions.tolist():
         raise DataError(
-            f"split {this.split_name}: models must be compared on the same images, found {len(other.positions):,} and "
-            f"{len(this.positions):,}. Check that all images are readable."
+            f"split {this.split_name}: models must be compared on the same examples, found {len(other.positions):,} "
+            f"and {len(this.positions):,}. Check that all are readable."
         )
     scorer = this.task.scorer
     value, interval = this.main_score - other.main_score, scorer.difference_interval(other.rows, this.rows)

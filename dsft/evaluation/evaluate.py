@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from dsft.devices import Compute
 from dsft.distributed.processes import ALONE, Processes
 from dsft.errors import DataError
-from dsft.evaluation.batches import BatchSource, EvaluatedSplit
+from dsft.evaluation.batches import BatchSource, EvaluatedSplit, kind_of
 from dsft.evaluation.inference import infer_batches
 from dsft.evaluation.result import Evaluation
 from dsft.evaluation.worst_images import WorstImages
@@ -48,9 +48,9 @@ def evaluate(
         TrainingError: An output is not finite.
         DataError: There is no readable image.
     """
-    images, worst = len(split.keys), WorstImages(task)
+    images, worst, kind = len(split.keys), WorstImages(task), kind_of(split)
     batches: list[tuple[Tensor, ...]] = []
-    with report_task(report, name or f"evaluating on {split.name}", images, "images") as advance:
+    with report_task(report, name or f"evaluating on {split.name}", images, kind.plural) as advance:
         for outputs, batch in infer_batches(
             module,
             loader,
@@ -70,8 +70,8 @@ def evaluate(
     skipped = sum(count for (count,) in processes.gather_numbers([len(loader.skipped)]))
     if kept is None or targets is None or positions is None:
         raise DataError(
-            f"split {split.name}: there must be at least one readable image, found none ({skipped:,} of "
-            f"{plural(images, 'image')} cannot be read). Check the image files."
+            f"split {split.name}: there must be at least one readable {kind}, found none ({skipped:,} of "
+            f"{plural(images, kind)} cannot be read). Check the {kind} files."
         )
     if processes.count > 1:
         order = positions.argsort()

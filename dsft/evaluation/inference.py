@@ -98,6 +98,6 @@ def _require_finite(outputs: Tensor, positions: Tensor, keys: Sequence[str], wha
         row = int(is_finite.logical_not().nonzero()[0])
         raise TrainingError(
             f"{what}: {task.codec.output_name} must be finite, found {outputs[row].flatten()[:5].tolist()} among those "
-            f"of image {keys[int(positions[row])]!r}. The weights have diverged, or mixed precision overflows: "
+            f"of {keys[int(positions[row])]!r}. The weights have diverged, or mixed precision overflows: "
             "train with a lower learning rate, or try train.amp=none."
         )

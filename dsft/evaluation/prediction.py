@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
+from dsft.choices import InputKind
 from dsft.data.decoding import image_size, read_image
 from dsft.devices import Compute
 from dsft.evaluation.batches import BatchSource
@@ -215,6 +216,7 @@ def predict(
     compute: Compute,
     keys: Sequence[str],
     task: Task,
+    kind: InputKind = InputKind.IMAGE,
     report: Report = ignore,
 ) -> Iterator[Prediction]:
     """Yield the predictions for all readable images, in the order of ``keys``.
@@ -227,20 +229,21 @@ def predict(
         compute: How the network runs.
         keys: Paths of the images, by position.
         task: The task of the network.
+        kind: What the images are.
         report: Receives the progress, in images.
 
     Raises:
         ModelError: The output does not have the shape that the task and the classes need.
         TrainingError: An output is not finite.
     """
-    with report_task(report, "predicting", len(keys), "images") as advance:
+    with report_task(report, "predicting", len(keys), kind.plural) as advance:
         for outputs, batch in infer_batches(
             module,
             loader,
             num_classes=num_classes,
             compute=compute,
             keys=keys,
-            what="images",
+            what=kind.plural,
             advance=advance,
             task=task,
         ):

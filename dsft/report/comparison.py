@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dsft.choices import InputKind
 from dsft.errors import InputError
 from dsft.number_format import count, plural
 from dsft.report.page import PAGE_FILE, Cell, Table, number, write_page
@@ -33,33 +34,34 @@ def write_comparison(folder: Path) -> Path:
             "missing."
         )
     found = read_json(folder / COMPARISON_FILE)
-    models = found["models"]
+    # Evaluations of earlier versions are of images.
+    models, kind = found["models"], InputKind(found.get("inputs", InputKind.IMAGE))
     is_timed = models[0]["latency_ms"] is not None
     measured_on = MeasuredOn(**found["measured_on"]).sentence()
     batch = models[0]["throughput_batch"]
-    timing = f"{measured_on} Images a second: the same with batch {batch}. " if is_timed else ""
+    timing = f"{measured_on} {kind.plural.capitalize()} a second: the same with batch {batch}. " if is_timed else ""
     calibration = _calibration(models)
     write_page(
         folder / PAGE_FILE,
         "evaluation.html",
         title=" · ".join(model["model"] for model in models),
-        summary=f"{plural(len(models), 'model')} evaluated on {plural(models[0]['metrics']['count'], 'image')} of the "
+        summary=f"{plural(len(models), 'model')} evaluated on {plural(models[0]['metrics']['count'], kind)} of the "
         f"{models[0]['metrics']['split']} split.",
         tables=[
-            scores_table("Scores", [(model["model"], model["metrics"]) for model in models], {}),
-            *([_differences(models)] if len(models) > 1 else []),
+            scores_table("Scores", [(model["model"], model["metrics"]) for model in models], {}, kind),
+            *([_differences(models, kind)] if len(models) > 1 else []),
             *([calibration] if calibration.rows else []),
-            _costs(models),
+            _costs(models, kind),
         ],
-        circumstances=f"{timing}Memory: peak bytes of live tensors in a forward pass of one image, weights included.",
-        evaluations=[describe_evaluation(folder / model["slot"], model["model"]) for model in models],
+        circumstances=f"{timing}Memory: peak bytes of live tensors in a forward pass of one {kind}, weights included.",
+        evaluations=[describe_evaluation(folder / model["slot"], model["model"], kind) for model in models],
         commands=f"{command_line(found['command'])}\n# write this page again\ndsft report {folder.as_posix()}".strip(),
         circumstances_of_run=[("versions", versions_text(found["versions"]))],
     )
     return folder / PAGE_FILE
 
 
-def _differences(models: Sequence[Values]) -> Table:
+def _differences(models: Sequence[Values], kind: InputKind) -> Table:
     task = task_of(models[0]["metrics"])
     main, is_counted = task.scorer.layout.main, task.labels is not None
     counts = ["only this correct", "only first correct", "McNemar p"] if is_counted else []
@@ -85,7 +87,10 @@ def _differences(models: Sequence[Values]) -> Table:
         for model in models[1:]
     ]
     return Table(
-        f"{main.title} minus that of {models[0]['model']}, on the same images", ["model", *numbers], numbers, rows
+        f"{main.title} minus that of {models[0]['model']}, on the same {kind.plural}",
+        ["model", *numbers],
+        numbers,
+        rows,
     )
 
 
@@ -104,8 +109,8 @@ def _calibration(models: Sequence[Values]) -> Table:
     return Table("After temperature scaling, fitted on val", ["model", *numbers], numbers, rows)
 
 
-def _costs(models: Sequence[Values]) -> Table:
-    numbers = ["parameters", "MACs", "ratio", "file", "memory", "latency ms", "latency ratio", "images/s"]
+def _costs(models: Sequence[Values], kind: InputKind) -> Table:
+    numbers = ["parameters", "MACs", "ratio", "file", "memory", "latency ms", "latency ratio", f"{kind.plural}/s"]
     first = models[0]
     rows = [
         [

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsft.choices import TaskName
+from dsft.choices import InputKind, TaskName
 from dsft.errors import InputError
 from dsft.recipe import Recipe, load_recipe
+from dsft.recipe.data_sources import DATA_SOURCES
 from dsft.report.sections import Values, read_json
 
 NETWORKS_BEFORE_TRAINING = {
@@ -45,6 +46,11 @@ class Run:
     history: Sequence[Mapping[str, float]]
     conversion: Values | None
     metrics: Mapping[str, Values]
+
+    @property
+    def kind(self) -> InputKind:
+        """What the network takes."""
+        return DATA_SOURCES[self.recipe.data.source].inputs
 
     @property
     def verb(self) -> str:

@@ -21,7 +21,7 @@ NO_LABEL = "no label"
 COLUMNS = 6
 """Images in a row of the picture."""
 
-_CELL = (1.6, 2.15)  # inches of an image with its labels
+_SIDE, _LABELS = 1.6, 0.55  # inches of an image and of the labels above and below it
 _LARGEST_SIDE = 256  # pixels of an image as it is drawn
 
 
@@ -59,19 +59,22 @@ def plot_mistakes(mistakes: Sequence[Mistake], split: Split, path: Path) -> None
         split: The split with the images.
         path: The PNG file; it is written completely or not at all.
     """
+    pictures = [_thumbnail(split, mistake.position) for mistake in mistakes]
     columns = min(len(mistakes), COLUMNS)
     rows = -(-len(mistakes) // columns)
-    with drawing(path, width=max(_CELL[0] * columns, 2.2), height=_CELL[1] * rows) as figure:
+    # Pictures of signals are wider than high, and leave no room between the rows.
+    share = min(max(len(pixels) / pixels.shape[1] for pixels in pictures), 1.0)
+    height = (_SIDE * share + _LABELS) * rows
+    with drawing(path, width=max(_SIDE * columns, 2.2), height=height) as figure:
         grid = figure.subplots(rows, columns, squeeze=False).flatten()
         for axes in grid:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-        for axes, mistake in zip(grid, mistakes, strict=False):
-            _draw(axes, mistake, split)
+        for axes, mistake, pixels in zip(grid, mistakes, pictures, strict=False):
+            _draw(axes, mistake, pixels)
 
 
-def _draw(axes: Axes, mistake: Mistake, split: Split) -> None:
-    pixels = _thumbnail(split, mistake.position)
+def _draw(axes: Axes, mistake: Mistake, pixels: NDArray[np.uint8]) -> None:
     # A tiny image is drawn with sharp pixels rather than blurred.
     interpolation = "nearest" if max(pixels.shape[:2]) < 64 else "antialiased"
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=interpolation)

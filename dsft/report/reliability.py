@@ -9,7 +9,7 @@ import numpy as np
 from dsft.metrics import Reliability
 from dsft.report.figures import BLUE, GREY, ORANGE, drawing
 
-_AXES = ("confidence (highest probability)", "accuracy (fraction correct)", "images (%)")
+_AXES = ("confidence (highest probability)", "accuracy (fraction correct)", "share (%)")
 
 
 def plot_reliability(

@@ -45,7 +45,7 @@ def write_report(folder: Path) -> Path:
         summary=summary(run),
         cards=key_figures(run),
         facts=setup(run),
-        scores=scores_table("Scores of all networks", scored, run.latencies),
+        scores=scores_table("Scores of all networks", scored, run.latencies, run.kind),
         costs=costs_table(conversion) if conversion is not None else None,
         circumstances=MeasuredOn(**conversion["measured_on"]).sentence() if conversion is not None else "",
         deployment=deployment_table(folder, task_named(run.recipe.task)),
@@ -111,6 +111,6 @@ def _evaluations(run: Run) -> list[EvaluationPart]:
     """Describe the evaluations of the trained network, test first."""
     slots = sorted((slot for slot in run.metrics if slot not in NETWORKS_BEFORE_TRAINING), key=lambda s: s != "test")
     return [
-        describe_evaluation(run.folder / "evaluation" / slot, f"The {run.name_of(slot)} network on {slot}")
+        describe_evaluation(run.folder / "evaluation" / slot, f"The {run.name_of(slot)} network on {slot}", run.kind)
         for slot in slots
     ]

@@ -9,7 +9,6 @@ from dsft.choices import Decision, ModelSource
 from dsft.number_format import count, plural
 from dsft.preprocessing import read_preprocessing
 from dsft.recipe import Recipe
-from dsft.recipe.data_sources import DATA_SOURCES
 from dsft.report.finished_run import Run
 from dsft.report.sections import Values, command_line, versions_text
 from dsft.tasks import task_named
@@ -78,7 +77,7 @@ def setup(run: Run) -> list[tuple[str, str]]:
         ("network", f"{network_name(run)}, {_origin(run)}"),
         ("input", _input(run.manifest["preprocessing"])),
         (
-            f"{DATA_SOURCES[recipe.data.source].inputs}s",
+            run.kind.plural,
             f"{sizes}; {plural(len(run.classes), 'class')} ({recipe.data.source.value})",
         ),
     ]

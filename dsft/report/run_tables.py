@@ -26,7 +26,7 @@ def costs_table(conversion: Values) -> Table:
         ]
         for name, cost in (("original", first), ("converted", conversion["converted"]))
     ]
-    return Table("Cost per image; ratios are to the original", ["network", *numbers], numbers, rows)
+    return Table("Cost per input; ratios are to the original", ["network", *numbers], numbers, rows)
 
 
 def layers_table(conversion: Values, plan: ConversionPlan) -> Table:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dsft.choices import InputKind
 from dsft.number_format import plural
 from dsft.report.evaluation import CONFUSION_PICTURE, MISTAKES_PICTURE, RELIABILITY_PICTURE, WORST_PICTURE
 from dsft.report.mistakes import MOST_MISTAKES, NO_LABEL
@@ -41,6 +42,7 @@ class EvaluationPart:
         mistakes: The wrong predictions.
         truth: Name of the ground truth of an image, such as ``class``.
         images: The images with the lowest scores, for tasks in which a prediction is not simply right or wrong.
+        kind: What was evaluated.
     """
 
     slot: str
@@ -51,6 +53,7 @@ class EvaluationPart:
     mistakes: Table
     truth: str
     images: Table | None = None
+    kind: InputKind = InputKind.IMAGE
 
 
 def read_json(path: Path) -> Any:
@@ -58,12 +61,13 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def describe_evaluation(folder: Path, title: str) -> EvaluationPart:
+def describe_evaluation(folder: Path, title: str, kind: InputKind) -> EvaluationPart:
     """Read the part of a page from the folder of an evaluation.
 
     Args:
         folder: The folder that :func:`dsft.report.report_evaluation` wrote.
         title: The heading.
+        kind: What was evaluated.
     """
     metrics = read_json(folder / "metrics.json")
     with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
@@ -75,27 +79,31 @@ def describe_evaluation(folder: Path, title: str) -> EvaluationPart:
     return EvaluationPart(
         folder.name,
         title,
-        _pictures(folder, metrics, len(wrong)),
-        _classes(metrics),
-        _confusions(wrong, truth),
-        _mistakes(wrong, truth),
+        _pictures(folder, metrics, len(wrong), kind),
+        _classes(metrics, kind),
+        _confusions(wrong, truth, kind),
+        _mistakes(wrong, truth, kind),
         truth,
-        None if is_labelled else _worst_images(rows, task.view.columns),
+        None if is_labelled else _worst_images(rows, task.view.columns, kind),
+        kind,
     )
 
 
-def scores_table(caption: str, rows: Sequence[tuple[str, Values]], latencies: Mapping[str, float]) -> Table:
+def scores_table(
+    caption: str, rows: Sequence[tuple[str, Values]], latencies: Mapping[str, float], kind: InputKind
+) -> Table:
     """Compare the metrics of networks.
 
     Args:
         caption: The caption.
         rows: A label and the content of a ``metrics.json``, all of one task.
         latencies: Milliseconds of a forward pass by label, where they are known.
+        kind: What the networks are scored on.
     """
     layout = task_of(rows[0][1] if rows else {}).scorer.layout
     main, others = layout.main, layout.others
     details = layout.details
-    numbers = ["images", main.heading, "95 % CI", *(figure.heading for figure in (*others, *details))]
+    numbers = [kind.plural, main.heading, "95 % CI", *(figure.heading for figure in (*others, *details))]
     numbers += ["latency ms"] if latencies else []
     cells = [
         [
@@ -129,14 +137,14 @@ def versions_text(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def _pictures(folder: Path, metrics: Values, mistakes: int) -> list[Picture]:
-    found = [_confusion_picture(folder, metrics), *_label_pictures(folder, metrics, mistakes)]
+def _pictures(folder: Path, metrics: Values, mistakes: int, kind: InputKind) -> list[Picture]:
+    found = [_confusion_picture(folder, metrics), *_label_pictures(folder, metrics, mistakes, kind)]
     columns = task_of(metrics).view.columns
     found.append(
         embed(
             folder / WORST_PICTURE,
-            f"The images with the lowest {columns[0]}",
-            f"Images of {metrics['split']} in rows, each beside its ground truth and the prediction.",
+            f"The {kind.plural} with the lowest {columns[0]}",
+            f"{kind.plural.capitalize()} of {metrics['split']} in rows, each beside ground truth and prediction.",
             is_wide=False,
         )
     )
@@ -164,7 +172,7 @@ def rank(value: float | None) -> float:
     return math.inf if value is None else value
 
 
-def _label_pictures(folder: Path, metrics: Values, mistakes: int) -> list[Picture | None]:
+def _label_pictures(folder: Path, metrics: Values, mistakes: int, kind: InputKind) -> list[Picture | None]:
     labels, split = task_of(metrics).labels, metrics["split"]
     if labels is None:
         return []
@@ -173,8 +181,8 @@ def _label_pictures(folder: Path, metrics: Values, mistakes: int) -> list[Pictur
         embed(
             folder / RELIABILITY_PICTURE,
             f"Reliability diagram on {split}; ECE is the expected calibration error",
-            f"Bars of {upwards} by {across} with the diagonal of a calibrated network, above the share of images in "
-            f"each bin; the expected calibration error is {100 * metrics['ece']:.2f} %.",
+            f"Bars of {upwards} by {across} with the diagonal of a calibrated network, above the share of "
+            f"{kind.plural} in each bin; the expected calibration error is {100 * metrics['ece']:.2f} %.",
         ),
         embed(
             folder / MISTAKES_PICTURE,
@@ -186,10 +194,11 @@ def _label_pictures(folder: Path, metrics: Values, mistakes: int) -> list[Pictur
     ]
 
 
-def _classes(metrics: Values) -> Table:
+def _classes(metrics: Values, kind: InputKind) -> Table:
     layout = task_of(metrics).scorer.layout
     figures, order = layout.classes, layout.order
-    numbers = [*(figure.heading for figure in figures), layout.support]
+    support = kind.plural if layout.support == InputKind.IMAGE.plural else layout.support
+    numbers = [*(figure.heading for figure in figures), support]
     # The worst classes are those that a reader looks for.
     worst_first = sorted(metrics["per_class"], key=lambda row: rank(row[order.name]))
     rows = [
@@ -203,24 +212,24 @@ def _classes(metrics: Values) -> Table:
     return Table(f"Classes on {metrics['split']}, lowest {order.label} first", ["class", *numbers], numbers, rows)
 
 
-def _confusions(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:
+def _confusions(wrong: Sequence[Mapping[str, str]], truth: str, kind: InputKind) -> Table:
     pairs = Counter((row["target"], row["predicted"]) for row in wrong)
     rows = [
         [Cell(target or NO_LABEL), Cell(guess or NO_LABEL), number(times, ",d")]
         for (target, guess), times in pairs.most_common(_MOST_ROWS)
     ]
     caption = "Confused classes" + (f" (the {_MOST_ROWS} most frequent pairs)" if len(pairs) > _MOST_ROWS else "")
-    return Table(caption, [f"true {truth}", f"predicted {truth}", "images"], ["images"], rows)
+    return Table(caption, [f"true {truth}", f"predicted {truth}", kind.plural], [kind.plural], rows)
 
 
-def _worst_images(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Table:
+def _worst_images(rows: Sequence[Mapping[str, str]], columns: Sequence[str], kind: InputKind) -> Table:
     worst_first = sorted(rows, key=lambda row: rank(float(row[columns[0]])))[:_MOST_ROWS]
     cells = [[Cell(row["key"]), *(number(float(row[name]), ".4g") for name in columns)] for row in worst_first]
-    caption = f"Images, lowest {columns[0]} first ({len(cells)} of {len(rows):,})"
-    return Table(caption, ["image", *columns], list(columns), cells)
+    caption = f"{kind.plural.capitalize()}, lowest {columns[0]} first ({len(cells)} of {len(rows):,})"
+    return Table(caption, [kind, *columns], list(columns), cells)
 
 
-def _mistakes(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:
+def _mistakes(wrong: Sequence[Mapping[str, str]], truth: str, kind: InputKind) -> Table:
     rows = [
         [
             Cell(textwrap.shorten(row.get("text", row["key"]), _LONGEST_TEXT, placeholder=" …")),
@@ -231,5 +240,4 @@ def _mistakes(wrong: Sequence[Mapping[str, str]], truth: str) -> Table:
         for row in wrong[:_MOST_ROWS]
     ]
     caption = f"Mistakes, most confident first ({len(rows)} of {len(wrong):,})"
-    noun = "text" if wrong and "text" in wrong[0] else "image"
-    return Table(caption, [noun, f"true {truth}", f"predicted {truth}", "probability"], ["probability"], rows)
+    return Table(caption, [kind, f"true {truth}", f"predicted {truth}", "probability"], ["probability"], rows)

@@ -49,8 +49,8 @@ class ExportedNetwork(nn.Module):
         except Exception as error:  # the runtimes' errors have no common class
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             raise ModelError(
-                f"file {str(self.path)!r}: {self.runtime} cannot run images of shape {tuple(images.shape)} (batch, "
-                f"channels, height, width): {reason}. Give images as {self.path.name}.json describes them, or export "
+                f"file {str(self.path)!r}: {self.runtime} cannot run inputs of shape {tuple(images.shape)} (batch, "
+                f"channels, height, width): {reason}. Give inputs as {self.path.name}.json describes them, or export "
                 "the model again."
             ) from error
 

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from dsft.choices import InputKind
+
 
 class TrainingBatch(Protocol):
     """Images with their targets."""
@@ -35,3 +37,9 @@ class TrainingLoader(Protocol):
 
     def __len__(self) -> int:
         """Return the maximum number of batches in an epoch."""
+
+
+def kind_of(loader: TrainingLoader) -> InputKind:
+    """Return what the inputs are; images unless the attribute ``input_kind`` of the loader says otherwise."""
+    kind: InputKind = getattr(loader, "input_kind", InputKind.IMAGE)
+    return kind

@@ -34,7 +34,7 @@ def explained_failures(module: nn.Module, images: Tensor | None, device: torch.d
     except torch.OutOfMemoryError as error:
         shape = tuple(images.shape) if images is not None else ()
         raise TrainingError(
-            f"{device} ran out of memory in a training step with images {shape}. "
+            f"{device} ran out of memory in a training step with inputs {shape}. "
             "Lower data.batch_size or data.image_size, or turn train.amp on."
         ) from error
     except ValueError as error:
@@ -42,8 +42,8 @@ def explained_failures(module: nn.Module, images: Tensor | None, device: torch.d
         if images is None or len(images) > 1 or norm is None:
             raise
         raise DataError(
-            f"data.batch_size: a batch of one image cannot train the norm {norm!r}, which needs more than "
-            "one value per channel. Use batches of 2 or more, and a train split of at least 2 images."
+            f"data.batch_size: a batch of one example cannot train the norm {norm!r}, which needs more than "
+            "one value per channel. Use batches of 2 or more, and a train split of at least 2 examples."
         ) from error
     except RuntimeError as error:
         if translated := _translate(error, device):

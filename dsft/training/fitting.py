@@ -57,7 +57,7 @@ def fit(
         InputError: The settings are not valid for the network or the data.
     """
     if len(loader) == 0:
-        raise TrainingError("the train split has no batch: it is empty. Give it at least one image.")
+        raise TrainingError("the train split has no batch: it is empty. Give it at least one example.")
     settings, processes = setup.settings, setup.processes
     with (
         reproducible(settings.seed, setup.compute.device, deterministic=settings.deterministic),

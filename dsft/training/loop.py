@@ -16,7 +16,7 @@ from dsft.errors import InterruptedRun, TrainingError
 from dsft.progress import Advanced, CheckpointSaved, EpochDone, Note, Report, StoppedEarly
 from dsft.training.accumulation import batches_by_step, share_step, steps_per_epoch
 from dsft.training.agreement import Agreement
-from dsft.training.batches import TrainingBatch, TrainingLoader
+from dsft.training.batches import TrainingBatch, TrainingLoader, kind_of
 from dsft.training.checkpointing.checkpoint import Checkpoint, last_folder, load_checkpoint, save_best, save_last
 from dsft.training.checkpointing.history import EpochValues, RunProgress, validation_metrics, write_history
 from dsft.training.checkpointing.interruption import StopRequest
@@ -172,7 +172,7 @@ class TrainingLoop:
         if self._agreement.signal is not None:
             return
         if self.progress.meter.images == 0:
-            raise TrainingError(f"epoch {epoch + 1}: every batch was empty. Check the images of the train split.")
+            raise TrainingError(f"epoch {epoch + 1}: every batch was empty. Check the data with dsft data check.")
         # Even if batches were empty, the next epoch begins at its own step of the schedule.
         self.progress.step = end
 
@@ -242,7 +242,8 @@ class TrainingLoop:
         is_best = best_index(self._scores()) == epoch
         if self.processes.is_first:
             self._write_epoch(values, is_best)
-        self.report(EpochDone(epoch + 1, self.settings.schedule.epochs, values, is_best))
+        unit = kind_of(self.loader).plural
+        self.report(EpochDone(epoch + 1, self.settings.schedule.epochs, values, is_best, unit))
         self._report_early_stop()
 
     def _write_epoch(self, values: EpochValues, is_best: bool) -> None:

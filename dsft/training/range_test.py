@@ -118,7 +118,7 @@ def _batches(loader: TrainingLoader, size: int) -> Iterator[list[TrainingBatch]]
             has_any = True
             yield group
         if not has_any:
-            raise TrainingError("the train split gives no batch. Give it at least one readable image.")
+            raise TrainingError("the train split gives no batch. Give it at least one readable example.")
 
 
 def _has_diverged(losses: Sequence[float]) -> bool:

@@ -33,7 +33,7 @@ def try_step(setup: TrainingSetup, loader: TrainingLoader, *, report: Report = i
         batches = [batch] if batch is not None else []
         shared = share_step(loader, range(min(len(loader), 1)), batches, processes)
         if not shared.images:
-            raise TrainingError("the train split gives no batch. Give it at least one readable image.")
+            raise TrainingError("the train split gives no batch. Give it at least one readable example.")
         loss = step.run(0, shared.parts, shared.images).to("cpu", torch.float64)
         step.close()
     processes.all_reduce([loss])

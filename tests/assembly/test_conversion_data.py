@@ -66,7 +66,7 @@ def test_a_folder_without_images_is_an_error(workshop: Workshop, tmp_path: Path)
 
 def test_too_few_images_for_a_val_split_are_an_error(workshop: Workshop, tmp_path: Path) -> None:
     write_pictures(tmp_path, dict.fromkeys(CLASSES, 1))
-    with pytest.raises(DataError, match=r"3 images of 3 classes are too few for a val split"):
+    with pytest.raises(DataError, match=r"3 examples of 3 classes are too few for a val split"):
         opened(workshop, NamedData(str(tmp_path)))
 
 

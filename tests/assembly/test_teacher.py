@@ -62,7 +62,7 @@ def test_so_is_one_whose_classes_are_unknown(recipe: Recipe, original: Network) 
 
 def test_so_is_one_that_takes_other_images(recipe: Recipe, original: Network, workshop: Workshop) -> None:
     gray = dataclasses.replace(original, preprocessing=original.preprocessing.replace(channels=1))
-    with pytest.raises(RecipeError, match="takes images with channels 3, the student with 1"):
+    with pytest.raises(RecipeError, match="takes inputs with channels 3, the student with 1"):
         choose(recipe, DistillSection(teacher=str(workshop.dense)), gray)
 
 
@@ -73,7 +73,7 @@ def test_so_is_a_folder_that_is_missing(recipe: Recipe, original: Network, tmp_p
 
 def test_so_is_one_with_another_normalization(recipe: Recipe, original: Network, workshop: Workshop) -> None:
     other = dataclasses.replace(original, preprocessing=original.preprocessing.replace(std=(0.1,) * 3))
-    with pytest.raises(RecipeError, match="takes images with std"):
+    with pytest.raises(RecipeError, match="takes inputs with std"):
         choose(recipe, DistillSection(teacher=str(workshop.dense)), other)
 
 

@@ -103,7 +103,7 @@ def test_a_new_image_moves_at_most_a_few_others() -> None:
 
 
 def test_too_few_images_are_an_error() -> None:
-    with pytest.raises(DataError, match="2 images of 2 classes are too few for a val split"):
+    with pytest.raises(DataError, match="2 examples of 2 classes are too few for a val split"):
         drawn_by_class([1, 1], {VAL: 0.5})
 
 

@@ -15,7 +15,7 @@ from tests.training.pieces import CPU, make_net
 def test_batchnorm_with_one_image_is_explained() -> None:
     net = nn.Sequential(nn.Conv2d(2, 4, 5), nn.BatchNorm2d(4), nn.Flatten()).train()
     images = torch.ones(1, 2, 5, 5)
-    with pytest.raises(DataError, match=r"batch of one image cannot train the norm '1'.* batches of 2 or more"):
+    with pytest.raises(DataError, match=r"batch of one example cannot train the norm '1'.* batches of 2 or more"):
         run(net, images)
     run(net.eval(), images)
 

@@ -68,7 +68,7 @@ def collect_fisher(
     done, is_differentiable = 0, True
     generator = torch.Generator().manual_seed(seed)
     used = _first_images(batches)
-    summary = f"collected statistics on {plural(sum(map(batch_size_of, used)), 'image')}"
+    summary = f"collected statistics on {plural(sum(map(batch_size_of, used)), 'input')}"
     with report_task(report, "collecting statistics", len(used), "batches", summary) as advance, evaluation_mode(model):
         for number, batch in enumerate(used):
             done += batch_size_of(batch)

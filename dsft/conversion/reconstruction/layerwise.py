@@ -72,7 +72,7 @@ def reconstruct_layers(
     recorded = _record(original, plan, batches)
     passes = PartialForward(converted, batches, list(recorded), MEMORY_LIMIT // 2)
     errors = {}
-    images = plural(sum(map(batch_size_of, batches)), "image")
+    images = plural(sum(map(batch_size_of, batches)), "input")
     summary = f"refitted {plural(len(recorded), 'layer')} on {images}"
     with report_task(report, "refitting layers", len(recorded), "layers", summary) as advance:
         for done, (name, record) in enumerate(recorded.items(), start=1):

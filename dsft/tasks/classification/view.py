@@ -16,7 +16,7 @@ class ClassificationView(ImageLabelView):
     """Implements :class:`dsft.tasks.View`."""
 
     activation: ClassVar = "softmax"
-    calibration_axes: ClassVar = ("confidence (highest probability)", "accuracy (fraction correct)", "images (%)")
+    calibration_axes: ClassVar = ("confidence (highest probability)", "accuracy (fraction correct)", "share (%)")
 
     def name_predictions(self, logits: Tensor, classes: Sequence[str]) -> list[tuple[str, float]]:
         """Return the most probable class and its probability."""

@@ -18,7 +18,7 @@ class MultiLabelView(ImageLabelView):
     """Implements :class:`dsft.tasks.View`."""
 
     activation: ClassVar = "sigmoid"
-    calibration_axes: ClassVar = ("probability of a label", "fraction of images with it", "decisions (%)")
+    calibration_axes: ClassVar = ("probability of a label", "fraction that has it", "decisions (%)")
 
     def name_predictions(self, logits: Tensor, classes: Sequence[str]) -> list[tuple[str, float]]:
         """Return the labels with a probability above 0.5, and the probability of exactly this set."""
