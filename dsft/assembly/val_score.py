@@ -10,7 +10,7 @@ from dsft.assembly.data import load_split
 from dsft.assembly.held_out import count_seen
 from dsft.assembly.network import Network
 from dsft.assembly.scoring import under_class_table
-from dsft.choices import SplitName
+from dsft.choices import InputKind, SplitName
 from dsft.data import Split
 from dsft.devices import Compute
 from dsft.errors import DataError
@@ -31,6 +31,7 @@ class Scores:
         metric: Which score it is.
         before: The original's score.
         after: The converted network's.
+        kind: What was scored.
     """
 
     split: SplitName
@@ -39,6 +40,7 @@ class Scores:
     metric: MetricSpec
     before: float
     after: float
+    kind: InputKind = InputKind.IMAGE
 
     @property
     def points(self) -> float:
@@ -113,7 +115,8 @@ class Baseline:
         """Score the converted network on the same images."""
         evaluation, metric = self.scorer.evaluate(converted), converted.task.scorer.layout.main
         count, available = evaluation.metrics.count, self.scorer.available
-        return Scores(self.scorer.images.name, count, available, metric, self.score, evaluation.main_score)
+        split = self.scorer.images
+        return Scores(split.name, count, available, metric, self.score, evaluation.main_score, split.input_kind)
 
 
 def open_val_scorer(

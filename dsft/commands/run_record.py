@@ -52,9 +52,10 @@ def require_same_start(folder: Path, record: Mapping[str, Any], experiment: Expe
     for name, found in _fingerprints(experiment.data.splits).items():
         before = record["data"].get(name)
         if before != found:
+            kind = experiment.data.splits.train.input_kind.plural
             count = "none" if before is None else f"{before['images']:,}"
             raise DataError(
-                f"--resume: the {name} split has changed since the run in {str(folder)!r} began: {count} examples "
+                f"--resume: the {name} split has changed since the run in {str(folder)!r} began: {count} {kind} "
                 f"before, {found['images']:,} now, or other content. Restore the data, or start again with --overwrite."
             )
     if record["teacher"] != _digest(experiment.training.teacher):

@@ -10,7 +10,7 @@ from dsft.assembly import Experiment, Verb
 from dsft.assembly.conversion import read_request
 from dsft.assembly.val_score import NotScored, Scores
 from dsft.assembly.verdict import KEYS, Verdict, reach_verdict
-from dsft.choices import SplitName
+from dsft.choices import InputKind, SplitName
 from dsft.commands.run_scores import RunScores, Score
 from dsft.conversion import ConversionReport
 from dsft.progress import Report
@@ -75,15 +75,16 @@ def judge_run(
     if section is None or plan is None or before.costs is None:
         return None
     request = read_request(section, experiment.recipe.train.seed, is_trained=verb is Verb.FINETUNE)
-    scores = _scores(before.original_on_val, after)
+    scores = _scores(before.original_on_val, after, experiment.data.splits.val.input_kind)
     return reach_verdict(before.costs, scores, request, plan.method, report, wording=KEYS, is_tuned=True)
 
 
-def _scores(score_before: float | None, after: Sequence[Score]) -> Scores | NotScored:
+def _scores(score_before: float | None, after: Sequence[Score], kind: InputKind) -> Scores | NotScored:
     if score_before is None:
         return NotScored("the original was not trained on the classes of the data.")
     metrics = next((score.metrics for score in after if score.slot == SplitName.VAL), None)
     if metrics is None:
         return NotScored("the trained network is not scored on val. Add val to evaluate.splits.")
     metric = metrics.layout.main
-    return Scores(SplitName.VAL, metrics.count, metrics.count, metric, score_before, metric.value_in(metrics))
+    count, score = metrics.count, metric.value_in(metrics)
+    return Scores(SplitName.VAL, count, count, metric, score_before, score, kind)

@@ -25,8 +25,8 @@ def _accuracy(scores: Scores | NotScored) -> str:
         return f"accuracy: not scored, since {scores.reason}"
     metric = scores.metric
     before, after = metric.with_unit(scores.before), metric.with_unit(scores.after)
-    images = plural(scores.images, "example")
+    images = plural(scores.images, scores.kind)
     if scores.images < scores.available:
-        images = f"scored on {scores.images:,} of {scores.available:,} examples of {scores.split}"
+        images = f"scored on {scores.images:,} of {scores.available:,} {scores.kind.plural} of {scores.split}"
     change = f"({scores.points:+.2f} {metric.difference_unit}, {images})"
     return f"{metric.label} on {scores.split}: {before} -> {after} {change}"
