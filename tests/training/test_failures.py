@@ -32,7 +32,7 @@ def test_other_value_errors_pass_through() -> None:
 def test_memory_that_runs_out_is_explained() -> None:
     images = torch.ones(4, 2, 5, 5)
     with (
-        pytest.raises(TrainingError, match=r"meta ran out of memory .*images \(4, 2, 5, 5\)\. Lower data\.batch_size"),
+        pytest.raises(TrainingError, match=r"meta ran out of memory .*inputs \(4, 2, 5, 5\)\. Lower data\.batch_size"),
         # The images are yet to go where the network is.
         explained_failures(make_net(), images, torch.device("meta")),
     ):
