@@ -97,7 +97,8 @@ class Recipe(Section):
         data, own = self.data, DATA_SOURCES[self.data.source].inputs
         for key in dict.fromkeys(key for keys in AUGMENTATION.values() for key in keys):
             if getattr(self.augment, key) and key not in AUGMENTATION[own]:
-                kinds = " and ".join(f"{kind}s" for kind, keys in AUGMENTATION.items() if key in keys)
+                *others, last = [kind.plural for kind, keys in AUGMENTATION.items() if key in keys]
+                kinds = f"{', '.join(others)} and {last}" if others else last
                 raise ValueError(f"augment.{key}: is for {kinds}, and source {data.source} has {own}s; remove it")
         if own is InputKind.TEXT:
             for key in ("in_chans", "mean", "std"):
