@@ -77,3 +77,12 @@ def test_a_recipe_without_its_command_on_top_is_refused(
     monkeypatch.setattr(shipped, "recipes_folder", lambda: tmp_path)
     with pytest.raises(RecipeError, match=r"mine\.yaml:1  expected the recipe's command, such as '# dsft train"):
         shipped_recipes()
+
+
+def test_the_file_of_a_builder_comes_with_its_recipe_and_is_found_there(tmp_path: Path) -> None:
+    copy_recipe("text_dense", tmp_path / "mine.yaml", overwrite=False)
+    builder = load_recipe(str(tmp_path / "mine.yaml")).model.builder
+    assert builder == f"{(tmp_path / 'text_cnn.py').as_posix()}:kim2014"
+    (tmp_path / "text_cnn.py").write_text("# my own")
+    copy_recipe("text_dense", tmp_path / "mine.yaml", overwrite=True)
+    assert (tmp_path / "text_cnn.py").read_text() == "# my own"
