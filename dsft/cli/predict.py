@@ -45,7 +45,11 @@ def predict(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file instead of standard output.")] = None,
     pictures: Annotated[
         Path | None,
-        typer.Option("--pictures", help="Folder for masks (segmentation) or images (restoration), which need it."),
+        typer.Option(
+            "--pictures",
+            help="Folder for masks (segmentation) or images (restoration), which need it; or for the images with "
+            "their boxes (detection).",
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in a batch.")] = 64,
     workers: Annotated[str, typer.Option("--workers", "-j", help="Processes that read images, or auto.")] = "auto",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,10 +47,10 @@ class PredictResult:
 
     def to_csv(self) -> str:
         """Return one CSV row per image; further classes are in further columns."""
-        if any(prediction.file is not None for prediction in self.predictions):
-            return self._files_to_csv()
         if any(prediction.found is not None for prediction in self.predictions):
             return self._boxes_to_csv()
+        if any(prediction.file is not None for prediction in self.predictions):
+            return self._files_to_csv()
         count = max([1, *(len(prediction.classes) for prediction in self.predictions)])
         ranks = ["", *(f"_{rank}" for rank in range(2, count + 1))]
         text = io.StringIO()
@@ -104,7 +104,8 @@ class PredictSettings:
         batch_size: Images per batch.
         workers: Processes that read images; ``auto`` chooses by the number of cores and images.
         bad_images: Skip images that cannot be read with a warning, or stop with an error.
-        pictures: Folder for predicted masks or images; needed for the tasks that predict them.
+        pictures: Folder for predicted masks or images, needed for the tasks that predict them; or for copies of the
+            images with the predicted boxes drawn onto them.
         overwrite: Replace files in it.
     """
 
@@ -193,12 +194,12 @@ def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]
         InputError: The task does not support one of the settings, or needs another one.
     """
     labels, folder = network.task.labels, settings.pictures
-    if folder is not None and network.task.codec.target_kind not in (TargetKind.MASK, TargetKind.IMAGE):
-        raise InputError(
-            f"--pictures {str(folder)!r}: requires a model whose predictions are pictures, and the task of this "
-            f"one is {network.task.name}. Use --out."
-        )
     if labels is not None:
+        if folder is not None:
+            raise InputError(
+                f"--pictures {str(folder)!r}: requires a model whose predictions are pictures or boxes, and the task "
+                f"of this one is {network.task.name}. Use --out."
+            )
         return ClassPredictor(_classes(network), labels.view.class_selector(settings.top_k, settings.threshold))
     is_boxes = network.task.codec.target_kind is TargetKind.BOXES
     given = {"--top-k": settings.top_k, "--threshold": None if is_boxes else settings.threshold}
@@ -206,19 +207,25 @@ def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]
         raise InputError(
             f"{unfit[0]}: requires a model that predicts classes of images, found task {network.task.name}."
         )
+    is_signal = network.preprocessing.kind is InputKind.SIGNAL
+    files = None if folder is None else _free_files(paths, folder, is_signal, settings)
     if is_boxes:
         threshold = SHOWN_SCORE if settings.threshold is None else settings.threshold
-        return BoxPredictor(_classes(network), as_images(network.preprocessing).image_size, threshold)
-    if folder is None:
+        return BoxPredictor(_classes(network), as_images(network.preprocessing).image_size, threshold, files)
+    if files is None:
         raise InputError(
             f"--pictures: is needed, since the predictions of task {network.task.name} are pictures. Name the folder "
             "to write them to."
         )
-    is_signal = network.preprocessing.kind is InputKind.SIGNAL
+    return ArrayPredictor(files) if is_signal else PicturePredictor(network.task, files)
+
+
+def _free_files(paths: Sequence[str], folder: Path, is_signal: bool, settings: PredictSettings) -> Mapping[str, Path]:
+    """Return the file of each prediction, none of which exists unless it may be replaced."""
     files = picture_files(paths, folder, "npy" if is_signal else "png")
     for file in files.values():
         require_free_file(file, overwrite=settings.overwrite)
-    return ArrayPredictor(files) if is_signal else PicturePredictor(network.task, files)
+    return files
 
 
 def _classes(network: Network) -> tuple[str, ...]:

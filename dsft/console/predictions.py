@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def predictions_table(predictions: Sequence[Prediction], kind: InputKind) -> Table:
     """List the predicted classes of each image, one per row; its boxes; or the file of each."""
-    if files := [[prediction.path, prediction.file] for prediction in predictions if prediction.file is not None]:
-        return build_table([kind, "file"], files)
     if any(prediction.found is not None for prediction in predictions):
         return _boxes_table(predictions)
+    if files := [[prediction.path, prediction.file] for prediction in predictions if prediction.file is not None]:
+        return build_table([kind, "file"], files)
     numbers = ["probability"]
     rows = [
         ["" if rank else prediction.path, name, share]

@@ -48,7 +48,7 @@ def evaluate(
         TrainingError: An output is not finite.
         DataError: There is no readable image.
     """
-    images, worst, kind = len(split.keys), WorstImages(task), kind_of(split)
+    images, worst, kind = len(split.keys), WorstImages(task, split.classes), kind_of(split)
     batches: list[tuple[Tensor, ...]] = []
     with report_task(report, name or f"evaluating on {split.name}", images, kind.plural) as advance:
         for outputs, batch in infer_batches(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +20,7 @@ from dsft.evaluation.inference import infer_batches
 from dsft.progress import Report, ignore, report_task
 from dsft.storage import write_bytes
 from dsft.tasks import ClassSelector, Task
+from dsft.tasks.detection import DrawnBox, draw_boxes
 
 
 class FoundBoxes(NamedTuple):
@@ -42,7 +43,7 @@ class Prediction:
         path: The image.
         classes: Names of the predicted classes in order of decreasing probability.
         probabilities: Their probabilities, 0 to 1; of boxes the scores.
-        file: The predicted mask or image; None if classes are predicted.
+        file: The predicted mask or image, or the image with its boxes; None if none was written.
         found: The boxes; None if the classes are those of the whole image.
     """
 
@@ -54,15 +55,16 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction as JSON values."""
-        if self.file is not None:
-            return {"path": self.path, "file": self.file}
+        file = {} if self.file is None else {"file": self.file}
         rows = zip(self.classes, self.probabilities, strict=True)
         if self.found is not None:
             boxes = [
                 {"class": name, "score": score, "box": list(box)}
                 for (name, score), box in zip(rows, self.found.boxes, strict=True)
             ]
-            return {"path": self.path, "boxes": boxes}
+            return {"path": self.path, "boxes": boxes, **file}
+        if file:
+            return {"path": self.path, **file}
         return {"path": self.path, "predictions": [{"class": name, "probability": share} for name, share in rows]}
 
 
@@ -106,15 +108,18 @@ class BoxPredictor:
         classes: The class table.
         input_size: Height and width of the network's input.
         threshold: Least score of a box.
+        files: The file to draw the boxes into, by the path of the image; None to draw none.
     """
 
     classes: Sequence[str]
     input_size: tuple[int, int]
     threshold: float
+    files: Mapping[str, Path] | None = None
 
     def __call__(self, paths: Sequence[str], outputs: Tensor) -> list[Prediction]:
-        """Return the boxes of each image, the highest scores first."""
-        return [self._boxes(path, output) for path, output in zip(paths, outputs, strict=True)]
+        """Return the boxes of each image, the highest scores first, and draw them onto a copy of it."""
+        found = [self._boxes(path, output) for path, output in zip(paths, outputs, strict=True)]
+        return found if self.files is None else [self._draw(each, self.files[each.path]) for each in found]
 
     def _boxes(self, path: str, output: Tensor) -> Prediction:
         kept = output[(output[:, 5] >= 0) & (output[:, 4] >= self.threshold)].double()
@@ -123,6 +128,13 @@ class BoxPredictor:
         classes = tuple(self.classes[number] for number in kept[:, 5].long().tolist())
         found = FoundBoxes((width, height), tuple((a, b, c, d) for a, b, c, d in scaled.tolist()))
         return Prediction(path, classes, tuple(kept[:, 4].tolist()), found=found)
+
+    def _draw(self, prediction: Prediction, file: Path) -> Prediction:
+        boxes = prediction.found.boxes if prediction.found is not None else ()
+        numbers = [self.classes.index(name) for name in prediction.classes]
+        drawn = map(DrawnBox, boxes, numbers, prediction.classes, prediction.probabilities)
+        _write_picture(file, draw_boxes(read_image(Path(prediction.path)), list(drawn)))
+        return replace(prediction, file=str(file))
 
 
 def as_coco(predictions: Sequence[Prediction], classes: Sequence[str]) -> dict[str, Any]:
@@ -171,9 +183,7 @@ class PicturePredictor:
         picture: Image.Image | None = self.task.view.write_prediction(output, read_image(Path(path)).size)
         if picture is None:
             raise TypeError(f"task {self.task.name}: predictions are no pictures")
-        content = io.BytesIO()
-        picture.save(content, "PNG")
-        write_bytes(self.files[path], content.getvalue())
+        _write_picture(self.files[path], picture)
         return self.files[path]
 
 
@@ -194,6 +204,12 @@ class ArrayPredictor:
             np.save(content, classes)
             write_bytes(self.files[path], content.getvalue())
         return [Prediction(path, file=str(self.files[path])) for path in paths]
+
+
+def _write_picture(file: Path, picture: Image.Image) -> None:
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    write_bytes(file, content.getvalue())
 
 
 def picture_files(paths: Sequence[str], folder: Path, ending: str = "png") -> dict[str, Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from dsft.distributed.processes import Processes
@@ -18,10 +20,11 @@ class WorstImages:
 
     Args:
         task: Scores and draws the images.
+        classes: The class table.
     """
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+    def __init__(self, task: Task, classes: Sequence[str]) -> None:
+        self._task, self._classes = task, classes
         self._seen: list[SeenImage] = []
 
     def add(self, rows: Rows, outputs: Tensor, batch: LabelledBatch) -> None:
@@ -39,7 +42,8 @@ class WorstImages:
         for score, position, index in places:
             if len(self._seen) == MOST_IMAGES and (score, position) > _rank(self._seen[-1]):
                 break
-            pictures = self._task.view.pictures(batch.images[index], outputs[index].cpu(), batch.targets[index])
+            shown = batch.images[index], outputs[index].cpu(), batch.targets[index]
+            pictures = self._task.view.pictures(*shown, self._classes)
             self._keep([*self._seen, SeenImage(position, score, pictures)])
 
     def merged(self, processes: Processes) -> tuple[SeenImage, ...]:

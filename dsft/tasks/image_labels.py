@@ -87,9 +87,11 @@ class ImageLabelView(ABC):
         pairs = zip(targets, predictions, strict=True)
         return [(target, predicted, f"{probability:.6f}") for target, (predicted, probability) in pairs]
 
-    def pictures(self, image: Tensor, output: Tensor, target: Tensor) -> Mapping[str, NDArray[np.uint8]]:
+    def pictures(
+        self, image: Tensor, output: Tensor, target: Tensor, classes: Sequence[str]
+    ) -> Mapping[str, NDArray[np.uint8]]:
         """Return nothing: mistakes are displayed with their images."""
-        del image, output, target
+        del image, output, target, classes
         return {}
 
     def write_prediction(self, output: Tensor, size: tuple[int, int]) -> None:

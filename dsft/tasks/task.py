@@ -245,13 +245,16 @@ class View(Protocol):
         """Return the cells of each image in ``predictions.csv``."""
         ...
 
-    def pictures(self, image: Tensor, output: Tensor, target: Tensor) -> Mapping[str, NDArray[np.uint8]]:
+    def pictures(
+        self, image: Tensor, output: Tensor, target: Tensor, classes: Sequence[str]
+    ) -> Mapping[str, NDArray[np.uint8]]:
         """Return pictures ``(height, width)`` or ``(height, width, 3)`` of one image, by caption.
 
         Args:
             image: The network's input ``(channels, height, width)``.
             output: Its main output, without the batch dimension.
             target: The target. Only tasks with :meth:`Scorer.image_scores` are asked.
+            classes: The class table.
         """
         ...
 

@@ -27,6 +27,7 @@ from dsft.errors import InterruptedRun
 from dsft.models import Builder
 from dsft.progress import Advanced, Event, ignore
 from dsft.recipe import load_recipe
+from dsft.tasks.pictures import class_colours
 from tests.commands.test_several_processes import torchrun_worker
 from tests.distributed.siblings import free_port
 from tests.forkserver import fork_server
@@ -193,9 +194,25 @@ def test_predictions_are_boxes_in_pixels_of_the_image(work: Work, tmp_path: Path
     listed = work.run("predict", work.dense, photo, "--threshold", "0.1", "--format", "csv").stdout.splitlines()
     assert listed[0] == "path,class,score,left,top,right,bottom"
     assert len(listed) == 1 + sum(each["image_id"] == 1 for each in document["annotations"])
-    refused = dsft("predict", work.dense, photo, "--pictures", tmp_path / "x", "--builder", work.builder)
+
+
+def test_boxes_are_drawn_onto_copies_of_the_images(work: Work, tmp_path: Path) -> None:
+    photo, drawn = tmp_path / "photo.png", tmp_path / "drawn"
+    Image.new("RGB", (480, 320), (40, 40, 40)).save(photo)
+    arguments = ("predict", work.dense, photo, "--threshold", "0", "--pictures", drawn, "--format", "jsonl")
+    found = json.loads(work.run(*arguments).stdout)
+    assert found["file"] == str(drawn / "photo.png")
+    pixels = np.asarray(Image.open(drawn / "photo.png")).astype(int)
+    assert pixels.shape == (320, 480, 3)
+    best = found["boxes"][0]
+    left, top, right, bottom = best["box"]
+    red, green, blue = class_colours(256)[1 + int(best["class"])]
+    corner = pixels[min(round(top), 319), min(round(left), 479)]
+    assert np.abs(corner - (red, green, blue)).max() == 0, (corner, best)
+    assert work.run("predict", work.dense, photo, "--threshold", "0", "--format", "csv").stdout.count("\n") > 1
+    refused = dsft(*arguments, "--builder", work.builder)
     assert refused.exit_code == 2
-    assert "requires a model whose predictions are pictures" in refused.stderr
+    assert "--overwrite" in refused.stderr
 
 
 def test_a_conversion_without_training_is_scored(work: Work, tmp_path: Path) -> None:

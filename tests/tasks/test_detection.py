@@ -33,7 +33,7 @@ def test_single_images_are_scored_by_what_was_found() -> None:
     assert DETECTION.view.describe_images(rows, ("a", "b")) == [("0.500000", "1", "1", "1")]
     none = DETECTION.scorer.reduce(rows_of(), torch.tensor([[[0.0, 0, 0, 0, -1, 0]]]))
     assert DETECTION.scorer.image_scores(*none).tolist() == [1]  # type: ignore[union-attr]
-    pictures = DETECTION.view.pictures(torch.rand(1, 60, 60), outputs[0], boxes[0])
+    pictures = DETECTION.view.pictures(torch.rand(1, 60, 60), outputs[0], boxes[0], ("a", "b"))
     assert [each.shape for each in pictures.values()] == [(180, 180, 3)] * 2
     assert (pictures["truth"] != pictures["prediction"]).any()
 

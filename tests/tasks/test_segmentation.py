@@ -92,6 +92,6 @@ def test_signals_and_volumes_are_scored_as_images_of_the_same_samples(size: tupl
     assert torch.equal(found.targets, expected.targets)
     torch.testing.assert_close(found.outputs, expected.outputs)
     image = torch.randn(2, *size, generator=generator)
-    pictures = SEGMENTATION.view.pictures(image, outputs[0], targets[0].reshape(size))
+    pictures = SEGMENTATION.view.pictures(image, outputs[0], targets[0].reshape(size), ("a", "b", "c"))
     assert {picture.shape for picture in pictures.values()} <= {(1, 12), (1, 12, 3), (3, 2), (3, 2, 3)}
     assert len(pictures) == 3

@@ -2,6 +2,7 @@
 
 from dsft.choices import TaskName
 from dsft.tasks.detection.codec import DETECTIONS, NO_BOX, DetectionCodec
+from dsft.tasks.detection.drawing import DrawnBox, draw_boxes
 from dsft.tasks.detection.metrics import DetectionMetrics
 from dsft.tasks.detection.objective import DetectionObjective
 from dsft.tasks.detection.scorer import SHOWN_SCORE, DetectionScorer
@@ -16,4 +17,4 @@ DETECTION = Task(
     DetectionView(),
 )
 
-__all__ = ["DETECTION", "DETECTIONS", "NO_BOX", "SHOWN_SCORE", "DetectionMetrics"]
+__all__ = ["DETECTION", "DETECTIONS", "NO_BOX", "SHOWN_SCORE", "DetectionMetrics", "DrawnBox", "draw_boxes"]

@@ -25,8 +25,11 @@ class RestorationView:
         del classes
         return [tuple(f"{value:.6f}" for value in own) for own in rows.outputs.tolist()]
 
-    def pictures(self, image: Tensor, output: Tensor, target: Tensor) -> Mapping[str, NDArray[np.uint8]]:
+    def pictures(
+        self, image: Tensor, output: Tensor, target: Tensor, classes: Sequence[str]
+    ) -> Mapping[str, NDArray[np.uint8]]:
         """Return the degraded, the restored and the clean image."""
+        del classes
         return {"input": stretched_picture(image), "restored": unit_picture(output), "clean": unit_picture(target)}
 
     def write_prediction(self, output: Tensor, size: tuple[int, int]) -> Image.Image:

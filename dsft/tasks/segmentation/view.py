@@ -29,8 +29,11 @@ class SegmentationView:
         scores = zip(mean_iou(rows.targets), pixel_accuracy(rows.targets), rows.outputs, strict=True)
         return [tuple(f"{float(value):.6f}" for value in own) for own in scores]
 
-    def pictures(self, image: Tensor, output: Tensor, target: Tensor) -> Mapping[str, NDArray[np.uint8]]:
+    def pictures(
+        self, image: Tensor, output: Tensor, target: Tensor, classes: Sequence[str]
+    ) -> Mapping[str, NDArray[np.uint8]]:
         """Return the image, and the true and the predicted mask over it."""
+        del classes
         plane = as_plane(image)
         # Of other numbers of channels than those of a picture the mean is drawn.
         plain = stretched_picture(plane if len(plane) in (1, 3) and image.ndim == 3 else plane.mean(0, keepdim=True))
