@@ -18,6 +18,7 @@ from dsft.data import (
     Split,
     Splits,
     Transform,
+    Windows,
     make_loader,
     make_splits,
     with_cache,
@@ -204,12 +205,13 @@ def load_split(
         preprocessing: The input that the network expects.
         compute: Device of the network.
         launch: Rank and number of the processes that share the split.
-        full_size: Restore whole images, one per batch since their sizes differ, instead of the centre of the input's
-            size. Images of other tasks always have the input's size.
+        full_size: Take whole images, one per batch since their sizes differ, instead of the centre of the input's size,
+            where images are restored or the network runs in windows. Other images always have the input's size.
     """
     settings = _loader_settings(data, data.seed, compute)
-    if full_size and split.target_kind is TargetKind.IMAGE:
-        settings = dataclasses.replace(settings, batch_size=launch.count)
+    windows = Windows.of(preprocessing, settings.batch_size)
+    if full_size and (windows is not None or split.target_kind is TargetKind.IMAGE):
+        settings = dataclasses.replace(settings, batch_size=launch.count, windows=windows)
     return make_loader(
         split,
         evaluation_transform_of(split, data, preprocessing, full_size=full_size),

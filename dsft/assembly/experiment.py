@@ -16,7 +16,7 @@ from dsft.assembly.data import Loaders, load_batches, open_splits
 from dsft.assembly.early_checks import require_held_out, require_valid_patterns, require_weights
 from dsft.assembly.held_out import Training
 from dsft.assembly.inputs import data_input
-from dsft.assembly.network import Network
+from dsft.assembly.network import Network, place_inputs
 from dsft.assembly.recipe_model import load_network
 from dsft.assembly.settings import fit_settings
 from dsft.assembly.sharing import require_same_images, require_shares
@@ -167,7 +167,12 @@ def _open(
         section, seed = _with_channels(recipe.model, splits), recipe.train.seed
         task = task_named(recipe.task)
         inputs = data_input(recipe.data, splits.train)
-        original = load_network(section, splits.classes, recipe.data.image_size, seed, report, task, module, inputs)
+        original = place_inputs(
+            load_network(section, splits.classes, recipe.data.image_size, seed, report, task, module, inputs),
+            letterbox=recipe.data.letterbox,
+            window_overlap=recipe.data.window_overlap,
+            option="data.window_overlap",
+        )
     require_same_images(splits, processes)
     compute.place_module(original.module)
     require_fitting_images(original, compute)

@@ -9,11 +9,11 @@ from torch import nn
 
 from dsft.artifact import ModelDescription, Provenance
 from dsft.assembly.held_out import Training
-from dsft.choices import WeightsKind
+from dsft.choices import TargetKind, WeightsKind
 from dsft.conversion import ConversionPlan
 from dsft.errors import ConversionError, ModelError
 from dsft.models import LoadedModel, ModelSpec
-from dsft.preprocessing import ImageSize, InputPreprocessing, Preprocessing, as_height_and_width
+from dsft.preprocessing import LETTERBOX, ImageSize, InputPreprocessing, Preprocessing, as_height_and_width
 from dsft.tasks import CLASSIFICATION, Task, task_named
 
 
@@ -95,3 +95,31 @@ def with_image_size(network: Network, image_size: ImageSize | None, *, is_fixed:
         )
     resized = dataclasses.replace(own, image_size=as_height_and_width(image_size))
     return dataclasses.replace(network, preprocessing=resized)
+
+
+def place_inputs(
+    network: Network, *, letterbox: bool | None = None, window_overlap: float | None = None, option: str
+) -> Network:
+    """Return a network with another way from an image of any size to its input.
+
+    Args:
+        network: The network.
+        letterbox: Keep the aspect ratio of images (detection); None for what the network states.
+        window_overlap: See :attr:`dsft.preprocessing.Preprocessing.window_overlap`; None for what the network states.
+        option: Where ``window_overlap`` was given, for messages.
+
+    Raises:
+        ModelError: The outputs of the network cannot be put together from those of windows.
+    """
+    own = network.preprocessing
+    if letterbox is not None and isinstance(own, Preprocessing):
+        own = dataclasses.replace(own, crop_mode=LETTERBOX if letterbox else "squash")
+    if window_overlap is not None:
+        kind = network.task.codec.target_kind
+        if kind not in (TargetKind.MASK, TargetKind.IMAGE) or not isinstance(own, Preprocessing):
+            raise ModelError(
+                f"{option}: requires a model for the segmentation or restoration of images, found task "
+                f"{network.task.name}. Leave it out."
+            )
+        own = dataclasses.replace(own, window_overlap=window_overlap)
+    return dataclasses.replace(network, preprocessing=own)

@@ -17,6 +17,7 @@ from dsft.cli.options import (
     Json,
     Overwrite,
     Progress,
+    WindowOverlap,
     named_data,
     require_finite,
     split_overrides,
@@ -67,6 +68,7 @@ def evaluate(
             "--min-map", min=0, max=1, callback=require_finite, help="Exit with code 1 if the mAP, 0 to 1, is below."
         ),
     ] = None,
+    window_overlap: WindowOverlap = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -84,7 +86,7 @@ def evaluate(
         result = command.run(
             [Source(folder, builder=builder, classes=classes) for folder in folders],
             data=named_data(data, overrides),
-            scoring=command.Scoring(split, with_temperature, tuple(least), timed),
+            scoring=command.Scoring(split, with_temperature, tuple(least), timed, window_overlap),
             out=out,
             device=device,
             overwrite=overwrite,

@@ -75,6 +75,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Progress = Annotated[
     ProgressMode | None, typer.Option("--progress", help="How progress is shown.", show_default="auto")
 ]
+WindowOverlap = Annotated[
+    float | None,
+    typer.Option(
+        "--window-overlap",
+        min=0,
+        max=0.99,
+        help="Segmentation, restoration: run on images of any size in windows of the model's input that overlap by "
+        "this fraction; by default as the model records.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 
 MethodName = Annotated[

@@ -10,7 +10,7 @@ import typer
 
 from dsft.choices import BadImages, PredictionFormat
 from dsft.cli.app import app
-from dsft.cli.options import BuilderOption, Device, Overwrite, Progress, require_finite
+from dsft.cli.options import BuilderOption, Device, Overwrite, Progress, WindowOverlap, require_finite
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
 
@@ -59,6 +59,7 @@ def predict(
             "--bad-images", "--bad-inputs", help="skip: leave out with a warning, and exit with 1; error: stop."
         ),
     ] = BadImages.SKIP,
+    window_overlap: WindowOverlap = None,
     builder: BuilderOption = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -78,7 +79,9 @@ def predict(
         result = command.run(
             Source(model, builder=builder),
             asked,
-            command.PredictSettings(top_k, threshold, batch_size, readers, bad_images, pictures, overwrite),
+            command.PredictSettings(
+                top_k, threshold, batch_size, readers, bad_images, pictures, overwrite, window_overlap
+            ),
             device=device,
             report=report,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dsft.assembly import Experiment
 from dsft.choices import SplitName
-from dsft.data import Batch, BatchLoader
+from dsft.data import Batch, BatchLoader, Windows
 from dsft.evaluation import evaluate
 from dsft.progress import Note, Report
 from dsft.training import steps_per_epoch, try_step
@@ -23,6 +23,10 @@ class _FirstBatch:
     @property
     def skipped(self) -> Collection[str]:
         return self.loader.skipped
+
+    @property
+    def windows(self) -> Windows | None:
+        return self.loader.windows
 
     def epoch(self, number: int) -> Iterator[Batch]:
         yield from itertools.islice(self.loader.epoch(number), 1)

@@ -16,6 +16,7 @@ from dsft.assembly.conversion import example_images
 from dsft.assembly.exported_file import load_finished, stored_bytes
 from dsft.assembly.held_out import ROLES, count_seen
 from dsft.assembly.named_data import RECORDED, NamedData
+from dsft.assembly.network import place_inputs
 from dsft.assembly.scoring import open_scoring_data, under_class_table
 from dsft.choices import Amp, SplitName
 from dsft.commands.evaluate_result import EvaluateResult, ModelResult, score_before_training
@@ -41,12 +42,14 @@ class Scoring:
         with_temperature: Also fit a temperature on the val split of the same data, and score with it.
         required: Main scores, ``top1`` or ``map``, that the models must have.
         timed: Measure times; None does so for several models.
+        window_overlap: Run the networks in windows that overlap by this fraction; None for what the models record.
     """
 
     split: SplitName = SplitName.TEST
     with_temperature: bool = False
     required: tuple[str, ...] = ()
     timed: bool | None = None
+    window_overlap: float | None = None
 
 
 ON_TEST = Scoring()
@@ -109,7 +112,10 @@ def _open(
     """Load the models and their images."""
     for model in models:
         require_class_file(model.classes)
-    networks = [load_finished(model) for model in models]
+    overlap = scoring.window_overlap
+    networks = [
+        place_inputs(load_finished(model), window_overlap=overlap, option="--window-overlap") for model in models
+    ]
     _require_one_task(models, networks, scoring.required, with_temperature=scoring.with_temperature)
     opened = open_scoring_data(data, networks[0], models[0].label, report)
     if scoring.with_temperature and opened.is_plain:

@@ -13,8 +13,9 @@ from typing import Literal
 from dsft.assembly import Network, Source
 from dsft.assembly.exported_file import load_finished
 from dsft.assembly.inputs import as_images
+from dsft.assembly.network import place_inputs
 from dsft.choices import Amp, BadImages, InputKind, SplitName, TargetKind
-from dsft.data import LoaderSettings, PictureTransform, Split, make_loader
+from dsft.data import LoaderSettings, PictureTransform, Split, Windows, make_loader
 from dsft.data.inputs import INPUTS
 from dsft.data.loader import BatchLoader
 from dsft.data.sources import UnlabelledFiles, find_examples
@@ -107,6 +108,7 @@ class PredictSettings:
         pictures: Folder for predicted masks or images, needed for the tasks that predict them; or for copies of the
             images with the predicted boxes drawn onto them.
         overwrite: Replace files in it.
+        window_overlap: Run the network in windows that overlap by this fraction; None for what the model records.
     """
 
     top_k: int | None = None
@@ -116,6 +118,7 @@ class PredictSettings:
     bad_images: BadImages = BadImages.SKIP
     pictures: Path | None = None
     overwrite: bool = False
+    window_overlap: float | None = None
 
 
 def run(
@@ -139,7 +142,7 @@ def run(
         InputError: The folder or a path is invalid, or an image is, with ``bad_images=error``.
     """
     settings = settings or PredictSettings()
-    network = load_finished(model)
+    network = place_inputs(load_finished(model), window_overlap=settings.window_overlap, option="--window-overlap")
     images = find_examples(paths, network.preprocessing.kind)
     compute = resolve_compute(device, Amp.NONE, channels_last=True)
     predictor = _predictor(network, settings, images.keys)
@@ -174,15 +177,18 @@ def run(
 def _load_images(images: UnlabelledFiles, network: Network, settings: PredictSettings, compute: Compute) -> BatchLoader:
     preprocessing, kind = network.preprocessing, network.task.codec.target_kind
     has_labels = network.task.labels is not None
-    # Images to restore keep their sizes, which may differ.
-    batch_size = 1 if kind is TargetKind.IMAGE else settings.batch_size
+    windows = Windows.of(preprocessing, settings.batch_size)
+    # Images to restore keep their sizes, which may differ, as do those that the network runs on in windows.
+    batch_size = 1 if kind is TargetKind.IMAGE or windows is not None else settings.batch_size
     is_cuda = compute.device.type == "cuda"
     return make_loader(
         Split(SplitName.TEST, images, tuple(range(len(images.keys))), images.classes),
         INPUTS[preprocessing.kind].evaluation_transform(preprocessing)
         if has_labels or preprocessing.kind is InputKind.SIGNAL
         else PictureTransform(as_images(preprocessing), kind),
-        LoaderSettings(batch_size, settings.workers, bad_images=settings.bad_images, pin_memory=is_cuda),
+        LoaderSettings(
+            batch_size, settings.workers, bad_images=settings.bad_images, pin_memory=is_cuda, windows=windows
+        ),
         shuffle=False,
     )
 
@@ -211,7 +217,7 @@ def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]
     files = None if folder is None else _free_files(paths, folder, is_signal, settings)
     if is_boxes:
         threshold = SHOWN_SCORE if settings.threshold is None else settings.threshold
-        return BoxPredictor(_classes(network), as_images(network.preprocessing).image_size, threshold, files)
+        return BoxPredictor(_classes(network), as_images(network.preprocessing), threshold, files)
     if files is None:
         raise InputError(
             f"--pictures: is needed, since the predictions of task {network.task.name} are pictures. Name the folder "

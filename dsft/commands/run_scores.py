@@ -72,7 +72,8 @@ class RunScores:
         main = score.metrics.layout.main
         value = main.value_in(score.metrics)
         self.report(Note(f"teacher: {main.label} {main.with_unit(value)} on val"))
-        if value * main.points < LOW_TEACHER_POINTS:
+        # A ratio of signal and noise has no value that is low whatever the noise.
+        if main.unit == "%" and value * main.points < LOW_TEACHER_POINTS:
             self.report(
                 Warn(
                     f"teacher: {main.label} of {main.with_unit(value)} on val is low, and a weak teacher makes the "

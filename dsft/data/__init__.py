@@ -9,14 +9,13 @@ augmentation depend only on seed, epoch and position.
 from dsft.data.balance import class_weights
 from dsft.data.cache import with_cache
 from dsft.data.checking import DataCheck, Same, check_examples
+from dsft.data.dense_transforms import PictureTransform, joint_transform
 from dsft.data.joint_transforms import (
     Degradation,
     JointAugmentation,
     JointTransform,
     MaskTransform,
-    PictureTransform,
     RestorationTransform,
-    joint_transform,
 )
 from dsft.data.loader import Batch, BatchLoader, LoaderSettings, make_loader
 from dsft.data.mixing import Mixing
@@ -33,6 +32,7 @@ from dsft.data.sources import (
 )
 from dsft.data.splits import Split, Splits, count_channels, held_out_split, make_splits
 from dsft.data.transforms import Transform, evaluation_transform, training_transform
+from dsft.data.windows import Windows
 
 __all__ = [
     "Batch",
@@ -52,6 +52,7 @@ __all__ = [
     "Split",
     "Splits",
     "Transform",
+    "Windows",
     "check_examples",
     "class_weights",
     "count_channels",

@@ -16,6 +16,7 @@ from dsft.data.mixing import Mixing
 from dsft.data.order import BatchOrder
 from dsft.data.splits import Split
 from dsft.data.transforms import Transform
+from dsft.data.windows import Windows
 from dsft.data.worker import Collate, CollatedBatch, Sample, SampleReader, UnreadableImage, ignore_signals
 from dsft.devices import allowed_cores
 from dsft.distributed.launch import SINGLE, Launch
@@ -40,6 +41,7 @@ class LoaderSettings:
         seed: Seed of order and augmentation.
         bad_images: Handling of unreadable images.
         pin_memory: Copy batches to pinned memory, from which transfers to a GPU are faster.
+        windows: How a network runs on the images, which have sizes of their own; None if it takes them as they are.
     """
 
     batch_size: int
@@ -47,6 +49,7 @@ class LoaderSettings:
     seed: int = 0
     bad_images: BadImages = BadImages.ERROR
     pin_memory: bool = False
+    windows: Windows | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +120,11 @@ class BatchLoader:
         """Number of inputs that are made of each example; if it is above 1, they are the second axis of a batch."""
         views: int = getattr(self._samples.transform, "views", 1)
         return views
+
+    @property
+    def windows(self) -> Windows | None:
+        """See :attr:`LoaderSettings.windows`."""
+        return self._settings.windows
 
     @property
     def skipped(self) -> frozenset[str]:

@@ -30,12 +30,15 @@ def describe_steps(preprocessing: Preprocessing) -> list[dict[str, Any]]:
     Args:
         preprocessing: The input that the model expects.
     """
-    images = [
-        {"op": "decode", "mode": _MODES[preprocessing.channels], "bits": 8, "apply_exif_orientation": True},
-        *(_describe_step(step) for step in evaluation_steps(preprocessing)[:-2]),
-    ]
+    overlap = preprocessing.window_overlap
+    size = (
+        [_describe_step(step) for step in evaluation_steps(preprocessing)[:-2]]
+        if overlap is None
+        else [{"op": "windows", "size": list(preprocessing.image_size), "overlap": overlap, "outputs": "mean"}]
+    )
     return [
-        *images,
+        {"op": "decode", "mode": _MODES[preprocessing.channels], "bits": 8, "apply_exif_orientation": True},
+        *size,
         {"op": "to_float32", "divide_by": 255},
         {"op": "normalize", "mean": list(preprocessing.mean), "std": list(preprocessing.std)},
         {"op": "layout", "to": "NCHW"},

@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from dsft.choices import InputKind
+from dsft.data.windows import Windows
 
 
 class LabelledBatch(Protocol):
@@ -28,6 +29,10 @@ class LabelledBatch(Protocol):
 
 class BatchSource(Protocol):
     """The batches of a split, with every image at most once."""
+
+    @property
+    def windows(self) -> Windows | None:
+        """The windows in which a network runs on the images; None if it takes them as they are."""
 
     @property
     def skipped(self) -> Collection[str]:

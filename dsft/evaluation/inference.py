@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dsft.data.windows import Windows
 from dsft.devices import Compute
 from dsft.errors import ModelError, TrainingError
 from dsft.evaluation.batches import BatchSource, LabelledBatch, views_of
@@ -62,7 +63,7 @@ def infer_batches(
             if has_views:
                 outputs = _infer_views(module, batch.images, compute, num_classes, task)
             else:
-                outputs = _infer(module, batch.images, compute, num_classes, task)
+                outputs = _infer(module, batch.images, compute, num_classes, task, loader.windows)
             _require_finite(outputs, batch.positions, keys, what, task)
             done += len(outputs)
             advance(done)
@@ -78,10 +79,16 @@ def _infer_views(module: nn.Module, images: Tensor, compute: Compute, num_classe
     return task.labels.scorer.average(torch.stack(outputs))
 
 
-def _infer(module: nn.Module, images: Tensor, compute: Compute, num_classes: int, task: Task) -> Tensor:
+def _infer(
+    module: nn.Module, images: Tensor, compute: Compute, num_classes: int, task: Task, windows: Windows | None = None
+) -> Tensor:
+    def network(images: Tensor) -> Tensor:
+        return task.codec.split_outputs(module(images))[0]
+
     # Not around the loop: a suspended generator would leave inference mode enabled for its caller.
     with torch.inference_mode(), compute.autocast():
-        outputs, _ = task.codec.split_outputs(module(compute.place(images)))
+        placed = compute.place(images)
+        outputs = network(placed) if windows is None else windows.run(network, placed)
     expected = task.codec.output_shape(images.shape, num_classes)
     if outputs.shape != expected:
         raise ModelError(

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from dsft.choices import InputKind
 from dsft.data.decoding import image_size, read_image
+from dsft.data.placement import place_image
 from dsft.devices import Compute
 from dsft.evaluation.batches import BatchSource
 from dsft.evaluation.inference import infer_batches
+from dsft.preprocessing import Preprocessing
 from dsft.progress import Report, ignore, report_task
 from dsft.storage import write_bytes
 from dsft.tasks import ClassSelector, Task
@@ -106,13 +108,13 @@ class BoxPredictor:
 
     Attributes:
         classes: The class table.
-        input_size: Height and width of the network's input.
+        preprocessing: The network's input.
         threshold: Least score of a box.
         files: The file to draw the boxes into, by the path of the image; None to draw none.
     """
 
     classes: Sequence[str]
-    input_size: tuple[int, int]
+    preprocessing: Preprocessing
     threshold: float
     files: Mapping[str, Path] | None = None
 
@@ -123,10 +125,10 @@ class BoxPredictor:
 
     def _boxes(self, path: str, output: Tensor) -> Prediction:
         kept = output[(output[:, 5] >= 0) & (output[:, 4] >= self.threshold)].double()
-        (width, height), (rows, columns) = image_size(Path(path)), self.input_size
-        scaled = kept[:, :4] * kept.new_tensor([width / columns, height / rows] * 2)
+        size = image_size(Path(path))
+        moved = place_image(size, self.preprocessing).to_image(kept[:, :4].numpy(), size)
         classes = tuple(self.classes[number] for number in kept[:, 5].long().tolist())
-        found = FoundBoxes((width, height), tuple((a, b, c, d) for a, b, c, d in scaled.tolist()))
+        found = FoundBoxes(size, tuple((a, b, c, d) for a, b, c, d in moved.tolist()))
         return Prediction(path, classes, tuple(kept[:, 4].tolist()), found=found)
 
     def _draw(self, prediction: Prediction, file: Path) -> Prediction:

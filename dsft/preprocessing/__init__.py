@@ -8,13 +8,14 @@ from typing import Any
 
 from dsft.choices import InputKind
 from dsft.preprocessing.clips import ClipPreprocessing
-from dsft.preprocessing.images import ImageSize, Preprocessing, as_height_and_width
+from dsft.preprocessing.images import LETTERBOX, ImageSize, Preprocessing, as_height_and_width
 from dsft.preprocessing.input_preprocessing import InputPreprocessing
 from dsft.preprocessing.signals import MelSpectrogram, SignalPreprocessing
 from dsft.preprocessing.texts import FIRST_WORD, PADDING, UNKNOWN, TextPreprocessing
 
 __all__ = [
     "FIRST_WORD",
+    "LETTERBOX",
     "PADDING",
     "UNKNOWN",
     "ClipPreprocessing",

@@ -10,6 +10,9 @@ from dsft.choices import InputKind
 from dsft.number_format import plural
 from dsft.preprocessing.input_preprocessing import InputPreprocessing
 
+LETTERBOX = "border"
+"""timm's name of the crop mode that keeps the aspect ratio of an image, and fills the rest of the input."""
+
 ImageSize = int | tuple[int, int]
 """Side of square images in pixels, or height and width."""
 
@@ -31,6 +34,8 @@ class Preprocessing(InputPreprocessing):
         interpolation: timm's name of the resampling filter, such as ``bicubic``.
         crop_pct: Side of the centre crop as a fraction of the resized image's side, 0 to 1.
         crop_mode: timm's name of the crop mode: ``center``, ``squash`` or ``border``.
+        window_overlap: Images keep their size, and the network runs in windows of ``image_size`` that overlap by this
+            fraction, 0 to below 1 (segmentation, restoration); None if it runs on whole images.
     """
 
     kind: ClassVar = InputKind.IMAGE
@@ -44,6 +49,7 @@ class Preprocessing(InputPreprocessing):
     interpolation: str
     crop_pct: float
     crop_mode: str
+    window_overlap: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -57,8 +63,11 @@ class Preprocessing(InputPreprocessing):
         return f"{height} x {width} pixels, {plural(self.channels, 'channel')}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes as JSON values."""
-        return asdict(self)
+        """Return the attributes as JSON values; without windows as versions before them wrote it."""
+        values = asdict(self)
+        if self.window_overlap is None:
+            del values["window_overlap"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:

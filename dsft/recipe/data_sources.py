@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from dsft.choices import DataSource, InputKind, TargetKind
 
+_PICTURES = frozenset({TargetKind.MASK, TargetKind.IMAGE})
+
 
 @dataclass(frozen=True)
 class DataSourceTraits:
@@ -52,6 +54,8 @@ class DataSourceTraits:
             "layout": self.has_masks,
             "degrade": TargetKind.IMAGE in self.targets,
             "image_size": self.inputs is InputKind.IMAGE,
+            "letterbox": TargetKind.BOXES in self.targets,
+            "window_overlap": self.inputs is InputKind.IMAGE and not _PICTURES.isdisjoint(self.targets),
             "signal": self.inputs is InputKind.SIGNAL,
             "clip": self.inputs is InputKind.CLIP,
             "text": self.inputs is InputKind.TEXT,
@@ -70,6 +74,8 @@ SOURCE_KEYS = (
     "layout",
     "degrade",
     "image_size",
+    "letterbox",
+    "window_overlap",
     "signal",
     "clip",
     "text",

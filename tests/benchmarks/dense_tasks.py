@@ -11,12 +11,15 @@ beside ``fresh`` random weights in the converted structure. Scores are those of 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -34,8 +37,8 @@ class Job:
         builder: The function that builds the network.
         data: Folder in ../shared/data.
         metric: The score of the table, and its factor and decimals.
-        dense: The recipe of the dense network, without its model.
-        further: What the recipe of all further training adds.
+        dense: The recipe of the dense network, without its model; ``DATA`` stands for the folder.
+        further: What the recipe of all further training changes.
         checkpoint: Trained weights in ../shared/data; None to train the dense network.
     """
 
@@ -56,6 +59,7 @@ JOBS = {
 task: segmentation
 data:
   source: masks
+  root: DATA
   class_names: [sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist]
   ignore_index: 11
   image_size: [180, 240]
@@ -74,7 +78,7 @@ schedule: {sched: cosine, epochs: 14, warmup_epochs: 1}
         ("map50", 100, 2),
         """
 task: detection
-data: {source: voc, image_size: [192, 256], batch_size: 4, workers: 0}
+data: {source: voc, root: DATA, image_size: [192, 256], batch_size: 4, workers: 0}
 augment: {hflip: 0.5, scale: [0.6, 1.0], color_jitter: 0.2}
 optim: {opt: adamw, lr: 2e-3, weight_decay: 0.02, clip_grad: 1.0}
 schedule: {sched: cosine, epochs: 16, warmup_epochs: 1}
@@ -89,6 +93,7 @@ schedule: {sched: cosine, epochs: 16, warmup_epochs: 1}
 task: restoration
 data:
   source: pairs
+  root: DATA
   degrade: {noise: 15}
   image_size: 48
   batch_size: 8
@@ -124,13 +129,24 @@ def measure(name: str, out: Path, macs: float) -> None:
     """Train, convert and fine-tune the network of a task, and print its table."""
     runs = Runs(out, JOBS[name])
     runs.write_recipes()
-    convert = [f"convert.budget.macs={macs:g}"]
-    if runs.job.checkpoint is None:
+    convert, is_trained = [f"convert.budget.macs={macs:g}"], runs.job.checkpoint is not None
+    if not is_trained:
         runs.run("train", "dense")
     runs.run("finetune", "separable", *convert)
-    if runs.job.checkpoint is None:
-        runs.run("finetune", "longer", *runs.teacher)
+    runs.run("finetune", "longer", *runs.teacher)
     runs.run("finetune", "fresh", *convert, "convert.method=fresh")
+    cost = read(out / "separable" / "conversion.json")
+    before, after = cost["original"]["macs"], cost["converted"]["macs"]
+    key, factor, digits = runs.job.metric
+    say(f"{name}: {key}, GMACs and time of one image, relative to the dense network")
+    say(f"{'network':28} {key:>7} {'GMACs':>7} {'MACs':>6} {'eager':>6} {'ONNX Runtime':>13}")
+    times = runs.time_ratios()
+    for title, score, is_dense in runs.rows(macs):
+        share, ratios = (1.0, (1.0, 1.0)) if is_dense else (after / before, times)
+        say(
+            f"{title:28} {factor * score[key]:7.{digits}f} {share * before / 1e9:7.2f} {share:6.3f} "
+            f"{ratios[0]:6.2f} {ratios[1]:13.2f}"
+        )
 
 
 @dataclass(frozen=True)
@@ -145,14 +161,47 @@ class Runs:
         """The change of the recipe by which the dense network, too, learns from the trained one."""
         return [f"distill.teacher={self.folder / 'dense' / 'model'}"] if "distill" in self.job.further else []
 
+    def rows(self, macs: float) -> Iterator[tuple[str, dict[str, float], bool]]:
+        """Yield what a row is called, its scores on test, and whether it is dense."""
+        yield "dense", self.scores("separable", "test-original"), True
+        yield "dense, trained further", self.scores("longer", "test"), True
+        yield "converted, untrained", self.scores("separable", "test-converted"), False
+        if self.job.checkpoint is not None:
+            yield "converted, recovered", self.recovered(macs), False
+        yield "converted, fine-tuned", self.scores("separable", "test"), False
+        yield "fresh", self.scores("fresh", "test"), False
+
+    def scores(self, run: str, slot: str) -> dict[str, float]:
+        """Return the scores of a run."""
+        return read(self.folder / run / "evaluation" / slot / "metrics.json")
+
+    def recovered(self, macs: float) -> dict[str, float]:
+        """Return the scores of the checkpoint after a conversion with recovery, which takes no labels."""
+        out, source = self.folder / "recovered", str(DATA / (self.job.checkpoint or ""))
+        common = ("--data", "dense.yaml", "--classes", "data")
+        if not out.is_dir():
+            self.dsft("convert", source, "--budget", f"macs={macs:g}", "--recover", *common, "--out", str(out))
+        scores: dict[str, float] = json.loads(self.dsft("evaluate", str(out), "--data", "dense.yaml", "--json"))[
+            "models"
+        ][0]["metrics"]
+        return scores
+
+    def time_ratios(self) -> tuple[float, float]:
+        """Return the time of the converted network relative to the dense one, in torch and in ONNX Runtime."""
+        folders = (str(self.folder / name / "model") for name in ("separable", "longer"))
+        words = ("benchmark", next(folders), "--against", next(folders), "--runtime", "eager,onnxruntime", "--json")
+        rows = json.loads(self.dsft(*words))["rows"]
+        eager, onnx = (row["timing"]["ratio"]["median"] for row in rows[1::2])
+        return eager, onnx
+
     def write_recipes(self) -> None:
         """Write the recipe of the dense network, and that of all further training."""
         model, weights = f"{{source: python, builder: '{self._builder}'", self.job.checkpoint
         model += f", checkpoint: '{DATA / weights}', classes: data}}" if weights else "}"
-        dense, further = f"version: 1\nname: dense\nmodel: {model}\n{self.job.dense}", self.job.further
+        dense, further = (f"version: 1\nname: dense\nmodel: {model}\n{self.job.dense}", self.job.further)
         if weights is None:
             further = f"model: {{source: dsft, path: '{self.folder / 'dense' / 'model'}'}}\n{further}"
-        (self.folder / "dense.yaml").write_text(dense, encoding="utf-8")
+        (self.folder / "dense.yaml").write_text(dense.replace("DATA", str(DATA / self.job.data)), encoding="utf-8")
         (self.folder / "further.yaml").write_text(f"extends: ./dense.yaml\n{further}\n", encoding="utf-8")
 
     def run(self, verb: str, name: str, *changes: str) -> None:
@@ -161,8 +210,7 @@ class Runs:
         if not (folder / "model").is_dir():
             recipe = "dense.yaml" if name == "dense" else "further.yaml"
             more = ["--resume"] if (folder / "checkpoints" / "last").is_dir() else ["--overwrite"]
-            root = f"data.root={DATA / self.job.data}"
-            self.dsft(verb, recipe, f"name={name}", f"output.dir={folder}", root, *changes, *more)
+            self.dsft(verb, recipe, f"name={name}", f"output.dir={folder}", *changes, *more)
 
     def dsft(self, *words: str) -> str:
         """Run a command with one thread, and return what it printed."""
@@ -176,6 +224,12 @@ class Runs:
     @property
     def _builder(self) -> str:
         return f"{NETWORKS}:{self.job.builder}"
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Return what a file of a run says."""
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 def say(line: str) -> None:

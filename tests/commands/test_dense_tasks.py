@@ -145,6 +145,10 @@ def test_a_run_converts_scores_and_writes_its_page(work: Work) -> None:
     conversion = json.loads((work.separable / "conversion.json").read_text(encoding="utf-8"))
     assert conversion["converted"]["macs"] <= 0.6 * conversion["original"]["macs"]
     assert (work.separable / "evaluation" / "test" / "worst.png").is_file()
+    log = (work.separable / "train.log").read_text(encoding="utf-8")
+    assert "teacher: " in log
+    if work.task == "restoration":
+        assert "a weak teacher" not in log
     page = (work.separable / "report.html").read_text(encoding="utf-8")
     assert f"Images, lowest {name} first" in page
     assert "Every image was assigned" not in page

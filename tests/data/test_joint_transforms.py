@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dsft.data import Degradation, JointAugmentation, MaskTransform, RestorationTransform
+from dsft.data.box_transform import BoxTransform
 from dsft.data.boxes import Boxes, as_boxes
-from dsft.data.joint_transforms import BoxTransform, degrade
+from dsft.data.joint_transforms import degrade
 from dsft.data.seeding import seeded
 from dsft.errors import DataError
-from dsft.preprocessing import Preprocessing
+from dsft.preprocessing import LETTERBOX, Preprocessing
 
 GREY = Preprocessing((20, 28), 1, (0.0,), (1.0,), "nearest", 1.0, "squash")
 
@@ -172,3 +173,55 @@ def test_boxes_are_cut_at_the_border_and_padded() -> None:
     assert found.tolist() == [[0, 0, 30, 20, 2, 1], [0, 0, 0, 0, -1, 0], [0, 0, 0, 0, -1, 0]]
     with pytest.raises(DataError, match="has no boxes, which this task needs"):
         BoxTransform(GREY, 1)(Image.new("L", (30, 20)), None, "a")
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10_000), height=st.integers(32, 90), width=st.integers(32, 90), low=st.floats(0.3, 1.0))
+def test_a_box_keeps_its_pixels_in_a_letterbox(seed: int, height: int, width: int, low: float) -> None:
+    image, boxes = picture_of_boxes(np.random.default_rng(seed), height, width)
+    own = dataclasses.replace(GREY, image_size=(64, 56), crop_mode=LETTERBOX, mean=(1.0,))
+    scale = None if seed % 2 else (low, 1.0)
+    with seeded(seed):
+        pixels, found = BoxTransform(own, 6, JointAugmentation(scale=scale, hflip=0.5))(image, boxes, "a")
+    assert found.shape == (7, 6)
+    levels = ((pixels[0] + 1) * 255 / 50).round().long() - 1
+    (area,) = found[(found[:, 4] < 0) & (found[:, 2] > 0), :4].long().tolist()
+    border = torch.ones(64, 56, dtype=torch.bool)
+    border[area[1] : area[3], area[0] : area[2]] = False
+    # White is the colour of the border here, and no grey level of a box.
+    assert ((pixels[0] == 0) == border).all()
+    slack = max(64, 56) / (low**0.5 * 0.6 * min(height, width)) + 1
+    for *box, number, _ in found[found[:, 4] >= 0].tolist():
+        rows, columns = torch.nonzero(levels == int(number), as_tuple=True)
+        edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert all(abs(side - edge) <= slack for side, edge in zip(box, edges, strict=True))
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10_000), height=st.integers(2, 12), width=st.integers(2, 12), low=st.floats(0.2, 1.0))
+def test_a_pixel_keeps_its_class_in_crops_for_windows(seed: int, height: int, width: int, low: float) -> None:
+    image, mask = picture_of_classes(np.random.default_rng(seed), 4 * height, 4 * width)
+    own = dataclasses.replace(GREY, window_overlap=0.5, mean=(1.0,))
+    scale = (low, 1.0) if seed % 2 else None
+    with seeded(seed):
+        pixels, classes = MaskTransform(own, JointAugmentation(scale=scale, hflip=0.5))(image, mask, "a")
+    assert pixels.shape == (1, 20, 28)
+    known = classes != 255
+    assert torch.equal(((pixels[0] + 1) * 255 / 40).round().long()[known], classes[known])
+    # What was filled in has no class, and the mean colour.
+    assert (pixels[0][~known] == 0).all()
+    if scale is None:
+        assert known.sum() == min(20, 4 * height) * min(28, 4 * width)
+
+
+def test_evaluation_in_windows_takes_the_whole_image_and_calibration_its_centre() -> None:
+    image, mask = picture_of_classes(np.random.default_rng(0), 40, 16)
+    own = dataclasses.replace(GREY, window_overlap=0.5)
+    pixels, classes = MaskTransform(own, full_size=True)(image, mask, "a")
+    assert torch.equal(classes, torch.from_numpy(np.array(mask)).long())
+    assert pixels.shape == (1, 40, 16)
+    pixels, classes = MaskTransform(own)(image, mask, "a")
+    assert pixels.shape == (1, 20, 28)
+    expected = np.full((20, 28), 255)
+    expected[:, :16] = np.array(mask)[10:30]
+    assert torch.equal(classes, torch.from_numpy(expected).long())

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 
+from dsft.data.placement import place_image
+from dsft.preprocessing import LETTERBOX
 from dsft.tasks import DETECTION, LossOptions, Rows
-from tests.metrics.test_detection import draw_sample
+from tests.data.test_joint_transforms import GREY
+from tests.metrics.test_detection import coco_precisions, draw_sample
 
 PADDING = [0.0, 0, 0, 0, 0, -1]
 
@@ -60,3 +66,28 @@ def test_outputs_are_compared_whatever_the_order_of_equal_scores() -> None:
     assert DETECTION.scorer.margin(expected).tolist() == [pytest.approx([0.4, 0.4, 0])]
     moved = rows_of([0.2, 0, 10, 10, 0.5, 1], other, third)
     assert (DETECTION.scorer.align(expected, moved) - expected).abs().max() == pytest.approx(0.2)
+
+
+def test_letterboxed_images_are_scored_in_their_own_pixels() -> None:
+    found, boxes = draw_sample(5)
+    random, own = np.random.default_rng(0), dataclasses.replace(GREY, image_size=(64, 80), crop_mode=LETTERBOX)
+    inputs, targets, cut, true = [], [], [], []
+    for one, other in zip(found.numpy(), boxes.numpy(), strict=True):
+        width, height = (int(side) for side in random.integers(64, 140, 2))
+        place, border = place_image((width, height), own), [width, height] * 2
+        truth, clipped = other.copy(), one.copy()
+        truth[:, :4], clipped[:, :4] = other[:, :4].clip(0, border), one[:, :4].clip(0, border)
+        area = [[*place.sides, -1, 0]]
+        inputs.append(place.from_image(one, (width, height)))
+        targets.append(np.concatenate([place.from_image(truth, (width, height)) * (truth[:, 4:5] >= 0), area]))
+        targets[-1][:-1, 4] = truth[:, 4]
+        cut.append(clipped)
+        true.append(truth)
+    detections, truths = (torch.from_numpy(np.stack(rows)).float() for rows in (cut, true))
+    expected = coco_precisions(detections, truths)
+    rows = DETECTION.scorer.reduce(*(torch.from_numpy(np.stack(each)).float() for each in (inputs, targets)))
+    scores = DETECTION.scorer.monitored_metrics(*rows)
+    assert scores["map"] == pytest.approx(expected.mean(), abs=1e-6)
+    assert scores["map50"] == pytest.approx(expected[:, 0].mean(), abs=1e-6)
+    # Some detections reach beyond the image.
+    assert (detections != found).any()

@@ -136,6 +136,13 @@ class DataSection(Section):
     )
     """Side of the square model input in pixels, or `[height, width]`; by default the size that the model was trained
     with."""
+    letterbox: bool | None = None
+    """Resize images with their aspect ratio kept, and fill the rest of the input with the mean colour, for task
+    `detection`; otherwise images are squashed. By default as the weights of a model folder were trained."""
+    window_overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Evaluate images in their own size, in windows of `image_size` that overlap by this fraction and whose outputs are
+    averaged, for tasks `segmentation` and `restoration`; training takes crops of that size. By default as the weights
+    of a model folder were trained, else images are resized to `image_size` (`segmentation`) or restored as a whole."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 32
     """Images per batch, over all processes; an optimizer step uses `train.grad_accum` batches. `auto` makes steps of
     64 images, in as few batches as fit into the memory of one process."""

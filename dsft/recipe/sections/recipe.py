@@ -120,6 +120,10 @@ class Recipe(Section):
             raise ValueError("loss.dice: requires task segmentation")
         if self.task is not TaskName.RESTORATION and loss.pixel is not PixelLoss.L2:
             raise ValueError("loss.pixel: requires task restoration")
+        if kind is not TargetKind.BOXES and data.letterbox is not None:
+            raise ValueError("data.letterbox: requires task detection")
+        if kind not in (TargetKind.MASK, TargetKind.IMAGE) and data.window_overlap is not None:
+            raise ValueError("data.window_overlap: requires task segmentation or restoration")
         if kind in (TargetKind.CLASS, TargetKind.LABELS):
             return
         what = "boxes" if kind is TargetKind.BOXES else "a picture"

@@ -3,7 +3,8 @@
 In evaluation mode a network returns detections ``(images, 100, 6)``: left, top, right, bottom in pixels, score and
 class, in the order of decreasing scores; a class of -1 is padding. In training mode it is given the targets too, and
 returns its losses ``(losses,)``. Targets are ``(images, boxes, 6)``, float32: left, top, right, bottom, class and
-whether the box is a crowd, which counts neither in the loss nor in the metrics; likewise padded.
+whether the box is a crowd, which counts neither in the loss nor in the metrics; likewise padded. Where the image does
+not fill the input, a row with a class of -1 has its place in the input.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ class DetectionScorer:
     metrics_type: ClassVar[type[Metrics]] = DetectionMetrics
 
     def reduce(self, outputs: Tensor, targets: Tensor) -> Rows:
-        """Match the detections of each image to its boxes."""
-        matches = [match_detections(*pair) for pair in zip(outputs, targets, strict=True)]
+        """Match the detections of each image to its boxes, after cutting them at the border of the image."""
+        matches = [match_detections(_cut(found, boxes), boxes) for found, boxes in zip(outputs, targets, strict=True)]
         classes = torch.where(targets[:, :, 5] > 0, -1, targets[:, :, 4]).long().cpu()
         return Rows(torch.stack(matches), classes)
 
@@ -127,6 +127,17 @@ def count_found(outputs: Tensor, targets: Tensor) -> Tensor:
     state = outputs[:, :, 2 + _AT_50]
     found, false = (((state == kind) & is_shown).sum(1).double() for kind in (HIT, MISS))
     return torch.stack([found, false, (targets >= 0).sum(1) - found], 1)
+
+
+def _cut(found: Tensor, boxes: Tensor) -> Tensor:
+    """Return detections without their parts beyond the image, where the targets say which part of the input it is."""
+    areas = boxes[(boxes[:, 4] < 0) & (boxes[:, 2] > boxes[:, 0]), :4]
+    if not len(areas):
+        return found
+    left, top, right, bottom = areas[0].tolist()
+    sides = (found[:, 0].clamp(left, right), found[:, 1].clamp(top, bottom))
+    sides += (found[:, 2].clamp(left, right), found[:, 3].clamp(top, bottom))
+    return torch.cat([torch.stack(sides, 1), found[:, 4:]], 1)
 
 
 def _classes_in(outputs: Tensor, targets: Tensor) -> int:
