@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,11 +52,11 @@ class Windows:
             images = functional.pad(images, [end for more in reversed(missing) for end in (0, more)], mode="replicate")
         total, count = images.new_zeros(()), images.new_zeros(images.shape[2:], dtype=torch.float32)
         for places in _chunks(self.places(images.shape[2:]), max(self.batch_size // len(images), 1)):
-            parts = torch.cat([images[(..., *place)] for place in places])
-            for place, output in zip(places, network(parts).float().split(len(images)), strict=True):
+            outputs = network(torch.cat([images[_all(place)] for place in places])).float()
+            for place, output in zip(places, torch.split(outputs, len(images)), strict=True):
                 if not total.ndim:
                     total = output.new_zeros(*output.shape[:2], *images.shape[2:])
-                total[(..., *place)] += output
+                total[_all(place)] += output
                 count[place] += 1
         averaged = total / count
         for axis, length in enumerate(own, 2):
@@ -76,6 +77,11 @@ class Windows:
     def _starts(self, length: int, side: int) -> list[int]:
         stride = max(int(side * (1 - self.overlap)), 1)
         return [*range(0, length - side, stride), length - side]
+
+
+def _all(place: tuple[slice, ...]) -> tuple[Any, ...]:
+    """Return the index of a window in all channels of all images."""
+    return (..., *place)
 
 
 def _chunks(places: Sequence[tuple[slice, ...]], size: int) -> Iterator[Sequence[tuple[slice, ...]]]:
