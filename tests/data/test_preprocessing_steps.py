@@ -54,3 +54,10 @@ def test_the_length_is_rounded_down_and_reported() -> None:
         "int(size * longer / shorter)",
     )
     assert resize["antialias"]
+
+
+def test_windows_take_the_place_of_resizing() -> None:
+    described = replace(model_input(3, (32, 48), 1.0), window_overlap=0.25)
+    operations = describe_steps(described)
+    assert [step["op"] for step in operations] == ["decode", "windows", "to_float32", "normalize", "layout"]
+    assert operations[1] == {"op": "windows", "size": [32, 48], "overlap": 0.25, "outputs": "mean"}

@@ -42,6 +42,7 @@ class _Batches:
         self.images = torch.randn(10, 1, 6, 6, generator=torch.Generator().manual_seed(0))
         self.positions = torch.tensor([number for number in range(10) if number not in skipped], dtype=torch.long)
         self.skipped = {KEYS[number] for number in skipped}
+        self.windows = None
 
     def epoch(self, number: int) -> Iterator[_Batch]:
         assert number == 0

@@ -135,9 +135,8 @@ def _cut(found: Tensor, boxes: Tensor) -> Tensor:
     if not len(areas):
         return found
     left, top, right, bottom = areas[0].tolist()
-    sides = (found[:, 0].clamp(left, right), found[:, 1].clamp(top, bottom))
-    sides += (found[:, 2].clamp(left, right), found[:, 3].clamp(top, bottom))
-    return torch.cat([torch.stack(sides, 1), found[:, 4:]], 1)
+    columns, rows = found[:, [0, 2]].clamp(left, right), found[:, [1, 3]].clamp(top, bottom)
+    return torch.cat([torch.stack([columns, rows], 2).flatten(1), found[:, 4:]], 1)
 
 
 def _classes_in(outputs: Tensor, targets: Tensor) -> int:
