@@ -90,7 +90,8 @@ class DnCNN(nn.Module):
 
 def _resnet18() -> Any:
     widths = tuple(_WIDTH * factor for factor in (1, 2, 4, 8))
-    return ResNet(BasicBlock, (2, 2, 2, 2), channels=widths, num_classes=0)
+    block: Any = BasicBlock  # timm's hint says an instance
+    return ResNet(block, (2, 2, 2, 2), channels=widths, num_classes=0)
 
 
 def _convolution(before: int, after: int) -> nn.Sequential:

@@ -32,7 +32,7 @@ def averaged(work: Work, image: NDArray[np.float32]) -> NDArray[np.float64]:
     network = work.load(work.dense)
     own = network.preprocessing
     pixels = (image / 255 - own.mean[0]) / own.std[0]
-    total, count = 0.0, np.zeros((48, 48))
+    total, count = np.zeros(()), np.zeros((48, 48))
     for top in STARTS:
         for left in STARTS:
             place = (slice(top, top + 24), slice(left, left + 24))
