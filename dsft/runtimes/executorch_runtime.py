@@ -7,6 +7,7 @@ delegates.
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from dsft.choices import ExportFormat
-from dsft.compat.executorch import set_threads
+from dsft.compat.executorch import read_threads, set_threads
 from dsft.devices import Compute
 from dsft.errors import ExportError, ModelError
 from dsft.measure.example import ExampleInput
@@ -64,7 +65,7 @@ def open_executorch(
                 f"part_{index}": trace_example(module, *_arguments(example))
                 for index, (module, example) in enumerate(zip(modules, examples, strict=True))
             }
-            path.write_bytes(_lower(programs))
+            path.write_bytes(lower_programs(programs))
             runs: list[Run] = []
             for name, example in zip(programs, examples, strict=True):
                 runs.append(partial(_load(path, name, threads).execute, tensors_of(example)))
@@ -80,7 +81,7 @@ def write_executorch(program: ExportedProgram, path: Path, output: str) -> None:
         ExportError: ExecuTorch cannot lower the network.
         ModelError: A package is missing.
     """
-    path.write_bytes(_lower({"forward": program}))
+    path.write_bytes(lower_programs({"forward": program}))
 
 
 def load_executorch(path: Path, threads: int) -> Session:
@@ -105,8 +106,13 @@ def load_executorch(path: Path, threads: int) -> Session:
     return run
 
 
-def _lower(programs: Mapping[str, ExportedProgram]) -> bytes:
-    """Lower one program for each method, as far as possible to XNNPACK, and return the file's content."""
+def lower_programs(programs: Mapping[str, ExportedProgram]) -> bytes:
+    """Lower one program for each method, as far as possible to XNNPACK, and return the file's content.
+
+    Raises:
+        ExportError: ExecuTorch cannot lower a program.
+        ModelError: A package is missing.
+    """
     require_executorch()
     with silenced():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -125,6 +131,9 @@ def _lower(programs: Mapping[str, ExportedProgram]) -> bytes:
 
 def _load(path: Path, name: str, threads: int) -> Any:
     require_executorch()
+    if threads:
+        with silenced():
+            _set_threads(threads)
     try:
         with silenced():
             from executorch.runtime import Runtime
@@ -135,12 +144,27 @@ def _load(path: Path, name: str, threads: int) -> Any:
         raise ModelError(f"ExecuTorch cannot run {path.name!r} ({reason}).") from error
     if method is None:
         raise ModelError(f"ExecuTorch cannot run {path.name!r} (it has no method {name!r}).")
-    if threads and not set_threads(threads):
+    _LOADED.add(method)
+    return method
+
+
+def _set_threads(count: int) -> None:
+    """Set the number of threads of methods that are loaded from now on, which keep a pointer to the pool of threads."""
+    before = read_threads()
+    if before != count and len(_LOADED):
         raise ModelError(
-            f"runtime executorch: this version of ExecuTorch does not run with {threads} threads as asked for. Choose "
+            f"runtime executorch: all programs of a process use the same number of threads, found {before} for those "
+            f"that are loaded and {count} asked for. Ask for {before} threads, or delete the loaded programs first."
+        )
+    if not set_threads(count):
+        raise ModelError(
+            f"runtime executorch: this version of ExecuTorch does not run with {count} threads as asked for. Choose "
             "another runtime, or another version: pip install --upgrade executorch"
         )
-    return method
+
+
+_LOADED: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The methods in memory. To change the number of threads destroys the pool of threads, and methods would crash."""
 
 
 def _arguments(example: ExampleInput) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
