@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -38,12 +39,13 @@ def load_folder(folder: Path, builder: Builder | None = None) -> Network:
     return _described(folder, module, skeleton)
 
 
-def outline_folder(folder: Path, builder: Builder | None = None) -> Network:
+def outline_folder(folder: Path, builder: Builder | None = None, *, converted: bool = True) -> Network:
     """Build the network of a model folder for its shapes alone, with random weights.
 
     Args:
         folder: The model or run folder.
         builder: See :func:`load_folder`.
+        converted: As it is in the folder, else as it was before its conversion.
 
     Raises:
         CheckpointError: There is no such folder, its manifest is damaged, or does not record how its network is
@@ -51,8 +53,9 @@ def outline_folder(folder: Path, builder: Builder | None = None) -> Network:
         ModelError: The builder fails.
     """
     folder = find_model_folder(folder)
-    skeleton = _skeleton_of(folder, builder)
-    module = build_outline(read_manifest(folder), skeleton.module if skeleton is not None else None)
+    skeleton, manifest = _skeleton_of(folder, builder), read_manifest(folder)
+    manifest = manifest if converted else dataclasses.replace(manifest, plan=None)
+    module = build_outline(manifest, skeleton.module if skeleton is not None else None)
     return _described(folder, module, skeleton)
 
 

@@ -32,7 +32,7 @@ def export(
     ),
     images: Annotated[int, typer.Option("--images", min=1, help="Number of images for the comparison.")] = 256,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Quantize the ONNX or OpenVINO file to int8, and score it.")
+        bool, typer.Option("--int8", help="Quantize the file, .onnx, .xml or .pte, to int8, and score it.")
     ] = False,
     calibration: Annotated[
         int, typer.Option("--calibration", min=1, help="Number of training images that calibrate --int8.")

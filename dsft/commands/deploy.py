@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsft.artifact import build_outline, read_manifest
 from dsft.artifact.locate import find_model_folder
 from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
 from dsft.assembly import Network, Source, load_folder
+from dsft.assembly.model_folder import outline_folder
 from dsft.choices import Runtime
-from dsft.commands.export_file import MainOutput, quantize_within
+from dsft.commands.export_file import MainOutput, quantize_within, run_batches
+from dsft.commands.export_file import compare as compare_files
 from dsft.commands.export_images import CheckImages, CheckSettings, load_check_images
 from dsft.data.inputs import INPUTS
 from dsft.devices import Compute
@@ -37,8 +38,8 @@ from dsft.runtimes import (
     measured_on,
     open_exported,
     open_runs,
+    require_int8,
     trace_folded,
-    why_unquantizable,
     why_unusable,
 )
 from dsft.runtimes.interleaved_timing import Run, Timing, time_interleaved
@@ -100,7 +101,7 @@ def run(model: Source, settings: DeploySettings | None = None, *, report: Report
         )
     unusable = {str(each): reason for each in settings.runtimes if (reason := why_unusable(each)) is not None}
     module = MainOutput(network.module, network.task).eval()
-    job = _Job(network, module, _dense(Path(model.label), network), images, settings, unusable)
+    job = _Job(network, module, _dense(model, network), images, settings, unusable)
     usable = [each for each in settings.runtimes if str(each) not in unusable]
     rows = list[DeployRow]()
     with report_task(report, "measuring runtimes", len(usable), "runtimes") as advance:
@@ -112,9 +113,8 @@ def run(model: Source, settings: DeploySettings | None = None, *, report: Report
                 report(Warn(str(error)))
             advance(done)
     where = measured_on(network.module, images.batches[0][:1], _CPU)
-    metric, reference = network.task.scorer.layout.main, "model" if job.dense is None else "dense"
-    count = len(images.targets)
-    found = (model.label, metric, count, where.device, settings.threads, reference, tuple(rows), unusable)
+    metric, count = network.task.scorer.layout.main, len(images.targets)
+    found = (model.label, metric, count, where.device, settings.threads, tuple(rows), unusable)
     result = DeployResult(*found)
     if is_run_folder(Path(model.label)):
         write_json(Path(model.label) / DEPLOYMENT_FILE, {**result.to_dict(), "versions": installed_versions()})
@@ -122,16 +122,11 @@ def run(model: Source, settings: DeploySettings | None = None, *, report: Report
     return result
 
 
-def _dense(folder: Path, network: Network) -> nn.Module | None:
-    """Return the unconverted network with random weights, which do not matter for times; None if it is unknown."""
-    manifest = read_manifest(find_model_folder(folder))
-    if network.plan is None:
-        return network.module
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return build_outline(dataclasses.replace(manifest, plan=None), None).eval()
-    except ModelError:  # the network is the user's own
-        return None
+def _dense(model: Source, network: Network) -> nn.Module:
+    """Return the unconverted network with one output; its random weights do not matter for times."""
+    if network.plan is not None:
+        network = outline_folder(Path(model.label), model.read_builder(), converted=False)
+    return MainOutput(network.module, network.task).eval()
 
 
 @dataclass(frozen=True)
@@ -140,7 +135,7 @@ class _Job:
 
     network: Network
     module: nn.Module
-    dense: nn.Module | None
+    dense: nn.Module
     images: CheckImages
     settings: DeploySettings
     unusable: dict[str, str]
@@ -164,6 +159,7 @@ class _Job:
                     variant.file_bytes,
                     evaluation.main_score,
                     None if is_torch else compare(self._in_torch, evaluation),
+                    None if is_torch else self._output_difference(variant.session),
                     {size: found[place] for size, found in times.items()},
                     variant.float_layers,
                 )
@@ -179,14 +175,16 @@ class _Job:
         program, _ = trace_folded(self.module, example, dynamic_batch=file_format.has_dynamic_batch)
         file_format.write(program, path, self.network.task.codec.output_name)
         yield self._variant("float32", file_format, path)
-        if file_format.form in QUANTIZED_FORMATS:
-            if (reason := why_unquantizable(file_format.form)) is not None:
-                self.unusable[f"{runtime} int8"] = reason
-                return
-            target = temporary / f"int8{file_format.suffix}"
-            task, max_drop = self.network.task, self.settings.max_drop
-            kept = quantize_within(file_format.form, path, target, task, self.images, max_drop)
+        if file_format.form not in QUANTIZED_FORMATS:
+            return
+        target = temporary / f"int8{file_format.suffix}"
+        task, max_drop = self.network.task, self.settings.max_drop
+        try:
+            require_int8(file_format.form)
+            kept = quantize_within(file_format.form, program, path, target, task, self.images, max_drop)
             yield self._variant("int8", file_format, target, kept)
+        except (ExportError, ModelError) as error:
+            self.unusable[f"{runtime} int8"] = str(error)
 
     def _variant(self, dtype: str, file_format: FileFormat, path: Path, float_layers: tuple[str, ...] = ()) -> _Variant:
         size = sum(file.stat().st_size for file in file_format.files(path))
@@ -195,6 +193,11 @@ class _Job:
     @cached_property
     def _in_torch(self) -> Evaluation:
         return self._evaluate(self.module)
+
+    def _output_difference(self, session: Session) -> float:
+        """Return the largest difference to torch's outputs for the first batch, relative to the largest output."""
+        images, task = self.images.batches[:1], self.network.task
+        return compare_files(task, run_batches(self.module, images), run_batches(session, images)).relative_difference
 
     def _evaluate(self, session: Session) -> Evaluation:
         targets, classes = self.images.targets, self.network.classes
@@ -212,7 +215,7 @@ class _Job:
 
     def _time(self, runtime: Runtime, variants: Sequence[_Variant], size: int) -> Sequence[Timing]:
         """Time the variants interleaved with the reference, the first pass; return the times of the variants."""
-        threads, modules = self.settings.threads, [self.dense or self.module, self.module]
+        threads, modules = self.settings.threads, [self.dense, self.module]
         example = _CPU.place(INPUTS[self.network.preprocessing.kind].blank(self.network.preprocessing, size))
         with self._open(runtime, modules, [example] * 2) as runs:
             further = [partial(variant.session, example) for variant in variants[1:]]

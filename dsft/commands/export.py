@@ -73,7 +73,7 @@ class ExportSettings:
 
     Attributes:
         form: Format of the file; None for the one that its suffix implies.
-        int8: Quantize the file, of ONNX or OpenVINO, to int8.
+        int8: Quantize the file to int8, of a format that can be.
         max_drop: Largest loss of the main score by int8 on the calibration images, in points or dB; layers are kept in
             float32 until it is met. None for any.
         check: The images for the comparison and for the calibration of int8.
@@ -146,7 +146,10 @@ def _export(
         written = write_file(network, plain, form, staged, images.batches[0])
         parity = compare(network.task, expected, run_batches(written.run, images.batches))
         require_parity(parity, out)
-        quantized = quantize(form, staged, network.task, expected, images, settings.max_drop) if settings.int8 else None
+        quantized = None
+        if settings.int8 and written.program is not None:
+            what = (form, written.program, staged, network.task)
+            quantized = quantize(*what, expected, images, settings.max_drop)
         files = [staged, *(staged.with_suffix(suffix) for suffix in further)]
         size, layout = sum(file.stat().st_size for file in files), network.task.scorer.layout
         result = ExportResult(out, description_of(out), form, size, written.norms_folded, parity, quantized, layout)

@@ -10,6 +10,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from dsft.assembly import Network
 from dsft.choices import ExportFormat, TargetKind
@@ -44,11 +45,13 @@ class WrittenFile:
         norms_folded: Number of batch norms that were folded.
         run: Runs the file.
         shape: Shape of the images that the file takes, with 0 for sizes that may vary.
+        program: The traced network that it holds; None if it holds weights alone.
     """
 
     norms_folded: int
     run: Runner
     shape: tuple[int, ...]
+    program: ExportedProgram | None = None
 
 
 class MainOutput(nn.Module):
@@ -103,7 +106,7 @@ def _write_traced(
     example = images if file_format.has_dynamic_batch else images[:1]
     program, folded = trace_folded(plain, example, dynamic_batch=file_format.has_dynamic_batch, any_size=any_size)
     file_format.write(program, path, plain.codec.output_name)
-    return WrittenFile(folded, file_format.load(path, 0), input_shape(program))
+    return WrittenFile(folded, file_format.load(path, 0), input_shape(program), program)
 
 
 def _weights_runner(network: Network, path: Path) -> Runner:
@@ -139,12 +142,19 @@ def require_parity(parity: Parity, out: Path) -> None:
 
 
 def quantize_within(
-    form: ExportFormat, source: Path, target: Path, task: Task, images: CheckImages, max_drop: float | None
+    form: ExportFormat,
+    program: ExportedProgram,
+    source: Path,
+    target: Path,
+    task: Task,
+    images: CheckImages,
+    max_drop: float | None,
 ) -> tuple[str, ...]:
     """Quantize the file of a :class:`MainOutput`, with a limit on what it may lose on the calibration images.
 
     Args:
         form: Format of the file.
+        program: The network that was written to the file.
         source: The float32 file.
         target: The new file.
         task: The task.
@@ -158,7 +168,7 @@ def quantize_within(
         DataError: There is a limit, and the model has no class table, so it has no score.
         ExportError: The file cannot be quantized.
     """
-    kept = quantize_file(form, source, target, images.calibration, _drop_limit(task, images, max_drop))
+    kept = quantize_file(form, program, source, target, images.calibration, _drop_limit(task, images, max_drop))
     return tuple(name.removeprefix("network.") for name in kept)
 
 
@@ -180,12 +190,19 @@ def _drop_limit(task: Task, images: CheckImages, largest: float | None) -> DropL
 
 
 def quantize(
-    form: ExportFormat, staged: Path, task: Task, expected: Tensor, images: CheckImages, max_drop: float | None
+    form: ExportFormat,
+    program: ExportedProgram,
+    staged: Path,
+    task: Task,
+    expected: Tensor,
+    images: CheckImages,
+    max_drop: float | None,
 ) -> Int8:
     """Replace the float32 file by the quantized one, and score it.
 
     Args:
         form: Format of the file.
+        program: The network that was written to the file.
         staged: The file.
         task: The task.
         expected: Outputs of the float32 model for the images of the parity check.
@@ -195,7 +212,7 @@ def quantize(
     _, file_format = FILE_FORMATS[form]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / staged.name
-        kept = quantize_within(form, staged, target, task, images, max_drop)
+        kept = quantize_within(form, program, staged, target, task, images, max_drop)
         for old, new in zip(file_format.files(staged), file_format.files(target), strict=True):
             old.write_bytes(new.read_bytes())
     found = run_batches(file_format.load(staged, 0), images.batches)

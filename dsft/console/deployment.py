@@ -19,7 +19,7 @@ def deployment_table(result: DeployResult) -> Table:
     metric = result.metric
     batches = list(result.rows[0].timings) if result.rows else []
     times = [name for batch in batches for name in (f"ms, batch {batch}", "ratio")]
-    numbers = ["file", metric.label, "difference", "95 % CI", *times]
+    numbers = ["file", metric.label, "difference", "95 % CI", "outputs differ", *times]
     cells = [
         [
             str(row.runtime),
@@ -27,6 +27,7 @@ def deployment_table(result: DeployResult) -> Table:
             f"{count(row.file_bytes)}B",
             metric.with_unit(row.score),
             *_difference(row),
+            "-" if row.output_difference is None else f"{row.output_difference:.1e}",
             *(
                 cell
                 for timing in row.timings.values()
@@ -40,11 +41,10 @@ def deployment_table(result: DeployResult) -> Table:
 
 def deployment_notes(result: DeployResult) -> list[str]:
     """Say how the table was measured, and which runtimes are missing."""
-    reference = "the unconverted network" if result.reference == "dense" else "the model in float32"
     return [
-        f"{plural(result.images, 'test image')}; differences are to torch. {result.device}, "
-        f"{plural(result.threads, 'thread')}; medians of interleaved passes, ratios to {reference} in the same "
-        "runtime.",
+        f"{plural(result.images, 'test image')}; differences are to torch, those of outputs relative to the largest. "
+        f"{result.device}, {plural(result.threads, 'thread')}; medians of interleaved passes, ratios to the "
+        "unconverted network in the same runtime.",
         *(
             f"{row.runtime} {row.dtype}: {float_layers_phrase(row.float_layers)}"
             for row in result.rows

@@ -23,8 +23,10 @@ class DeployRow:
         file_bytes: Size of its file, or of the model folder's weights for torch.
         score: The task's main metric on test.
         difference: How the score differs from that in torch; None for torch itself.
+        output_difference: The largest difference of an output from torch's, relative to the largest output; None for
+            torch itself.
         timings: For each batch size the times, whose ratio is to the unconverted network in the same runtime in
-            float32, or to the model itself in float32 if that network cannot be built.
+            float32.
         float_layers: Of int8: names of the layers with weights that remain in float32.
     """
 
@@ -33,6 +35,7 @@ class DeployRow:
     file_bytes: int
     score: float
     difference: Difference | None
+    output_difference: float | None
     timings: Mapping[int, Timing]
     float_layers: tuple[str, ...] = ()
 
@@ -44,6 +47,7 @@ class DeployRow:
             "file_bytes": self.file_bytes,
             "score": self.score,
             "difference": self.difference and self.difference.to_dict(),
+            "output_difference": self.output_difference,
             "timings": {str(batch): dataclasses.asdict(timing) for batch, timing in self.timings.items()},
             "float_layers": list(self.float_layers),
         }
@@ -59,7 +63,6 @@ class DeployResult:
         images: Number of scored images.
         device: Marketing name of the processor.
         threads: Number of threads.
-        reference: What the ratios of the times are relative to, ``dense`` or ``model``.
         rows: One for each usable runtime and number format.
         unusable: Why the others are missing, by ``runtime`` or ``runtime int8``.
     """
@@ -69,12 +72,11 @@ class DeployResult:
     images: int
     device: str
     threads: int
-    reference: str
     rows: tuple[DeployRow, ...]
     unusable: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
-        same = {name: getattr(self, name) for name in ("model", "images", "device", "threads", "reference")}
+        same = {name: getattr(self, name) for name in ("model", "images", "device", "threads")}
         rows = [row.to_dict() for row in self.rows]
         return {**same, "metric": self.metric.name, "rows": rows, "unusable": dict(self.unusable)}

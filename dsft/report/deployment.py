@@ -21,7 +21,7 @@ def deployment_table(folder: Path, task: Task) -> Table | None:
     found, main = read_json(file), task.scorer.layout.main
     batches = list(found["rows"][0]["timings"]) if found["rows"] else []
     times = [name for batch in batches for name in (f"ms, batch {batch}", f"ratio, batch {batch}")]
-    numbers = ["file", main.label, "difference", "95 % CI", *times]
+    numbers = ["file", main.label, "difference", "95 % CI", "outputs differ", *times]
     rows = [
         [
             Cell(row["runtime"]),
@@ -29,6 +29,7 @@ def deployment_table(folder: Path, task: Task) -> Table | None:
             Cell(f"{count(row['file_bytes'])}B", row["file_bytes"]),
             Cell(main.with_unit(row["score"]), row["score"]),
             *_difference(row["difference"], main.name, main.points),
+            _output_difference(row.get("output_difference")),
             *(
                 number(timing[name]["median"], ".3f")
                 for timing in row["timings"].values()
@@ -37,10 +38,9 @@ def deployment_table(folder: Path, task: Task) -> Table | None:
         ]
         for row in found["rows"]
     ]
-    reference = "unconverted network" if found["reference"] == "dense" else "model in float32"
     title = (
         f"Runtimes: {found['images']:,} test images, differences to torch; {found['device']}, threads: "
-        f"{found['threads']}, ratios to the {reference} in the same runtime"
+        f"{found['threads']}, ratios to the unconverted network in the same runtime"
     )
     return Table(title, ["runtime", "dtype", *numbers], numbers, rows)
 
@@ -48,6 +48,10 @@ def deployment_table(folder: Path, task: Task) -> Table | None:
 def _dtype(row: Values) -> str:
     kept = len(row.get("float_layers", ()))
     return f"{row['dtype']}, {plural(kept, 'layer')} in float32" if kept else str(row["dtype"])
+
+
+def _output_difference(relative: float | None) -> Cell:
+    return Cell(NOTHING) if relative is None else number(relative, ".1e")
 
 
 def _difference(difference: Values | None, name: str, points: float) -> list[Cell]:

@@ -3,14 +3,14 @@
 from dsft.runtimes.batchnorm_folding import fold_norms
 from dsft.runtimes.exported_network import SCORED_SUFFIXES, ExportedNetwork
 from dsft.runtimes.footprint import Footprint, measure_footprints
-from dsft.runtimes.int8 import QUANTIZED_FORMATS, DropLimit, quantize_file, require_int8, why_unquantizable
+from dsft.runtimes.int8 import QUANTIZED_FORMATS, quantize_file, require_int8, why_unquantizable
 from dsft.runtimes.latency import MeasuredOn, compare_latency, measured_on, median_times
 from dsft.runtimes.latency_table import LatencyTable
 from dsft.runtimes.onnx_export import write_onnx
 from dsft.runtimes.onnx_runtime import OnnxSession, require_onnx
 from dsft.runtimes.parity import TOLERANCE, Int8, Parity, compare_outputs
 from dsft.runtimes.registry import FILE_FORMATS, RUNTIMES, open_exported, open_runs, why_unusable
-from dsft.runtimes.runtime import FileFormat, Session
+from dsft.runtimes.runtime import DropLimit, FileFormat, Session
 from dsft.runtimes.tracing import graph_of, input_shape, trace, trace_folded
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""INT8 by static quantization of exported files with NNCF. It is an optional extra."""
+"""INT8 by static quantization: of ONNX and OpenVINO with NNCF, an optional extra, and of ExecuTorch with torchao."""
 
 from __future__ import annotations
 
@@ -6,35 +6,25 @@ import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from dsft.choices import ExportFormat
 from dsft.compat.openvino import import_quietly, one_core, openvino_core
 from dsft.errors import ExportError, InputError, RecipeError
+from dsft.runtimes.executorch_int8 import quantize_program
+from dsft.runtimes.executorch_runtime import require_executorch
 from dsft.runtimes.packages import require_packages, silenced
-from dsft.runtimes.runtime import INPUT
+from dsft.runtimes.runtime import INPUT, DropLimit
 
 
 @dataclass(frozen=True)
-class DropLimit:
-    """How much of a score a quantization may lose on its calibration images.
-
-    Attributes:
-        score: Returns the score of main outputs ``(images, ...)`` of the calibration images at the given positions;
-            higher is better.
-        largest: Largest drop below the score of the float32 file, in the unit of the score.
-    """
-
-    score: Callable[[Tensor, Sequence[int]], float]
-    largest: float
-
-
-@dataclass(frozen=True)
-class _Backend:
+class _Files:
     """How NNCF reads, feeds, runs and writes the files of a format, and which layers of a file are in float32."""
 
     read: Callable[[Path], Any]
@@ -108,17 +98,53 @@ def _reads_integers(node: Any) -> bool:
     return any(_reads_integers(source.get_node()) for source in node.input_values())
 
 
-_BACKENDS: Mapping[ExportFormat, _Backend] = {
-    ExportFormat.ONNX: _Backend(
-        _read_onnx, _write_onnx, lambda image: {INPUT: image}, _start_onnx, _float_layers_of_onnx
-    ),
-    ExportFormat.OPENVINO: _Backend(
-        _read_openvino, _write_openvino, lambda image: image, _start_openvino, _float_layers_of_openvino, one_core
-    ),
+@dataclass(frozen=True)
+class _Quantizer:
+    """How files of a format are quantized.
+
+    Attributes:
+        require: Raises ``ModelError`` if a package is missing.
+        quantize: Takes what :func:`quantize_file` takes after the format, the calibration images one by one.
+    """
+
+    require: Callable[[], None]
+    quantize: Callable[[ExportedProgram, Path, Path, Sequence[Tensor], DropLimit | None], tuple[str, ...]]
+
+
+def _require_nncf() -> None:
+    require_packages("--int8", "int8", ("nncf",), oldest={"nncf": (3,)})
+
+
+def _quantize_file(
+    files: _Files,
+    program: ExportedProgram,  # noqa: ARG001 (the signature of all quantizers; NNCF reads the file)
+    source: Path,
+    target: Path,
+    images: Sequence[Tensor],
+    limit: DropLimit | None,
+) -> tuple[str, ...]:
+    fed = [files.feed(image.numpy()) for image in images]
+    with silenced(), files.surroundings():
+        try:
+            quantized = _quantize(files, files.read(source), fed, limit)
+            files.write(quantized, target)
+        except Exception as error:  # it raises errors of every kind
+            raise ExportError(f"NNCF cannot quantize the network ({type(error).__name__}: {error}).") from error
+        return files.float_layers(quantized)
+
+
+_ONNX = _Files(_read_onnx, _write_onnx, lambda image: {INPUT: image}, _start_onnx, _float_layers_of_onnx)
+_OPENVINO = _Files(
+    _read_openvino, _write_openvino, lambda image: image, _start_openvino, _float_layers_of_openvino, one_core
+)
+_QUANTIZERS: Mapping[ExportFormat, _Quantizer] = {
+    ExportFormat.ONNX: _Quantizer(_require_nncf, partial(_quantize_file, _ONNX)),
+    ExportFormat.OPENVINO: _Quantizer(_require_nncf, partial(_quantize_file, _OPENVINO)),
+    ExportFormat.EXECUTORCH: _Quantizer(require_executorch, quantize_program),
 }
 
 
-QUANTIZED_FORMATS = tuple(_BACKENDS)
+QUANTIZED_FORMATS = tuple(_QUANTIZERS)
 """Formats whose files can be quantized."""
 
 
@@ -138,25 +164,31 @@ def require_int8(form: ExportFormat) -> None:
         RecipeError: There is no quantization of this format.
         ModelError: A package is missing.
     """
-    if form not in _BACKENDS:
+    if form not in _QUANTIZERS:
         raise RecipeError(
-            f"--int8: quantizes files of {' and '.join(_BACKENDS)}, found --to {form}. Leave --int8 out, or choose one "
+            f"--int8: quantizes files of {', '.join(_QUANTIZERS)}, found --to {form}. Leave --int8 out, or choose one "
             "of them."
         )
-    require_packages("--int8", "int8", ("nncf",), oldest={"nncf": (3,)})
+    _QUANTIZERS[form].require()
 
 
 def quantize_file(
-    form: ExportFormat, source: Path, target: Path, calibration: Sequence[Tensor], limit: DropLimit | None = None
+    form: ExportFormat,
+    program: ExportedProgram,
+    source: Path,
+    target: Path,
+    calibration: Sequence[Tensor],
+    limit: DropLimit | None = None,
 ) -> tuple[str, ...]:
     """Quantize an exported file: int8 weights per channel, and int8 activations with calibrated ranges.
 
-    The biases are corrected for the mean error that the quantization adds to each channel (Nagel et al. 2019,
+    NNCF also corrects the biases for the mean error that the quantization adds to each channel (Nagel et al. 2019,
     arXiv:1906.04721, section 4.2). With a limit, layers are returned to float32, one by one, until the score is
     within it, first those that change it most.
 
     Args:
         form: Format of the file.
+        program: The network that was written to the file.
         source: The float32 file.
         target: The new file.
         calibration: Preprocessed images in batches ``(batch, channels, height, width)``, float32.
@@ -166,23 +198,16 @@ def quantize_file(
         The names of the layers with weights that remain in float32.
 
     Raises:
-        ExportError: NNCF cannot quantize the file.
+        ExportError: The network cannot be quantized.
         ModelError: A package is missing.
         RecipeError: There is no quantization of this format.
     """
     require_int8(form)
-    backend = _BACKENDS[form]
-    images = [backend.feed(image.numpy()) for batch in calibration for image in torch.split(batch.contiguous(), 1)]
-    with silenced(), backend.surroundings():
-        try:
-            quantized = _quantize(backend, backend.read(source), images, limit)
-            backend.write(quantized, target)
-        except Exception as error:  # it raises errors of every kind
-            raise ExportError(f"NNCF cannot quantize the network ({type(error).__name__}: {error}).") from error
-        return backend.float_layers(quantized)
+    images = [image for batch in calibration for image in torch.split(batch.contiguous(), 1)]
+    return _QUANTIZERS[form].quantize(program, source, target, images, limit)
 
 
-def _quantize(backend: _Backend, model: Any, images: Sequence[Any], limit: DropLimit | None) -> Any:
+def _quantize(files: _Files, model: Any, images: Sequence[Any], limit: DropLimit | None) -> Any:
     nncf = import_quietly("nncf")
     # Activations after a ReLU in unsigned, others in asymmetric ranges, as the runtimes' kernels take them.
     options = {"preset": nncf.QuantizationPreset.MIXED, "subset_size": len(images)}
@@ -190,7 +215,7 @@ def _quantize(backend: _Backend, model: Any, images: Sequence[Any], limit: DropL
         return nncf.quantize(model, nncf.Dataset(images), **options)
 
     def validate(trial: Any, positions: Iterable[int]) -> tuple[float, list[float]]:
-        run, chosen = backend.start(trial), list(positions)
+        run, chosen = files.start(trial), list(positions)
         outputs = [torch.from_numpy(run(images[position]).copy()) for position in chosen]
         each = [limit.score(output, [position]) for output, position in zip(outputs, chosen, strict=True)]
         return limit.score(torch.cat(outputs), chosen), each

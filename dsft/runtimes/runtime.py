@@ -28,6 +28,20 @@ Session = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
+class DropLimit:
+    """How much of a score a quantization may lose on its calibration images.
+
+    Attributes:
+        score: Returns the score of main outputs ``(images, ...)`` of the calibration images at the given positions;
+            higher is better.
+        largest: Largest drop below the score of the float32 file, in the unit of the score.
+    """
+
+    score: Callable[[Tensor, Sequence[int]], float]
+    largest: float
+
+
+@dataclass(frozen=True)
 class FileFormat:
     """The files of a runtime.
 

@@ -204,7 +204,10 @@ def test_without_data_the_file_is_checked_on_noise(workshop: Workshop) -> None:
     ("arguments", "message"),
     [
         (["--out", "model.bin"], "expected a suffix .pt2, .onnx, .xml, .pte, .safetensors"),
-        (["--out", "model.pt2", "--int8"], "--int8: quantizes files of onnx and openvino, found --to torch-export"),
+        (
+            ["--out", "model.pt2", "--int8"],
+            "--int8: quantizes files of onnx, openvino, executorch, found --to torch-export",
+        ),
         (["--out", "model.onnx", "--max-drop", "1"], "--max-drop 1: limits what --int8 loses. Add --int8"),
         (["--out", "model.bin", "--to", "openvino"], "openvino expects the suffix .xml, beside .bin. Rename it"),
         (["--out", "taken.onnx"], "'taken.onnx' exists"),

@@ -7,17 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from dsft.choices import ExportFormat
 from dsft.commands.export_file import MainOutput, quantize_within
 from dsft.commands.export_images import CheckImages
 from dsft.errors import DataError, ExportError
-from dsft.runtimes import FILE_FORMATS, DropLimit, quantize_file, trace_folded
+from dsft.runtimes import FILE_FORMATS, QUANTIZED_FORMATS, DropLimit, quantize_file, trace_folded, why_unquantizable
 from dsft.tasks import CLASSIFICATION
-
-pytest.importorskip("nncf")
-
-FORMS = [ExportFormat.ONNX, ExportFormat.OPENVINO]
 
 
 class Sensitive(nn.Module):
@@ -49,20 +46,23 @@ def network() -> Sensitive:
     return Sensitive().eval()
 
 
-def write(form: ExportFormat, network: nn.Module, images: Tensor, folder: Path) -> Path:
-    """Write the float32 file."""
+def write(form: ExportFormat, network: nn.Module, images: Tensor, folder: Path) -> tuple[ExportedProgram, Path]:
+    """Write the float32 file of a format that can be quantized here."""
+    if (reason := why_unquantizable(form)) is not None:
+        pytest.skip(reason)
     _, file_format = FILE_FORMATS[form]
     path = folder / f"float32{file_format.suffix}"
-    program, _ = trace_folded(network, images[:2], dynamic_batch=True)
+    example = images[:2] if file_format.has_dynamic_batch else images[:1]
+    program, _ = trace_folded(network, example, dynamic_batch=file_format.has_dynamic_batch)
     file_format.write(program, path, "logits")
-    return path
+    return program, path
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", QUANTIZED_FORMATS)
 def test_layers_that_lose_much_stay_in_float32_until_the_limit_is_met(
     form: ExportFormat, network: nn.Module, images: Tensor, tmp_path: Path
 ) -> None:
-    source = write(form, network, images, tmp_path)
+    written = write(form, network, images, tmp_path)
     _, file_format = FILE_FORMATS[form]
     with torch.inference_mode():
         expected = network(images)
@@ -72,7 +72,7 @@ def test_layers_that_lose_much_stay_in_float32_until_the_limit_is_met(
 
     def loss(limit: DropLimit | None) -> tuple[float, tuple[str, ...]]:
         target = tmp_path / f"int8{file_format.suffix}"
-        kept = quantize_file(form, source, target, [images], limit)
+        kept = quantize_file(form, *written, target, [images], limit)
         return -score(file_format.load(target, 1)(images), range(len(images))), kept
 
     without_limit, nothing_kept = loss(None)
@@ -80,7 +80,7 @@ def test_layers_that_lose_much_stay_in_float32_until_the_limit_is_met(
     assert (without_limit > 0.1, nothing_kept) == (True, ())
     assert limited <= 0.1
     assert 1 <= len(kept) < 3
-    if form is ExportFormat.ONNX:  # which records the names of the modules
+    if form is not ExportFormat.OPENVINO:  # which does not record the names of the modules
         assert kept[0] == "wide"
 
 
@@ -93,22 +93,27 @@ def test_the_accuracy_on_the_calibration_images_is_the_limit_of_the_commands(
         outputs = balanced(images)
     wrapped = MainOutput(balanced, CLASSIFICATION).eval()
     given = CheckImages([], None, [images], outputs.argmax(1))
-    source, target = write(ExportFormat.ONNX, wrapped, images, tmp_path), tmp_path / "int8.onnx"
-    assert quantize_within(ExportFormat.ONNX, source, target, CLASSIFICATION, given, 100) == ()
-    assert quantize_within(ExportFormat.ONNX, source, target, CLASSIFICATION, given, 0)[0] == "wide"
+    files = (*write(ExportFormat.ONNX, wrapped, images, tmp_path), tmp_path / "int8.onnx")
+    assert quantize_within(ExportFormat.ONNX, *files, CLASSIFICATION, given, 100) == ()
+    assert quantize_within(ExportFormat.ONNX, *files, CLASSIFICATION, given, 0)[0] == "wide"
     with pytest.raises(DataError, match="--max-drop 0: limits the loss of top-1, and a model without a class table"):
-        quantize_within(ExportFormat.ONNX, source, target, CLASSIFICATION, CheckImages([], None, [images]), 0)
+        quantize_within(ExportFormat.ONNX, *files, CLASSIFICATION, CheckImages([], None, [images]), 0)
 
 
-def test_a_score_that_fails_is_an_error_of_the_export(network: nn.Module, images: Tensor, tmp_path: Path) -> None:
-    source = write(ExportFormat.ONNX, network, images, tmp_path)
+@pytest.mark.parametrize(("form", "tool"), [(ExportFormat.ONNX, "NNCF"), (ExportFormat.EXECUTORCH, "torchao")])
+def test_a_score_that_fails_is_an_error_of_the_export(
+    form: ExportFormat, tool: str, network: nn.Module, images: Tensor, tmp_path: Path
+) -> None:
+    written = write(form, network, images, tmp_path)
+    target = tmp_path / f"int8{written[1].suffix}"
 
     def fail(outputs: Tensor, positions: Sequence[int]) -> float:
         raise ValueError(f"no score for {outputs.shape} at {positions}")
 
-    with pytest.raises(ExportError, match=r"NNCF cannot quantize the network \(ValueError: no score for"):
-        quantize_file(ExportFormat.ONNX, source, tmp_path / "int8.onnx", [images], DropLimit(fail, 0.1))
+    with pytest.raises(ExportError, match=rf"{tool} cannot quantize the network \(ValueError: no score for"):
+        quantize_file(form, *written, target, [images], DropLimit(fail, 0.1))
 
 
 def test_a_file_has_no_paths_of_the_machine_that_wrote_it(network: nn.Module, images: Tensor, tmp_path: Path) -> None:
-    assert b"forward" not in write(ExportFormat.ONNX, network, images, tmp_path).read_bytes()
+    _, path = write(ExportFormat.ONNX, network, images, tmp_path)
+    assert b"forward" not in path.read_bytes()
