@@ -1,4 +1,4 @@
-"""Converted networks of many architectures, exported: ONNX Runtime beside torch on the same images."""
+"""Converted networks of many architectures, exported: each runtime beside torch on the same images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ import dsft
 from dsft.choices import ModelSource
 from dsft.commands.export_file import MainOutput
 from dsft.models import ModelSpec, build_model
-from dsft.runtimes import OnnxSession, compare_outputs, trace_folded, write_onnx
+from dsft.runtimes import (
+    FILE_FORMATS,
+    RUNTIMES,
+    OnnxSession,
+    compare_outputs,
+    trace_folded,
+    why_unusable,
+    write_onnx,
+)
 from dsft.tasks import CLASSIFICATION, SEGMENTATION
 from tests.onnx_files import operator_types
 from tests.zoo import redraw
@@ -61,7 +69,7 @@ def build(name: str) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(each, marks=pytest.mark.slow) for each in ARCHITECTURES)])
-def test_a_converted_network_has_the_same_outputs_in_onnx_runtime(name: str, tmp_path: Path) -> None:
+def test_a_converted_network_has_the_same_outputs_in_each_runtime(name: str, tmp_path: Path) -> None:
     images = torch.randn(16, 3, 64, 64)
     original = build(name)
     # Structures and numbers of kernels differ from layer to layer.
@@ -71,17 +79,19 @@ def test_a_converted_network_has_the_same_outputs_in_onnx_runtime(name: str, tmp
         expected = converted(images)
         # Ten times the tolerance: weights that hide the converted layers would prove nothing.
         assert (expected - original(images)).abs().max() > 1e-3 * expected.abs().max()
-    operators = {}
-    for part, model in (("original", original), ("converted", converted)):
-        path = tmp_path / f"{part}.onnx"
-        program, _ = trace_folded(model, images)
-        write_onnx(program, path, "logits")
-        operators[part] = operator_types(path)
-    found = OnnxSession(path, threads=1)(images)
-    agrees = CLASSIFICATION.scorer.agrees(expected, found)
-    parity = compare_outputs(expected, found, agrees=agrees, margins=CLASSIFICATION.scorer.margin(expected))
-    assert parity.relative_difference <= 1e-4
-    assert parity.clear_disagreements == 0
+    for runtime, files in FILE_FORMATS.values():
+        if RUNTIMES[runtime].uses_compute or why_unusable(runtime) is not None:
+            continue
+        example = images if files.has_dynamic_batch else images[:1]
+        path = tmp_path / f"converted{files.suffix}"
+        files.write(trace_folded(converted, example, dynamic_batch=files.has_dynamic_batch)[0], path, "logits")
+        found = files.load(path, 1)(images)
+        agrees = CLASSIFICATION.scorer.agrees(expected, found)
+        parity = compare_outputs(expected, found, agrees=agrees, margins=CLASSIFICATION.scorer.margin(expected))
+        assert parity.relative_difference <= 1e-4, runtime
+        assert parity.clear_disagreements == 0, runtime
+    write_onnx(trace_folded(original, images)[0], tmp_path / "original.onnx", "logits")
+    operators = {part: operator_types(tmp_path / f"{part}.onnx") for part in ("original", "converted")}
     more = OF_SEPARABLE_LAYERS | (OF_SAME_PADDING if "tf_" in name else set())
     assert operators["converted"] - operators["original"] <= more
 
