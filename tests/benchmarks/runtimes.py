@@ -49,12 +49,10 @@ from tests.zoo import redraw
 FASTER, LOST = 0.75, {"%": 0.5, "dB": 0.1}
 """The targets: the largest ratio to the dense network's time, and the largest loss beside it by the score's unit."""
 
-CIFAR = (
-    f"version: 1\nmodel: {{source: timm, name: resnet18}}\ndata: {{source: folder, root: '{DATA / 'cifar10-jpeg'}'}}"
-)
-CLEAN = f"version: 1\ntask: restoration\nmodel: {{source: builtin, name: denoiser_16}}\n\
+CIFAR = f"model: {{source: timm, name: resnet18}}\ndata: {{source: folder, root: '{DATA / 'cifar10-jpeg'}'}}"
+CLEAN = f"task: restoration\nmodel: {{source: builtin, name: denoiser_16}}\n\
 data: {{source: pairs, root: '{DATA / 'denoise'}', degrade: {{noise: 15}}, image_size: 96}}"
-SIGNALS = "version: 1\ntask: segmentation\nmodel: {source: builtin, name: unet_16}\ndata: {source: arrays, root: ROOT}"
+SIGNALS = "task: segmentation\nmodel: {source: builtin, name: unet_16}\ndata: {source: arrays, root: ROOT}"
 
 
 @dataclass(frozen=True)
@@ -258,13 +256,14 @@ def write(
     images: int | None = None,
 ) -> Pair:
     """Write a network, and its conversion to a share of the MACs; at a share of 1 nothing is converted."""
-    example, exclude = calibration[0][:1], ["*"] if macs == 1 else []
-    conversion = dsft.convert(
-        model, example, calibration=calibration, budget={"macs": macs}, exclude=exclude, task=task, seed=0
-    )
-    for name, network, plan in (("dense", model, None), ("converted", conversion.model, conversion.plan)):
-        dsft.save(network, folder / name, plan=plan, classes=classes, preprocessing=shape, task=task)
-    (folder / "data.yaml").write_text(recipe, encoding="utf-8")
+    converted, plan = model, None
+    if macs < 1:
+        budget = {"macs": macs}
+        conversion = dsft.convert(model, calibration[0][:1], calibration=calibration, budget=budget, task=task, seed=0)
+        converted, plan = conversion.model, conversion.plan
+    for name, network, own in (("dense", model, None), ("converted", converted, plan)):
+        dsft.save(network, folder / name, plan=own, classes=classes, preprocessing=shape, task=task)
+    (folder / "data.yaml").write_text(f"version: 1\nname: data\n{recipe}\n", encoding="utf-8")
     named = None if builder is None else f"{inspect.getfile(builder)}:{builder.__name__}"
     return Pair(folder / "dense", folder / "converted", folder / "data.yaml", named, images)
 
