@@ -179,6 +179,7 @@ def test_what_it_writes(workshop: Workshop, here: Path) -> None:
     file = json.loads((here / "scores" / "models.json").read_text(encoding="utf-8"))
     assert file.pop("versions")["dsft"] == importlib.metadata.version("dsft")
     assert isinstance(file.pop("command"), list)
+    assert file.pop("inputs") == "image"
     slots = [model.pop("slot") for model in file["models"]]
     assert file == result
     assert set(slots) == {path.name for path in (here / "scores").iterdir() if path.is_dir()}

@@ -180,7 +180,7 @@ def test_a_file_with_other_outputs_is_not_written(workshop: Workshop, monkeypatc
 
     monkeypatch.setattr(tracing, "fold_norms", spoil)
     Path("out.onnx").write_text("precious", encoding="utf-8")
-    with pytest.raises(ExportError, match=r"'out\.onnx' was not written: on \d+ images its outputs differ"):
+    with pytest.raises(ExportError, match=r"'out\.onnx' was not written: on \d+ inputs its outputs differ"):
         export.run(Source(str(workshop.dense)), Path("out.onnx"), export.ExportSettings(overwrite=True))
     assert list(contents(Path())) == ["out.onnx"]
     assert Path("out.onnx").read_text(encoding="utf-8") == "precious"

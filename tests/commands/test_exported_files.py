@@ -130,4 +130,4 @@ def test_images_with_another_number_of_channels_are_errors(onnx: Path, workshop:
     description.write_text(json.dumps(values))
     done = dsft("predict", onnx, workshop.pictures)
     assert done.exit_code == 2
-    assert "onnxruntime cannot run images of shape (48, 1, 32, 32)" in done.stderr
+    assert "onnxruntime cannot run inputs of shape (48, 1, 32, 32)" in done.stderr
