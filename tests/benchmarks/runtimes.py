@@ -115,7 +115,8 @@ def show(name: str, pair: Pair, arguments: argparse.Namespace) -> None:
         say(line(row, found))
     for runtime, reason in found.unusable.items():
         say(f"{runtime}: {reason}")
-    say(verdict(found, lost))
+    if macs < 1:
+        say(verdict(found, lost))
 
 
 def line(row: DeployRow, found: DeployResult) -> str:
