@@ -64,7 +64,9 @@ class ClipData:
     def adapt(self, known: InputPreprocessing, name: str) -> ClipPreprocessing:
         """See :meth:`DataInput.adapt`; the normalisation stays that of the weights."""
         if not isinstance(known, ClipPreprocessing):
-            raise ModelError(f"model {name}: takes {known.kind}s, and the data are clips. Choose another network.")
+            raise ModelError(
+                f"model {name}: takes {known.kind.plural}, and the data are clips. Choose another network."
+            )
         given = self.section
         size = as_height_and_width(given.size) if given.size is not None else known.image_size
         return dataclasses.replace(

@@ -64,8 +64,8 @@ def require_fitting_images(network: Network, compute: Compute) -> None:
     except (RuntimeError, AssertionError, ValueError) as error:
         given, reason = network.preprocessing, next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(
-            f"{given.size_key}: {network.spec} does not accept {given.kind}s of {given.description} ({reason}). Choose "
-            f"another size, or another network.{given.advice}"
+            f"{given.size_key}: {network.spec} does not accept {given.kind.plural} of {given.description} ({reason}). "
+            f"Choose another size, or another network.{given.advice}"
         ) from error
 
 

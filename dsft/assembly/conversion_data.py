@@ -64,7 +64,10 @@ class ConversionData:
         """
         batches = draw_calibration(self.train, self.section, network.preprocessing, compute, images, seed)
         report(
-            Note(f"calibration: {sum(map(len, batches)):,} {self.train.input_kind}s of {self.train.source.origin!r}")
+            Note(
+                f"calibration: {sum(map(len, batches)):,} {self.train.input_kind.plural} of "
+                f"{self.train.source.origin!r}"
+            )
         )
         return batches
 
@@ -122,6 +125,6 @@ def _open(section: DataSection, may_be_unlabelled: bool, report: Report) -> Conv
 def _unlabelled(folder: Path, kind: type[ExampleFiles]) -> Split:
     files = list_files(folder, INPUTS[kind.input_kind].extensions)
     if not files:
-        raise DataError(f"--data {str(folder)!r}: expected a folder with {kind.input_kind}s, found none in it.")
+        raise DataError(f"--data {str(folder)!r}: expected a folder with {kind.input_kind.plural}, found none in it.")
     source = kind(folder, ("unlabelled",), tuple(file.name for file in files), (0,) * len(files))
     return Split(SplitName.TRAIN, source, tuple(range(len(files))), source.classes)

@@ -70,8 +70,8 @@ def require_held_out(recipe: Recipe, splits: Splits, earlier: Sequence[Training]
         seen = {role: n for role, n in count_seen(split, earlier).items() if (name, role) != (SplitName.VAL,) * 2}
         for role, count in seen.items():
             message = (
-                f"data: {count:,} of the {len(split):,} {split.input_kind}s of the {name} split {ROLES[role]} the "
-                "network that this run starts from or distills from, so they are not held out. Use the same data, "
+                f"data: {count:,} of the {len(split):,} {split.input_kind.plural} of the {name} split {ROLES[role]} "
+                "the network that this run starts from or distills from, so they are not held out. Use the same data, "
                 "splits and data.seed as its run"
             )
             if name is SplitName.TEST:

@@ -105,8 +105,8 @@ def require_kind(split: Split, preprocessing: InputPreprocessing) -> None:
     """
     if split.input_kind is not preprocessing.kind:
         raise DataError(
-            f"data: {split.source.origin!r} has {split.input_kind}s, and the network takes {preprocessing.kind}s. "
-            "Choose other data, or another network."
+            f"data: {split.source.origin!r} has {split.input_kind.plural}, and the network takes "
+            f"{preprocessing.kind.plural}. Choose other data, or another network."
         )
 
 
@@ -118,7 +118,7 @@ def as_images(preprocessing: InputPreprocessing) -> Preprocessing:
     """
     if not isinstance(preprocessing, Preprocessing):
         raise ModelError(
-            f"model: the task needs a network that takes images, found one that takes {preprocessing.kind}s."
+            f"model: the task needs a network that takes images, found one that takes {preprocessing.kind.plural}."
         )
     return preprocessing
 

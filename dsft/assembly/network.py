@@ -85,7 +85,7 @@ def with_image_size(network: Network, image_size: ImageSize | None, *, is_fixed:
         return network
     own = network.preprocessing
     if not isinstance(own, Preprocessing):
-        raise ModelError(f"data.image_size: {network.spec} takes {own.kind}s, found {image_size}. Leave it out.")
+        raise ModelError(f"data.image_size: {network.spec} takes {own.kind.plural}, found {image_size}. Leave it out.")
     if as_height_and_width(image_size) == own.image_size:
         return network
     if is_fixed:

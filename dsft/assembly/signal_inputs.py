@@ -66,7 +66,9 @@ class SignalData:
     def adapt(self, known: InputPreprocessing, name: str) -> SignalPreprocessing:
         """See :meth:`DataInput.adapt`; only the length can be changed."""
         if not isinstance(known, SignalPreprocessing):
-            raise ModelError(f"model {name}: takes {known.kind}s, and the data are signals. Choose another network.")
+            raise ModelError(
+                f"model {name}: takes {known.kind.plural}, and the data are signals. Choose another network."
+            )
         given = self.section
         for key, own, wanted in (
             ("rate", known.rate, given.rate),

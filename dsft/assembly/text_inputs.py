@@ -48,7 +48,9 @@ class TextData:
     def adapt(self, known: InputPreprocessing, name: str) -> TextPreprocessing:
         """See :meth:`DataInput.adapt`; only the length can be changed."""
         if not isinstance(known, TextPreprocessing):
-            raise ModelError(f"model {name}: takes {known.kind}s, and the data are texts. Choose another network.")
+            raise ModelError(
+                f"model {name}: takes {known.kind.plural}, and the data are texts. Choose another network."
+            )
         given = {key: getattr(self.section, key) for key in ("max_words", "min_count")}
         stated = [key for key, value in given.items() if value is not None]
         if stated and self._fitted.words != known.words:

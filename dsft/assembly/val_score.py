@@ -142,8 +142,8 @@ def open_val_scorer(
         return NotScored("there are no images. Give some with --data RECIPE|FOLDER.")
     if data.val is None:
         return NotScored(
-            f"the {data.train.input_kind}s in {data.train.source.origin!r} have no labels. Give a recipe, or a folder "
-            "with one folder per class."
+            f"the {data.train.input_kind.plural} in {data.train.source.origin!r} have no labels. Give a recipe, or a "
+            "folder with one folder per class."
         )
     if network.classes is None:
         return NotScored(
@@ -155,7 +155,7 @@ def open_val_scorer(
     except DataError as error:
         return NotScored(str(error))
     if trained := count_seen(images, network.trainings).get(SplitName.TRAIN):
-        noun = f"{images.input_kind}s"
+        noun = images.input_kind.plural
         report(Warn(f"{trained:,} of the {len(images):,} {noun} of val trained {model!r}: its score is not held out."))
     scored = images if limit is None else images.evenly_spaced(limit)
     return ValScorer(scored, len(images), data.section, compute, report)

@@ -81,6 +81,7 @@ WindowOverlap = Annotated[
         "--window-overlap",
         min=0,
         max=0.99,
+        callback=require_finite,
         help="Segmentation, restoration: run on images of any size in windows of the model's input that overlap by "
         "this fraction; by default as the model records.",
     ),

@@ -252,7 +252,7 @@ def _warn_if_seen(candidate: _Candidate, report: Report) -> None:
     for role, count in count_seen(images, candidate.network.trainings).items():
         report(
             Warn(
-                f"{candidate.folder}: {count:,} of these {len(images):,} {images.input_kind}s {ROLES[role]} this "
+                f"{candidate.folder}: {count:,} of these {len(images):,} {images.input_kind.plural} {ROLES[role]} this "
                 "model, or one that it was made from; its score on them is not a held-out score."
             )
         )

@@ -220,7 +220,7 @@ def _warn_of_skipped(experiment: Experiment, report: Report) -> None:
     found = experiment.training.processes.gather(experiment.data.loaders.train.skipped)
     if skipped := frozenset().union(*found):
         train = experiment.data.splits.train
-        count = f"{len(skipped):,} of {len(train):,} {train.input_kind}s"
+        count = f"{len(skipped):,} of {len(train):,} {train.input_kind.plural}"
         report(Warn(f"data: {count} of the train split cannot be read and were skipped, such as {min(skipped)!r}"))
 
 

@@ -97,8 +97,8 @@ def load_check_images(
 def _noise(network: Network, model: str, report: Report) -> CheckImages:
     report(
         Warn(
-            f"model {model!r}: records no data, so the file is checked on {NOISE_IMAGES} {network.preprocessing.kind}s "
-            "of noise. Give others with --data RECIPE|FOLDER."
+            f"model {model!r}: records no data, so the file is checked on {NOISE_IMAGES} "
+            f"{network.preprocessing.kind.plural} of noise. Give others with --data RECIPE|FOLDER."
         )
     )
     noise = INPUTS[network.preprocessing.kind].noise(network.preprocessing, NOISE_IMAGES)

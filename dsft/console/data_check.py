@@ -21,7 +21,7 @@ _MOST_CLASSES = 40
 def contents_table(check: DataCheck) -> Table:
     """List the number and the sizes of the images of each split."""
     first = next(iter(check.splits.values()))
-    numbers = [f"{first.kind}s", "corrupt", *first.flags]
+    numbers = [first.kind.plural, "corrupt", *first.flags]
     rows = [
         [
             name,

@@ -58,7 +58,13 @@ class SplitContents:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the statistics as JSON values."""
-        return {f"{self.kind}s": self.count, "classes": dict(self.classes), **self.sizes, **self.flags, **self.shares}
+        return {
+            self.kind.plural: self.count,
+            "classes": dict(self.classes),
+            **self.sizes,
+            **self.flags,
+            **self.shares,
+        }
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ def check_examples(
         report: Receives the progress, in examples.
         count_parts: Counts the parts of examples of which the check shows shares.
     """
-    noun = f"{splits[0].input_kind}s"
+    noun = splits[0].input_kind.plural
     corrupt: list[Corrupt] = []
     places: dict[bytes, list[tuple[SplitName, str, str]]] = {}
     seen: dict[SplitName, list[_Read]] = {split.name: [] for split in splits}

@@ -295,7 +295,7 @@ def _describe(splits: Splits, drawn: tuple[SplitName, ...], report: Report) -> N
 
 def _warn_of_absent(split: Split, report: Report) -> None:
     if absent := _absent(split):
-        report(Warn(f"data: the {split.name} split has no {split.input_kind}s of {_some(absent)}"))
+        report(Warn(f"data: the {split.name} split has no {split.input_kind.plural} of {_some(absent)}"))
 
 
 def _absent(split: Split) -> list[str]:

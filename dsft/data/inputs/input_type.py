@@ -89,7 +89,7 @@ class InputType(ABC):
 
     def caption(self, example: Any) -> str:
         """Return an example in one line, if it is shown in words."""
-        raise NotImplementedError(f"{self.kind}s are shown as pictures, found {type(example).__name__}")
+        raise NotImplementedError(f"{self.kind.plural} are shown as pictures, found {type(example).__name__}")
 
     @abstractmethod
     def pack(self, example: Any) -> Packed | None:

@@ -44,7 +44,7 @@ def open_files(root: Path, files: type[Files], report: Report = ignore) -> Mappi
     root = at_home(root)
     if not root.is_dir():
         found = "a file" if root.exists() else f"nothing; the working directory is {str(Path.cwd())!r}"
-        raise DataError(f"data.root {str(root)!r}: must be a folder of {files.input_kind}s, found {found}.")
+        raise DataError(f"data.root {str(root)!r}: must be a folder of {files.input_kind.plural}, found {found}.")
     try:
         folders = split_folders(root)
         if not folders:

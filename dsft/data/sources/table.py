@@ -114,7 +114,7 @@ def split_rows(
     parts = {name: part for name in SplitName if (part := [row for row in rows if row.split is name])}
     if SplitName.TRAIN not in parts:
         found = sorted({str(row.split) for row in rows}) or "no rows"
-        raise DataError(f"data.root {str(file)!r}: must list {kind}s of the split train, found {found}.")
+        raise DataError(f"data.root {str(file)!r}: must list {kind.plural} of the split train, found {found}.")
     if has_sets:
         _require_trained_labels(file, rows, kind)
     return parts
@@ -228,7 +228,7 @@ def _require_trained_labels(file: Path, rows: Sequence[Row], kind: InputKind) ->
                 near = did_you_mean(label, sorted(known))
                 raise DataError(
                     f"{file}:{row.line}: the label {label!r} of {kind.with_article} of {row.split} has no training "
-                    f"{kind}s.{near} Rename or remove it, or add training {kind}s."
+                    f"{kind.plural}.{near} Rename or remove it, or add training {kind.plural}."
                 )
 
 

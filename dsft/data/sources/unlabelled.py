@@ -117,11 +117,11 @@ def _expanded(path: str, kind: InputKind) -> list[Path]:
     # The name of a file may start with ~.
     place = Path(path) if Path(path).exists() else at_home(path)
     if place.is_dir():
-        return _required(list_examples(place, kind), kind, f"folder {path!r}: contains no {kind}s.")
+        return _required(list_examples(place, kind), kind, f"folder {path!r}: contains no {kind.plural}.")
     if place.exists():
         return [place]
     if glob.has_magic(path):
-        return _required(_matching(path, kind), kind, f"pattern {path!r}: matches no {kind}s.")
+        return _required(_matching(path, kind), kind, f"pattern {path!r}: matches no {kind.plural}.")
     raise DataError(
         f"{path!r}: must be {kind.with_article}, a folder or a pattern, and there is no such file or folder."
     )
