@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 from collections.abc import Iterator
@@ -15,8 +16,13 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 
+from dsft.report import figures
 from tests.workshop import Workshop, open_workshop
+
+RENDER = figures._png
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -28,6 +34,21 @@ def _ctrl_c_works() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["DSFT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _blank_pictures() -> Iterator[None]:
+    # matplotlib's layout and rendering take a third of the time of a short run. The tests of reports, and commands that
+    # run in processes of their own, render in full.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "_png", _blank)
+        yield
+
+
+def _blank(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("1", (round(figure.bbox.width), round(figure.bbox.height))).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @pytest.fixture(autouse=True)

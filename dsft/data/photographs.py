@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torch.nn import functional
 
@@ -51,6 +50,9 @@ def photographs(
             f"photographs: a count of at least 1 and three numbers in mean and std are needed, found {count}, "
             f"{list(mean)} and {list(std)}"
         )
+    # Importing scikit-learn takes a second.
+    from sklearn.datasets import load_sample_images
+
     generator = np.random.default_rng(seed)
     sources = [torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in load_sample_images().images]  # type: ignore[no-untyped-call]
     # Small networks take small crops as they are; an image of 224 pixels is not made from 32.

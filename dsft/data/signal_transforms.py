@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import zoom  # type: ignore[import-untyped]
-from scipy.signal import resample_poly  # type: ignore[import-untyped]
 from torch import Tensor
 
 from dsft.data.sound import Signal
@@ -136,6 +134,9 @@ def resample_volume(
     """
     if tuple(before) == tuple(after):
         return values
+    # Importing scipy takes a second.
+    from scipy.ndimage import zoom  # type: ignore[import-untyped]
+
     factors = [own / other for own, other in zip(before, after, strict=True)]
     return np.stack([zoom(channel, factors, order=1, mode="nearest", grid_mode=True) for channel in values])
 
@@ -156,6 +157,8 @@ def resample(values: NDArray[np.float32], before: int, after: int) -> NDArray[np
     """
     if before == after:
         return values
+    from scipy.signal import resample_poly  # type: ignore[import-untyped]
+
     common = math.gcd(before, after)
     resampled: Any = resample_poly(values, after // common, before // common, axis=-1)
     return np.asarray(resampled, np.float32)

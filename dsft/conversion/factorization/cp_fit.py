@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize  # type: ignore[import-untyped]
 from torch import Tensor
 
 from dsft.conversion.factorization.coordinate_descent import PatchMoments
@@ -64,6 +63,9 @@ def fit_factors(
     Returns:
         The factors, float64.
     """
+    # Importing scipy takes half a second.
+    from scipy.optimize import minimize  # type: ignore[import-untyped]
+
     steps = _affordable_steps(len(moments.patches), len(start.expand)) if steps is None else steps
     spread = moments.patches.diagonal().mean()
     pull = ridge * spread if spread > 0 else torch.ones_like(spread)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import shift, zoom  # type: ignore[import-untyped]
 
 from dsft.choices import SplitName
 from dsft.data.sources.digits import open_digits
@@ -64,6 +63,9 @@ def _make(split: SplitName, count: int, digits: Pixels, seed: int) -> ClipArray:
 
 def _clip(direction: NDArray[np.int64], digits: Pixels, generator: np.random.Generator) -> NDArray[np.uint8]:
     """Return ``(FRAMES, SIDE, SIDE)``."""
+    # Importing scipy takes a second.
+    from scipy.ndimage import zoom  # type: ignore[import-untyped]
+
     moving, still = (zoom(digits[index], _ENLARGED, order=1) for index in generator.integers(len(digits), size=2))
     step = direction / np.linalg.norm(direction) * generator.uniform(*_STEP)
     room = SIDE - len(moving)
@@ -79,6 +81,8 @@ def _clip(direction: NDArray[np.int64], digits: Pixels, generator: np.random.Gen
 
 def _placed(digit: Pixels, place: Pixels) -> Pixels:
     """Return a frame with a digit whose corner is at a row and a column, which need not be whole numbers."""
+    from scipy.ndimage import shift
+
     canvas = np.zeros((SIDE, SIDE))
     canvas[: len(digit), : len(digit)] = digit
     placed: Pixels = shift(canvas, place, order=1)
