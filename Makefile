@@ -36,7 +36,7 @@ test: install
 	$(BIN)/pytest -n 2 -m "not slow" $(TESTS)
 
 test-all: install
-	$(BIN)/pytest -n 2 $(TESTS)
+	$(BIN)/pytest -n 2 --hypothesis-profile other $(TESTS)
 
 # ExecuTorch installs about thirty packages that nothing else needs.
 test-runtimes: install

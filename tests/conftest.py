@@ -14,6 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+import hypothesis
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -23,6 +24,11 @@ from dsft.report import figures
 from tests.workshop import Workshop, open_workshop
 
 RENDER = figures._png
+
+# Property tests try the same examples each time, so that a change is what makes them fail; make test-all tries others.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("other", deadline=None)
+hypothesis.settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True, scope="session")

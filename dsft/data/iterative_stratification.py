@@ -15,6 +15,7 @@ def stratify_iteratively(
     Sechidis, Tsoumakas and Vlahavas 2011 (On the Stratification of Multi-label Data, algorithm 1): the label with the
     fewest remaining images is distributed first. Each of its images goes to the part with the largest demand for the
     label; ties are resolved by the demand for images, then by the order of the parts. Images without labels come last.
+    Of few images a part may get none; it then takes the last one that was dealt to the largest part.
 
     Args:
         indices: The images, in the order in which they are distributed.
@@ -43,4 +44,8 @@ def stratify_iteratively(
                 left[number] -= 1
         used = set(chosen)
         remaining = [index for index in remaining if index not in used]
+    for part in parts:
+        largest = max(parts, key=len)
+        if not part and len(largest) > 1:
+            part.append(largest.pop())
     return parts

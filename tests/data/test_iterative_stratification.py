@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dsft.choices import SplitName
@@ -59,6 +59,7 @@ def test_the_rarest_label_is_dealt_first_by_hand() -> None:
 
 
 @given(st.integers(10, 60), st.integers(0, 5), st.floats(0.1, 0.4), st.floats(0.1, 0.4))
+@example(10, 0, 0.1, 0.1)
 def test_every_image_is_in_one_part(count: int, seed: int, val: float, test: float) -> None:
     targets, keys, classes = labelled(count, seed)
     parts = split_stratified(targets, keys, classes, {VAL: val, TEST: test}, seed)
