@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dsft.report import figures
+from dsft.runtimes import interleaved_timing
 from tests.workshop import Workshop, open_workshop
 
-RENDER = figures._png
+RENDER, ROUNDS = figures._png, interleaved_timing.ROUNDS
 
 # Property tests try the same examples each time, so that a change is what makes them fail; make test-all tries others.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
@@ -43,11 +44,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _blank_pictures() -> Iterator[None]:
-    # matplotlib's layout and rendering take a third of the time of a short run. The tests of reports, and commands that
-    # run in processes of their own, render in full.
+def _short_reports() -> Iterator[None]:
+    # The layout and rendering of pictures and the measurement of times take half the time of a short run. Tests of
+    # either undo this, and commands that run in processes of their own do both in full.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "_png", _blank)
+        patch.setattr(interleaved_timing, "ROUNDS", (7, 20))
         yield
 
 

@@ -44,8 +44,8 @@ def stratify_iteratively(
                 left[number] -= 1
         used = set(chosen)
         remaining = [index for index in remaining if index not in used]
-    for part in parts:
+    for empty in [found for found in parts if not found]:
         largest = max(parts, key=len)
-        if not part and len(largest) > 1:
-            part.append(largest.pop())
+        if len(largest) > 1:
+            empty.append(largest.pop())
     return parts

@@ -60,16 +60,20 @@ def test_a_pushed_model_folder_loads_from_the_hub(workshop: Workshop, hub: Hub, 
     assert there.returncode == 0, there.stderr
     assert there.stdout == here.stdout
 
+
+@pytest.mark.slow  # three processes
+def test_a_folder_from_the_hub_needs_data_to_be_scored_and_no_hub_once_it_is_fetched(
+    workshop: Workshop, hub: Hub, run: Run
+) -> None:
+    assert run("models", "push", workshop.separable, "me/small").returncode == 0
     asked = run("evaluate", "hf/me/small")
     assert asked.returncode == 2
     assert (
         "does not say where its data is, as in folders that were published. Give the data with --data" in asked.stderr
     )
-
-    # What was fetched once is taken from the cache where there is no hub.
     again = run("models", "show", "hf/me/small", "--json", HF_HUB_OFFLINE="1")
     assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["manifest"] == json.loads(files["manifest.json"])
+    assert json.loads(again.stdout)["manifest"] == json.loads(hub.repositories["me/small"]["manifest.json"])
 
 
 @pytest.mark.slow

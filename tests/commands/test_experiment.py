@@ -240,6 +240,7 @@ def test_a_weak_teacher_is_warned_of(workshop: Workshop) -> None:
         "model.path=weak/model",
         "output.dir=out",
         "~freeze",
+        "convert.method=svd",
         *changes,
     ]
     done = dsft(*finetune)
@@ -352,7 +353,7 @@ def test_a_run_that_fails_exits_with_1_says_why_and_can_be_replaced(workshop: Wo
     "whom", [pytest.param("the run", id="run"), pytest.param("its whole group", id="group", marks=pytest.mark.slow)]
 )
 def test_a_run_that_is_terminated_leaves_its_last_checkpoint(workshop: Workshop, here: Path, whom: str) -> None:
-    changes = ["output.dir=out", "schedule.epochs=10000", "data.workers=2"]
+    changes = ["output.dir=out", "schedule.epochs=10000", "data.workers=1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "dsft", "train", str(workshop.dense_recipe), *changes],
         stdout=subprocess.PIPE,
