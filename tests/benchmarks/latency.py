@@ -62,9 +62,7 @@ def main() -> None:
                 started = time.monotonic()
                 budget = {"latency": share, "runtime": str(runtime)}
                 try:
-                    converted = dsft.convert(
-                        model, images, budget=budget, structures=["dw_pw", "pw_dw"], method="svd"
-                    ).model
+                    converted = dsft.convert(model, images, budget=budget, method="svd").model
                 except BudgetError as error:
                     say(f"{name} {runtime}: {error} Found in {time.monotonic() - started:.0f} s")
                     continue

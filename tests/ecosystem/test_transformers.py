@@ -91,8 +91,9 @@ def test_without_a_package_of_its_own_the_files_are_refused_and_not_read_as_dens
 
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there")
-def test_its_trainer_distils_and_keeps_the_layers(tmp_path: Path) -> None:
-    teacher, model, plan = converted()
+@pytest.mark.parametrize("name", ["resnet", "regnet", *FULL_SIZE])
+def test_its_trainer_distils_and_keeps_the_layers(name: str, tmp_path: Path) -> None:
+    teacher, model, plan = converted(name)
     images, labels = load_images("train", 5)
     rows = [{"pixel_values": image, "labels": label} for image, label in zip(images, labels, strict=True)]
 
@@ -145,6 +146,15 @@ def test_its_pipeline_predicts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EACH)
+def test_a_model_folder_of_dsft_gives_the_same_outputs(name: str, tmp_path: Path) -> None:
+    _, model, plan = converted(name)
+    dsft.save(model.network, tmp_path / "out", plan=plan)
+    loaded: Any = dsft.load(tmp_path / "out", skeleton=NETWORKS[name]())
+    with torch.no_grad():
+        assert torch.equal(loaded(IMAGES).logits, model(IMAGES).logits)
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_exports(name: str) -> None:
     _, model, _ = converted(name)
     with torch.no_grad():
@@ -152,7 +162,7 @@ def test_exports(name: str) -> None:
         torch.testing.assert_close(program.module()(IMAGES).logits, model(IMAGES).logits, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["resnet", pytest.param("resnet-50", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["resnet", "regnet", pytest.param("resnet-50", marks=pytest.mark.slow)])
 def test_torch_fuses_its_norms(name: str) -> None:
     _, model, _ = converted(name)
     with torch.no_grad():

@@ -23,8 +23,11 @@ pytest.importorskip("ultralytics")
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.slow]
 
 from ultralytics import RTDETR, YOLO  # noqa: E402
+from ultralytics.models.rtdetr.train import RTDETRTrainer  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel  # noqa: E402
 
+NETWORKS = ("yolo11n.yaml", "yolov8n.yaml", "rtdetr-l.yaml")
 IMAGES = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
@@ -36,9 +39,20 @@ class ConvertedTrainer(DetectionTrainer):  # type: ignore[misc]
         return weights
 
 
+class ConvertedTransformerTrainer(RTDETRTrainer):  # type: ignore[misc]
+    """The same for RT-DETR."""
+
+    get_model = ConvertedTrainer.get_model
+
+
+def opened(path: str | Path) -> Any:
+    """Return what Ultralytics opens a network or a checkpoint with."""
+    return (RTDETR if "rtdetr" in str(path) else YOLO)(path)
+
+
 def network(name: str) -> Any:
     """Return a network with random weights, and norms that do something."""
-    model: Any = (RTDETR if "rtdetr" in name else YOLO)(name).model
+    model: Any = opened(name).model
     generator = torch.Generator().manual_seed(0)
     norms: Any = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
     for part in norms:
@@ -58,7 +72,7 @@ def norms_of(model: nn.Module) -> list[str]:
     return [name for name, part in model.named_modules() if isinstance(part, nn.BatchNorm2d)]
 
 
-@pytest.mark.parametrize("name", ["yolo11n.yaml", "yolov8n.yaml", "rtdetr-l.yaml"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_fusing_keeps_layers_and_outputs(name: str) -> None:
     dense = network(name)
     model, plan = convert_quickly(dense, IMAGES, ("dw_pw", "low_rank"))
@@ -93,16 +107,15 @@ def data_of(folder: Path, count: int = 50) -> Path:
     return description
 
 
-def checkpoint(folder: Path) -> Path:
-    """Write a dense YOLO11n with random weights for three classes, as its users have one."""
-    from ultralytics.nn.tasks import DetectionModel
-
-    yolo = YOLO("yolo11n.yaml")
-    yolo.model = DetectionModel("yolo11n.yaml", nc=3, verbose=False)
-    yolo.model.names = dict(enumerate(CELLS))
-    yolo.model.args = yolo.overrides
-    yolo.save(folder / "dense.pt")
-    return folder / "dense.pt"
+def checkpoint(folder: Path, name: str = "yolo11n.yaml") -> Path:
+    """Write a dense network with random weights for three classes, as its users have one."""
+    made = opened(name)
+    made.model = (RTDETRDetectionModel if "rtdetr" in name else DetectionModel)(name, nc=3, verbose=False)
+    made.model.names = dict(enumerate(CELLS))
+    made.model.args = made.overrides
+    path = folder / f"dense-{Path(name).stem}.pt"
+    made.save(path)
+    return path
 
 
 SETTINGS: dict[str, Any] = {
@@ -122,37 +135,44 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.mark.skipif(not BLOOD.is_dir(), reason="../shared/data is not there")
-def test_its_trainer_keeps_the_layers_where_it_is_told_to(tmp_path: Path) -> None:
-    yolo: Any = YOLO(checkpoint(tmp_path))
-    yolo.model, plan = convert_quickly(yolo.model.eval(), torch.zeros(1, 3, 96, 96), ("dw_pw", "low_rank"))
+@pytest.mark.parametrize("name", NETWORKS)
+def test_its_trainer_keeps_the_layers_where_it_is_told_to(name: str, tmp_path: Path) -> None:
+    dense = checkpoint(tmp_path, name)
+    tuned = opened(dense)
+    tuned.model, plan = convert_quickly(tuned.model.eval(), torch.zeros(1, 3, 96, 96), ("dw_pw", "low_rank"))
     losses: list[float] = []
-    yolo.add_callback("on_train_start", lambda trainer: dsft.check_converted(trainer.model, plan))
-    yolo.add_callback(
+    tuned.add_callback("on_train_start", lambda trainer: dsft.check_converted(trainer.model, plan))
+    tuned.add_callback(
         "on_train_epoch_end", lambda trainer: losses.append(sum(float(each) for each in trainer.tloss.values()))
     )
-    yolo.train(trainer=ConvertedTrainer, data=data_of(tmp_path / "data"), project=tmp_path, name="run", **SETTINGS)
+    trainer, settings = ConvertedTrainer, SETTINGS
+    if "rtdetr" in name:
+        trainer, settings = ConvertedTransformerTrainer, SETTINGS | {"optimizer": "AdamW", "lr0": 1e-4}
+    tuned.train(trainer=trainer, data=data_of(tmp_path / "data"), project=tmp_path, name="run", **settings)
     assert losses[-1] < losses[0]
-    dsft.check_converted(yolo.model, plan)
+    dsft.check_converted(tuned.model, plan)
     best = tmp_path / "run" / "weights" / "best.pt"
-    loaded: Any = YOLO(best)
+    loaded: Any = type(tuned)(best)
     dsft.check_converted(loaded.model, plan)
-    assert torch.equal(outputs_of(loaded.model.eval()), outputs_of(yolo.model.eval()))
+    assert torch.equal(outputs_of(loaded.model.eval()), outputs_of(tuned.model.eval()))
     # predict fuses the network.
     results = loaded.predict(next((BLOOD / "JPEGImages").iterdir()), imgsz=96, device="cpu", conf=0.0, verbose=False)
     assert len(results) == 1
     # A model folder of dsft holds the same.
-    plain = YOLO(tmp_path / "dense.pt").model
     dsft.save(loaded.model, tmp_path / "folder", plan=plan)
-    assert torch.equal(outputs_of(dsft.load(tmp_path / "folder", skeleton=plain)), outputs_of(loaded.model))
+    assert torch.equal(
+        outputs_of(dsft.load(tmp_path / "folder", skeleton=opened(dense).model)), outputs_of(loaded.model)
+    )
 
 
-def test_its_own_export_gives_the_same_outputs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", NETWORKS)
+def test_its_own_export_gives_the_same_outputs(name: str, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
-    yolo: Any = YOLO("yolo11n.yaml")
-    yolo.model, _ = convert_quickly(network("yolo11n.yaml"), IMAGES, ("dw_pw", "pw_dw_pw"))
-    yolo.model.pt_path = str(tmp_path / "small.pt")  # its file is written beside this one
-    expected = outputs_of(yolo.model)
-    path = yolo.export(format="onnx", imgsz=64, simplify=False, device="cpu", verbose=False)
+    made = opened(name)
+    made.model, _ = convert_quickly(network(name), IMAGES, ("dw_pw", "pw_dw_pw"))
+    made.model.pt_path = str(tmp_path / "small.pt")  # its file is written beside this one
+    expected = outputs_of(made.model)
+    path = made.export(format="onnx", imgsz=64, simplify=False, device="cpu", verbose=False)
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {session.get_inputs()[0].name: IMAGES.numpy()})
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
