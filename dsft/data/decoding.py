@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,20 +42,12 @@ def decode_image(content: Path | bytes, name: str) -> Image.Image:
     Raises:
         DataError: The file is missing, truncated, damaged or not an image.
     """
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns about damaged metadata of each image; only the pixels matter here.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
-                image.load()
-                return _to_eight_bits(_upright(image))
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's decoders raise errors of many types
-        raise DataError(
-            f"{name!r} cannot be read as an image ({type(error).__name__}: {error}). "
-            "Repair or remove it, or skip such images with data.bad_images=skip or --bad-images skip."
-        ) from error
+    with _decoding(name), warnings.catch_warnings():
+        # Pillow warns about damaged metadata of each image; only the pixels matter here.
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+            image.load()
+            return _to_eight_bits(_upright(image))
 
 
 def open_image(path: Path) -> Image.Image:
@@ -62,17 +56,9 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         DataError: The file is missing, truncated, damaged or not an image.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image.copy()
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"{str(path)!r} cannot be read as an image ({type(error).__name__}: {error}). "
-            "Repair or remove it, or skip such images with data.bad_images=skip."
-        ) from error
+    with _decoding(str(path)), Image.open(path) as image:
+        image.load()
+        return image.copy()
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -81,14 +67,22 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: The file is missing, or its header is damaged.
     """
+    with _decoding(str(path)), Image.open(path) as image:
+        is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= _FIRST_TURNED
+        return (image.height, image.width) if is_turned else (image.width, image.height)
+
+
+@contextlib.contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Raise a DataError that names the image for any error of Pillow."""
     try:
-        with Image.open(path) as image:
-            is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= _FIRST_TURNED
-            return (image.height, image.width) if is_turned else (image.width, image.height)
-    except Exception as error:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise errors of many types
         raise DataError(
-            f"{str(path)!r} cannot be read as an image ({type(error).__name__}: {error}). "
-            "Repair or remove it, or skip such images with data.bad_images=skip."
+            f"{name!r} cannot be read as an image ({type(error).__name__}: {error}). "
+            "Repair or remove it, or skip such images with data.bad_images=skip or --bad-images skip."
         ) from error
 
 

@@ -16,9 +16,9 @@ from dsft.choices import InputKind, SplitName, TargetKind
 from dsft.data.signal_masks import NO_CLASS
 from dsft.data.sound import Signal, as_samples
 from dsft.data.sources.images import ArraySource, Source
-from dsft.data.sources.naming import parse_split, sorted_labels
+from dsft.data.sources.naming import describe_splits, sorted_labels, split_files
 from dsft.errors import DataError
-from dsft.progress import Note, Report, ignore
+from dsft.progress import Report, ignore
 from dsft.storage import at_home
 
 INPUTS, LABELS, NAMES, RATE = "x", "y", "classes", "rate"
@@ -92,12 +92,11 @@ def open_arrays(root: Path, report: Report = ignore) -> Mapping[SplitName, Sourc
     root = at_home(root)
     if root.is_file():
         return {SplitName.TRAIN: _open(root)}
-    files = {} if not root.is_dir() else {parse_split(path.stem): path for path in sorted(root.glob("*.npz"))}
-    found = {split: files[split] for split in SplitName if split in files}
-    if SplitName.TRAIN not in found:
+    files = split_files(root, ".npz")
+    if SplitName.TRAIN not in files:
         raise DataError(f"data.root {str(root)!r}: must be a file .npz, or a folder with train.npz, found neither.")
-    report(Note(f"data: {', '.join(f'{str(path)!r} as {split}' for split, path in found.items())}"))
-    return {split: _open(path) for split, path in found.items()}
+    report(describe_splits(files))
+    return {split: _open(path) for split, path in files.items()}
 
 
 def _open(path: Path) -> SignalArray:

@@ -11,11 +11,11 @@ from typing import Any
 from dsft.choices import SplitName
 from dsft.data.boxes import as_boxes
 from dsft.data.sources.box_files import BoxFiles
-from dsft.data.sources.folder import require_portable, split_folders
+from dsft.data.sources.folder import require_folder, require_portable, split_folders
 from dsft.data.sources.images import ImageSource
-from dsft.data.sources.picture_pairs import require_folder
+from dsft.data.sources.naming import describe_splits
 from dsft.errors import DataError
-from dsft.progress import Note, Report, ignore
+from dsft.progress import Report, ignore
 from dsft.storage import at_home
 
 _SPLIT_WORDS = {"train": SplitName.TRAIN, "val": SplitName.VAL, "valid": SplitName.VAL, "test": SplitName.TEST}
@@ -45,7 +45,7 @@ def open_coco(root: Path, report: Report = ignore) -> Mapping[SplitName, ImageSo
             f"data.root {str(root)!r}: must contain annotations/*.json with 'train' in a name, a folder 'train' with "
             "a JSON file, or one JSON file, found none of these."
         )
-    report(Note(f"data: {', '.join(f'{str(file)!r} as {split}' for split, (file, _) in files.items())}"))
+    report(describe_splits({split: file for split, (file, _) in files.items()}))
     return {split: read_coco(file, folders) for split, (file, folders) in files.items()}
 
 

@@ -11,10 +11,10 @@ from dsft.choices import InputKind, SplitName
 from dsft.data.decoding import IMAGE_EXTENSIONS
 from dsft.data.inputs import INPUTS
 from dsft.data.sources.images import ExampleFiles, ImageFiles, ImageSource
-from dsft.data.sources.naming import parse_split
+from dsft.data.sources.naming import describe_splits, parse_split
 from dsft.errors import DataError
 from dsft.number_format import plural
-from dsft.progress import Note, Report, Warn, ignore
+from dsft.progress import Report, Warn, ignore
 from dsft.storage import at_home
 
 Files = TypeVar("Files", bound=ExampleFiles)
@@ -42,14 +42,12 @@ def open_files(root: Path, files: type[Files], report: Report = ignore) -> Mappi
             ``train``.
     """
     root = at_home(root)
-    if not root.is_dir():
-        found = "a file" if root.exists() else f"nothing; the working directory is {str(Path.cwd())!r}"
-        raise DataError(f"data.root {str(root)!r}: must be a folder of {files.input_kind.plural}, found {found}.")
+    require_folder(root, files.input_kind)
     try:
         folders = split_folders(root)
         if not folders:
             return {SplitName.TRAIN: _scan(root, files, report)}
-        report(Note(f"data: {', '.join(f'{str(folder)!r} as {split}' for split, folder in folders.items())}"))
+        report(describe_splits(folders))
         if others := [folder.name for folder in _folders(root) if folder not in folders.values()]:
             report(
                 Warn(f"data: {', '.join(map(repr, others))} in {str(root)!r} is not the name of a split and is ignored")
@@ -57,6 +55,27 @@ def open_files(root: Path, files: type[Files], report: Report = ignore) -> Mappi
         return {split: _scan(folder, files, report) for split, folder in folders.items()}
     except OSError as error:
         raise DataError(f"data.root {str(root)!r}: cannot be listed ({error}).") from error
+
+
+def require_folder(root: Path, kind: InputKind = InputKind.IMAGE) -> None:
+    """Check that the root of a data set is a folder.
+
+    Args:
+        root: The path.
+        kind: What the folder should contain.
+
+    Raises:
+        DataError: It is not.
+    """
+    if not root.is_dir():
+        raise DataError(f"data.root {str(root)!r}: must be a folder of {kind.plural}, found {found_at(root)}.")
+
+
+def found_at(path: Path) -> str:
+    """Return what is at a path where something else is needed, for messages."""
+    if path.exists():
+        return "a folder" if path.is_dir() else "a file"
+    return f"nothing; the working directory is {str(Path.cwd())!r}"
 
 
 def has_splits(root: Path) -> bool:
@@ -145,21 +164,21 @@ def _is_example(name: str) -> bool:
 
 def _scan(root: Path, files: type[Files], report: Report) -> Files:
     """List the files, sorted by class and path, so that the order does not depend on the file system."""
-    folders, noun, extensions = _folders(root), files.input_kind.value, files.extensions()
+    folders, kind, extensions = _folders(root), files.input_kind, files.extensions()
     if not folders:
         raise DataError(
-            f"data: {str(root)!r} contains no class folder. {noun.capitalize()}s must be at CLASS/{noun.upper()} below "
-            "it, with one folder per class."
+            f"data: {str(root)!r} contains no class folder. {kind.plural.capitalize()} must be at CLASS/{kind.upper()} "
+            "below it, with one folder per class."
         )
     list_keys = _folder_keys if files.are_folders else _keys
     found = [sorted(list_keys(folder, folder.name, extensions, frozenset())) for folder in folders]
     if empty := [folder.name for folder, keys in zip(folders, found, strict=True) if not keys]:
         raise DataError(
-            f"data: {str(root)!r} has class folders without {noun}s: {', '.join(map(repr, empty))}. Fill or remove "
-            f"them. {noun.capitalize()} files have the extensions {', '.join(sorted(extensions))}."
+            f"data: {str(root)!r} has class folders without {kind.plural}: {', '.join(map(repr, empty))}. Fill or "
+            f"remove them. {kind.capitalize()} files have the extensions {', '.join(sorted(extensions))}."
         )
     if stray := sum(has_extension(entry.name, extensions) for entry in root.iterdir() if entry.is_file()):
-        report(Warn(f"data: {plural(stray, noun)} directly in {str(root)!r} without a class are ignored"))
+        report(Warn(f"data: {plural(stray, kind)} directly in {str(root)!r} without a class are ignored"))
     targets = tuple(target for target, keys in enumerate(found) for _ in keys)
     classes = tuple(folder.name for folder in folders)
     return files(root, classes, tuple(key for keys in found for key in keys), targets)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsft.choices import MaskLayout, SplitName
-from dsft.data.sources.folder import list_images
-from dsft.data.sources.picture_pairs import PicturePair, find_pairs, require_folder
+from dsft.data.sources.folder import list_images, require_folder
+from dsft.data.sources.picture_pairs import PicturePair, find_pairs
 from dsft.errors import DataError
 from dsft.progress import Report
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dsft.choices import SplitName, TargetKind
 from dsft.data.decoding import read_image
-from dsft.data.sources.folder import list_images, split_folders
+from dsft.data.sources.folder import list_images, require_folder, split_folders
 from dsft.data.sources.images import ImageSource
 from dsft.data.sources.picture_pairs import PairedFiles, PicturePair, find_pairs
 from dsft.errors import DataError
@@ -60,8 +60,7 @@ def open_pairs(root: Path, *, is_clean: bool, report: Report = ignore) -> Mappin
 
 
 def _clean(root: Path) -> dict[SplitName, tuple[Path, tuple[PicturePair, ...]]]:
-    if not root.is_dir():
-        raise DataError(f"data.root {str(root)!r}: must be a folder of images, found no folder.")
+    require_folder(root)
     folders = split_folders(root, must_have_folders=False) or {SplitName.TRAIN: root}
     found = {}
     for split, folder in folders.items():

@@ -11,9 +11,10 @@ from PIL import Image
 
 from dsft.choices import SplitName
 from dsft.data.decoding import read_image
-from dsft.data.sources.folder import list_images, split_folders
+from dsft.data.sources.folder import list_images, require_folder, split_folders
+from dsft.data.sources.naming import describe_splits
 from dsft.errors import DataError
-from dsft.progress import Note, Report
+from dsft.progress import Report
 
 
 @dataclass(frozen=True)
@@ -100,19 +101,8 @@ def find_pairs(
             "with these folders in them."
         )
     if not is_whole:
-        report(Note(f"data: {', '.join(f'{str(folder)!r} as {split}' for split, folder in folders.items())}"))
+        report(describe_splits(folders))
     return {split: (folder, _pairs(folder, images, targets)) for split, folder in folders.items()}
-
-
-def require_folder(root: Path) -> None:
-    """Check that the root of a data set is a folder.
-
-    Raises:
-        DataError: It is not.
-    """
-    if not root.is_dir():
-        found = "a file" if root.exists() else f"nothing; the working directory is {str(Path.cwd())!r}"
-        raise DataError(f"data.root {str(root)!r}: must be a folder, found {found}.")
 
 
 def _pairs(folder: Path, images: str, targets: str) -> tuple[PicturePair, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 from dsft.choices import InputKind, SplitName
 from dsft.data.labels import Target
-from dsft.data.sources.folder import Files
+from dsft.data.sources.folder import Files, found_at
 from dsft.data.sources.images import ImageFiles, ImageSource
 from dsft.data.sources.naming import parse_split, sorted_labels
 from dsft.errors import DataError, did_you_mean
@@ -144,17 +145,38 @@ def read_rows(file: Path, table: TableFormat) -> list[Row]:
     Raises:
         DataError: The file cannot be read, or lacks a column or a value.
     """
+    with opened_table(f"data.root {str(file)!r}", file, table.needed, table.known) as reader:
+        return list(_rows(file, reader, table))
+
+
+@contextlib.contextmanager
+def opened_table(where: str, file: Path, needed: Sequence[str], known: Sequence[str]) -> Iterator[csv.DictReader[str]]:
+    """Yield a reader of the rows of a CSV file in UTF-8, whose header is checked.
+
+    Args:
+        where: The start of the error message.
+        file: The file.
+        needed: The columns that the header must name.
+        known: Those that it may name once.
+
+    Raises:
+        DataError: The file is missing, or cannot be read, then or in the block; or the header is invalid.
+    """
+    if not file.is_file():
+        raise DataError(f"{where}: must be a CSV file, found {found_at(file)}.")
     try:
         # utf-8-sig: spreadsheets write a byte order mark.
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, strict=True)
-            require_columns(file, reader.fieldnames or (), table.needed, table.known)
-            return list(_rows(file, reader, table))
+            _require_columns(file, reader.fieldnames or (), needed, known)
+            yield reader
     except (OSError, UnicodeError, csv.Error) as error:
-        raise DataError(f"data.root {str(file)!r}: cannot be read as a CSV file ({error}).") from error
+        raise DataError(
+            f"{where}: cannot be read as a CSV file ({error}). Save the table as CSV in UTF-8, separated by commas."
+        ) from error
 
 
-def require_columns(file: Path, names: Sequence[str], needed: Sequence[str], known: Sequence[str]) -> None:
+def _require_columns(file: Path, names: Sequence[str], needed: Sequence[str], known: Sequence[str]) -> None:
     """Check the header of a CSV file.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from typing import ClassVar
 
 from dsft.choices import InputKind, SplitName
 from dsft.data.labels import Target
-from dsft.data.sources.naming import parse_split
-from dsft.data.sources.table import Row, TableFormat, class_targets, read_rows, require_columns, split_rows
+from dsft.data.sources.naming import describe_splits, split_files
+from dsft.data.sources.table import Row, TableFormat, class_targets, opened_table, read_rows, split_rows
 from dsft.data.text import require_tokens
 from dsft.errors import DataError
-from dsft.progress import Note, Report, ignore
+from dsft.progress import Report, ignore
 from dsft.storage import at_home
 
 TEXT, ENDING = "text", ".csv"
@@ -85,11 +84,10 @@ def open_text(root: Path, report: Report = ignore, *, separator: str | None = No
     if not root.is_dir():
         parts = split_rows(root, read_rows(root, table), InputKind.TEXT, has_sets=has_sets)
         return {split: _source(root, rows, has_sets=has_sets) for split, rows in parts.items()}
-    named = {parse_split(path.stem): path for path in sorted(root.glob(f"*{ENDING}"))}
-    files = {split: named[split] for split in SplitName if split in named}
+    files = split_files(root, ENDING)
     if SplitName.TRAIN not in files:
         raise DataError(f"data.root {str(root)!r}: must be a CSV file, or a folder with train.csv, found neither.")
-    report(Note(f"data: {', '.join(f'{str(path)!r} as {split}' for split, path in files.items())}"))
+    report(describe_splits(files))
     return {split: _source(path, _own_rows(path, split, table), has_sets=has_sets) for split, path in files.items()}
 
 
@@ -99,13 +97,8 @@ def read_texts(file: Path) -> Mapping[int, str]:
     Raises:
         DataError: The file cannot be read, or has no such column.
     """
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, strict=True)
-            require_columns(file, reader.fieldnames or (), (TEXT,), (TEXT,))
-            return dict((reader.line_num, row[TEXT] or "") for row in reader)  # noqa: C402 (the key changes with it)
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise DataError(f"{str(file)!r}: cannot be read as a CSV file ({error}).") from error
+    with opened_table(repr(str(file)), file, (TEXT,), (TEXT,)) as reader:
+        return dict((reader.line_num, row[TEXT] or "") for row in reader)  # noqa: C402 (the key changes with it)
 
 
 def _own_rows(file: Path, split: SplitName, table: TableFormat) -> Sequence[Row]:

@@ -140,5 +140,5 @@ def _matching(pattern: str, kind: InputKind) -> list[Path]:
 def _required(files: list[Path], kind: InputKind, message: str) -> list[Path]:
     if not files:
         extensions = ", ".join(sorted(INPUTS[kind].extensions | INPUTS[kind].folder_extensions))
-        raise DataError(f"{message} {kind.capitalize()}s in folders need one of the extensions {extensions}.")
+        raise DataError(f"{message} {kind.plural.capitalize()} in folders need one of the extensions {extensions}.")
     return files

@@ -10,11 +10,11 @@ from xml.etree import ElementTree as ET
 from dsft.choices import SplitName
 from dsft.data.boxes import as_boxes
 from dsft.data.sources.box_files import BoxFiles
-from dsft.data.sources.folder import list_images, split_folders
+from dsft.data.sources.folder import list_images, require_folder, split_folders
 from dsft.data.sources.images import ImageSource
-from dsft.data.sources.picture_pairs import require_folder
+from dsft.data.sources.naming import describe_splits
 from dsft.errors import DataError
-from dsft.progress import Note, Report, ignore
+from dsft.progress import Report, ignore
 from dsft.storage import at_home
 
 IMAGES, ANNOTATIONS, LISTS = "JPEGImages", "Annotations", Path("ImageSets") / "Main"
@@ -57,7 +57,7 @@ def open_voc(
             f"data.root {str(root)!r}: must contain the folders {IMAGES!r} and {ANNOTATIONS!r}, or train, val and test "
             "with these folders in them."
         )
-    report(Note(f"data: {', '.join(f'{str(folder)!r} as {split}' for split, (folder, _) in splits.items())}"))
+    report(describe_splits({split: folder for split, (folder, _) in splits.items()}))
     return {split: _read_split(folder, stems, class_names) for split, (folder, stems) in splits.items()}
 
 

@@ -14,11 +14,11 @@ from dsft.choices import SplitName
 from dsft.data.boxes import Boxes, as_boxes
 from dsft.data.decoding import image_size
 from dsft.data.sources.box_files import BoxFiles
-from dsft.data.sources.folder import list_images, split_folders
+from dsft.data.sources.folder import list_images, require_folder, split_folders
 from dsft.data.sources.images import ImageSource
-from dsft.data.sources.picture_pairs import require_folder
+from dsft.data.sources.naming import describe_splits
 from dsft.errors import DataError
-from dsft.progress import Note, Report, ignore
+from dsft.progress import Report, ignore
 from dsft.storage import at_home
 
 IMAGES, LABELS = "images", "labels"
@@ -61,7 +61,7 @@ def open_yolo(
             "these folders in them or inside of both."
         )
     classes = tuple(class_names) if class_names is not None else _named_classes(root)
-    report(Note(f"data: {', '.join(f'{str(images)!r} as {split}' for split, (images, _) in folders.items())}"))
+    report(describe_splits({split: images for split, (images, _) in folders.items()}))
     return {split: _read_split(images, labels, classes) for split, (images, labels) in folders.items()}
 
 

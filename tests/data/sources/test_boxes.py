@@ -123,7 +123,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(DataError, match=r"data\.root .*must contain"):
             opener(tmp_path / "empty")
-        with pytest.raises(DataError, match="must be a folder, found nothing"):
+        with pytest.raises(DataError, match="must be a folder of images, found nothing"):
             opener(tmp_path / "missing")
 
 

@@ -100,8 +100,10 @@ def test_an_invalid_table_is_an_error_with_its_line(tmp_path: Path, text: str, m
 
 
 def test_files_that_are_not_tables_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read as a CSV file"):
+    with pytest.raises(DataError, match=r"data.root '.*nothere\.csv': must be a CSV file, found nothing; the working"):
         open_csv(tmp_path / "nothere.csv")
+    with pytest.raises(DataError, match="must be a CSV file, found a folder"):
+        open_csv(tmp_path)
     with pytest.raises(DataError, match="cannot be read as a CSV file"):
         open_csv(table(tmp_path, "path,label\n\u00e9.png,x\n", "latin-1"))
 
