@@ -149,8 +149,10 @@ def require_overwritable(folder: Path, kind: str, marks: Collection[str], *, ove
         overwrite: Allow replacing an earlier output.
 
     Raises:
-        OutputError: The folder is not empty, and either ``overwrite`` is off or it is not an earlier output.
+        OutputError: The folder is not empty, and either ``overwrite`` is off or it is not an earlier output; or it
+            cannot be written.
     """
+    _require_writable(folder, folder)
     is_ours = all((folder / name).is_file() for name in marks)
     if folder.is_dir() and any(folder.iterdir()) and not is_ours:
         raise OutputError(
@@ -179,6 +181,7 @@ def require_replaceable(folder: Path, kind: str, marks: Collection[str], *, over
             f"output folder {str(folder)!r}: is the working directory, a parent of it, or a mount point, and cannot be "
             "replaced. Use a subfolder."
         )
+    _require_writable(folder.parent, folder)
     require_overwritable(folder, kind, marks, overwrite=overwrite)
 
 
@@ -186,12 +189,35 @@ def require_free_file(path: Path, *, overwrite: bool) -> None:
     """Check that an output file may be written.
 
     Raises:
-        OutputError: The file exists and ``overwrite`` is off, or it is a folder.
+        OutputError: The file exists and ``overwrite`` is off, or it is a folder, or its folder cannot be written.
     """
     if path.is_dir():
         raise OutputError(f"output {str(path)!r}: must be a file, found a folder. Choose another name.")
     if path.exists() and not overwrite:
         raise OutputError(f"output {str(path)!r} exists. Choose another name, or replace it with --overwrite.")
+    _require_writable(path.parent, path)
+
+
+def _require_writable(folder: Path, output: Path) -> None:
+    """Check that a folder, or the nearest one above it that exists, can be written to.
+
+    Args:
+        folder: The folder; a file in its place is left to the caller.
+        output: What is to be written, for the message.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir() and place != output.absolute():
+        raise OutputError(f"output {str(output)!r}: {str(place)!r} is a file, and no folder. Choose another place.")
+    if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"output {str(output)!r}: this user may not write to the folder {str(place)!r}. Choose another place, or "
+            "change its permissions."
+        )
 
 
 def cache_folder() -> Path:
