@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from dsft.report.figures import BLUE, GREEN, GREY, ORANGE, drawing
+from dsft.tasks import MetricSpec
 
 History = Sequence[Mapping[str, float]]
 """The figures of each epoch, as in ``metrics.jsonl``."""
@@ -28,11 +29,7 @@ class _Panel(NamedTuple):
 
 
 _TRAIN, _VAL = _Curve("train_loss", "train", ORANGE), _Curve("val/loss", "val", BLUE)
-_SCORES = (
-    _Panel("top-1 (%)", [_Curve("val/top1", "val", BLUE)]),
-    _Panel("mAP (%)", [_Curve("val/map", "val", BLUE)], scale=100),
-    _Panel("learning rate", [_Curve("lr", "learning rate", GREEN)]),
-)
+_RATE = _Panel("learning rate", [_Curve("lr", "learning rate", GREEN)])
 
 
 def plot_losses(history: History, path: Path, best_epoch: int | None = None, *, is_comparable: bool = True) -> None:
@@ -45,20 +42,22 @@ def plot_losses(history: History, path: Path, best_epoch: int | None = None, *, 
         is_comparable: The training loss is measured as the validation loss is. Otherwise, as with distillation, mixup
             or label smoothing, each has axes of its own.
     """
-    together = [_Panel("loss (nats)", [_TRAIN, _VAL])]
-    apart = [_Panel("training loss", [_TRAIN]), _Panel("validation loss (nats)", [_VAL])]
+    together = [_Panel("loss", [_TRAIN, _VAL])]
+    apart = [_Panel("training loss", [_TRAIN]), _Panel("validation loss", [_VAL])]
     _plot(history, path, together if is_comparable else apart, best_epoch)
 
 
-def plot_scores(history: History, path: Path, best_epoch: int | None = None) -> None:
-    """Plot the main validation score and the learning rate over the epochs into a PNG file.
+def plot_scores(history: History, path: Path, score: MetricSpec, best_epoch: int | None = None) -> None:
+    """Plot a validation score and the learning rate over the epochs into a PNG file.
 
     Args:
         history: At least one epoch.
         path: The PNG file; it is written completely or not at all.
+        score: The main metric of the task.
         best_epoch: The epoch whose weights were kept, counted from 1; None leaves it out.
     """
-    _plot(history, path, _SCORES, best_epoch)
+    panel = _Panel(score.axis_label, [_Curve(f"val/{score.name}", "val", BLUE)], score.points)
+    _plot(history, path, [panel, _RATE], best_epoch)
 
 
 def _plot(history: History, path: Path, panels: Sequence[_Panel], best_epoch: int | None) -> None:

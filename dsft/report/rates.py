@@ -27,6 +27,6 @@ def plot_rates(test: RangeTest, path: Path) -> None:
         # The axis ends above the first loss: a diverging loss would flatten the informative part.
         least, first = min(test.smoothed), max(test.smoothed[0], test.losses[0])
         margin = _MARGIN * max(first - least, 0.1 * abs(first))
-        axes.set(xscale="log", xlabel="learning rate", ylabel="loss (nats)", ylim=(least - margin, first + 2 * margin))
+        axes.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(least - margin, first + 2 * margin))
         axes.grid()
         axes.legend()

@@ -64,7 +64,7 @@ def write_report(folder: Path) -> Path:
 def _plot(run: Run) -> None:
     plots, best = run.folder / "plots", int(run.best["epoch"])
     plot_losses(run.history, plots / "losses.png", best, is_comparable=run.has_plain_loss)
-    plot_scores(run.history, plots / "scores.png", best)
+    plot_scores(run.history, plots / "scores.png", task_named(run.recipe.task).scorer.layout.main, best)
     if run.conversion is not None and run.conversion["layers"]:
         plot_layers(run.conversion["layers"], plots / "layers.png")
 

@@ -35,6 +35,11 @@ class MetricSpec:
         return f"{self.label} {self.unit}".strip()
 
     @property
+    def axis_label(self) -> str:
+        """The label with the unit in parentheses, for plots."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
     def difference_unit(self) -> str:
         """The unit of a difference of two values: percentage points are called points."""
         return "points" if self.unit == "%" else self.unit or self.label
