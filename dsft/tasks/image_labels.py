@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dsft.tasks.metrics import Rows
+from dsft.metrics import Reliability
+from dsft.tasks.metrics import CalibratedMetrics, Rows
 from dsft.tasks.outputs import split_outputs
 
 
@@ -48,6 +49,31 @@ class ImageLabelScorer(ABC):
     @abstractmethod
     def average(self, logits: Tensor) -> Tensor:
         """Return logits ``(images, classes)`` whose probabilities are the mean of ``(views, images, classes)``."""
+
+    @abstractmethod
+    def reliability(self, logits: Tensor, targets: Tensor) -> Reliability:
+        """Return the accuracy as a function of the predicted probability."""
+
+    @abstractmethod
+    def negative_log_likelihood(self, logits: Tensor, targets: Tensor) -> float:
+        """Return the mean negative log-likelihood of the targets, in nats."""
+
+    @abstractmethod
+    def brier_score(self, logits: Tensor, targets: Tensor) -> float:
+        """Return the mean squared error of the probabilities."""
+
+    def calibrated_metrics(
+        self, logits: Tensor, targets: Tensor, temperature: float, fitted_on: str
+    ) -> CalibratedMetrics:
+        """Return the metrics of the probabilities after temperature scaling."""
+        scaled = logits.double() / temperature
+        return CalibratedMetrics(
+            temperature,
+            fitted_on,
+            ece=self.reliability(scaled, targets).error,
+            nll=self.negative_log_likelihood(scaled, targets),
+            brier=self.brier_score(scaled, targets),
+        )
 
     def reduce(self, outputs: Tensor, targets: Tensor) -> Rows:
         """Keep the logits, in float32."""

@@ -15,7 +15,6 @@ from dsft.metrics import (
     class_scores,
     confusion_matrix,
     difference_interval,
-    expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
     reliability,
@@ -55,10 +54,8 @@ class ClassificationScorer(ImageLabelScorer):
         calibrated: CalibratedMetrics | None,
     ) -> ClassificationMetrics:
         """Return :class:`ClassificationMetrics`."""
-        scores, monitored = (
-            class_scores(self.confusion_matrix(outputs, targets)),
-            self.monitored_metrics(outputs, targets),
-        )
+        scores = class_scores(self.confusion_matrix(outputs, targets))
+        monitored = self.monitored_metrics(outputs, targets)
         columns = (scores.precision, scores.recall, scores.f1, scores.support)
         rows = zip(classes, *(column.tolist() for column in columns), strict=True)
         return ClassificationMetrics(
@@ -72,24 +69,11 @@ class ClassificationScorer(ImageLabelScorer):
             macro_precision=scores.macro(scores.precision),
             macro_recall=scores.macro(scores.recall),
             macro_f1=monitored["macro_f1"],
-            ece=expected_calibration_error(outputs, targets),
+            ece=self.reliability(outputs, targets).error,
             nll=monitored["loss"],
-            brier=brier_score(outputs, targets),
+            brier=self.brier_score(outputs, targets),
             calibrated=calibrated,
             per_class=tuple(ClassMetrics(*row) for row in rows),
-        )
-
-    def calibrated_metrics(
-        self, logits: Tensor, targets: Tensor, temperature: float, fitted_on: str
-    ) -> CalibratedMetrics:
-        """Return the metrics of the probabilities after temperature scaling."""
-        scaled = logits.double() / temperature
-        return CalibratedMetrics(
-            temperature,
-            fitted_on,
-            ece=expected_calibration_error(scaled, targets),
-            nll=negative_log_likelihood(scaled, targets),
-            brier=brier_score(scaled, targets),
         )
 
     def fit_temperature(self, logits: Tensor, targets: Tensor) -> float:
@@ -99,6 +83,14 @@ class ClassificationScorer(ImageLabelScorer):
     def reliability(self, logits: Tensor, targets: Tensor) -> Reliability:
         """See :func:`dsft.metrics.reliability`."""
         return reliability(logits, targets)
+
+    def negative_log_likelihood(self, logits: Tensor, targets: Tensor) -> float:
+        """See :func:`dsft.metrics.negative_log_likelihood`."""
+        return negative_log_likelihood(logits, targets)
+
+    def brier_score(self, logits: Tensor, targets: Tensor) -> float:
+        """See :func:`dsft.metrics.brier_score`."""
+        return brier_score(logits, targets)
 
     def confusion_matrix(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Count the images of every true class (rows) by the predicted class (columns)."""

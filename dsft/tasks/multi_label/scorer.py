@@ -74,24 +74,11 @@ class MultiLabelScorer(ImageLabelScorer):
             macro_precision=scores.macro(scores.precision),
             macro_recall=scores.macro(scores.recall),
             macro_f1=monitored["macro_f1"],
-            ece=multilabel_reliability(outputs, targets).error,
+            ece=self.reliability(outputs, targets).error,
             nll=monitored["loss"],
-            brier=binary_brier_score(outputs, targets),
+            brier=self.brier_score(outputs, targets),
             calibrated=calibrated,
             per_class=tuple(LabelMetrics(*row) for row in rows),
-        )
-
-    def calibrated_metrics(
-        self, logits: Tensor, targets: Tensor, temperature: float, fitted_on: str
-    ) -> CalibratedMetrics:
-        """Return the metrics of the decisions' probabilities after temperature scaling."""
-        scaled = logits.double() / temperature
-        return CalibratedMetrics(
-            temperature,
-            fitted_on,
-            ece=multilabel_reliability(scaled, targets).error,
-            nll=binary_negative_log_likelihood(scaled, targets),
-            brier=binary_brier_score(scaled, targets),
         )
 
     def fit_temperature(self, logits: Tensor, targets: Tensor) -> float:
@@ -101,6 +88,14 @@ class MultiLabelScorer(ImageLabelScorer):
     def reliability(self, logits: Tensor, targets: Tensor) -> Reliability:
         """See :func:`dsft.metrics.multilabel_reliability`."""
         return multilabel_reliability(logits, targets)
+
+    def negative_log_likelihood(self, logits: Tensor, targets: Tensor) -> float:
+        """See :func:`dsft.metrics.binary_negative_log_likelihood`."""
+        return binary_negative_log_likelihood(logits, targets)
+
+    def brier_score(self, logits: Tensor, targets: Tensor) -> float:
+        """See :func:`dsft.metrics.binary_brier_score`."""
+        return binary_brier_score(logits, targets)
 
     def confusion_matrix(self, outputs: Tensor, targets: Tensor) -> None:
         """Return None, since a confusion matrix is not defined for sets of labels."""
