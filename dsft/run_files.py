@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def is_unfinished(folder: Path) -> bool:
 
 
 def resume_command(folder: Path) -> str:
-    """Return the command that continues the run in a folder."""
+    """Return the command that continues the run in a folder, as a shell takes it."""
     record = read_record(folder)
     # Records of the first edition name the verb only in the command line.
     found = next((word for word in record.get("command", ()) if word in _VERBS), "finetune")
-    return f"dsft {record.get('verb', found)} {folder} --resume"
+    return shlex.join(["dsft", record.get("verb", found), folder.as_posix(), "--resume"])

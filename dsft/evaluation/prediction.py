@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -217,11 +218,16 @@ def _write_picture(file: Path, picture: Image.Image) -> None:
 def picture_files(paths: Sequence[str], folder: Path, ending: str = "png") -> dict[str, Path]:
     """Return the file for the prediction of each example: its name with another ending, numbered where names repeat."""
     files: dict[str, Path] = {}
-    seen: dict[str, int] = {}
+    # Some file systems do not distinguish upper and lower case.
+    taken, counts = set[str](), Counter[str]()
     for path in paths:
-        stem = Path(path).stem
-        seen[stem] = seen.get(stem, 0) + 1
-        files[path] = folder / (f"{stem}.{ending}" if seen[stem] == 1 else f"{stem}-{seen[stem]}.{ending}")
+        name = stem = Path(path).stem
+        # A numbered name may be that of another example.
+        while name.casefold() in taken:
+            counts[stem.casefold()] += 1
+            name = f"{stem}-{counts[stem.casefold()] + 1}"
+        taken.add(name.casefold())
+        files[path] = folder / f"{name}.{ending}"
     return files
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -132,15 +133,16 @@ def _plain(value: object) -> str:
 def commands(run: Run) -> str:
     """Return the commands that ran, and those that reproduce the run and its page."""
     folder = run.folder.as_posix()
+    quoted = shlex.quote(folder)
     lines = [
         ("# how it was started", command_line(run.about["command"])),
         *(("# how it was resumed", command_line(each)) for each in run.about.get("resumed", [])),
         (
             "# run the resolved recipe again, with output to another folder",
-            f"dsft {run.verb} {folder}/recipe.yaml output.dir=again",
+            f"dsft {run.verb} {shlex.quote(f'{folder}/recipe.yaml')} output.dir=again",
         ),
-        ("# evaluate the model again", f"dsft evaluate {folder}"),
-        ("# write this page again", f"dsft report {folder}"),
+        ("# evaluate the model again", f"dsft evaluate {quoted}"),
+        ("# write this page again", f"dsft report {quoted}"),
     ]
     return "\n".join(f"{comment}\n{command}" for comment, command in lines if command)
 

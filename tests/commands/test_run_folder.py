@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from dsft.commands.run_record import describe_run
 from dsft.errors import OutputError
 from dsft.progress import ignore
 from dsft.recipe import load_recipe
+from dsft.run_files import resume_command
 from tests.workshop import Workshop, contents
 
 
@@ -56,3 +58,8 @@ def test_the_folder_that_an_earlier_run_is_in_stays(
     assert list((here / "out").iterdir()) == []
     folder.begin(experiment.recipe, describe_run(experiment, Verb.TRAIN), experiment.data.splits.index(), None)
     assert sorted(path.name for path in (here / "out").iterdir()) == ["recipe.yaml", "run.json", "splits.json"]
+
+
+def test_the_command_that_resumes_can_be_pasted_into_a_shell(workshop: Workshop, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(workshop.dense, tmp_path / "my runs" / "été"))
+    assert shlex.split(resume_command(folder)) == ["dsft", "train", folder.as_posix(), "--resume"]
