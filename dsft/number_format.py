@@ -13,6 +13,11 @@ def count(number: int) -> str:
     return str(number)
 
 
+def percent_hint(found: float) -> str:
+    """Return how a percentage is written as a fraction, to append to a message; empty if it is probably none."""
+    return f" For {found:g} % write {found / 100:g}." if 5 <= found <= 100 else ""
+
+
 def plural(number: int, noun: str, plural_noun: str | None = None) -> str:
     """Return a number with its noun in singular or plural, such as ``1 image`` or ``1,258 images``.
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dsft.number_format import count, plural
+from dsft.number_format import count, percent_hint, plural
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,18 @@ def test_a_noun_agrees_with_its_number(number: int, noun: str, text: str) -> Non
 
 def test_an_irregular_plural_is_given() -> None:
     assert [plural(number, "matrix", "matrices") for number in (1, 2)] == ["1 matrix", "2 matrices"]
+
+
+@pytest.mark.parametrize(
+    ("found", "hint"),
+    [
+        (50, " For 50 % write 0.5."),
+        (12.5, " For 12.5 % write 0.125."),
+        (2, ""),
+        (1.5, ""),
+        (200, ""),
+        (float("nan"), ""),
+    ],
+)
+def test_a_percentage_is_recognized(found: float, hint: str) -> None:
+    assert percent_hint(found) == hint

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from dsft.choices import AUTO, Cost, Form, Method, Runtime, Structure
 from dsft.conversion_rules import find_budget_conflict, find_conflict
 from dsft.errors import ConversionError, did_you_mean
+from dsft.number_format import percent_hint
 from dsft.runtimes import RUNTIMES
 
 SEPARABLE = (Structure.DW_PW, Structure.PW_DW)
@@ -45,7 +46,10 @@ class Budget:
         object.__setattr__(self, "by", read_word("budget by", self.by, Cost))
         object.__setattr__(self, "runtime", _read_runtime(self.runtime))
         if not _is_number(self.share) or not 0 < self.share <= 1:
-            raise ConversionError(f"budget {self.by}: a share above 0 and up to 1 is needed, found {self.share!r}.")
+            hint = percent_hint(self.share) if _is_number(self.share) else ""
+            raise ConversionError(
+                f"budget {self.by}: a share above 0 and up to 1 is needed, found {self.share!r}.{hint}"
+            )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dsft.errors import did_you_mean, nearest
+from dsft.number_format import percent_hint
 from dsft.recipe.document import COMMAND, KeyPath, Node, Place, Problem, descend, shorten, to_plain
 from dsft.recipe.schema import all_keys, describe, keys_of, recipe_schema, resolved, schema_at, words_of
 from dsft.recipe.yaml12 import plain_scalar
@@ -60,6 +61,8 @@ def _wrong_value(path: KeyPath, found: Any) -> str:
     message = f"expected {describe(schema)}, found {_shown(found)}."
     if isinstance(found, float) and not math.isfinite(found):
         return f"{message} It must be finite."
+    if isinstance(found, int | float) and _is_fraction(schema):
+        return message + percent_hint(found)
     if not isinstance(found, str):
         return message
     read = plain_scalar(found)
@@ -67,6 +70,11 @@ def _wrong_value(path: KeyPath, found: Any) -> str:
     if numeric and isinstance(read, int | float) and not isinstance(read, bool):
         return f"{message} Write it without quotes."
     return message + did_you_mean(found, words_of(schema))
+
+
+def _is_fraction(schema: dict[str, Any]) -> bool:
+    own = resolved(schema)
+    return own.get("type") == "number" and 1 in (own.get("maximum"), own.get("exclusiveMaximum"))
 
 
 def _valid_keys(path: KeyPath) -> str:

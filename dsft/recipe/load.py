@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from dsft.errors import InputError, RecipeError, nearest
-from dsft.recipe.document import VALUES, Node, Place, Problem, descend, merge, read_yaml, to_node, to_plain
+from dsft.recipe.document import VALUES, Node, Place, Problem, descend, merge, read_yaml, shorten, to_node, to_plain
 from dsft.recipe.explain import explain
 from dsft.recipe.interpolation import escape, interpolate
 from dsft.recipe.migration import migrate_stored
@@ -196,8 +196,8 @@ def _find(reference: str, folder: Path) -> Path:
     stems = {name: name for name in names}
     stems |= {file.stem: str(Path(reference).with_name(file.name)) for file in path.parent.glob("*.y*ml")}
     near = [stems[stem] for stem in nearest(path.stem, stems)]
-    proposal = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise RecipeError(f"no recipe {reference!r}: no such file, and dsft ships {', '.join(names)}.{proposal}")
+    proposal = f"Did you mean {' or '.join(near)}?" if near else "dsft recipes ls lists those that do."
+    raise RecipeError(f"no recipe {reference!r}: no such file, and none of that name ships with dsft. {proposal}")
 
 
 def _read_sections(path: Path, file: str, problems: list[Problem]) -> dict[str, Node]:
@@ -214,7 +214,7 @@ def _read_sections(path: Path, file: str, problems: list[Problem]) -> dict[str, 
     if root.value is None:
         raise RecipeError(f"{file}: the recipe is empty. 'dsft recipes cp quickstart' copies one to start from.")
     if not isinstance(root.value, dict):
-        found = "a list" if isinstance(root.value, list) else repr(root.value)
+        found = "a list" if isinstance(root.value, list) else shorten(repr(root.value))
         raise RecipeError(f"{file}:{root.place.line}  expected sections at the top level, found {found}.")
     return root.value
 

@@ -54,7 +54,8 @@ def shipped_path(name: str) -> Path:
     """
     names = [recipe.name for recipe in shipped_recipes()]
     if name not in names:
-        raise RecipeError(f"no shipped recipe {name!r}: there are {', '.join(names)}.{did_you_mean(name, names)}")
+        proposal = did_you_mean(name, names) or " dsft recipes ls lists them."
+        raise RecipeError(f"no recipe {name!r} ships with dsft.{proposal}")
     return recipes_folder() / f"{name}.yaml"
 
 

@@ -281,7 +281,7 @@ TABLE = ["task=multi_label", "data={source: csv, root: images.csv, label_separat
     [
         (
             ["task=multi_label"],
-            r"data\.source: task multi_label needs any number of labels for an image, that is source csv",
+            r"data\.source: task multi_label needs any number of labels as the ground truth, that is source csv",
         ),
         (
             [TABLE[0], "data={source: csv, root: images.csv}"],

@@ -28,7 +28,7 @@ def test_the_summary_is_the_comment_after_the_command() -> None:
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(RecipeError, match=r"no shipped recipe 'quickstrat': .*Did you mean quickstart\?"):
+    with pytest.raises(RecipeError, match=r"no recipe 'quickstrat' ships with dsft\. Did you mean quickstart\?"):
         shipped_path("quickstrat")
 
 

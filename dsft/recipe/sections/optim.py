@@ -54,7 +54,9 @@ class ScheduleSection(Section):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs: must be under schedule.epochs ({self.epochs})")
+            raise ValueError(
+                f"warmup_epochs: must be under schedule.epochs ({self.epochs}), such as schedule.warmup_epochs=0"
+            )
         wanted = {"step": float, "multistep": list}.get(self.sched, type(None))
         if not isinstance(self.decay_epochs, wanted):
             rule = {"step": "needs one number", "multistep": "needs a list"}.get(self.sched, "has no drops")

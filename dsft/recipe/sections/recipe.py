@@ -79,7 +79,7 @@ class Recipe(Section):
             )
         if kind not in DATA_SOURCES[data.source].targets:
             raise ValueError(
-                f"data.source: task {self.task} needs {kind.description} for an image, that is source "
+                f"data.source: task {self.task} needs {kind.description} as the ground truth, that is source "
                 f"{sources_of(kind)}"
             )
         if self.task is TaskName.MULTI_LABEL and data.label_separator is None:
@@ -99,7 +99,7 @@ class Recipe(Section):
             if getattr(self.augment, key) and key not in AUGMENTATION[own]:
                 *others, last = [kind.plural for kind, keys in AUGMENTATION.items() if key in keys]
                 kinds = f"{', '.join(others)} and {last}" if others else last
-                raise ValueError(f"augment.{key}: is for {kinds}, and source {data.source} has {own}s; remove it")
+                raise ValueError(f"augment.{key}: is for {kinds}, and source {data.source} has {own.plural}; remove it")
         if own is InputKind.TEXT:
             for key in ("in_chans", "mean", "std"):
                 if getattr(self.model, key) is not None:
