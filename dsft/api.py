@@ -161,7 +161,7 @@ def export(
         data: A recipe or a folder of images for the comparison with the model; None for the data that the model folder
             records, or for noise without any.
         images: Number of images for the comparison, and for the calibration of int8.
-        int8: Quantize the file, of ONNX or OpenVINO, to int8.
+        int8: Quantize the file, of ONNX, OpenVINO or ExecuTorch, to int8.
         max_drop: Largest loss of the main score by int8 on the calibration images, in points or dB; layers are kept in
             float32 until it is met. None for any.
         classes: Of a network: names of its outputs, for the description; None if they are unknown.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
@@ -47,7 +48,9 @@ def replace(file: Path, old: str, new: str) -> None:
 @pytest.mark.usefixtures("here")
 class TestMissingFiles:
     def test_recipe(self) -> None:
-        assert "no recipe 'nothere.yaml': no such file, and dsft ships" in refused("train", "nothere.yaml")
+        assert "no recipe 'nothere.yaml': no such file, and none of that name ships with dsft" in refused(
+            "train", "nothere.yaml"
+        )
 
     def test_recipe_with_a_misspelt_shipped_name(self) -> None:
         assert "Did you mean quickstart?" in refused("finetune", "quickstrat")
@@ -203,7 +206,7 @@ class TestConversionTargets:
             ),
             (
                 ["--budget", "macs=0.5", "--data", "x"],
-                "--data: expected a folder of images, the folder of a run or a recipe",
+                "--data: expected a folder of images or other inputs, the folder of a run, or a recipe",
             ),
             (["--rank", "1", "--runtime", "onnxruntime"], "--runtime: goes with --budget, found 'onnxruntime' alone"),
             (["--budget", "macs=1.5"], "--budget macs: expected a share above 0 and up to 1, found 1.5"),
@@ -390,9 +393,25 @@ class TestOutputs:
         shutil.copytree(workshop.dense, here / "out")
         refused("train", workshop.dense_recipe, OUT, "--overwrite", "optim.opt=adamwz")
 
-    def test_the_systems_own_refusal(self, workshop: Workshop, here: Path) -> None:
+    def test_a_folder_in_a_file(self, workshop: Workshop, here: Path) -> None:
         (here / "file").touch()
-        message = refused("train", workshop.dense_recipe, "output.dir=file/out", exit_code=1)
+        message = refused("train", workshop.dense_recipe, "output.dir=file/out")
+        assert (
+            message.strip()
+            == f"output 'file/out': {str(here / 'file')!r} is a file, and no folder. Choose another place."
+        )
+        model = workshop.dense / "model"
+        assert "is a file, and no folder" in refused("convert", model, "--rank", "1", "--out", "file/sub/out")
+        assert "is a file, and no folder" in refused("export", model, "--out", "file/net.onnx")
+
+    @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not apply to this user")
+    def test_a_folder_without_permission(self, workshop: Workshop, here: Path) -> None:
+        (here / "locked").mkdir(mode=0o500)
+        message = refused("train", workshop.dense_recipe, "output.dir=locked/sub/out")
+        assert message.startswith(f"output 'locked/sub/out': this user may not write to the folder '{here}/locked'")
+
+    def test_the_systems_own_refusal(self, workshop: Workshop) -> None:
+        message = refused("train", workshop.dense_recipe, f"output.dir={'x' * 300}", exit_code=1)
         assert message.startswith("the operating system reports: ")
 
 

@@ -13,12 +13,17 @@ _KINDS = {
     WeightsKind.AVERAGE: "mean of the weights of the best epochs",
 }
 _PIPELINES = {
+    TaskName.SEGMENTATION: "image-segmentation",
+    TaskName.DETECTION: "object-detection",
+    TaskName.RESTORATION: "image-to-image",
+}
+_CLASSIFICATION = {
     InputKind.IMAGE: "image-classification",
     InputKind.SIGNAL: "audio-classification",
     InputKind.CLIP: "video-classification",
     InputKind.TEXT: "text-classification",
 }
-"""The Hugging Face hub's names of tasks."""
+"""The Hugging Face hub's names of tasks, and of classification those by what is classified."""
 
 _LONGEST = 400  # characters of a value; a vocabulary has more
 _LOADING = """\
@@ -52,13 +57,17 @@ def model_card(manifest: Manifest) -> str:
 
 def hub_header(manifest: Manifest) -> str:
     """Return the metadata block that the Hugging Face hub reads at the top of a model card."""
-    task = _PIPELINES[manifest.preprocessing.kind if manifest.preprocessing is not None else InputKind.IMAGE]
+    task = _PIPELINES.get(manifest.task) or _CLASSIFICATION[_kind(manifest)]
     tags = ["dsft", task, *(["depthwise-separable"] if manifest.plan else [])]
     lines = ["library_name: dsft", f"pipeline_tag: {task}", "tags:", *(f"- {tag}" for tag in tags)]
     if manifest.source is not None and manifest.source.source is ModelSource.TIMM and "." in manifest.source.name:
         # Only names with a tag of weights have a repository on the hub.
         lines.append(f"base_model: timm/{manifest.source.name}")
     return "\n".join(["---", *lines, "---", "", ""])
+
+
+def _kind(manifest: Manifest) -> InputKind:
+    return manifest.preprocessing.kind if manifest.preprocessing is not None else InputKind.IMAGE
 
 
 def _origin(manifest: Manifest) -> str:
@@ -68,7 +77,7 @@ def _origin(manifest: Manifest) -> str:
         plan = manifest.plan
         text += (
             f" {len(plan.converted)} of {len(plan.layers)} convolutions are depthwise-separable (method "
-            f"`{plan.method}`): {plan.macs_after:,} multiply-accumulates per image instead of "
+            f"`{plan.method}`): {plan.macs_after:,} multiply-accumulates per {_kind(manifest)} instead of "
             f"{plan.macs_before:,}."
         )
     return f"{text}\n"
@@ -87,5 +96,5 @@ def _classes(manifest: Manifest) -> str:
         return "Unknown.\n"
     shown = ", ".join(f"`{name}`" for name in manifest.classes[:20])
     rest = f" and {len(manifest.classes) - 20} more" if len(manifest.classes) > 20 else ""
-    several = "; any number of them per image (sigmoid)" if manifest.task is TaskName.MULTI_LABEL else ""
+    several = f"; any number of them per {_kind(manifest)} (sigmoid)" if manifest.task is TaskName.MULTI_LABEL else ""
     return f"{len(manifest.classes)}: {shown}{rest}{several}\n"

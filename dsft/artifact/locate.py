@@ -26,7 +26,7 @@ def find_model_folder(folder: Path) -> Path:
     if not folder.exists():
         if (reference := HubReference.parse(str(folder))) is not None:
             return fetch_model_folder(reference)
-        raise CheckpointError(f"model folder {str(folder)!r}: there is no such folder.{_how_to_make(folder)}")
+        raise CheckpointError(f"model folder {str(folder)!r}: there is no such folder.{how_to_make(folder)}")
     inner = folder / "model"
     if (folder / MANIFEST_FILE).is_file():
         return folder
@@ -38,8 +38,8 @@ def find_model_folder(folder: Path) -> Path:
     return inner if (inner / MANIFEST_FILE).is_file() else folder
 
 
-def _how_to_make(folder: Path) -> str:
-    """Return the command that writes a folder, if a shipped recipe does."""
+def how_to_make(folder: Path) -> str:
+    """Return which command writes a missing folder, if a shipped recipe does: a sentence after a space."""
     for recipe in shipped_recipes():
         if recipe.name in folder.parts:
             return f" First run: dsft {recipe.verb} {recipe.name}"

@@ -133,7 +133,7 @@ def prepare_experiment(
     is_scored = verb is Verb.FINETUNE and knows_task(original, recipe, splits.classes)
     networks = RunNetworks(original, original, teacher, is_scored, ConversionHistory())
     require_held_out(recipe, splits, networks.trainings, report)
-    loaders = load_batches(recipe, splits, original.preprocessing, compute, processes.launch)
+    loaders = load_batches(recipe, splits, original.preprocessing, compute, processes.launch, report)
     setup = _training_setup(recipe, networks, weights, compute, processes)
     if recipe.convert is not None and plan is None:
         require_valid_patterns(setup, loaders.train)
@@ -248,7 +248,12 @@ def _with_batch_size(recipe: Recipe, setup: TrainingSetup, student: Network, rep
     example = INPUTS[student.preprocessing.kind].blank(student.preprocessing, 1)
     size = find_batch_size(setup, example, student.spec.num_classes)
     parts = STEP_IMAGES // size
-    report(Note(f"data.batch_size: auto takes {size}, so that a step of {STEP_IMAGES} images is {parts} x {size}."))
+    report(
+        Note(
+            f"data.batch_size: auto takes {size}, so that a step of {STEP_IMAGES} "
+            f"{student.preprocessing.kind.plural} is {parts} x {size}."
+        )
+    )
     return settle_batch_size(recipe, size, parts)
 
 

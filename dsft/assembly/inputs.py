@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from dsft.assembly.clip_inputs import ClipData, augment_clips
 from dsft.assembly.signal_inputs import SignalData, augment_signals, join_signals
-from dsft.assembly.text_inputs import TextData, augment_texts, join_texts
+from dsft.assembly.text_inputs import TextData, augment_texts
 from dsft.choices import InputKind
 from dsft.data import (
     Degradation,
@@ -24,7 +24,7 @@ from dsft.data import (
     training_transform,
 )
 from dsft.errors import DataError, ModelError
-from dsft.preprocessing import ClipPreprocessing, InputPreprocessing, Preprocessing
+from dsft.preprocessing import InputPreprocessing, Preprocessing
 from dsft.recipe.sections import AugmentSection, ClipSection, DataSection, SignalSection, TextSection
 
 
@@ -151,12 +151,14 @@ def _join_images(
     )
 
 
-def _join_clips(
-    split: Split, data: DataSection, preprocessing: ClipPreprocessing, augment: AugmentSection | None, full_size: bool
+def _refuse_joint(
+    split: Split, data: DataSection, preprocessing: InputPreprocessing, augment: AugmentSection | None, full_size: bool
 ) -> JointTransform:
-    del data, preprocessing, augment, full_size
+    """Raise an error: of some kinds of input a network finds nothing that has places in them."""
+    del data, augment, full_size
     raise ModelError(
-        f"model: the task needs {split.target_kind.description}, and a network of clips finds classes only."
+        f"model: the task needs {split.target_kind.description}, and a network of {preprocessing.kind.plural} finds "
+        "classes only. Set task to classification or multi_label."
     )
 
 
@@ -166,9 +168,9 @@ INPUT_RULES: Mapping[InputKind, InputRules] = {
         augment_signals, join_signals, lambda section, train: SignalData(section.signal or SignalSection(), train)
     ),
     InputKind.CLIP: InputRules(
-        augment_clips, _join_clips, lambda section, train: ClipData(section.clip or ClipSection(), train)
+        augment_clips, _refuse_joint, lambda section, train: ClipData(section.clip or ClipSection(), train)
     ),
     InputKind.TEXT: InputRules(
-        augment_texts, join_texts, lambda section, train: TextData(section.text or TextSection(), train)
+        augment_texts, _refuse_joint, lambda section, train: TextData(section.text or TextSection(), train)
     ),
 }

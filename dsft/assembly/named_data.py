@@ -14,6 +14,7 @@ from dsft.data.decoding import IMAGE_EXTENSIONS
 from dsft.data.nifti import NIFTI_EXTENSIONS
 from dsft.data.sound import SOUND_EXTENSIONS
 from dsft.data.sources.folder import has_extension
+from dsft.data.video import VIDEO_EXTENSIONS
 from dsft.errors import DataError, RecipeError
 from dsft.recipe import load_recipe, override_data
 from dsft.recipe.sections import DataSection
@@ -74,7 +75,10 @@ class NamedData:
 
 
 def folder_section(folder: Path) -> DataSection:
-    """Return the data section of a folder without a recipe: of sound, NumPy or NIfTI files if it has any, or images."""
+    """Return the data section of a folder without a recipe, whose source is that of the first file that is known.
+
+    A folder of sound, NumPy, NIfTI or video files is one of these, and any other one of images.
+    """
     named = (entry.name for _, _, files in os.walk(folder, followlinks=True) for entry in map(Path, files))
     source = next((_SOURCES[own] for name in named for own in _SOURCES if has_extension(name, own)), DataSource.FOLDER)
     return DataSection(source=source, root=str(folder))
@@ -85,6 +89,7 @@ _SOURCES: Mapping[frozenset[str], DataSource] = {
     SOUND_EXTENSIONS: DataSource.AUDIO,
     frozenset({".npz"}): DataSource.ARRAYS,
     NIFTI_EXTENSIONS: DataSource.VOLUMES,
+    VIDEO_EXTENSIONS: DataSource.VIDEO,
 }
 """The source of a folder, by the endings of the first file in it that has one of these."""
 
@@ -96,16 +101,28 @@ def _read_recipe(name: str, overrides: tuple[str, ...]) -> DataSection:
     path = at_home(name)
     if path.is_dir() and not (path / RECIPE_FILE).is_file():
         raise RecipeError(
-            f"--data {name!r}: the folder of this run has no {RECIPE_FILE}. Give a recipe or a folder of images."
+            f"--data {name!r}: the folder of this run has no {RECIPE_FILE}. Give a recipe, or a folder of "
+            "images or other inputs."
+        )
+    if path.suffix.lower() == ".csv":
+        raise RecipeError(
+            f"--data {name!r}: expected a recipe or a folder, found a table. Write data.root={name} instead of the "
+            "option, which changes the table of the model's own data, or give a recipe with data: {source: csv} or "
+            "{source: text}."
         )
     try:
         return load_recipe(str(path), overrides).data
     except RecipeError as error:
         if path.exists():
             raise
-        raise RecipeError(f"--data: expected a folder of images, the folder of a run or a recipe; {error}") from error
+        raise RecipeError(
+            f"--data: expected a folder of images or other inputs, the folder of a run, or a recipe; {error}"
+        ) from error
 
 
 def _refuse_model_folder(name: str) -> None:
     if (Path(name) / MANIFEST_FILE).is_file():
-        raise RecipeError(f"--data {name!r}: expected a recipe or a folder of images, found a model folder.")
+        raise RecipeError(
+            f"--data {name!r}: expected a recipe, or a folder of images or other inputs, found a model folder. "
+            "Leave the option out to use the data that the model records."
+        )

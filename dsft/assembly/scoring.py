@@ -78,14 +78,14 @@ def under_class_table(images: Split, model: str, network: Network) -> Split:
     needed, found = network.task.codec.target_kind, images.target_kind
     if needed is not found:
         raise DataError(
-            f"model {model!r}: its task, {network.task.name}, gives an image {needed.description}, and an image of the "
-            f"data has {found.description}. Give other data with --data."
+            f"model {model!r}: its task, {network.task.name}, predicts {needed.description}, and the ground truth of "
+            f"the data is {found.description}. Give other data with --data."
         )
     table = class_table(network)
     if unknown := [name for name in images.classes if name not in table]:
         raise DataError(
             f"model {model!r}: does not know these classes of the data: {', '.join(unknown[:5])}. It knows "
-            f"{', '.join(table[:5])}{', ...' if len(table) > 5 else ''}."
+            f"{', '.join(table[:5])}{', ...' if len(table) > 5 else ''}. Give data of its classes with --data."
         )
     return dataclasses.replace(images, classes=table)
 

@@ -24,7 +24,7 @@ def require_shares(recipe: Recipe, launch: Launch) -> None:
     if size == "auto":
         raise RecipeError(
             f"data.batch_size: auto measures the memory of a single process, found {launch.count} processes. Set it "
-            "to the number of images of all processes together, such as 64."
+            "to the number of examples of all processes together, such as 64."
         )
     if size % launch.count:
         nearest = max(round(size / launch.count), 1) * launch.count

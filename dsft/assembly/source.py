@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from dsft.artifact.hub import HubReference
+from dsft.artifact.locate import how_to_make
 from dsft.assembly.model_folder import load_folder, needs_builder, outline_folder
 from dsft.assembly.network import Network, as_network, with_image_size
 from dsft.assembly.own_network import InputFormat, build_own, with_weights
@@ -163,7 +164,7 @@ def _weights_file(source: Source) -> Path:
     if not path.is_file():
         raise ModelError(
             f"source {source.label!r}: expected timm/NAME, torchvision/NAME, a model folder or a weights file, and "
-            "there is no such file or folder."
+            f"there is no such file or folder.{how_to_make(path)}"
         )
     return path
 

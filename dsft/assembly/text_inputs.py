@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dsft.choices import InputKind
-from dsft.data import JointTransform, Split, Transform
+from dsft.data import Split, Transform
 from dsft.data.text import TextTransform, build_vocabulary, tokenize
 from dsft.errors import DataError, ModelError, RecipeError
 from dsft.preprocessing import UNKNOWN, InputPreprocessing, TextPreprocessing
-from dsft.recipe.sections import AugmentSection, DataSection, TextSection
+from dsft.recipe.sections import AugmentSection, TextSection
 
 _LONGEST, _MAX_WORDS, _MIN_COUNT = 256, 20_000, 2
 
@@ -82,16 +82,6 @@ def augment_texts(augment: AugmentSection, preprocessing: TextPreprocessing) -> 
     """Return the transform of training texts, which is that of evaluation."""
     del augment
     return TextTransform(preprocessing)
-
-
-def join_texts(
-    split: Split, data: DataSection, preprocessing: TextPreprocessing, augment: AugmentSection | None, full_size: bool
-) -> JointTransform:
-    """Raise an error, since no ground truth has places in a text."""
-    del data, preprocessing, augment, full_size
-    raise ModelError(
-        f"model: the task needs {split.target_kind.description}, and a network of texts finds classes only."
-    )
 
 
 def count_unknown(preprocessing: TextPreprocessing, text: str) -> Mapping[str, tuple[int, int]]:

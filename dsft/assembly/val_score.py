@@ -139,7 +139,7 @@ def open_val_scorer(
         limit: Largest number of images to score, spread evenly over the split; None for all.
     """
     if data is None:
-        return NotScored("there are no images. Give some with --data RECIPE|FOLDER.")
+        return NotScored(f"there are no {network.preprocessing.kind.plural}. Give some with --data RECIPE|FOLDER.")
     if data.val is None:
         return NotScored(
             f"the {data.train.input_kind.plural} in {data.train.source.origin!r} have no labels. Give a recipe, or a "

@@ -133,7 +133,7 @@ def _ways_to_time(request: Request, wording: Wording) -> Iterable[str]:
 
 def _ways_to_accuracy(request: Request, method: Method, wording: Wording, *, is_tuned: bool) -> Iterable[str]:
     if method is not Method.REFIT and method is not Method.FRESH:
-        yield f"{wording.data} (this conversion was not calibrated on any images)"
+        yield f"{wording.data} (this conversion was not calibrated on any data)"
     yield f"a larger budget or {wording.max_drop}" if request.max_drop is None else "a smaller max_drop"
     yield from _other_structures(request, wording)
     yield "a longer training" if is_tuned else "fine-tuning it (dsft finetune)"

@@ -28,7 +28,7 @@ def benchmark(
         ),
     ] = None,
     against: Annotated[str | None, typer.Option("--against", help="Reference network of the ratios.")] = None,
-    batches: Annotated[str, typer.Option("--batch-size", "-b", help="Images per batch; several as 1,8.")] = "1",
+    batches: Annotated[str, typer.Option("--batch-size", "-b", help="Inputs per batch; several as 1,8.")] = "1",
     dtypes: Annotated[
         str, typer.Option("--dtype", help="float32, bfloat16 or float16; several as float32,bfloat16.")
     ] = "float32",
@@ -77,7 +77,8 @@ def _show_timings(result: BenchmarkResult, as_json: bool, *, is_pair: bool) -> N
     if as_json:
         print_json(result.to_dict())
         return
-    tables = [timing_table([(row.model, row.runtime, row.dtype, row.batch, row.timing) for row in result.rows])]
+    timings = [(row.model, row.runtime, row.dtype, row.batch, row.timing) for row in result.rows]
+    tables = [timing_table(timings, result.kind)]
     if result.layers:
         rows = [(row.name, row.against, row.model) for row in result.layers]
         tables.append(layer_timing_table(rows, is_pair=is_pair))

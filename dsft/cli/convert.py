@@ -32,6 +32,7 @@ from dsft.cli.options import (
 )
 from dsft.cli.session import reporting_errors, shown_progress
 from dsft.errors import RecipeError
+from dsft.number_format import percent_hint
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -52,7 +53,7 @@ def convert(
     runtime: Annotated[Runtime, typer.Option(help="Runtime of the measurements of a budget.")] = Runtime.EAGER,
     rank: Annotated[str | None, typer.Option(help="Depthwise kernels of each channel, or 'full'.")] = None,
     data: Data = None,
-    calibration_images: Annotated[int, typer.Option(min=1, help="Images to calibrate on, at most.")] = 512,
+    calibration_images: Annotated[int, typer.Option(min=1, help="Inputs to calibrate on, at most.")] = 512,
     method: MethodName = AUTO,
     order: OrderName = None,
     structures: StructureNames = None,
@@ -61,7 +62,7 @@ def convert(
     ] = AUTO,
     only_faster: Annotated[bool, typer.Option("--only-faster", help="Keep dense what measures slower.")] = False,
     recover: Annotated[
-        bool, typer.Option("--recover", help="Then train on the calibration images, without labels, for a few minutes.")
+        bool, typer.Option("--recover", help="Then train on the calibration inputs, without labels, for a few minutes.")
     ] = False,
     include: Include = None,
     exclude: Exclude = None,
@@ -69,7 +70,7 @@ def convert(
     builder: BuilderOption = None,
     classes: Classes = None,
     image_size: ImageSize = None,
-    seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of calibration images.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of calibration inputs.")] = 0,
     device: Device = "auto",
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
@@ -78,7 +79,7 @@ def convert(
 ) -> None:
     """Convert a checkpoint to depthwise-separable convolutions, without training.
 
-    The images of --data, or those that SOURCE was trained on, calibrate the conversion and score it on val.
+    The data of --data, or the data that SOURCE was trained on, calibrates the conversion and scores it on val.
     """
     if out is None and not dry_run:
         raise RecipeError("--out: a folder for the converted model is needed, or --dry-run to only plan.")
@@ -152,7 +153,8 @@ def _budget(budget: str | None, by: Cost | None, runtime: Runtime) -> dict[str, 
         forms = ", ".join(f"{cost}=SHARE" for cost in Cost)
         raise RecipeError(f"--budget: expected {forms} or max_drop=POINTS, such as macs=0.4, found {budget!r}.")
     if name in [*Cost] and not 0 < float(number) <= 1:
-        raise RecipeError(f"--budget {name}: expected a share above 0 and up to 1, found {number}.")
+        hint = percent_hint(float(number))
+        raise RecipeError(f"--budget {name}: expected a share above 0 and up to 1, found {number}.{hint}")
     rest = {} if by is None else {"by": by}
     return {name: float(number), "runtime": runtime, **rest}
 

@@ -17,14 +17,16 @@ app.add_typer(data_app, name="data")
 @data_app.command("check")
 @reporting_errors
 def data_check(
-    data: Annotated[str, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe, or an image folder.")],
+    data: Annotated[
+        str, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe, or a folder of images or other inputs.")
+    ],
     overrides: Overrides = None,
     as_json: Json = False,
     progress: Progress = None,
 ) -> None:
-    """Check all images: damaged files, class counts, sizes, duplicates, and images in two splits.
+    """Check every input: damaged files, class counts, sizes, duplicates, and inputs in two splits.
 
-    The exit code is 1 if an image is damaged or in two splits.
+    The exit code is 1 if an input is damaged or in two splits.
     """
     with shown_progress(progress, None) as report:
         from dsft.commands import check_data

@@ -33,10 +33,10 @@ def deploy(
     ] = None,
     data: Data = None,
     images: Annotated[
-        int | None, typer.Option("--images", min=1, help="Number of test images; all of them by default.")
+        int | None, typer.Option("--images", "--inputs", min=1, help="Number of test inputs; all of them by default.")
     ] = None,
     calibration: Annotated[
-        int, typer.Option("--calibration", min=1, help="Number of training images that calibrate int8.")
+        int, typer.Option("--calibration", min=1, help="Number of training inputs that calibrate int8.")
     ] = 256,
     max_drop: MaxDropOption = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the timed passes.")] = 1,

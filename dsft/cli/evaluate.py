@@ -134,7 +134,7 @@ def _show_evaluation(result: EvaluateResult, as_json: bool, with_classes: bool) 
     print_result(
         *(per_class_table(metrics, result.kind) for _, metrics in scores if with_classes and metrics.per_class),
         metrics_table(scores, [row.untrained for row in result.models], kind=result.kind),
-        *([differences_table(result.models[0].model, differences)] if differences else []),
+        *([differences_table(result.models[0].model, differences, result.kind)] if differences else []),
         *([calibration_table(probable)] if probable else []),
         size_table(costs),
         *([speed_table(costs, result.kind)] if costs[0].footprint.latency_ms is not None else []),

@@ -30,12 +30,14 @@ def export(
     split: Annotated[SplitName, typer.Option(help="Split on which the file is compared with the model.")] = (
         SplitName.TEST
     ),
-    images: Annotated[int, typer.Option("--images", min=1, help="Number of images for the comparison.")] = 256,
+    images: Annotated[
+        int, typer.Option("--images", "--inputs", min=1, help="Number of inputs for the comparison.")
+    ] = 256,
     int8: Annotated[
         bool, typer.Option("--int8", help="Quantize the file, .onnx, .xml or .pte, to int8, and score it.")
     ] = False,
     calibration: Annotated[
-        int, typer.Option("--calibration", min=1, help="Number of training images that calibrate --int8.")
+        int, typer.Option("--calibration", min=1, help="Number of training inputs that calibrate --int8.")
     ] = 256,
     max_drop: MaxDropOption = None,
     builder: BuilderOption = None,

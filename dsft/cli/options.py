@@ -39,7 +39,9 @@ DataOverrides = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="RECIPE|FOLDER", help="A recipe, a run or a folder of images; else the model's own data."
+        "--data",
+        metavar="RECIPE|FOLDER",
+        help="A recipe, a run, or a folder of images or other inputs; else the model's own data.",
     ),
 ]
 Classes = Annotated[
@@ -116,7 +118,7 @@ MaxDropOption = Annotated[
         metavar="POINTS",
         min=0.0,
         callback=require_finite,
-        help="Largest loss of the score by int8 on the calibration images: points or dB. The layers that change the "
+        help="Largest loss of the score by int8 on the calibration inputs: points or dB. The layers that change the "
         "outputs most stay float32 until it is met.",
     ),
 ]

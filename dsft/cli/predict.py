@@ -24,10 +24,10 @@ def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model or run folder, or an exported file.")],
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATHS", help="Images, folders or patterns; - reads paths from standard input."),
+        typer.Argument(metavar="PATHS", help="Files, folders or patterns; - reads paths from standard input."),
     ],
     top_k: Annotated[
-        int | None, typer.Option("--top-k", min=1, help="Number of classes per image; 1 by default.")
+        int | None, typer.Option("--top-k", min=1, help="Number of classes per input; 1 by default.")
     ] = None,
     threshold: Annotated[
         float | None,
@@ -47,12 +47,12 @@ def predict(
         Path | None,
         typer.Option(
             "--pictures",
-            help="Folder for masks (segmentation) or images (restoration), which need it; or for the images with "
-            "their boxes (detection).",
+            help="Folder for masks (segmentation, of signals as .npy files) or images (restoration), which need it; "
+            "or for the images with their boxes (detection).",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in a batch.")] = 64,
-    workers: Annotated[str, typer.Option("--workers", "-j", help="Processes that read images, or auto.")] = "auto",
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Inputs in a batch.")] = 64,
+    workers: Annotated[str, typer.Option("--workers", "-j", help="Processes that read files, or auto.")] = "auto",
     bad_images: Annotated[
         BadImages,
         typer.Option(
@@ -65,7 +65,7 @@ def predict(
     overwrite: Overwrite = False,
     progress: Progress = None,
 ) -> None:
-    """Predict classes or boxes of images, or write masks or restored images, preprocessed as the model records."""
+    """Predict classes or boxes, or write masks or restored images, of inputs preprocessed as the model records."""
     form = _format(form, out)
     if out is not None:
         from dsft.storage import require_free_file
@@ -110,7 +110,8 @@ def _show(result: PredictResult, form: PredictionFormat, out: Path | None) -> No
     from dsft.storage import write_text
 
     if form is PredictionFormat.TABLE:
-        print_result(predictions_table(result.predictions, result.kind))
+        if result.predictions:
+            print_result(predictions_table(result.predictions, result.kind))
         return
     writers = {
         PredictionFormat.CSV: result.to_csv,

@@ -60,7 +60,7 @@ def _print(error: Exception) -> int:
 
     error = worker_killed(error) or error
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
-        error = DsftError(f"the device ran out of memory: {error} Lower data.batch_size or data.image_size.")
+        error = DsftError(f"the device ran out of memory: {error} Lower the batch size or the size of the inputs.")
     elif isinstance(error, OSError):
         error = DsftError(f"the operating system reports: {error}")
     elif not isinstance(error, DsftError):

@@ -56,7 +56,7 @@ def sweep(
     builder: BuilderOption = None,
     classes: Classes = None,
     image_size: ImageSize = None,
-    seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of calibration images.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of calibration inputs.")] = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -105,7 +105,9 @@ def _show_sweep(result: SweepResult, as_json: bool) -> None:
     main = first.layout.main
     rows = [(r.budget, r.converted, r.macs, r.params, r.latency_ms, main.value_in(r.metrics)) for r in result.rows]
     print_result(
-        sweep_table(rows, f"{plural(first.count, 'image')} of val", main), circumstances(result.measured_on), *folder
+        sweep_table(rows, f"{plural(first.count, result.kind)} of val", main),
+        circumstances(result.measured_on),
+        *folder,
     )
 
 

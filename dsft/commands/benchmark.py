@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dsft.assembly import Network, Source, load_source, outline_source
 from dsft.assembly.conversion import require_fitting_images
 from dsft.assembly.source import share_builder
-from dsft.choices import Amp, Dtype, Runtime
+from dsft.choices import Amp, Dtype, InputKind, Runtime
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion import inspect_layers
 from dsft.data.inputs import INPUTS
@@ -68,9 +68,10 @@ class BenchmarkResult:
         device: Marketing name of the device.
         threads: Number of threads of each runtime.
         layout: Memory layout of the kernels in torch.
-        image_size: Height and width in pixels.
+        image_size: The sizes of an input along the axes after the channels; of an image height and width in pixels.
         rows: For each setting the reference network, if there is one, and the network.
         layers: The times of single layers; empty unless requested.
+        kind: What the networks take.
     """
 
     device: str
@@ -79,6 +80,7 @@ class BenchmarkResult:
     image_size: tuple[int, ...]
     rows: tuple[BenchmarkRow, ...]
     layers: tuple[LayerRow, ...]
+    kind: InputKind = InputKind.IMAGE
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
@@ -141,8 +143,8 @@ def run(
         timed = _time_layers(networks, settings, compute, report) if layers else ()
     example = _images(networks[0], 1, torch.float32, compute)
     where = measured_on(compute.place_module(networks[0].module), example, compute)
-    size = networks[0].preprocessing.size
-    return BenchmarkResult(where.device, settings.threads, where.layout, size, rows, timed)
+    inputs = networks[0].preprocessing
+    return BenchmarkResult(where.device, settings.threads, where.layout, inputs.size, rows, timed, inputs.kind)
 
 
 def _load(source: Source, report: Report) -> Network:
@@ -154,8 +156,8 @@ def _require_same_images(names: Sequence[str], networks: Sequence[Network]) -> N
     shapes = [network.preprocessing.shape for network in networks]
     if len(set(shapes)) > 1:
         raise RecipeError(
-            f"--against: both networks must take the same images, found {shapes[0]} for {names[0]!r} and {shapes[1]} "
-            f"for {names[1]!r} (channels, height, width). Set the size with --image-size."
+            f"--against: both networks must take the same inputs, found {shapes[0]} for {names[0]!r} and {shapes[1]} "
+            f"for {names[1]!r} (channels and sizes). Set the size of images with --image-size."
         )
 
 

@@ -126,8 +126,8 @@ def _prepare(source: Source, named: NamedData, request: Request, images: int, co
     network = load_source(source, report)
     data = open_conversion_data(named, network, source.label, report)
     network = name_classes(network, source, data.classes if data is not None else None, report)
-    has_images = data is not None or takes_photographs(network.preprocessing)
-    request = dataclasses.replace(request, method=_choose_method(request, source, data, has_images, report))
+    method = _choose_method(request, source, network, has_data=data is not None, report=report)
+    request = dataclasses.replace(request, method=method)
     compute.place_module(network.module)
     require_fitting_images(network, compute)
     # A search for the largest allowed loss needs the whole split: on a part of it a point may be chance.
@@ -146,25 +146,23 @@ def _prepare(source: Source, named: NamedData, request: Request, images: int, co
     return _Job(network, request, data, calibration, scorer)
 
 
-def _choose_method(
-    request: Request, source: Source, data: ConversionData | None, has_images: bool, report: Report
-) -> Method:
-    """Settle ``auto``: fit the weights to images if there are any, and unless the rank makes every layer exact."""
+def _choose_method(request: Request, source: Source, network: Network, *, has_data: bool, report: Report) -> Method:
+    """Settle ``auto``: fit the weights to data if there is any, and unless the rank makes every layer exact."""
     if request.method == AUTO and request.rank == "full":
         return Method.SVD
-    if data is not None or request.method not in (AUTO, Method.REFIT):
-        return request.choose_method(has_calibration=data is not None)
-    way_out = "Give some with --data RECIPE|FOLDER"
+    if has_data or request.method not in (AUTO, Method.REFIT):
+        return request.choose_method(has_calibration=has_data)
+    noun, way_out = network.preprocessing.kind.plural, "Give some with --data RECIPE|FOLDER"
     if request.method is Method.REFIT:
         raise ConversionError(
-            f"--method refit: fits the weights to images, and {source.label!r} comes without any. {way_out}, or use "
+            f"--method refit: fits the weights to {noun}, and {source.label!r} comes without any. {way_out}, or use "
             "--method svd."
         )
-    if has_images:
+    if takes_photographs(network.preprocessing):
         instead, method = "the weights are fitted to crops of two photographs, which can lose much", Method.REFIT
     else:
         instead, method = "the weights are factorized without data (svd), which can lose most", Method.SVD
-    report(Warn(f"there are no images to calibrate on, so {instead} of the accuracy. {way_out}."))
+    report(Warn(f"there are no {noun} to calibrate on, so {instead} of the accuracy. {way_out}."))
     return method
 
 

@@ -115,7 +115,7 @@ def run(model: Source, settings: DeploySettings | None = None, *, report: Report
     where = measured_on(network.module, images.batches[0][:1], _CPU)
     metric, count = network.task.scorer.layout.main, len(images.targets)
     found = (model.label, metric, count, where.device, settings.threads, tuple(rows), unusable)
-    result = DeployResult(*found)
+    result = DeployResult(*found, network.preprocessing.kind)
     if is_run_folder(Path(model.label)):
         write_json(Path(model.label) / DEPLOYMENT_FILE, {**result.to_dict(), "versions": installed_versions()})
         write_report(Path(model.label))

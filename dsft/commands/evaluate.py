@@ -144,7 +144,7 @@ def _require_one_task(
     main = first.scorer.layout.main
     if with_temperature and first.labels is None:
         raise InputError(
-            f"--fit-temperature: needs probabilities of the classes of an image, and the models' task is {first.name}. "
+            f"--fit-temperature: needs probabilities of a class or of labels, and the models' task is {first.name}. "
             "Leave it out."
         )
     if other := [name for name in required if name != main.name]:

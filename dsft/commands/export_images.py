@@ -16,7 +16,7 @@ from dsft.data import Split
 from dsft.data.inputs import INPUTS
 from dsft.devices import Compute
 from dsft.errors import DataError
-from dsft.progress import Report, Warn
+from dsft.progress import Report, Warn, ignore
 
 NOISE_IMAGES = 8
 """Number of random images for the check of a model that records no data."""
@@ -74,8 +74,8 @@ def load_check_images(
     if settings.data.name is None and not network.trainings:
         if with_calibration:
             raise DataError(
-                f"model {model!r}: records no data, but --int8 calibrates the activation ranges on images. Give them "
-                "with --data RECIPE|FOLDER."
+                f"model {model!r}: records no data, but --int8 calibrates the activation ranges on "
+                f"{network.preprocessing.kind.plural}. Give them with --data RECIPE|FOLDER."
             )
         return _noise(network, model, report)
     opened = open_scoring_data(settings.data, network, model, report)
@@ -86,7 +86,7 @@ def load_check_images(
     batches, targets = _load(split, opened, network)
     if not with_calibration:
         return CheckImages(batches, targets if network.classes is not None else None, [])
-    pool = _calibration_pool(opened, split, network, report)
+    pool = _calibration_pool(opened, split, network)
     if network.classes is None:
         calibration, _ = _load(pool.evenly_spaced(settings.calibration_images), opened, network)
         return CheckImages(batches, None, calibration)
@@ -105,15 +105,17 @@ def _noise(network: Network, model: str, report: Report) -> CheckImages:
     return CheckImages([noise], None, [])
 
 
-def _calibration_pool(opened: ScoringData, scored: Split, network: Network, report: Report) -> Split:
+def _calibration_pool(opened: ScoringData, scored: Split, network: Network) -> Split:
     """Return the train split; of a plain folder, the images that are not scored."""
-    pool = opened.split(SplitName.TRAIN, network, report)
+    # What the splits are has been reported.
+    pool = opened.split(SplitName.TRAIN, network, ignore)
     if pool.source is scored.source:
         taken = set(scored.indices)
         pool = dataclasses.replace(pool, indices=tuple(index for index in pool.indices if index not in taken))
     if not len(pool):
+        noun = pool.input_kind.plural
         raise DataError(
-            "data: --int8 calibrates on images that are not scored, and none are left. Lower --images, or add images."
+            f"data: --int8 calibrates on {noun} that are not scored, and none are left. Lower --images, or add {noun}."
         )
     return pool
 

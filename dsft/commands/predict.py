@@ -211,7 +211,8 @@ def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]
     given = {"--top-k": settings.top_k, "--threshold": None if is_boxes else settings.threshold}
     if unfit := [name for name, value in given.items() if value is not None]:
         raise InputError(
-            f"{unfit[0]}: requires a model that predicts classes of images, found task {network.task.name}."
+            f"{unfit[0]}: requires a model that predicts a class or labels, found task {network.task.name}. Leave it "
+            "out."
         )
     is_signal = network.preprocessing.kind is InputKind.SIGNAL
     files = None if folder is None else _free_files(paths, folder, is_signal, settings)

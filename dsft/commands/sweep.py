@@ -22,7 +22,7 @@ from dsft.assembly.conversion import (
 from dsft.assembly.conversion_data import CALIBRATION_IMAGES, open_conversion_data
 from dsft.assembly.named_data import RECORDED, NamedData
 from dsft.assembly.val_score import NotScored, ValScorer, open_val_scorer
-from dsft.choices import AUTO, Amp, Method
+from dsft.choices import AUTO, Amp, InputKind, Method
 from dsft.commands.outputs import require_apart, require_outside
 from dsft.conversion import Request
 from dsft.devices import Compute, resolve_compute
@@ -58,12 +58,14 @@ class SweepResult:
         unmet: Budgets that cannot be met, with the reason.
         measured_on: What the times were measured on.
         folder: Folder of the table and the plot; None if none was asked for.
+        kind: What the networks are scored on.
     """
 
     rows: tuple[SweepRow, ...]
     unmet: dict[float, str]
     measured_on: MeasuredOn
     folder: Path | None
+    kind: InputKind = InputKind.IMAGE
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values; the metrics without those of the classes."""
@@ -114,7 +116,8 @@ def run(
     networks, unmet = _convert_each(job, requests, compute, report)
     rows = _measure([(None, job.original), *networks], job.scorer, compute, report)
     example = example_images(job.original.preprocessing, compute)
-    result = SweepResult(rows, unmet, measured_on(job.original.module, example, compute), out)
+    where, kind = measured_on(job.original.module, example, compute), job.original.preprocessing.kind
+    result = SweepResult(rows, unmet, where, out, kind)
     if out is not None:
         _write(result, out)
     return result

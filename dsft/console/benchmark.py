@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from dsft.choices import InputKind
 from dsft.console.tables import build_table
 
 if TYPE_CHECKING:
     from dsft.runtimes.interleaved_timing import Spread, Timing
 
 
-def timing_table(rows: Sequence[tuple[str, str, str, int, Timing]]) -> Table:
+def timing_table(rows: Sequence[tuple[str, str, str, int, Timing]], kind: InputKind = InputKind.IMAGE) -> Table:
     """Create a table of model, runtime, number format, batch size and timing; a ratio below 1 is faster."""
-    numbers = ["batch", "ms", "quartiles", "images/s", "ratio", "ratio quartiles"]
+    numbers = ["batch", "ms", "quartiles", f"{kind.plural}/s", "ratio", "ratio quartiles"]
     cells = [
         [
             model,

@@ -51,7 +51,7 @@ def classes_table(check: DataCheck) -> Table:
         shown = [*by_size[: _MOST_CLASSES // 2], *by_size[-_MOST_CLASSES // 2 :]]
     left = len(by_size) - len(shown)
     noun = next(iter(check.splits.values())).kind
-    title = f"{noun}s per class{f'; {left:,} classes of medium size are not listed' if left else ''}"
+    title = f"{noun.plural} per class{f'; {left:,} classes of medium size are not listed' if left else ''}"
     rows = [[label, *(f"{count:,}" for count in counts[label])] for label in shown]
     return build_table(["class", *splits], rows, numbers=splits, title=title)
 
@@ -66,11 +66,11 @@ def problem_tables(check: DataCheck) -> Iterator[Table]:
     if leaks:
         pairs = ", ".join(f"{count:,} in {one} and {other}" for (one, other), count in check.count_leaks().items())
         content = "pixels" if noun is InputKind.IMAGE else "values"
-        yield _listed(f"leaks: identical {content} in two splits ({pairs})", [f"{noun}s"], _rows(leaks))
+        yield _listed(f"leaks: identical {content} in two splits ({pairs})", [noun.plural], _rows(leaks))
     if wrong := [same for same in check.same if same.is_contradiction]:
-        yield _listed(f"{plural(len(wrong), noun)} with two classes", [f"{noun}s"], _rows(wrong))
+        yield _listed(f"{plural(len(wrong), noun)} with two classes", [noun.plural], _rows(wrong))
     if rest := [same for same in check.same if not same.is_leak and not same.is_contradiction]:
-        yield _listed(f"{plural(len(rest), noun)} with copies in the same split", [f"{noun}s"], _rows(rest))
+        yield _listed(f"{plural(len(rest), noun)} with copies in the same split", [noun.plural], _rows(rest))
 
 
 def _listed(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

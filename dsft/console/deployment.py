@@ -42,9 +42,9 @@ def deployment_table(result: DeployResult) -> Table:
 def deployment_notes(result: DeployResult) -> list[str]:
     """Say how the table was measured, and which runtimes are missing."""
     return [
-        f"{plural(result.images, 'test image')}; differences are to torch, those of outputs relative to the largest. "
-        f"{result.device}, {plural(result.threads, 'thread')}; medians of interleaved passes, ratios to the "
-        "unconverted network in the same runtime.",
+        f"{plural(result.images, f'test {result.kind}')}; differences are to torch, those of outputs relative "
+        f"to the largest. {result.device}, {plural(result.threads, 'thread')}; medians of interleaved passes, ratios "
+        "to the unconverted network in the same runtime.",
         *(
             f"{row.runtime} {row.dtype}: {float_layers_phrase(row.float_layers)}"
             for row in result.rows

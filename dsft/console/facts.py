@@ -11,6 +11,7 @@ from dsft.console.tables import build_table
 from dsft.number_format import count, plural
 
 _MOST_CLASSES = 10
+_MOST_VALUES = 8
 
 
 def facts_table(facts: Mapping[str, Any]) -> Table:
@@ -50,6 +51,15 @@ def _pairs_table(rows: Mapping[str, str]) -> Table:
     return build_table(["fact", "value"], [list(row) for row in rows.items()])
 
 
+def _shown(value: Any) -> str:
+    """Return a JSON value in few characters: a vocabulary has thousands of words, a mean many digits."""
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(_shown, value))})" if len(value) <= _MOST_VALUES else f"({len(value):,} values)"
+    if isinstance(value, Mapping):
+        return f"({', '.join(f'{name} {_shown(part)}' for name, part in value.items())})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _manifest_rows(manifest: Mapping[str, Any]) -> dict[str, str]:
     plan, classes, data = manifest["plan"], manifest["classes"], manifest["data"]
     rows = {"weights": f"{manifest['weights']}, sha256 {manifest['sha256']}"}
@@ -62,7 +72,7 @@ def _manifest_rows(manifest: Mapping[str, Any]) -> dict[str, str]:
         shown = ", ".join(classes[:_MOST_CLASSES])
         rows["classes"] = f"{len(classes)}: {shown}{', ...' if len(classes) > _MOST_CLASSES else ''}"
     if (preprocessing := manifest["preprocessing"]) is not None:
-        rows["preprocessing"] = ", ".join(f"{name} {value}" for name, value in preprocessing.items())
+        rows["preprocessing"] = ", ".join(f"{name} {_shown(value)}" for name, value in preprocessing.items())
     if data is not None:
         rows["trained on"] = ", ".join(str(data[key]) for key in ("source", "name", "root") if data.get(key))
     return rows | {"written by": ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())}

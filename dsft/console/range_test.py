@@ -13,7 +13,8 @@ def range_test_sentences(test: RangeTest) -> list[str]:
     sentences = []
     if test.suggestion is None:
         sentences.append(
-            "no suggestion: the loss did not decrease. Try a larger --high, more --steps, or other settings."
+            "no suggestion: the loss did not decrease clearly within the range. Try more --steps, another --low or "
+            "--high, or other settings."
         )
     else:
         sentences.append(

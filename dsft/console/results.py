@@ -82,12 +82,13 @@ def costs_table(costs: ConversionReport) -> Table:
     return build_table(["network", *numbers], rows, numbers=numbers, footer=["ratio", *ratios])
 
 
-def differences_table(first: str, rows: Sequence[tuple[str, Difference]]) -> Table:
-    """Compare models with the first one, on the same images.
+def differences_table(first: str, rows: Sequence[tuple[str, Difference]], kind: InputKind = InputKind.IMAGE) -> Table:
+    """Compare models with the first one, on the same inputs.
 
     Args:
         first: Label of the first model.
         rows: A label and the difference for each of the others.
+        kind: What the models are scored on.
     """
     figure = rows[0][1].metric
     is_counted = rows[0][1].mcnemar_p is not None
@@ -109,7 +110,7 @@ def differences_table(first: str, rows: Sequence[tuple[str, Difference]]) -> Tab
         ]
         for label, difference in rows
     )
-    counted = "; images that only one of the two gets right" if is_counted else ""
+    counted = f"; {kind.plural} that only one of the two gets right" if is_counted else ""
     title = f"{figure.title} minus that of {first}{counted}"
     return build_table(["model", *numbers], cells, numbers=numbers, title=title)
 
@@ -157,11 +158,5 @@ def circumstances(measured_on: MeasuredOn) -> str:
 
 def footprint_circumstances(measured_on: MeasuredOn, footprint: Footprint, kind: InputKind = InputKind.IMAGE) -> str:
     """Return sentences that say how the figures of a footprint were measured."""
-    batch = footprint.throughput_batch
     is_timed = footprint.latency_ms is not None
-    timing = (
-        f"{circumstances(measured_on)} {kind.plural.capitalize()} a second: the same with batch {batch}. "
-        if is_timed
-        else ""
-    )
-    return f"{timing}Memory: peak bytes of live tensors in a forward pass of one {kind}, weights included."
+    return measured_on.footprint_sentences(kind, footprint.throughput_batch if is_timed else None)

@@ -180,6 +180,6 @@ def with_cache(source: Source, cache: Cache, part: float = 1.0, report: Report =
         except (OSError, OverflowError) as error:  # a system that does not overcommit memory
             reason = f"the system provides no memory for it ({error})"
     if cache is Cache.RAM:
-        noun = input_kind_of(source)
-        report(Warn(f"data.cache: ram: {noun}s are decoded each time: {reason}. Use data.cache=none to silence this"))
+        noun = input_kind_of(source).plural
+        report(Warn(f"data.cache: ram: {noun} are decoded each time: {reason}. Use data.cache=none to silence this"))
     return source

@@ -225,7 +225,7 @@ def held_out_split(name: SplitName, source: Source, classes: tuple[str, ...], re
         DataError: The source has no images, or has classes that are not in the class table.
     """
     if not source.targets:
-        raise DataError(f"data: the {name} split in {source.origin!r} has no {input_kind_of(source)}s.")
+        raise DataError(f"data: the {name} split in {source.origin!r} has no {input_kind_of(source).plural}.")
     if unknown := [repr(label) for label in source.classes if label not in classes]:
         raise DataError(
             f"data: the {name} split in {source.origin!r} has classes that train does not have: "
@@ -248,7 +248,7 @@ def count_channels(split: Split) -> int:
 
 def _require_trainable(train: Source) -> None:
     if not train.targets:
-        raise DataError(f"data: {train.origin!r} has no {input_kind_of(train)}s to train on.")
+        raise DataError(f"data: {train.origin!r} has no {input_kind_of(train).plural} to train on.")
     kind = target_kind_of(train)
     if kind in (TargetKind.MASK, TargetKind.IMAGE):
         return

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dsft.choices import Runtime
+from dsft.choices import InputKind, Runtime
 from dsft.evaluation.comparison import Difference
 from dsft.runtimes.interleaved_timing import Timing
 from dsft.tasks import MetricSpec
@@ -60,11 +60,12 @@ class DeployResult:
     Attributes:
         model: Its folder.
         metric: The main metric.
-        images: Number of scored images.
+        images: Number of scored inputs.
         device: Marketing name of the processor.
         threads: Number of threads.
         rows: One for each usable runtime and number format.
         unusable: Why the others are missing, by ``runtime`` or ``runtime int8``.
+        kind: What the model takes.
     """
 
     model: str
@@ -74,9 +75,10 @@ class DeployResult:
     threads: int
     rows: tuple[DeployRow, ...]
     unusable: Mapping[str, str]
+    kind: InputKind = InputKind.IMAGE
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
-        same = {name: getattr(self, name) for name in ("model", "images", "device", "threads")}
+        same = {name: getattr(self, name) for name in ("model", "kind", "images", "device", "threads")}
         rows = [row.to_dict() for row in self.rows]
         return {**same, "metric": self.metric.name, "rows": rows, "unusable": dict(self.unusable)}

@@ -92,7 +92,7 @@ class Evaluation:
         """
         if self.task.labels is None:
             raise InputError(
-                f"task {self.task.name}: has no probabilities of classes of an image. Leave the option out that needs "
+                f"task {self.task.name}: has no probabilities of a class or of labels. Leave the option out that needs "
                 "them."
             )
         return self.task.labels

@@ -74,7 +74,7 @@ def batch_size_of(example_input: ExampleInput) -> int:
     if size is None:
         raise ModelError(f"example_input: expected a tensor in it, found {type(example_input).__name__}.")
     if not size:
-        raise ModelError("example_input: expected at least one image, found 0.")
+        raise ModelError("example_input: expected at least one input, found an empty batch.")
     return size
 
 

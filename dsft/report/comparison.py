@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,9 +38,7 @@ def write_comparison(folder: Path) -> Path:
     # Evaluations of earlier versions are of images.
     models, kind = found["models"], InputKind(found.get("inputs", InputKind.IMAGE))
     is_timed = models[0]["latency_ms"] is not None
-    measured_on = MeasuredOn(**found["measured_on"]).sentence()
-    batch = models[0]["throughput_batch"]
-    timing = f"{measured_on} {kind.plural.capitalize()} a second: the same with batch {batch}. " if is_timed else ""
+    batch = models[0]["throughput_batch"] if is_timed else None
     calibration = _calibration(models)
     write_page(
         folder / PAGE_FILE,
@@ -53,12 +52,16 @@ def write_comparison(folder: Path) -> Path:
             *([calibration] if calibration.rows else []),
             _costs(models, kind),
         ],
-        circumstances=f"{timing}Memory: peak bytes of live tensors in a forward pass of one {kind}, weights included.",
+        circumstances=MeasuredOn(**found["measured_on"]).footprint_sentences(kind, batch),
         evaluations=[describe_evaluation(folder / model["slot"], model["model"], kind) for model in models],
-        commands=f"{command_line(found['command'])}\n# write this page again\ndsft report {folder.as_posix()}".strip(),
+        commands=f"{command_line(found['command'])}\n# write this page again\n{_report_command(folder)}".strip(),
         circumstances_of_run=[("versions", versions_text(found["versions"]))],
     )
     return folder / PAGE_FILE
+
+
+def _report_command(folder: Path) -> str:
+    return shlex.join(["dsft", "report", folder.as_posix()])
 
 
 def _differences(models: Sequence[Values], kind: InputKind) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dsft.choices import InputKind
 from dsft.number_format import count, plural
 from dsft.report.page import NOTHING, Cell, Table, number
 from dsft.report.sections import Values, read_json
@@ -38,8 +39,10 @@ def deployment_table(folder: Path, task: Task) -> Table | None:
         ]
         for row in found["rows"]
     ]
+    # Versions that took images alone did not record it.
+    kind = found.get("kind", InputKind.IMAGE)
     title = (
-        f"Runtimes: {found['images']:,} test images, differences to torch; {found['device']}, threads: "
+        f"Runtimes: {plural(found['images'], f'test {kind}')}, differences to torch; {found['device']}, threads: "
         f"{found['threads']}, ratios to the unconverted network in the same runtime"
     )
     return Table(title, ["runtime", "dtype", *numbers], numbers, rows)

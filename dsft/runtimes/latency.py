@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dsft.choices import Runtime
+from dsft.choices import InputKind, Runtime
 from dsft.devices import Compute
 from dsft.measure.example import ExampleInput, batch_size_of
 from dsft.runtimes.interleaved_timing import Run, time_interleaved
@@ -42,6 +42,20 @@ class MeasuredOn:
         return (
             f"Latency: {self.device}, {self.threads} thread, batch {self.batch}, {self.dtype}, {self.layout}, "
             f"{self.runtime}; median of interleaved runs."
+        )
+
+    def footprint_sentences(self, kind: InputKind, throughput_batch: int | None) -> str:
+        """Return how the figures of a :class:`dsft.runtimes.Footprint` were measured.
+
+        Args:
+            kind: What the network takes.
+            throughput_batch: Inputs of a pass whose throughput was measured; None if no times were measured.
+        """
+        memory = f"Memory: peak bytes of live tensors in a forward pass of one {kind}, weights included."
+        if throughput_batch is None:
+            return memory
+        return (
+            f"{self.sentence()} {kind.plural.capitalize()} a second: the same with batch {throughput_batch}. {memory}"
         )
 
 

@@ -94,7 +94,7 @@ def run_range_test(
 
 
 def suggest_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None:
-    """Return the rate at which the loss decreases fastest, or None if it does not decrease.
+    """Return the rate at which the loss decreases fastest, or None if it does not decrease, or most at the first rate.
 
     There a step reduces the loss most, and the rate is well below that at which training becomes unstable.
 
@@ -107,7 +107,9 @@ def suggest_rate(rates: Sequence[float], losses: Sequence[float]) -> float | Non
     if bottom == 0 or curve[0] - curve[bottom] < _MIN_DECREASE * abs(curve[0]):
         return None
     slope = np.gradient(curve, np.log(rates[: len(curve)]))
-    return rates[int(slope[: bottom + 1].argmin())]
+    steepest = int(slope[: bottom + 1].argmin())
+    # A loss that falls most at the first rate is noise, or the range begins too high.
+    return rates[steepest] if steepest > 0 else None
 
 
 def _batches(loader: TrainingLoader, size: int) -> Iterator[list[TrainingBatch]]:

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from dsft.artifact import Manifest
-from dsft.artifact.card import model_card
-from dsft.choices import ModelSource, WeightsKind
+from dsft.artifact.card import hub_header, model_card
+from dsft.choices import ModelSource, TaskName, WeightsKind
 from dsft.models import ModelSpec
+from dsft.preprocessing import InputPreprocessing, SignalPreprocessing, TextPreprocessing
 
 DENSE = Manifest(
     source=ModelSpec(ModelSource.TIMM, "resnet18", 30, 3),
@@ -34,3 +37,25 @@ def test_an_own_network_requires_a_skeleton() -> None:
     card = model_card(dataclasses.replace(DENSE, source=None, classes=None))
     assert 'dsft.load("PATH/OF/THIS/FOLDER", skeleton=YourNetwork())' in card
     assert "## Classes\n\nUnknown." in card
+
+
+@pytest.mark.parametrize(
+    ("task", "preprocessing", "tag"),
+    [
+        (TaskName.CLASSIFICATION, None, "image-classification"),
+        (TaskName.MULTI_LABEL, SignalPreprocessing((100,), 1, (0.0,), (1.0,)), "audio-classification"),
+        (TaskName.CLASSIFICATION, TextPreprocessing(5, ("word",)), "text-classification"),
+        (TaskName.SEGMENTATION, None, "image-segmentation"),
+        (TaskName.DETECTION, None, "object-detection"),
+        (TaskName.RESTORATION, None, "image-to-image"),
+    ],
+)
+def test_the_hub_is_told_the_task(task: TaskName, preprocessing: InputPreprocessing | None, tag: str) -> None:
+    header = hub_header(dataclasses.replace(DENSE, task=task, preprocessing=preprocessing))
+    assert f"\npipeline_tag: {tag}\n" in header
+
+
+def test_costs_and_labels_are_of_what_the_network_takes() -> None:
+    text = dataclasses.replace(DENSE, task=TaskName.MULTI_LABEL, preprocessing=TextPreprocessing(5, ("word",)))
+    assert "any number of them per text (sigmoid)" in model_card(text)
+    assert "any number of them per image (sigmoid)" in model_card(dataclasses.replace(text, preprocessing=None))

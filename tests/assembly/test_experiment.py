@@ -9,9 +9,10 @@ from torch import nn
 from dsft.assembly import Experiment, Verb, load_folder, prepare_experiment
 from dsft.assembly import student as student_module
 from dsft.choices import Method, SplitName
+from dsft.data import cache as cache_module
 from dsft.devices import Compute
 from dsft.errors import CheckpointError, DataError, RecipeError
-from dsft.progress import ignore
+from dsft.progress import Event, Warn, ignore
 from dsft.recipe import load_recipe
 from tests.workshop import CLASSES, Workshop, contents, write_pictures
 
@@ -213,3 +214,12 @@ def test_a_loss_that_is_allowed_is_scored_on_val_and_needs_a_network_that_knows_
     assert trial.drop <= 100
     with pytest.raises(RecipeError, match=r"convert\.budget\.max_drop: needs the network's top-1 on val"):
         prepare(workshop.dense_recipe, "convert.budget.max_drop=1", verb=Verb.TRAIN)
+
+
+def test_a_cache_that_is_requested_and_impossible_is_reported(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "free_memory", lambda: None)
+    events = list[Event]()
+    prepare_experiment(load_recipe(str(workshop.dense_recipe), ["data.cache=ram"]), Verb.TRAIN, events.append)
+    assert any(isinstance(event, Warn) and "data.cache: ram: images are decoded" in event.message for event in events)

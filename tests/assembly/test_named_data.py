@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dsft.assembly.held_out import Training
-from dsft.assembly.named_data import RECORDED, NamedData
+from dsft.assembly.named_data import RECORDED, NamedData, folder_section
 from dsft.choices import DataSource
 from dsft.errors import DataError, InputError
 from dsft.recipe import load_recipe
@@ -33,6 +33,24 @@ def test_overrides_change_the_named_keys(workshop: Workshop, name: str | None) -
     assert (section.seed, section.val.fraction, section.root) == (7, 0.3, workshop.pictures.as_posix())
 
 
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("cat/a.JPG", DataSource.FOLDER),
+        ("high/a.wav", DataSource.AUDIO),
+        ("train.npz", DataSource.ARRAYS),
+        ("ill/a.nii.gz", DataSource.VOLUMES),
+        ("jump/a.mp4", DataSource.VIDEO),
+        ("notes.txt", DataSource.FOLDER),
+    ],
+)
+def test_the_files_of_a_folder_determine_its_source(tmp_path: Path, file: str, source: DataSource) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).touch()
+    (tmp_path / ".hidden.png").touch()
+    assert folder_section(tmp_path).source is source
+
+
 def test_nothing_is_named_or_recorded() -> None:
     with pytest.raises(DataError, match=r"model 'x': records no data\. Give it with --data RECIPE\|FOLDER"):
         RECORDED.section(None, "x")
@@ -41,10 +59,17 @@ def test_nothing_is_named_or_recorded() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere", r"^--data: expected a folder of images, the folder of a run or a recipe; no recipe 'nowhere'"),
+        (
+            "nowhere",
+            r"^--data: expected a folder of images or other inputs, the folder of a run, or a recipe; no recipe",
+        ),
+        ("table.csv", r"--data 'table.csv': expected a recipe or a folder, found a table. Write data.root=table.csv"),
         ("wrong.yaml", r"^\d+ problems|^wrong.yaml"),
-        ("model", r"--data 'model': expected a recipe or a folder of images, found a model folder"),
-        ("run", r"--data 'run': the folder of this run has no recipe.yaml. Give a recipe or a folder of images"),
+        ("model", r"--data 'model': expected a recipe, or a folder of images or other inputs, found a model folder"),
+        (
+            "run",
+            r"--data 'run': the folder of this run has no recipe.yaml. Give a recipe, or a folder of images or other",
+        ),
     ],
 )
 def test_what_is_no_data_is_refused_before_anything_is_loaded(

@@ -74,7 +74,7 @@ def test_a_compiled_network(workshop: Workshop) -> None:
         (["--dtype", "int8"], "--dtype: expected float32, bfloat16, float16, found 'int8'"),
         (["--batch-size", "0"], "--batch-size: expected whole numbers of at least 1, such as 1,8, found '0'"),
         (["--seconds", "inf"], "a finite number is needed, found inf"),
-        (["--against", "timm/test_resnet"], "--against: both networks must take the same images"),
+        (["--against", "timm/test_resnet"], "--against: both networks must take the same inputs"),
         (["--runtime", "onnxruntime", "--dtype", "bfloat16"], "--runtime onnxruntime: supports only float32"),
         (["--against", "nothere"], "source 'nothere': expected timm/NAME"),
     ],

@@ -223,9 +223,13 @@ def test_a_weights_file_is_converted_scored_and_evaluated_in_one_line_each(works
     [
         (["--budget", "0.5"], "--budget: expected macs=SHARE, params=SHARE, latency=SHARE or max_drop=POINTS"),
         (["--budget", "macs=1.5"], "--budget macs: expected a share above 0 and up to 1, found 1.5"),
+        (["--budget", "macs=50"], "expected a share above 0 and up to 1, found 50. For 50 % write 0.5."),
         (["--rank", "few"], "--rank: expected a whole number of at least 1, or full, found 'few'"),
         (["--rank", "1", "--classes", "names.txt"], "--classes 'names.txt': expected a text file"),
-        (["--rank", "1", "--data", "nowhere"], "--data: expected a folder of images, the folder of a run or a recipe"),
+        (
+            ["--rank", "1", "--data", "nowhere"],
+            "--data: expected a folder of images or other inputs, the folder of a run",
+        ),
         (["--rank", "1", "train.seed=1"], "train: only keys of data can be changed here"),
         (["--budget", "max_drop=1", "--data", "empty"], "--data 'empty': expected a folder with images, found none"),
         (["--budget", "max_drop=1", "--data", "others"], "does not know these classes of the data: dog, elk"),

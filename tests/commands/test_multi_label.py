@@ -184,7 +184,7 @@ def test_predictions_name_the_labels_over_the_threshold(shapes: Shapes, here: Pa
     assert dsft("predict", shapes.dense, "2.png").stdout.split()[-3:] == ["2.png", "-", "-"]
     refused = dsft("predict", shapes.dense, "2.png", "--top-k", "2")
     assert refused.exit_code == 2
-    assert "--top-k: requires a model that predicts one class per image" in refused.stderr
+    assert "--top-k: requires a model that predicts one class per input" in refused.stderr
 
 
 def test_an_exported_file_says_what_its_output_means(shapes: Shapes, here: Path) -> None:
@@ -229,7 +229,10 @@ def test_a_model_of_one_class_an_image_is_not_scored_on_label_sets(shapes: Shape
     library.save(load_folder(shapes.dense).module, here / "single", classes=["disc", "square"])
     done = dsft("evaluate", here / "single", "--data", shapes.folder / "dense.yaml")
     assert done.exit_code == 2
-    assert "its task, classification, gives an image one class" in done.stderr
+    assert (
+        "its task, classification, predicts one class, and the ground truth of the data is any number of labels"
+        in done.stderr
+    )
     together = dsft("evaluate", shapes.dense, here / "single")
     assert together.exit_code == 2
     assert "models: expected models of one task" in together.stderr

@@ -55,6 +55,7 @@ def test_the_table_compares_with_the_original(workshop: Workshop) -> None:
     [
         (["--budgets", "half"], "--budgets: expected shares such as 0.3,0.5,0.7, found 'half'"),
         (["--budgets", "1.5"], "budget macs: a share above 0 and up to 1 is needed, found 1.5"),
+        (["--budgets", "30,50"], "found 30.0. For 30 % write 0.3."),
         (["--budgets", "0.001,0.002"], "no budget of 0.001, 0.002 can be met"),
         (["--budgets", "0.5", "--structures", "dense"], "--structures: "),
         (["--budgets", "0.5", "--exclude", "layer9*"], "pattern 'layer9*' matches none"),

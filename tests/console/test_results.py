@@ -6,7 +6,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from dsft.choices import Method, Structure
+from dsft.choices import InputKind, Method, Structure
 from dsft.console import (
     ModelRow,
     circumstances,
@@ -133,6 +133,8 @@ def test_differences_say_what_they_are_against_and_how_sure() -> None:
     assert title == "Top-1 minus that of runs/digits_dense; images that only one of the two gets right"
     assert cells(shown[2]) == ["model", "points", "95 % CI", "only this", "only first", "McNemar p"]
     assert cells(shown[4]) == ["runs/quickstart", "-1.25", "-2.50 to +0.00", "3", "12", "0.0352"]
+    texts = differences_table("dense", [("small", difference)], InputKind.TEXT)
+    assert str(texts.title) == "Top-1 minus that of dense; texts that only one of the two gets right"
 
 
 @pytest.mark.parametrize("table", [size_table(rows()), speed_table(rows())])

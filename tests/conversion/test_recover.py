@@ -61,7 +61,7 @@ def test_misuse_is_refused_with_what_to_do() -> None:
         dsft.recover(teacher, student, IMAGES)
     with pytest.raises(ConversionError, match=r"teacher: must be the network before the conversion.*'stem'"):
         dsft.recover(student, nn.Linear(3, 5), IMAGES)
-    with pytest.raises(ConversionError, match="it needs at least 16 images in several batches, found 8 images"):
+    with pytest.raises(ConversionError, match="it needs at least 16 inputs in several batches, found 8 inputs"):
         dsft.recover(student, teacher, IMAGES[:8])
     with pytest.raises(ConversionError, match="steps: expected a number above 0, or None, found 0"):
         dsft.recover(student, teacher, IMAGES, steps=0)

@@ -36,6 +36,8 @@ def test_the_suggestion_is_where_the_loss_falls_fastest(knee: float) -> None:
 def test_a_loss_that_does_not_fall_suggests_nothing() -> None:
     assert suggest_rate(RATES, [2 + 0.01 * step for step in range(100)]) is None
     assert suggest_rate(RATES, [2 - 0.0001 * step for step in range(100)]) is None
+    # Of noise it may fall most at the first rate, of which nothing follows.
+    assert suggest_rate(RATES, [2 + 1.5**-step for step in range(30)]) is None
 
 
 def run(high: float, steps: int = 40, *, grad_accum: int = 1, events: list[Event] | None = None) -> RangeTest:

@@ -54,7 +54,7 @@ def trace_forward(model: nn.Module, convolutions: Sequence[Convolution], example
         images = inputs[0] if inputs else given["input"]
         if images.dim() == len(module.kernel_size) + 1:
             raise ModelError(
-                f"example_input: images need a batch dimension, found a convolution's input of shape "
+                f"example_input: needs a batch dimension, found a convolution's input of shape "
                 f"{tuple(images.shape)}. Pass example_input.unsqueeze(0)."
             )
         calls[module].append((tuple(images.shape), tuple(output.shape)))

@@ -60,7 +60,7 @@ def recalibrate_batchnorm(
         for name in set(restored) & set(buffers):
             norm.get_buffer(name).copy_(buffers[name])
     if is_better:
-        report(Note(f"BatchNorm statistics recalibrated: error on held-out images {before:.3f} -> {after:.3f}."))
+        report(Note(f"BatchNorm statistics recalibrated: error on held-out inputs {before:.3f} -> {after:.3f}."))
     return is_better
 
 

@@ -65,7 +65,7 @@ def _require_finite(batch: Any, number: int) -> None:
             raise ConversionError(f"calibration: batch {number} is empty, of shape {tuple(tensor.shape)}.")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ConversionError(
-                f"calibration: batch {number} holds NaN or infinite values. Remove the image or fix its preprocessing."
+                f"calibration: batch {number} holds NaN or infinite values. Remove the input or fix its preprocessing."
             )
 
 

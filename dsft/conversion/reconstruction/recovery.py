@@ -102,8 +102,8 @@ def recover_network(
     """
     images = sum(map(batch_size_of, batches)) + sum(map(batch_size_of, held_out))
     if images < LEAST_IMAGES or not held_out or not batches:
-        least = f"at least {LEAST_IMAGES} images in several batches"
-        report(Note(f"no recovery: it needs {least}, found {plural(images, 'image')}."))
+        least = f"at least {LEAST_IMAGES} inputs in several batches"
+        report(Note(f"no recovery: it needs {least}, found {plural(images, 'input')}."))
         return None
     parameters = _trainable(converted, layers)
     if not parameters:
@@ -258,8 +258,8 @@ def _schedule(step: int, total: int) -> float:
 
 def _describe(steps: int, before: float, after: float) -> str:
     if after < before:
-        return f"recovery in {steps} steps: error of the outputs on images set aside {before:.4f} -> {after:.4f}."
-    return f"recovery in {steps} steps brought nothing on images set aside ({before:.4f}): the weights are unchanged."
+        return f"recovery in {steps} steps: error of the outputs on inputs set aside {before:.4f} -> {after:.4f}."
+    return f"recovery in {steps} steps brought nothing on inputs set aside ({before:.4f}): the weights are unchanged."
 
 
 def judged_batches(held_out: Sequence[ExampleInput]) -> list[ExampleInput]:

@@ -32,7 +32,7 @@ class ClassificationView(ImageLabelView):
         """Select the ``top_k`` most probable classes, by default one."""
         if threshold is not None:
             raise InputError(
-                f"--threshold: requires a multi-label model, and this model predicts one class per image, found "
+                f"--threshold: requires a multi-label model, and this model predicts one class per input, found "
                 f"{threshold:g}. Use --top-k."
             )
 

@@ -36,7 +36,7 @@ class MultiLabelView(ImageLabelView):
         """Select the labels with a probability above a threshold, by default 0.5."""
         if top_k is not None:
             raise InputError(
-                f"--top-k: requires a model that predicts one class per image, and this model predicts any number of "
+                f"--top-k: requires a model that predicts one class per input, and this model predicts any number of "
                 f"labels, found {top_k}. Use --threshold."
             )
         least = 0.5 if threshold is None else threshold

@@ -131,5 +131,5 @@ def test_an_example_without_a_batch_is_refused() -> None:
 
 
 def test_an_example_without_images_is_refused() -> None:
-    with pytest.raises(ModelError, match="expected at least one image, found 0"):
+    with pytest.raises(ModelError, match="expected at least one input, found an empty batch"):
         find_sites(nn.Sequential(nn.Conv2d(4, 4, 3)), IMAGES[:0])

@@ -106,7 +106,7 @@ def test_a_conversion_recalibrates_on_the_images_that_it_was_fitted_to(monkeypat
     model(images)
     made = dsft.convert(model, images[:1], calibration=images, rank="full", form="gather", report=events.append).model
     [note] = [event.message for event in events if isinstance(event, Note)]
-    assert note.startswith("BatchNorm statistics recalibrated: error on held-out images")
+    assert note.startswith("BatchNorm statistics recalibrated: error on held-out inputs")
     first, norm = (made.get_submodule(name) for name in ("0", "1"))
     assert isinstance(norm, nn.BatchNorm2d)
     with torch.no_grad():

@@ -176,7 +176,7 @@ def test_few_images_or_a_single_batch_train_nothing(batches: list[Tensor]) -> No
     fitted, held = set_aside(batches)
     events: list[Event] = []
     assert recover_network(model, student, layer_names(plan), fitted, held, report=events.append) is None
-    assert "no recovery: it needs at least 16 images in several batches" in messages(Note, events)[0]
+    assert "no recovery: it needs at least 16 inputs in several batches" in messages(Note, events)[0]
 
 
 def test_an_eighth_or_64_images_are_set_aside_from_the_end() -> None:
