@@ -87,7 +87,8 @@ def name_classes(network: Network, source: Source, of_data: tuple[str, ...] | No
     if len(names) != network.spec.num_classes:
         raise DataError(
             f"--classes {asked!r}: expected one name for each of the {network.spec.num_classes} outputs of {model!r}, "
-            f"found {len(names)}: {_some(names)}."
+            f"found {len(names)}: {_some(names)}. Give a file with the names of its outputs, or first fine-tune it on "
+            "the data, which replaces its head."
         )
     origin = "the data" if asked == FROM_DATA else repr(asked)
     report(Note(f"classes: {_some(names)} (from {origin}; the order must be that of the network's outputs)"))

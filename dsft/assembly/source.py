@@ -19,6 +19,9 @@ from dsft.models import Builder, LoadedModel, load_model
 from dsft.models.libraries import LIBRARIES
 from dsft.progress import Note, Report
 
+_COMMON = (ModelSource.TIMM, ModelSource.TORCHVISION)
+"""The libraries whose names are often given without the library's own."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -170,10 +173,13 @@ def _weights_file(source: Source) -> Path:
 
 
 def _network_of_file(source: Source) -> tuple[ModelSource, str]:
-    named = _library_and_name(source.model) if source.model is not None else None
+    name = source.model or ""
+    named = _library_and_name(name)
     if named is None:
+        known = [f"{library}/{name}" for library in _COMMON if LIBRARIES[library].has(name)]
+        proposal = f" Did you mean {' or '.join(known)}?" if known else ""
         raise ModelError(
             f"source {source.label!r}: a weights file needs --model timm/NAME or torchvision/NAME, or for a network of "
-            f"your own --builder FILE:FUNCTION; found {source.model!r}."
+            f"your own --builder FILE:FUNCTION; found {repr(name) if name else 'neither'}.{proposal}"
         )
     return named

@@ -102,7 +102,12 @@ def _from_file(library: Library, name: str, path: Path, classes: tuple[str, ...]
     fitting = _spec_of_weights(library, spec, module, state)
     if fitting != spec:
         module = library.build(fitting)
-    load_weights(module, state, f"checkpoint {str(path)!r} for {spec}")
+    try:
+        load_weights(module, state, f"checkpoint {str(path)!r} for {spec}")
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error} Name the network that the weights are of, or for a network of your own a function that builds it."
+        ) from error
     if classes is not None and len(classes) != fitting.num_classes:
         raise CheckpointError(
             f"checkpoint {str(path)!r}: model.classes must name its {fitting.num_classes} classes, "

@@ -166,9 +166,10 @@ def _scan(root: Path, files: type[Files], report: Report) -> Files:
     """List the files, sorted by class and path, so that the order does not depend on the file system."""
     folders, kind, extensions = _folders(root), files.input_kind, files.extensions()
     if not folders:
+        way_out = " Fill or remove it." if not any(root.iterdir()) else ""
         raise DataError(
             f"data: {str(root)!r} contains no class folder. {kind.plural.capitalize()} must be at CLASS/{kind.upper()} "
-            "below it, with one folder per class."
+            f"below it, with one folder per class.{way_out}"
         )
     list_keys = _folder_keys if files.are_folders else _keys
     found = [sorted(list_keys(folder, folder.name, extensions, frozenset())) for folder in folders]

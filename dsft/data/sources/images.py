@@ -122,6 +122,7 @@ class ExampleFiles:
     """Files below a folder, one for each example; a key is the path relative to the folder.
 
     Attributes:
+        table: The table that lists them; None if all files of the folder are.
         are_folders: Each example is a folder of files.
     """
 
@@ -129,6 +130,7 @@ class ExampleFiles:
     classes: tuple[str, ...]
     keys: tuple[str, ...]
     targets: tuple[Target, ...]
+    table: Path | None = None
     in_memory: ClassVar[bool] = False
     input_kind: ClassVar[InputKind] = InputKind.IMAGE
     are_folders: ClassVar[bool] = False
@@ -141,8 +143,8 @@ class ExampleFiles:
 
     @property
     def origin(self) -> str:
-        """The folder."""
-        return str(self.root)
+        """The folder, or the table."""
+        return str(self.table or self.root)
 
     def identity(self, index: int) -> str:
         """Return the size of the file in bytes; hashing millions of files would take too long."""

@@ -132,7 +132,7 @@ def class_targets(rows: Sequence[Row], *, has_sets: bool) -> tuple[tuple[str, ..
 def _source(file: Path, rows: Sequence[Row], files: type[Files], *, has_sets: bool) -> Files:
     ordered = sorted(rows, key=lambda row: row.value)
     classes, targets = class_targets(ordered, has_sets=has_sets)
-    return files(file.parent, classes, tuple(row.value for row in ordered), tuple(targets))
+    return files(file.parent, classes, tuple(row.value for row in ordered), tuple(targets), file)
 
 
 def read_rows(file: Path, table: TableFormat) -> list[Row]:

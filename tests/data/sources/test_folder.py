@@ -104,7 +104,7 @@ def test_an_empty_split_folder_is_an_error(tmp_path: Path, empty: str) -> None:
         write_images(tmp_path / name, {"a": 1, "b": 1})
     shutil.rmtree(tmp_path / empty)
     (tmp_path / empty).mkdir()
-    with pytest.raises(DataError, match=rf"{empty}' contains no class folder"):
+    with pytest.raises(DataError, match=rf"{empty}' contains no class folder.* Fill or remove it\."):
         open_folder(tmp_path)
 
 

@@ -31,6 +31,8 @@ def test_a_row_is_an_image(tmp_path: Path) -> None:
     assert source.keys == ("files/a/000.png", "files/a/001.png", "files/b/000.png")
     assert source.targets == (2, 0, 1)
     assert source.read(0).size == (8, 8)
+    # Messages name the table and not its folder, in which there may be others.
+    assert source.origin == str(file)
 
 
 def test_a_column_divides_the_images(tmp_path: Path) -> None:
