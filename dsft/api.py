@@ -16,9 +16,9 @@ from dsft.choices import SplitName, Start, TaskName
 from dsft.commands import evaluate as evaluate_folders
 from dsft.commands import evaluate_module, experiment
 from dsft.commands import export as export_model
+from dsft.commands.check_inputs import CheckSettings
 from dsft.commands.experiment import ExperimentResult
 from dsft.commands.export import ExportResult, ExportSettings
-from dsft.commands.export_images import CheckSettings
 from dsft.console import progress_for_python, run_report
 from dsft.conversion import Conversion
 from dsft.errors import InputError, did_you_mean

@@ -51,14 +51,14 @@ def read_request(section: ConvertSection, seed: int, *, is_trained: bool) -> Req
     )
 
 
-def require_fitting_images(network: Network, compute: Compute) -> None:
-    """Run a network once on one image of its size.
+def require_fitting_input(network: Network, compute: Compute) -> None:
+    """Run a network once on one input of its size.
 
     Raises:
-        ModelError: Its architecture does not accept images of this size.
+        ModelError: Its architecture does not accept inputs of this size.
     """
     try:
-        run_example(network.module, example_images(network.preprocessing, compute))
+        run_example(network.module, example_input(network.preprocessing, compute))
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, AssertionError, ValueError) as error:
@@ -69,7 +69,7 @@ def require_fitting_images(network: Network, compute: Compute) -> None:
         ) from error
 
 
-def example_images(preprocessing: InputPreprocessing, compute: Compute) -> Tensor:
+def example_input(preprocessing: InputPreprocessing, compute: Compute) -> Tensor:
     """Return a black image, or another input of zeros, ``(1, channels, *size)`` of the size that a network takes."""
     return compute.place(INPUTS[preprocessing.kind].blank(preprocessing, 1))
 
@@ -116,7 +116,7 @@ def open_converter(
         statistics = CalibrationSet(with_raw_outputs(network.module), calibration, loss, request.seed, report)
     return Converter(
         with_raw_outputs(network.module),
-        example_images(network.preprocessing, compute),
+        example_input(network.preprocessing, compute),
         request,
         calibration=statistics,
         compute=compute,

@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import nn
 
-from dsft.assembly.conversion import require_dense, require_fitting_images
+from dsft.assembly.conversion import require_dense, require_fitting_input
 from dsft.assembly.data import Loaders, load_batches, open_splits
 from dsft.assembly.early_checks import require_held_out, require_valid_patterns, require_weights
 from dsft.assembly.held_out import Training
@@ -175,7 +175,7 @@ def _open(
         )
     require_same_images(splits, processes)
     compute.place_module(original.module)
-    require_fitting_images(original, compute)
+    require_fitting_input(original, compute)
     return splits, original
 
 

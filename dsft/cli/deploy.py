@@ -53,7 +53,7 @@ def deploy(
     with shown_progress(progress, None) as report:
         from dsft.assembly import Source
         from dsft.commands import deploy as command
-        from dsft.commands.export_images import CheckSettings
+        from dsft.commands.check_inputs import CheckSettings
 
         check = CheckSettings(named_data(data, overrides), images=images, calibration_images=calibration)
         result = command.run(

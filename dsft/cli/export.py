@@ -49,7 +49,7 @@ def export(
     with shown_progress(progress, None) as report:
         from dsft.assembly import Source
         from dsft.commands import export as command
-        from dsft.commands.export_images import CheckSettings
+        from dsft.commands.check_inputs import CheckSettings
 
         check = CheckSettings(named_data(data, overrides), split, images, calibration)
         result = command.run(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dsft.assembly import Network, Source, load_source, outline_source
-from dsft.assembly.conversion import require_fitting_images
+from dsft.assembly.conversion import require_fitting_input
 from dsft.assembly.source import share_builder
 from dsft.choices import Amp, Dtype, InputKind, Runtime
 from dsft.compat.torch_convolution import Convolution
@@ -137,7 +137,7 @@ def run(
     networks = [_load(source, report) for source in sources]
     _require_same_images(names, networks)
     for network in networks:
-        require_fitting_images(network, Compute(torch.device("cpu")))
+        require_fitting_input(network, Compute(torch.device("cpu")))
     with fixed_threads(settings.threads):
         rows = _time_networks(names, networks, settings, compute, report)
         timed = _time_layers(networks, settings, compute, report) if layers else ()

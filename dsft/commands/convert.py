@@ -14,7 +14,7 @@ from dsft.artifact.manifest import MANIFEST_FILE
 from dsft.assembly import Network, Source, load_source
 from dsft.assembly.calibration import draw_photographs, takes_photographs
 from dsft.assembly.class_names import name_classes, require_class_file
-from dsft.assembly.conversion import convert_network, example_images, open_converter, require_fitting_images
+from dsft.assembly.conversion import convert_network, example_input, open_converter, require_fitting_input
 from dsft.assembly.conversion_data import CALIBRATION_IMAGES, ConversionData, open_conversion_data
 from dsft.assembly.held_out import Training, provenance
 from dsft.assembly.named_data import RECORDED, NamedData
@@ -129,7 +129,7 @@ def _prepare(source: Source, named: NamedData, request: Request, images: int, co
     method = _choose_method(request, source, network, has_data=data is not None, report=report)
     request = dataclasses.replace(request, method=method)
     compute.place_module(network.module)
-    require_fitting_images(network, compute)
+    require_fitting_input(network, compute)
     # A search for the largest allowed loss needs the whole split: on a part of it a point may be chance.
     limit = VERDICT_IMAGES if request.max_drop is None else None
     scorer = open_val_scorer(data, network, source.label, compute, report, limit=limit)
@@ -180,7 +180,7 @@ def _convert(job: _Job, out: Path, compute: Compute, overwrite: bool, report: Re
     baseline = job.scorer.baseline(job.network)
     plan, converted, history = _apply(job, compute, report)
     _checked(plan, job.request, report)
-    example, runtime = example_images(converted.preprocessing, compute), job.request.runtime
+    example, runtime = example_input(converted.preprocessing, compute), job.request.runtime
     measured = report_costs(job.network.module, converted.module, plan, example, compute, runtime, report)
     costs = measured.with_history(history)
     verdict = reach_verdict(costs, baseline.compare(converted), job.request, plan.method, report)

@@ -19,9 +19,9 @@ from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
 from dsft.assembly import Network, Source, load_folder
 from dsft.assembly.model_folder import outline_folder
 from dsft.choices import Runtime
+from dsft.commands.check_inputs import CheckInputs, CheckSettings, load_check_inputs
 from dsft.commands.export_file import MainOutput, quantize_within, run_batches
 from dsft.commands.export_file import compare as compare_files
-from dsft.commands.export_images import CheckImages, CheckSettings, load_check_images
 from dsft.data.inputs import INPUTS
 from dsft.devices import Compute
 from dsft.errors import DataError, ExportError, ModelError
@@ -94,7 +94,7 @@ def run(model: Source, settings: DeploySettings | None = None, *, report: Report
     """
     settings = settings or DeploySettings()
     network = load_folder(Path(model.label), model.read_builder())
-    images = load_check_images(network, model.label, settings.check, report, with_calibration=True)
+    images = load_check_inputs(network, model.label, settings.check, report, with_calibration=True)
     if images.targets is None:
         raise DataError(
             f"model {model.label!r}: has no class table, so it cannot be scored. Convert it with --classes."
@@ -136,7 +136,7 @@ class _Job:
     network: Network
     module: nn.Module
     dense: nn.Module
-    images: CheckImages
+    images: CheckInputs
     settings: DeploySettings
     unusable: dict[str, str]
 

@@ -12,7 +12,7 @@ from typing import Self
 from dsft.artifact.manifest import installed_versions
 from dsft.assembly import Network, Source, load_split
 from dsft.assembly.class_names import name_classes, require_class_file
-from dsft.assembly.conversion import example_images
+from dsft.assembly.conversion import example_input
 from dsft.assembly.exported_file import load_finished, stored_bytes
 from dsft.assembly.held_out import ROLES, count_seen
 from dsft.assembly.named_data import RECORDED, NamedData
@@ -96,7 +96,7 @@ def run(
     evaluations = [_score(candidate, section, compute, report) for candidate in candidates]
     timed = len(models) > 1 if scoring.timed is None else scoring.timed
     first = candidates[0].network
-    example = example_images(first.preprocessing, compute)
+    example = example_input(first.preprocessing, compute)
     rows = _compare(candidates, evaluations, compute, timed=timed)
     if data == RECORDED and scoring.split is SplitName.TEST:
         rows = tuple(dataclasses.replace(row, untrained=score_before_training(row)) for row in rows)
@@ -209,7 +209,7 @@ def _compare(
     candidates: Sequence[_Candidate], evaluations: Sequence[Evaluation], compute: Compute, *, timed: bool
 ) -> tuple[ModelResult, ...]:
     """Combine scores and costs; every model but the first is compared with the first."""
-    images = [example_images(candidate.network.preprocessing, compute) for candidate in candidates]
+    images = [example_input(candidate.network.preprocessing, compute) for candidate in candidates]
     modules = [candidate.network.module for candidate in candidates]
     footprints = measure_footprints(modules, images, compute, timed=timed)
     return tuple(

@@ -11,7 +11,7 @@ from torch import nn
 
 from dsft.artifact import save_model
 from dsft.assembly import Experiment, Verb, prepare_experiment
-from dsft.assembly.conversion import example_images
+from dsft.assembly.conversion import example_input
 from dsft.assembly.held_out import provenance, record_training
 from dsft.assembly.verdict import Verdict
 from dsft.choices import InputKind, Runtime, Start
@@ -210,7 +210,7 @@ def _measure_costs(experiment: Experiment, report: Report) -> ConversionReport |
     if section is None or student.plan is None:
         return None
     runtime = section.budget.runtime if section.budget is not None else Runtime.EAGER
-    images = example_images(student.preprocessing, compute)
+    images = example_input(student.preprocessing, compute)
     costs = report_costs(original.module, student.module, student.plan, images, compute, runtime, report)
     return costs.with_history(networks.history)
 

@@ -16,8 +16,8 @@ from dsft.assembly.exported_file import checksums, describe_network, description
 from dsft.assembly.network import as_network
 from dsft.assembly.own_network import InputFormat, copy_own, with_classes
 from dsft.choices import ExportFormat
+from dsft.commands.check_inputs import CheckSettings, load_check_inputs
 from dsft.commands.export_file import MainOutput, compare, quantize, require_parity, run_batches, write_file
-from dsft.commands.export_images import CheckSettings, load_check_images
 from dsft.data.inputs import INPUTS
 from dsft.errors import RecipeError
 from dsft.progress import Note, Report, ignore
@@ -76,7 +76,7 @@ class ExportSettings:
         int8: Quantize the file to int8, of a format that can be.
         max_drop: Largest loss of the main score by int8 on the calibration images, in points or dB; layers are kept in
             float32 until it is met. None for any.
-        check: The images for the comparison and for the calibration of int8.
+        check: The inputs for the comparison and for the calibration of int8.
         overwrite: Replace an existing file.
     """
 
@@ -138,7 +138,7 @@ def _export(
     network: Network, name: str, out: Path, form: ExportFormat, settings: ExportSettings, report: Report
 ) -> ExportResult:
     plain = MainOutput(network.module.float(), network.task).eval()
-    images = load_check_images(network, name, settings.check, report, with_calibration=settings.int8)
+    images = load_check_inputs(network, name, settings.check, report, with_calibration=settings.int8)
     expected = run_batches(plain, images.batches)
     report(Note(f"writing {out}"))
     further = _further_suffixes(form)

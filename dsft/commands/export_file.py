@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 
 from dsft.assembly import Network
 from dsft.choices import ExportFormat, TargetKind
-from dsft.commands.export_images import CheckImages
+from dsft.commands.check_inputs import CheckInputs
 from dsft.conversion import copy_network
 from dsft.errors import DataError, ExportError
 from dsft.models import load_weights
@@ -147,7 +147,7 @@ def quantize_within(
     source: Path,
     target: Path,
     task: Task,
-    images: CheckImages,
+    images: CheckInputs,
     max_drop: float | None,
 ) -> tuple[str, ...]:
     """Quantize the file of a :class:`MainOutput`, with a limit on what it may lose on the calibration images.
@@ -172,7 +172,7 @@ def quantize_within(
     return tuple(name.removeprefix("network.") for name in kept)
 
 
-def _drop_limit(task: Task, images: CheckImages, largest: float | None) -> DropLimit | None:
+def _drop_limit(task: Task, images: CheckInputs, largest: float | None) -> DropLimit | None:
     targets, score = images.calibration_targets, task.scorer.layout.main
     if largest is None:
         return None
@@ -195,7 +195,7 @@ def quantize(
     staged: Path,
     task: Task,
     expected: Tensor,
-    images: CheckImages,
+    images: CheckInputs,
     max_drop: float | None,
 ) -> Int8:
     """Replace the float32 file by the quantized one, and score it.

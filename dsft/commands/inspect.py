@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dsft.assembly import Network, Source, outline_source
-from dsft.assembly.conversion import require_fitting_images
+from dsft.assembly.conversion import require_fitting_input
 from dsft.conversion import Inspection, inspect_layers
 from dsft.data.inputs import INPUTS
 from dsft.devices import Compute
@@ -46,7 +46,7 @@ def run(source: Source, report: Report = ignore) -> InspectResult:
         raise
     except Exception:  # the meta device has no values, which some networks read while they are built or run
         network = outline_source(source, meta=False, report=ignore)
-        require_fitting_images(network, Compute(torch.device("cpu")))
+        require_fitting_input(network, Compute(torch.device("cpu")))
         inspection = _inspection(network)
     return InspectResult(str(network.spec), network.preprocessing.size, inspection)
 

@@ -14,10 +14,10 @@ from dsft.assembly import Network, Source, load_source
 from dsft.assembly.class_names import name_classes, require_class_file
 from dsft.assembly.conversion import (
     as_converted,
-    example_images,
+    example_input,
     open_converter,
     require_dense,
-    require_fitting_images,
+    require_fitting_input,
 )
 from dsft.assembly.conversion_data import CALIBRATION_IMAGES, open_conversion_data
 from dsft.assembly.named_data import RECORDED, NamedData
@@ -115,7 +115,7 @@ def run(
         require_outside(out, job.scorer.section)
     networks, unmet = _convert_each(job, requests, compute, report)
     rows = _measure([(None, job.original), *networks], job.scorer, compute, report)
-    example = example_images(job.original.preprocessing, compute)
+    example = example_input(job.original.preprocessing, compute)
     where, kind = measured_on(job.original.module, example, compute), job.original.preprocessing.kind
     result = SweepResult(rows, unmet, where, out, kind)
     if out is not None:
@@ -138,7 +138,7 @@ def _prepare(source: Source, requests: Sequence[Request], named: NamedData, comp
     data = open_conversion_data(named, original, source.label, report)
     original = name_classes(original, source, data.classes if data is not None else None, report)
     compute.place_module(original.module)
-    require_fitting_images(original, compute)
+    require_fitting_input(original, compute)
     scorer = open_val_scorer(data, original, source.label, compute, report)
     if data is None or isinstance(scorer, NotScored):
         reason = scorer.reason if isinstance(scorer, NotScored) else ""
@@ -178,7 +178,7 @@ def _measure(
     """Score every network, and time all of them interleaved."""
     rows = []
     for budget, network in networks:
-        example = example_images(network.preprocessing, compute)
+        example = example_input(network.preprocessing, compute)
         label = "original" if budget is None else f"budget {budget:g}"
         metrics, main = scorer.evaluate(network).metrics, network.task.scorer.layout.main
         converted = len(network.plan.converted) if network.plan is not None else 0

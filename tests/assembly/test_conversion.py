@@ -6,10 +6,10 @@ import torch
 from dsft.assembly import Verb, load_folder, prepare_experiment
 from dsft.assembly.conversion import (
     as_converted,
-    example_images,
+    example_input,
     open_converter,
     read_request,
-    require_fitting_images,
+    require_fitting_input,
 )
 from dsft.choices import Cost, Decision, Form, Method, Structure
 from dsft.conversion import Budget, MaxDrop, Request
@@ -68,12 +68,12 @@ def test_images_that_do_not_fit_the_network_are_refused(workshop: Workshop) -> N
         prepare_experiment(load_recipe(str(workshop.dense_recipe), changes), Verb.TRAIN, ignore)
     network = load_folder(workshop.dense)
     state = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
-    require_fitting_images(network, CPU)
+    require_fitting_input(network, CPU)
     assert all(torch.equal(state[name], tensor) for name, tensor in network.module.state_dict().items())
 
 
 def test_an_example_is_one_black_image_of_the_networks_size(workshop: Workshop) -> None:
-    images = example_images(load_folder(workshop.dense).preprocessing, CPU)
+    images = example_input(load_folder(workshop.dense).preprocessing, CPU)
     assert torch.equal(images, torch.zeros(1, 3, 32, 32))
 
 

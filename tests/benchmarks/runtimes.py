@@ -37,7 +37,7 @@ from dsft.assembly import Source
 from dsft.assembly.named_data import NamedData
 from dsft.choices import Runtime
 from dsft.commands import deploy, evaluate
-from dsft.commands.export_images import CheckSettings
+from dsft.commands.check_inputs import CheckSettings
 from dsft.errors import DsftError
 from dsft.evaluation.deployment import DeployResult, DeployRow
 from dsft.preprocessing import InputPreprocessing, Preprocessing, SignalPreprocessing

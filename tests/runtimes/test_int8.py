@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from dsft.choices import ExportFormat
+from dsft.commands.check_inputs import CheckInputs
 from dsft.commands.export_file import MainOutput, quantize_within
-from dsft.commands.export_images import CheckImages
 from dsft.errors import DataError, ExportError
 from dsft.runtimes import FILE_FORMATS, QUANTIZED_FORMATS, DropLimit, quantize_file, trace_folded, why_unquantizable
 from dsft.tasks import CLASSIFICATION
@@ -92,12 +92,12 @@ def test_the_accuracy_on_the_calibration_images_is_the_limit_of_the_commands(
         balanced.head.bias.sub_(network(images).mean(0))
         outputs = balanced(images)
     wrapped = MainOutput(balanced, CLASSIFICATION).eval()
-    given = CheckImages([], None, [images], outputs.argmax(1))
+    given = CheckInputs([], None, [images], outputs.argmax(1))
     files = (*write(ExportFormat.ONNX, wrapped, images, tmp_path), tmp_path / "int8.onnx")
     assert quantize_within(ExportFormat.ONNX, *files, CLASSIFICATION, given, 100) == ()
     assert quantize_within(ExportFormat.ONNX, *files, CLASSIFICATION, given, 0)[0] == "wide"
     with pytest.raises(DataError, match="--max-drop 0: limits the loss of top-1, and a model without a class table"):
-        quantize_within(ExportFormat.ONNX, *files, CLASSIFICATION, CheckImages([], None, [images]), 0)
+        quantize_within(ExportFormat.ONNX, *files, CLASSIFICATION, CheckInputs([], None, [images]), 0)
 
 
 @pytest.mark.parametrize(("form", "tool"), [(ExportFormat.ONNX, "NNCF"), (ExportFormat.EXECUTORCH, "torchao")])

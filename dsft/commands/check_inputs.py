@@ -1,4 +1,4 @@
-"""The images with which an exported file is checked and calibrated."""
+"""The inputs with which an exported file is checked and calibrated."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from dsft.devices import Compute
 from dsft.errors import DataError
 from dsft.progress import Report, Warn, ignore
 
-NOISE_IMAGES = 8
-"""Number of random images for the check of a model that records no data."""
+NOISE_INPUTS = 8
+"""Number of random inputs for the check of a model that records no data."""
 
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """The images for the parity check and for the calibration of int8.
+    """Which inputs the parity check and the calibration of int8 take.
 
     Attributes:
         data: Which data set; by default the one that the model records.
         split: The split of the parity check.
-        images: Number of its images; None for all of them.
-        calibration_images: Number of images of the train split for the calibration of int8.
+        images: Number of its inputs; None for all of them.
+        calibration_images: Number of inputs of the train split for the calibration of int8.
     """
 
     data: NamedData = RECORDED
@@ -40,14 +40,14 @@ class CheckSettings:
 
 
 @dataclass(frozen=True)
-class CheckImages:
-    """Preprocessed images.
+class CheckInputs:
+    """Preprocessed inputs.
 
     Attributes:
-        batches: Images of the parity check, in batches ``(batch, channels, height, width)``.
-        targets: Their targets ``(images, ...)``; None if the model has no class table.
-        calibration: Images for the calibration, in batches; empty if none were requested.
-        calibration_targets: Their targets; None if the model has no class table, or without such images.
+        batches: Inputs of the parity check, in batches ``(batch, *shape)``.
+        targets: Their targets ``(inputs, ...)``; None if the model has no class table.
+        calibration: Inputs for the calibration, in batches; empty if none were requested.
+        calibration_targets: Their targets; None if the model has no class table, or without such inputs.
     """
 
     batches: list[Tensor]
@@ -56,20 +56,20 @@ class CheckImages:
     calibration_targets: Tensor | None = None
 
 
-def load_check_images(
+def load_check_inputs(
     network: Network, model: str, settings: CheckSettings, report: Report, *, with_calibration: bool
-) -> CheckImages:
-    """Load the images of a check; without any data, draw noise.
+) -> CheckInputs:
+    """Load the inputs of a check; without any data, draw noise.
 
     Args:
         network: The model.
         model: Its name, for messages.
-        settings: Which images.
+        settings: Which inputs.
         report: Receives a warning if the check uses noise.
-        with_calibration: Load images for the calibration as well.
+        with_calibration: Load inputs for the calibration as well.
 
     Raises:
-        InputError: The data is missing or invalid, or no images are left for the calibration.
+        InputError: The data is missing or invalid, or no inputs are left for the calibration.
     """
     if settings.data.name is None and not network.trainings:
         if with_calibration:
@@ -85,28 +85,28 @@ def load_check_images(
     split = split if settings.images is None else split.evenly_spaced(settings.images)
     batches, targets = _load(split, opened, network)
     if not with_calibration:
-        return CheckImages(batches, targets if network.classes is not None else None, [])
+        return CheckInputs(batches, targets if network.classes is not None else None, [])
     pool = _calibration_pool(opened, split, network)
     if network.classes is None:
         calibration, _ = _load(pool.evenly_spaced(settings.calibration_images), opened, network)
-        return CheckImages(batches, None, calibration)
+        return CheckInputs(batches, None, calibration)
     pool = under_class_table(pool, model, network)
-    return CheckImages(batches, targets, *_load(pool.evenly_spaced(settings.calibration_images), opened, network))
+    return CheckInputs(batches, targets, *_load(pool.evenly_spaced(settings.calibration_images), opened, network))
 
 
-def _noise(network: Network, model: str, report: Report) -> CheckImages:
+def _noise(network: Network, model: str, report: Report) -> CheckInputs:
     report(
         Warn(
-            f"model {model!r}: records no data, so the file is checked on {NOISE_IMAGES} "
+            f"model {model!r}: records no data, so the file is checked on {NOISE_INPUTS} "
             f"{network.preprocessing.kind.plural} of noise. Give others with --data RECIPE|FOLDER."
         )
     )
-    noise = INPUTS[network.preprocessing.kind].noise(network.preprocessing, NOISE_IMAGES)
-    return CheckImages([noise], None, [])
+    noise = INPUTS[network.preprocessing.kind].noise(network.preprocessing, NOISE_INPUTS)
+    return CheckInputs([noise], None, [])
 
 
 def _calibration_pool(opened: ScoringData, scored: Split, network: Network) -> Split:
-    """Return the train split; of a plain folder, the images that are not scored."""
+    """Return the train split; of a plain folder, the inputs that are not scored."""
     # What the splits are has been reported.
     pool = opened.split(SplitName.TRAIN, network, ignore)
     if pool.source is scored.source:
