@@ -119,7 +119,7 @@ def place_inputs(
         if kind not in (TargetKind.MASK, TargetKind.IMAGE) or not isinstance(own, Preprocessing):
             raise ModelError(
                 f"{option}: requires a model for the segmentation or restoration of images, found task "
-                f"{network.task.name}. Leave it out."
+                f"{network.task.name} of {own.kind.plural}. Leave it out."
             )
         own = dataclasses.replace(own, window_overlap=window_overlap)
     return dataclasses.replace(network, preprocessing=own)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from dsft.choices import DataSource
 from dsft.data.sources import has_splits, is_hidden
 from dsft.errors import OutputError
+from dsft.recipe.data_sources import DATA_SOURCES
 from dsft.recipe.sections import DataSection
 from dsft.storage import at_home
 
@@ -28,12 +28,12 @@ def require_apart(folder: Path, inputs: Iterable[str | None]) -> None:
 
 
 def require_outside(folder: Path, data: DataSection) -> None:
-    """Check that an output folder is not inside a folder of images, where it would count as a class from then on.
+    """Check that an output folder is not inside a folder of classes, where it would count as one from then on.
 
     Raises:
         OutputError: It is.
     """
-    if data.source is not DataSource.FOLDER or data.root is None:
+    if not DATA_SOURCES[data.source].has_class_folders or data.root is None:
         return
     root, place = at_home(data.root).resolve(), folder.resolve()
     if not root.is_dir() or root == place or not place.is_relative_to(root):

@@ -221,8 +221,8 @@ def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]
         return BoxPredictor(_classes(network), as_images(network.preprocessing), threshold, files)
     if files is None:
         raise InputError(
-            f"--pictures: is needed, since the predictions of task {network.task.name} are pictures. Name the folder "
-            "to write them to."
+            f"--pictures: is needed, since the predictions of task {network.task.name} are "
+            f"{'arrays' if is_signal else 'pictures'}. Name the folder to write them to."
         )
     return ArrayPredictor(files) if is_signal else PicturePredictor(network.task, files)
 

@@ -114,8 +114,8 @@ def per_class_table(metrics: Metrics, kind: InputKind = InputKind.IMAGE) -> Tabl
         title += f": the {_MOST_CLASSES} of {len(classes)} with the lowest {order.label}"
         classes = sorted(classes, key=lambda scores: order.rank_in(scores))[:_MOST_CLASSES]
     figures = metrics.layout.classes
-    counts_images = metrics.layout.support == InputKind.IMAGE.plural
-    numbers = [*(figure.label for figure in figures), kind.plural if counts_images else metrics.layout.support]
+    support = metrics.layout.support_of(kind)
+    numbers = [*(figure.label for figure in figures), support]
     total = sum(scores.support for scores in metrics.per_class)
     return build_table(
         ["class", *numbers],
@@ -125,7 +125,7 @@ def per_class_table(metrics: Metrics, kind: InputKind = InputKind.IMAGE) -> Tabl
         footer=[
             "macro mean",
             *(figure.format(figure.mean_in(metrics)) for figure in figures),
-            str(metrics.count) if counts_images else str(total),
+            str(metrics.count if support == kind.plural else total),
         ],
     )
 

@@ -29,6 +29,7 @@ class DataSourceTraits:
         has_groups: Examples may belong to groups, of which one may be held out.
         has_masks: The ground truth may be masks in files.
         has_class_names: The classes may be named by the recipe.
+        has_class_folders: Where ``data.root`` is a folder, each folder in it may be a class.
     """
 
     root: str | None = None
@@ -41,6 +42,7 @@ class DataSourceTraits:
     has_class_names: bool = False
     inputs: InputKind = InputKind.IMAGE
     has_groups: bool = False
+    has_class_folders: bool = False
 
     def accepts(self, key: str) -> bool:
         """Return whether the source has a use for a key of the section ``data``."""
@@ -85,7 +87,9 @@ SOURCE_KEYS = (
 
 DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
     DataSource.DIGITS: DataSourceTraits(),
-    DataSource.FOLDER: DataSourceTraits(root="a folder with one folder of images per class", needs=(("root",),)),
+    DataSource.FOLDER: DataSourceTraits(
+        root="a folder with one folder of images per class", needs=(("root",),), has_class_folders=True
+    ),
     DataSource.CSV: DataSourceTraits(
         root="a CSV file", needs=(("root",),), has_label_sets=True, targets=(TargetKind.CLASS, TargetKind.LABELS)
     ),
@@ -139,6 +143,7 @@ DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
         needs=(("root",),),
         inputs=InputKind.SIGNAL,
         has_groups=True,
+        has_class_folders=True,
     ),
     DataSource.ARRAYS: DataSourceTraits(
         root="a file .npz, or a folder of them",
@@ -151,9 +156,13 @@ DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
         root="a folder with one folder per class, in which each video is a folder of images",
         needs=(("root",),),
         inputs=InputKind.CLIP,
+        has_class_folders=True,
     ),
     DataSource.VIDEO: DataSourceTraits(
-        root="a folder with one folder of video files per class", needs=(("root",),), inputs=InputKind.CLIP
+        root="a folder with one folder of video files per class",
+        needs=(("root",),),
+        inputs=InputKind.CLIP,
+        has_class_folders=True,
     ),
     DataSource.MOVING_DIGITS: DataSourceTraits(inputs=InputKind.CLIP),
     DataSource.VOLUMES: DataSourceTraits(
@@ -161,6 +170,7 @@ DATA_SOURCES: Mapping[DataSource, DataSourceTraits] = {
         needs=(("root",),),
         inputs=InputKind.SIGNAL,
         has_groups=True,
+        has_class_folders=True,
     ),
     DataSource.SOLIDS: DataSourceTraits(inputs=InputKind.SIGNAL, targets=(TargetKind.MASK,)),
     DataSource.TEXT: DataSourceTraits(

@@ -197,8 +197,7 @@ def _label_pictures(folder: Path, metrics: Values, mistakes: int, kind: InputKin
 def _classes(metrics: Values, kind: InputKind) -> Table:
     layout = task_of(metrics).scorer.layout
     figures, order = layout.classes, layout.order
-    support = kind.plural if layout.support == InputKind.IMAGE.plural else layout.support
-    numbers = [*(figure.heading for figure in figures), support]
+    numbers = [*(figure.heading for figure in figures), layout.support_of(kind)]
     # The worst classes are those that a reader looks for.
     worst_first = sorted(metrics["per_class"], key=lambda row: rank(row[order.name]))
     rows = [

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dsft.choices import InputKind
+
 
 @dataclass(frozen=True)
 class MetricSpec:
@@ -101,7 +103,7 @@ class MetricLayout:
         target: What the true label of an image is called.
         details: Metrics for pages only, which have room for them.
         order: The metric of a class by which classes are sorted, lowest first.
-        support: What ``support`` counts for a class.
+        support: What ``support`` counts for a class of images.
         title: The units of a table of metrics.
     """
 
@@ -114,6 +116,12 @@ class MetricLayout:
     order: ClassMetricSpec = F1
     support: str = "images"
     title: str = "Scores in percent, loss in nats"
+
+    def support_of(self, kind: InputKind) -> str:
+        """Return what ``support`` counts for a class: examples of a kind, or what they consist of."""
+        if self.support == InputKind.IMAGE.plural:
+            return kind.plural
+        return "samples" if kind is InputKind.SIGNAL else self.support
 
     @property
     def interval(self) -> str:

@@ -40,6 +40,15 @@ def test_an_output_is_no_class_of_the_data(tmp_path: Path, monkeypatch: pytest.M
     require_outside(Path("runs"), pictures_in("nothing"))
 
 
+@pytest.mark.parametrize("source", [DataSource.AUDIO, DataSource.FRAMES, DataSource.VIDEO, DataSource.VOLUMES])
+def test_an_output_is_no_class_of_other_inputs_either(tmp_path: Path, source: DataSource) -> None:
+    (tmp_path / "files" / "low").mkdir(parents=True)
+    (tmp_path / "files.csv").touch()
+    with pytest.raises(OutputError, match="is inside the data folder"):
+        require_outside(tmp_path / "files" / "out", DataSection(source=source, root=str(tmp_path / "files")))
+    require_outside(tmp_path / "out", DataSection(source=source, root=str(tmp_path / "files.csv")))
+
+
 def pictures_in(root: str) -> DataSection:
     return DataSection(source=DataSource.FOLDER, root=root)
 

@@ -112,7 +112,7 @@ def test_a_file_that_lacks_one_tensor_is_refused(tmp_path: Path) -> None:
     state = weights_of(ModelSpec(ModelSource.TIMM, "test_resnet", 5, 3))
     del state["layer1.0.conv1.weight"]
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match=r"1 missing: layer1\.0\.conv1\.weight\.$"):
+    with pytest.raises(CheckpointError, match=r"1 missing: layer1\.0\.conv1\.weight\. Name the network"):
         load_model(ModelSource.TIMM, "test_resnet", checkpoint=tmp_path / "w.pth")
 
 
