@@ -46,7 +46,7 @@ def plot_sweep(points: Sequence[SweepPoint], dense_score: float, figure: MetricS
             dense = axes.axhline(figure.points * dense_score, color=GREY, linestyle="--", linewidth=1)
             dense.set_label(f"original: {figure.with_unit(dense_score)}")
             _draw(axes, costs, points, figure)
-            axes.set(xlabel=label, ylabel=f"val {figure.axis_label}")
+            axes.set(xlabel=label, ylabel=f"{figure.label} on val (%)")
         # Above the panels, where it covers no point.
         canvas.legend(*above.get_legend_handles_labels(), loc="outside upper center", ncols=2)
 
