@@ -9,14 +9,14 @@ from pathlib import Path
 
 from dsft.artifact.manifest import MANIFEST_FILE
 from dsft.assembly.held_out import Training
-from dsft.choices import DataSource
+from dsft.choices import DataSource, TaskName
 from dsft.data.decoding import IMAGE_EXTENSIONS
 from dsft.data.nifti import NIFTI_EXTENSIONS
 from dsft.data.sound import SOUND_EXTENSIONS
 from dsft.data.sources.folder import has_extension
 from dsft.data.video import VIDEO_EXTENSIONS
 from dsft.errors import DataError, RecipeError
-from dsft.recipe import load_recipe, override_data
+from dsft.recipe import Recipe, load_recipe, override_data
 from dsft.recipe.sections import DataSection
 from dsft.run_files import RECIPE_FILE, RUN_FILE
 from dsft.storage import at_home
@@ -43,6 +43,15 @@ class NamedData:
         folder = at_home(self.name)
         return folder.is_dir() and not any((folder / name).is_file() for name in (RECIPE_FILE, RUN_FILE))
 
+    @property
+    def task(self) -> TaskName | None:
+        """The task of the recipe or run that is named; None if none is named, since folders and records state no task.
+
+        Raises:
+            RecipeError: The recipe is missing or invalid.
+        """
+        return None if self.name is None or self.is_image_folder else _read_recipe(self.name, self.overrides).task
+
     def require_present(self) -> None:
         """Check that what is named exists, before anything is loaded.
 
@@ -68,7 +77,7 @@ class NamedData:
             _refuse_model_folder(self.name or "")
             return override_data(folder_section(at_home(self.name or "")), self.overrides)
         if self.name is not None:
-            return _read_recipe(self.name, self.overrides)
+            return _read_recipe(self.name, self.overrides).data
         if recorded is None:
             raise DataError(f"model {model!r}: records no data. Give it with --data RECIPE|FOLDER.")
         return override_data(recorded.section(), self.overrides)
@@ -97,7 +106,7 @@ RECORDED = NamedData()
 """The data that the model's folder records."""
 
 
-def _read_recipe(name: str, overrides: tuple[str, ...]) -> DataSection:
+def _read_recipe(name: str, overrides: tuple[str, ...]) -> Recipe:
     path = at_home(name)
     if path.is_dir() and not (path / RECIPE_FILE).is_file():
         raise RecipeError(
@@ -111,7 +120,7 @@ def _read_recipe(name: str, overrides: tuple[str, ...]) -> DataSection:
             "{source: text}."
         )
     try:
-        return load_recipe(str(path), overrides).data
+        return load_recipe(str(path), overrides)
     except RecipeError as error:
         if path.exists():
             raise

@@ -13,11 +13,12 @@ from dsft.artifact.locate import how_to_make
 from dsft.assembly.model_folder import load_folder, needs_builder, outline_folder
 from dsft.assembly.network import Network, as_network, with_image_size
 from dsft.assembly.own_network import InputFormat, build_own, with_weights
-from dsft.choices import ModelSource
+from dsft.choices import ModelSource, TaskName
 from dsft.errors import ModelError, PretrainedWeightsError
 from dsft.models import Builder, LoadedModel, load_model
 from dsft.models.libraries import LIBRARIES
 from dsft.progress import Note, Report
+from dsft.tasks import CLASSIFICATION, Task, task_named
 
 _COMMON = (ModelSource.TIMM, ModelSource.TORCHVISION)
 """The libraries whose names are often given without the library's own."""
@@ -78,12 +79,13 @@ def share_builder(source: Source) -> Source:
     return source if is_needed else dataclasses.replace(source, builder=None)
 
 
-def load_source(source: Source, report: Report) -> Network:
+def load_source(source: Source, report: Report, task: TaskName | None = None) -> Network:
     """Load a network with its weights.
 
     Args:
         source: Which network.
         report: Receives where the weights come from.
+        task: What the outputs of the user's own network mean, and of weights that fit several tasks; None if unknown.
 
     Raises:
         ModelError: There is no such source, the builder fails, or a weights file comes without ``model`` and
@@ -95,7 +97,7 @@ def load_source(source: Source, report: Report) -> Network:
     if source.folder is not None:
         return with_image_size(load_folder(source.folder, builder), source.image_size, is_fixed=False)
     if builder is not None:
-        loaded = _build(builder, source)
+        loaded = _build(builder, source, CLASSIFICATION if task is None else task_named(task))
     elif (named := source.in_library) is not None:
         try:
             loaded = load_model(*named, pretrained=True, report=report)
@@ -104,6 +106,8 @@ def load_source(source: Source, report: Report) -> Network:
     else:
         path = _weights_file(source)
         loaded = load_model(*_network_of_file(source), checkpoint=path, report=report)
+        if task is not None and task_named(task).codec.output_name == task_named(loaded.task).codec.output_name:
+            loaded = dataclasses.replace(loaded, task=task)
     for note in loaded.notes:
         report(Note(f"model {loaded.spec}: {note}"))
     return with_image_size(as_network(loaded), source.image_size, is_fixed=loaded.fixed_size)
@@ -134,9 +138,9 @@ def outline_source(source: Source, *, meta: bool, report: Report) -> Network:
     return with_image_size(as_network(loaded), source.image_size, is_fixed=loaded.fixed_size)
 
 
-def _build(builder: Builder, source: Source) -> LoadedModel:
+def _build(builder: Builder, source: Source, task: Task) -> LoadedModel:
     """Build the user's own network, with the weights of a file if one is named."""
-    loaded = build_own(builder, InputFormat(image_size=source.image_size))
+    loaded = build_own(builder, InputFormat(image_size=source.image_size), task=task)
     return loaded if source.name is None else with_weights(loaded, _weights_file(source), None)
 
 

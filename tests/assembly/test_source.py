@@ -10,6 +10,7 @@ from torchvision.models import get_model  # type: ignore[attr-defined]
 
 import dsft as library
 from dsft.assembly import Source, load_source
+from dsft.choices import TaskName
 from dsft.errors import ModelError
 from dsft.progress import Event, Note, ignore
 from tests.workshop import CLASSES, Workshop
@@ -41,6 +42,23 @@ def test_a_weights_file_belongs_to_a_network(model: str, tmp_path: Path) -> None
     assert (str(loaded.spec), loaded.classes, loaded.plan, loaded.trainings) == (model, None, None, ())
     assert loaded.preprocessing.size == (64, 64)
     assert any(isinstance(event, Note) and "own.safetensors" in event.message for event in events)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (None, TaskName.CLASSIFICATION),
+        (TaskName.MULTI_LABEL, TaskName.MULTI_LABEL),
+        # The network returns one row of scores, whatever the recipe of the data says.
+        (TaskName.SEGMENTATION, TaskName.CLASSIFICATION),
+    ],
+)
+def test_a_weights_file_is_for_the_task_of_the_data_if_its_outputs_fit(
+    asked: TaskName | None, found: TaskName, tmp_path: Path
+) -> None:
+    save_file(timm.create_model("test_resnet", num_classes=4).state_dict(), tmp_path / "own.safetensors")
+    loaded = load_source(Source(str(tmp_path / "own.safetensors"), "timm/test_resnet"), ignore, asked)
+    assert loaded.task.name is found
 
 
 def test_a_weights_file_may_be_in_a_folder_called_like_a_library(here: Path) -> None:

@@ -249,9 +249,13 @@ def test_an_exported_file_is_scored_and_predicts_as_its_model(work: Work, file: 
     assert (np.abs(pictures[0] - pictures[1]) <= largest).mean() > 0.99
 
 
-def test_a_conversion_without_training_is_scored(work: Work, tmp_path: Path) -> None:
-    done = work.run("convert", work.dense, "--budget", "macs=0.6", "--out", tmp_path / "converted")
-    assert {"segmentation": "mIoU", "restoration": "PSNR"}[work.task] in done.stdout
+def test_weights_are_converted_and_scored_for_the_task_of_the_recipe(work: Work, tmp_path: Path) -> None:
+    weights, main = work.dense / "model" / "model.safetensors", MAIN[work.task]
+    data = ("--data", work.recipe, "--classes", "data", "--image-size", "24")
+    done = work.run("convert", weights, *data, "--budget", "macs=0.6", "--out", tmp_path / "converted", "--json")
+    verdict = json.loads(done.stdout)["verdict"]
+    assert verdict["metric"] == main
+    assert verdict["score_before"] == pytest.approx(work.metrics(work.dense, "val")[main], abs=1e-6)
     assert work.load(tmp_path / "converted").task.name == work.task
 
 
