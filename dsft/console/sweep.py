@@ -18,7 +18,7 @@ Row = tuple[float | None, int, int, int, float, float]
 
 
 def sweep_table(rows: Sequence[Row], title: str, figure: MetricSpec) -> Table:
-    """Compare budgets; ratios and points are relative to the original, which comes first.
+    """Compare budgets; ratios and differences are relative to the original, which comes first.
 
     Args:
         rows: The networks.
@@ -26,7 +26,7 @@ def sweep_table(rows: Sequence[Row], title: str, figure: MetricSpec) -> Table:
         figure: The score.
     """
     _, _, macs, _, milliseconds, first = rows[0]
-    numbers = ["layers", "parameters", "MACs", "ratio", "ms", "ratio", figure.heading, "points"]
+    numbers = ["layers", "parameters", "MACs", "ratio", "ms", "ratio", figure.heading, figure.difference_unit]
     cells = [
         [
             "original" if budget is None else f"{budget:g}",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +9,10 @@ import pytest
 
 from dsft.report.figures import BLUE, GREY
 from dsft.report.sweep import SweepPoint, plot_sweep
-from dsft.tasks import CLASSIFICATION, MULTI_LABEL
+from dsft.tasks import CLASSIFICATION, MULTI_LABEL, RESTORATION
 from tests.report.pictures import pixels_of
 
-TOP1, MAP = CLASSIFICATION.scorer.layout.main, MULTI_LABEL.scorer.layout.main
+TOP1, MAP, PSNR = (task.scorer.layout.main for task in (CLASSIFICATION, MULTI_LABEL, RESTORATION))
 
 
 def _points(*scores: float) -> list[SweepPoint]:
@@ -34,3 +36,11 @@ def test_fractions_are_drawn_in_percent_like_percentages(tmp_path: Path) -> None
     for colour in (BLUE, GREY):
         lower = [pixels_of(tmp_path / f"{name}.png", colour)[100:, 100:] for name in ("top1", "map")]
         assert (lower[0] == lower[1]).mean() > 0.999
+
+
+def test_the_axis_has_the_unit_of_the_score(tmp_path: Path) -> None:
+    pictures = []
+    for unit in ("dB", "%", ""):
+        plot_sweep(_points(30.0, 31.0, 32.0), 33.0, dataclasses.replace(PSNR, unit=unit), tmp_path / "psnr.png")
+        pictures.append(pixels_of(tmp_path / "psnr.png", "black")[:, :60])
+    assert not any((one == other).all() for one, other in itertools.combinations(pictures, 2))
