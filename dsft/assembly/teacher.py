@@ -8,6 +8,7 @@ from dsft.assembly.model_folder import load_folder
 from dsft.assembly.network import Network
 from dsft.choices import ModelSource
 from dsft.errors import RecipeError
+from dsft.models import Builder
 from dsft.preprocessing import InputPreprocessing
 from dsft.recipe import Recipe
 from dsft.recipe.sections import DistillSection
@@ -44,7 +45,8 @@ def load_teacher(recipe: Recipe, original: Network, classes: tuple[str, ...]) ->
             "distill.teacher 'original': the network is converted already, so its original is another one. Give the "
             "dense network's model folder as distill.teacher."
         )
-    teacher = original if section.teacher == ORIGINAL else load_folder(Path(section.teacher))
+    builder = Builder.parse(recipe.model.builder) if recipe.model.builder is not None else None
+    teacher = original if section.teacher == ORIGINAL else load_folder(Path(section.teacher), builder)
     if section.features > 0:
         _require_same_layers(section.teacher, teacher, original, has_conversion=recipe.convert is not None)
     if section.logits > 0:

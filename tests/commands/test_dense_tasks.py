@@ -78,7 +78,7 @@ extends: dense.yaml
 name: separable
 model: {{source: dsft, path: "{runs}/dense/model"}}
 convert: {{budget: {{macs: 0.6}}, structures: [dw_pw], calibration: {{images: 8}}}}
-distill: {{teacher: original, logits: 0.5}}
+distill: {{teacher: "{runs}/dense/model", logits: 0.5}}
 """
 MAIN = {"segmentation": "miou", "restoration": "psnr"}
 

@@ -13,7 +13,8 @@ class DistillSection(Section):
     """Knowledge distillation: train on the outputs of a teacher as well as on the labels."""
 
     teacher: str = "original"
-    """`original` (the network before conversion) or a model folder."""
+    """`original` (the network before conversion) or a model folder; `model.builder` builds the network of one that is
+    your own."""
     logits: Share = 0.5
     """Weight of the teacher's logits in the loss; the labels have the rest. With 0 the teacher need not know the
     task."""
