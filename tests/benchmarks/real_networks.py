@@ -45,6 +45,7 @@ from dsft.errors import BudgetError
 from dsft.measure import count_macs
 from dsft.report.figures import BLUE, GREY, ORANGE, drawing
 from dsft.runtimes import compare_latency
+from tests.benchmarks.dense_networks import DnCNN
 from tests.cifar import DATA, load_images, load_resnet32
 from tests.phasenet import load_phasenet, load_seismograms, score_picks
 
@@ -179,12 +180,9 @@ def squeezenet() -> Job:
 
 def dncnn() -> Job:
     """Zhang et al. 2017, with weights of SaoYan/DnCNN-PyTorch for noise of 15 of 255 levels."""
-    layers: list[nn.Module] = [nn.Conv2d(1, 64, 3, padding=1, bias=False), nn.ReLU()]
-    for _ in range(15):
-        layers += [nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.Conv2d(64, 1, 3, padding=1, bias=False)).eval()
-    state = load_file(DATA / "weights" / "dncnn_s15.safetensors")
-    model.load_state_dict({key.removeprefix("dncnn."): value for key, value in state.items()})
+    denoiser = DnCNN()
+    denoiser.load_state_dict(load_file(DATA / "weights" / "dncnn_s15.safetensors"))
+    model = denoiser.dncnn.eval()
     generator = torch.Generator().manual_seed(0)
     clean = read_grey("train")[:, :, 58:122, 58:122]
     noisy = clean + NOISE * torch.randn(clean.shape, generator=generator)
