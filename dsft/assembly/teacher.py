@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dsft.assembly.model_folder import load_folder
+from dsft.assembly.model_folder import load_folder, needs_builder
 from dsft.assembly.network import Network
 from dsft.choices import ModelSource
 from dsft.errors import RecipeError
@@ -45,8 +45,7 @@ def load_teacher(recipe: Recipe, original: Network, classes: tuple[str, ...]) ->
             "distill.teacher 'original': the network is converted already, so its original is another one. Give the "
             "dense network's model folder as distill.teacher."
         )
-    builder = Builder.parse(recipe.model.builder) if recipe.model.builder is not None else None
-    teacher = original if section.teacher == ORIGINAL else load_folder(Path(section.teacher), builder)
+    teacher = original if section.teacher == ORIGINAL else _load_folder(recipe, Path(section.teacher))
     if section.features > 0:
         _require_same_layers(section.teacher, teacher, original, has_conversion=recipe.convert is not None)
     if section.logits > 0:
@@ -66,6 +65,11 @@ def require_converted_layers(section: DistillSection | None, student: Network) -
             "distill.features: compares converted layers with the teacher's, and the network has none. Add a convert "
             "section, or set distill.features=0."
         )
+
+
+def _load_folder(recipe: Recipe, folder: Path) -> Network:
+    name = recipe.model.builder if needs_builder(folder) else None
+    return load_folder(folder, Builder.parse(name) if name is not None else None)
 
 
 def _require_same_layers(name: str, teacher: Network, original: Network, *, has_conversion: bool) -> None:
