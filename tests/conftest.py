@@ -25,6 +25,8 @@ from dsft.runtimes import interleaved_timing
 from tests.workshop import Workshop, open_workshop
 
 RENDER, ROUNDS = figures._png, interleaved_timing.ROUNDS
+IN_FULL = [Path(__file__).parent / name for name in ("report", "runtimes", "conversion/planning")]
+"""The tests that look at pictures or times."""
 
 # Property tests try the same examples each time, so that a change is what makes them fail; make test-all tries others.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
@@ -45,12 +47,19 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _short_reports() -> Iterator[None]:
-    # The layout and rendering of pictures and the measurement of times take half the time of a short run. Tests of
-    # either undo this, and commands that run in processes of their own do both in full.
+    # The layout and rendering of pictures and the measurement of times take half the time of a short run. Commands that
+    # run in processes of their own do both in full.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "_png", _blank)
         patch.setattr(interleaved_timing, "ROUNDS", (7, 20))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _full_reports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if any(folder in request.path.parents for folder in IN_FULL):
+        monkeypatch.setattr(figures, "_png", RENDER)
+        monkeypatch.setattr(interleaved_timing, "ROUNDS", ROUNDS)
 
 
 def _blank(figure: Figure) -> bytes:

@@ -154,7 +154,7 @@ def _join_images(
 def _refuse_joint(
     split: Split, data: DataSection, preprocessing: InputPreprocessing, augment: AugmentSection | None, full_size: bool
 ) -> JointTransform:
-    """Raise an error: of some kinds of input a network finds nothing that has places in them."""
+    """Raise an error: networks of clips and texts only classify."""
     del data, augment, full_size
     raise ModelError(
         f"model: the task needs {split.target_kind.description}, and a network of {preprocessing.kind.plural} finds "

@@ -21,7 +21,7 @@ from dsft.progress import Note, Report
 from dsft.tasks import CLASSIFICATION, Task, task_named
 
 _COMMON = (ModelSource.TIMM, ModelSource.TORCHVISION)
-"""The libraries whose names are often given without the library's own."""
+"""Libraries whose networks are often named without the prefix."""
 
 
 @dataclass(frozen=True)

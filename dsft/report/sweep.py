@@ -37,7 +37,6 @@ def plot_sweep(points: Sequence[SweepPoint], dense_score: float, figure: MetricS
         figure: Which score it is.
         path: The PNG file; it is written completely or not at all.
     """
-    unit = [f"({figure.unit})"] if figure.unit else []
     with drawing(path, height=6.0) as canvas:
         above, below = canvas.subplots(2, 1, sharey=True)
         for axes, costs, label in (
@@ -47,7 +46,7 @@ def plot_sweep(points: Sequence[SweepPoint], dense_score: float, figure: MetricS
             dense = axes.axhline(figure.points * dense_score, color=GREY, linestyle="--", linewidth=1)
             dense.set_label(f"original: {figure.with_unit(dense_score)}")
             _draw(axes, costs, points, figure)
-            axes.set(xlabel=label, ylabel=" ".join([f"{figure.label} on val", *unit]))
+            axes.set(xlabel=label, ylabel=f"{figure.axis_label} on val")
         # Above the panels, where it covers no point.
         canvas.legend(*above.get_legend_handles_labels(), loc="outside upper center", ncols=2)
 
