@@ -94,17 +94,6 @@ def bin_by_confidence(confidence: Tensor, right: Tensor, bins: int = BINS) -> Re
     return Reliability(tuple(counts.tolist()), tuple(mean_confidence), tuple(accuracy))
 
 
-def expected_calibration_error(logits: Tensor, targets: Tensor, bins: int = BINS) -> float:
-    """Return the expected calibration error, a fraction; see :class:`Reliability`.
-
-    Args:
-        logits: Scores ``(images, classes)``.
-        targets: Class numbers ``(images,)``.
-        bins: Number of bins of equal width.
-    """
-    return reliability(logits, targets, bins).error
-
-
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     """Return the temperature that minimises the negative log-likelihood of ``logits / temperature``.
 

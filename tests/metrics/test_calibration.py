@@ -9,7 +9,6 @@ from sklearn.metrics import brier_score_loss, log_loss
 from dsft.metrics import (
     TEMPERATURES,
     brier_score,
-    expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
     reliability,
@@ -44,13 +43,13 @@ def test_the_calibration_error_follows_the_paper_bin_by_bin(bins: int) -> None:
         inside = (confidence > number / bins) & (confidence <= (number + 1) / bins)
         if inside.any():
             expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    assert expected_calibration_error(logits, targets, bins) == pytest.approx(expected, rel=1e-12)
+    assert reliability(logits, targets, bins).error == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_sure_are_calibrated_only_where_they_are_right() -> None:
     logits = torch.eye(4) * 1e3
-    assert expected_calibration_error(logits, torch.arange(4)) == 0.0
-    assert expected_calibration_error(logits, (torch.arange(4) + 1) % 4) == 1.0
+    assert reliability(logits, torch.arange(4)).error == 0.0
+    assert reliability(logits, (torch.arange(4) + 1) % 4).error == 1.0
 
 
 def test_the_brier_score_agrees_with_scikit_learn_and_with_one_hot_vectors() -> None:
