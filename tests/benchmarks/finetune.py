@@ -5,6 +5,7 @@ multiply-accumulates and fine-tuned; the dense one is trained further by the sam
 top-1 on the 2,000 test images, seed by seed, and the mean difference.
 
     python tests/benchmarks/finetune.py [--seeds 3] [--epochs 15] [--more 8] [--macs 0.35] [--out FOLDER]
+                                       [--structures dw_pw,pw_dw]
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15, help="of the dense network")
     parser.add_argument("--more", type=int, default=8, help="epochs of both after that")
     parser.add_argument("--macs", type=float, default=0.35)
+    parser.add_argument("--structures", default="auto", help="auto, or names separated by commas")
     parser.add_argument("--out", type=Path, help="folder for the runs; else a temporary one")
     arguments = parser.parse_args()
     if not DATA.is_dir():
@@ -71,8 +73,8 @@ def compare(out: Path, arguments: argparse.Namespace) -> None:
         run("train", "dense.yaml", f"schedule.epochs={arguments.epochs}", *common, folder=first)
         model, further = f"model.path={first / 'model'}", f"schedule.epochs={arguments.more}"
         run("finetune", "further.yaml", model, further, f"distill.teacher={first / 'model'}", *common, folder=longer)
-        # The structures of the stored table.
-        convert = [f"convert.budget.macs={arguments.macs:g}", "convert.structures=[dw_pw, pw_dw]"]
+        structures = "auto" if arguments.structures == "auto" else f"[{arguments.structures}]"
+        convert = [f"convert.budget.macs={arguments.macs:g}", f"convert.structures={structures}"]
         run("finetune", "further.yaml", model, further, *convert, "distill.teacher=original", *common, folder=separable)
         models = [str(folder) for folder in (longer, first, separable)]
         scores = json.loads(dsft(out, "evaluate", *models, "--json"))["models"]

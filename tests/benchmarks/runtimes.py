@@ -167,7 +167,7 @@ def train_quickstart(folder: Path) -> tuple[Path, Path]:
 
 def train_resnet18(folder: Path) -> tuple[Path, Path]:
     """Train the networks of ``finetune.py`` with one seed."""
-    finetune.compare(folder, argparse.Namespace(seeds=1, epochs=15, more=8, macs=0.35))
+    finetune.compare(folder, argparse.Namespace(seeds=1, epochs=15, more=8, macs=0.35, structures="auto"))
     return folder / "longer-0", folder / "separable-0"
 
 

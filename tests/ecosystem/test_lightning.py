@@ -83,6 +83,20 @@ def test_a_module_is_converted_trained_and_validated_from_its_checkpoint(tmp_pat
     assert (more.current_epoch, len(resumed.losses)) == (5, 4)
 
 
+def test_a_trained_module_fuses_and_exports(tmp_path: Path) -> None:
+    module = Classifier()
+    trainer(tmp_path, ConversionCallback(example_input=IMAGES[:1], rank=1), epochs=1).fit(module, loader())
+    network = module.model.eval()
+    with torch.no_grad():
+        expected = network(IMAGES)
+        network.stem = torch.nn.utils.fuse_conv_bn_eval(network.stem, network.norm)  # type: ignore[assignment]
+        network.norm = nn.Identity()  # type: ignore[assignment]
+        torch.testing.assert_close(network(IMAGES), expected, rtol=1e-4, atol=1e-4)
+    assert "stem" in converted_layers(network)
+    program = torch.export.export(network, (IMAGES,))
+    torch.testing.assert_close(program.module()(IMAGES), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_without_the_callback_a_checkpoint_does_not_load_as_dense(tmp_path: Path) -> None:
     fit = trainer(tmp_path, ConversionCallback(example_input=IMAGES[:1], rank=1), epochs=1)
     fit.fit(Classifier(), loader())

@@ -190,10 +190,10 @@ class Planner:
             site.obstacle is Reason.POINTWISE and exclusion(site, request) is None for site in self._analysis.obstacles
         ):
             structures = ", ".join([*request.allowed_structures, *POINTWISE_STRUCTURES])
-            return f"exclude fewer layers, or allow structures=[{structures}]"
+            return f"exclude fewer layers, or allow the structures {structures}"
         if request.has_free_choice:
             structures = ", ".join(request.allowed_structures)
-            return f"exclude fewer layers, or allow sizes that may be slower by structures=[{structures}]"
+            return f"exclude fewer layers, or name the structures ({structures}), which allows sizes that may be slower"
         return "or exclude fewer layers"
 
     def _options(self, by: Cost, dense: Collection[str]) -> list[LayerOptions]:
