@@ -49,7 +49,7 @@ def sampled_cross_entropy(logits: Tensor, generator: torch.Generator) -> Tensor:
         logits: ``(batch, classes)``. Outputs of any other shape are projected, see :func:`project_outputs`.
         generator: Random generator on the CPU.
     """
-    if not _is_row_of_scores(logits):
+    if not is_row_of_scores(logits):
         return project_outputs(logits, generator)
     probabilities = logits.detach().float().softmax(1).cpu()
     labels = torch.multinomial(probabilities, 1, generator=generator).squeeze(1).to(logits.device)
@@ -63,11 +63,12 @@ def sampled_binary_cross_entropy(logits: Tensor, generator: torch.Generator) -> 
         logits: ``(batch, classes)``. Outputs of any other shape are projected, see :func:`project_outputs`.
         generator: Random generator on the CPU.
     """
-    if not _is_row_of_scores(logits):
+    if not is_row_of_scores(logits):
         return project_outputs(logits, generator)
     labels = torch.bernoulli(logits.detach().float().sigmoid().cpu(), generator=generator).to(logits.device)
     return functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="sum")
 
 
-def _is_row_of_scores(outputs: Tensor) -> bool:
+def is_row_of_scores(outputs: Tensor) -> bool:
+    """Return whether outputs are one row of class scores per image, ``(batch, classes)``."""
     return outputs.dim() == 2 and outputs.shape[1] > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,8 @@ class Weighting:
             in_channels / groups, in_channels / groups)``.
         gradients: Moment of the output gradient in each group, ``(groups, out_channels / groups,
             out_channels / groups)``.
+        largest_rise: Rise of the loss up to which this holds; infinite where the loss is a squared error of the
+            output.
 
     All are float64 on the CPU.
     """
@@ -37,6 +40,7 @@ class Weighting:
     patches: Tensor
     channels: Tensor
     gradients: Tensor
+    largest_rise: float = math.inf
 
     def roots(self, order: Structure) -> tuple[Tensor, Tensor, Tensor]:
         r"""Return matrices that weight the slices of a kernel so that squared norms are increases of the loss.

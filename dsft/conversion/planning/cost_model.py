@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -37,12 +38,15 @@ class CostModel:
     of_dense: Callable[[Site], float]
     of_candidate: Callable[[Candidate, NDArray[np.int64]], NDArray[np.float64]]
 
-    def options(self, candidates: Sequence[Candidate], allowed: Filter | None = None) -> LayerOptions:
+    def options(
+        self, candidates: Sequence[Candidate], allowed: Filter | None = None, largest_rise: float = math.inf
+    ) -> LayerOptions:
         """Return the options of a layer with their costs.
 
         Args:
             candidates: The candidates of one layer.
             allowed: Which sizes may be chosen; None for all.
+            largest_rise: Error up to which errors add up; a larger one counts by its square.
         """
         alternatives = []
         dense = self.of_dense(candidates[0].site)
@@ -52,6 +56,7 @@ class CostModel:
             costs = costs if allowed is None else np.where(allowed(candidate, candidate.steps), costs, np.inf)
             # Errors may take long to compute, and are not needed where no size is chosen.
             errors = candidate.errors if costs.min() < dense else np.zeros(len(costs))
+            errors = errors * np.maximum(errors / largest_rise, 1.0)
             alternatives.append(Alternative(candidate.steps, errors, costs))
         return LayerOptions(dense, tuple(alternatives))
 

@@ -202,9 +202,14 @@ class Planner:
         return [
             LayerOptions(costs.of_dense(candidates[0].site), ())
             if candidates[0].site.name in dense
-            else costs.options(candidates, allowed)
+            else costs.options(candidates, allowed, self._largest_rise(candidates[0].site))
             for candidates in self._candidates
         ]
+
+    def _largest_rise(self, site: Site) -> float:
+        """Return the error of a layer up to which errors add up."""
+        weighting = self._analysis.weightings.get(site.name)
+        return math.inf if weighting is None or not self._request.has_free_choice else weighting.largest_rise
 
     def _filter(self, by: Cost) -> Filter | None:
         """Return which sizes may be chosen: those that measure faster, or that are expected to be; None for all."""

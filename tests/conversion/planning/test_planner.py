@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -12,6 +15,11 @@ from torch import Tensor, nn
 
 from dsft.choices import Cost, Decision, Method, Reason, Structure
 from dsft.conversion import Budget, ConversionPlan, Request, apply_plan, factorize, plan_conversion, replay_plan
+from dsft.conversion.calibration_set import CalibrationSet
+from dsft.conversion.discovery.sites import Site
+from dsft.conversion.factorization import Weighting
+from dsft.conversion.planning.analysis import NetworkAnalysis, analyze_network
+from dsft.conversion.planning.planner import Planner
 from dsft.conversion.request import SEPARABLE
 from dsft.errors import ConversionError
 from dsft.measure import count_macs, count_parameters
@@ -278,3 +286,28 @@ def test_a_weight_that_is_not_finite_names_the_layer() -> None:
     model.conv1.weight.data[0] = float("nan")
     with pytest.raises(ConversionError, match="layer 'conv1': the weight holds NaN"):
         plan_conversion(model, IMAGES, Request(rank=1))
+
+
+def test_errors_beyond_the_quadratic_model_count_by_their_square_where_dsft_chooses() -> None:
+    torch.manual_seed(0)
+    stem, middle, last = nn.Conv2d(3, 16, 7, 2, 3), nn.Conv2d(16, 64, 3, 1, 1), nn.Conv2d(64, 64, 3, 1, 1)
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 5))
+    model = nn.Sequential(stem, nn.ReLU(), middle, nn.ReLU(), last, nn.ReLU(), *head)
+    images = torch.randn(8, 3, 32, 32)
+    weigh = CalibrationSet.read(model, images).weightings
+
+    def analyze(request: Request, largest: float = math.inf) -> NetworkAnalysis:
+        def measured(sites: Sequence[Site]) -> dict[str, Weighting]:
+            return {name: replace(each, largest_rise=largest) for name, each in weigh(sites).items()}
+
+        return analyze_network(model, images, request, weigh=measured)
+
+    chosen, named = within(0.4, structures="auto"), within(0.4, structures=["dw_pw"])
+    for candidates in (analysis := analyze(chosen)).candidates:
+        plain = candidates[0].errors
+        limit = float(np.median(plain))
+        found = analysis.costs[Cost.MACS].options(candidates, largest_rise=limit).alternatives[0].errors
+        np.testing.assert_allclose(found, np.where(plain > limit, plain**2 / limit, plain))
+    for request, is_other in ((chosen, True), (named, False)):
+        plans = [Planner(analyze(request, largest), request).plan() for largest in (math.inf, 1e-12)]
+        assert (plans[0] != plans[1]) is is_other

@@ -133,6 +133,13 @@ def test_answers_that_are_not_finite_are_an_error() -> None:
         collect_fisher(model, find_sites(model, IMAGES[:1])[:3], [IMAGES])
 
 
+def test_a_cross_entropy_is_quadratic_for_small_rises_and_a_squared_error_for_all() -> None:
+    images = [torch.randn(4, 3, 8, 8)]
+    for model, largest in ((Residual(), fisher.LARGEST_RISE), (nn.Conv2d(3, 4, 3), math.inf)):
+        found = collect_fisher(redraw(model), find_sites(model, images[0]), images)
+        assert {weighting.largest_rise for weighting in found.values()} == {largest}
+
+
 def test_an_error_costs_the_more_the_later_its_layer_runs() -> None:
     class Backwards(nn.Module):
         """Runs its layers in another order than the one in which they are defined."""
