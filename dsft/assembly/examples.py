@@ -29,6 +29,6 @@ def sample_examples(train: Split, count: int) -> list[Any]:
 
 
 def channel_moments(inputs: Sequence[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel of inputs ``(channels, *size)``."""
-    values = torch.stack(list(inputs)).double().transpose(0, 1).flatten(1)
+    """Return mean and standard deviation of each channel of inputs ``(channels, *size)``, whose sizes may differ."""
+    values = torch.cat([each.flatten(1) for each in inputs], 1).double()
     return tuple(values.mean(1).tolist()), tuple(values.std(1, correction=0).clamp_min(1e-6).tolist())

@@ -105,7 +105,8 @@ def place_inputs(
     Args:
         network: The network.
         letterbox: Keep the aspect ratio of images (detection); None for what the network states.
-        window_overlap: See :attr:`dsft.preprocessing.Preprocessing.window_overlap`; None for what the network states.
+        window_overlap: See :attr:`dsft.preprocessing.InputPreprocessing.window_overlap`; None for what the network
+            states.
         option: Where ``window_overlap`` was given, for messages.
 
     Raises:
@@ -116,10 +117,10 @@ def place_inputs(
         own = dataclasses.replace(own, crop_mode=LETTERBOX if letterbox else "squash")
     if window_overlap is not None:
         kind = network.task.codec.target_kind
-        if kind not in (TargetKind.MASK, TargetKind.IMAGE) or not isinstance(own, Preprocessing):
+        if kind not in (TargetKind.MASK, TargetKind.IMAGE):
             raise ModelError(
-                f"{option}: requires a model for the segmentation or restoration of images, found task "
-                f"{network.task.name} of {own.kind.plural}. Leave it out."
+                f"{option}: requires a model for segmentation or restoration, found task {network.task.name} of "
+                f"{own.kind.plural}. Leave it out."
             )
-        own = dataclasses.replace(own, window_overlap=window_overlap)
+        own = own.replace(window_overlap=window_overlap)
     return dataclasses.replace(network, preprocessing=own)

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsft.assembly.examples import channel_moments, sample_examples
-from dsft.choices import InputKind
+from dsft.choices import InputKind, TargetKind
 from dsft.data import JointTransform, Split, Transform, count_channels
 from dsft.data.signal_masks import SignalMaskTransform
 from dsft.data.signal_transforms import (
     NO_AUGMENTATION,
+    Extent,
     SignalAugmentation,
     SignalTransform,
     resample,
@@ -28,6 +29,13 @@ from dsft.recipe.sections import AugmentSection, DataSection, SignalSection
 
 _SAMPLE = 256
 """Number of training signals that determine the input of a network."""
+
+_LEAST_SAMPLE, _SAMPLED_VALUES = 8, 2**28
+"""That number for signals so large, such as volumes, that they would not fit into memory: those with this many values
+in all, 1 GiB, but at least so many."""
+
+_WINDOW_OVERLAP = 0.25
+"""The overlap of windows in volumes of files, whose sizes differ, unless the recipe or the weights state another."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,11 @@ class SignalData:
         length, zeros, ones = self._length(signals, rate, spacing), (0.0,) * channels, (1.0,) * channels
         plain = SignalPreprocessing(length, channels, zeros, ones, rate, self._spectrogram(rate), spacing)
         self._require_window(plain)
-        mean, std = channel_moments([SignalTransform(plain)(signal) for signal in signals])
-        return self._with_windows(dataclasses.replace(plain, mean=mean, std=std))
+        plain = self._with_windows(plain)
+        extent = Extent.CENTRE if plain.window_overlap is None else Extent.WHOLE
+        transform = SignalTransform(plain.single, extent=extent)
+        mean, std = channel_moments([transform(signal) for signal in signals])
+        return dataclasses.replace(plain, mean=mean, std=std)
 
     def adapt(self, known: InputPreprocessing, name: str) -> SignalPreprocessing:
         """See :meth:`DataInput.adapt`; only the length can be changed."""
@@ -87,10 +98,15 @@ class SignalData:
             raise RecipeError(
                 f"data.signal.windows: needs signals with one axis, found {len(preprocessing.length)}. Remove it."
             )
-        return dataclasses.replace(preprocessing, windows=windows)
+        overlap, source = preprocessing.window_overlap, self.train.source
+        if overlap is None and self.train.target_kind is TargetKind.MASK and not source.in_memory:
+            overlap = _WINDOW_OVERLAP
+        return dataclasses.replace(preprocessing, windows=windows, window_overlap=overlap)
 
     def _sample(self) -> list[Signal]:
-        return sample_examples(self.train, _SAMPLE)
+        few = sample_examples(self.train, _LEAST_SAMPLE)
+        fitting = _SAMPLED_VALUES // max(signal.values.size for signal in few)
+        return few if fitting <= _LEAST_SAMPLE else sample_examples(self.train, min(fitting, _SAMPLE))
 
     def _rate(self, signals: list[Signal]) -> int | None:
         (common, _), *_ = Counter(signal.rate for signal in signals).most_common()
@@ -147,19 +163,28 @@ class SignalData:
 
 def augment_signals(augment: AugmentSection, preprocessing: SignalPreprocessing) -> Transform:
     """Return the transform of training signals."""
-    return SignalTransform(preprocessing.single, _signal_augmentation(augment))
+    return SignalTransform(preprocessing.single, _signal_augmentation(augment, preprocessing))
 
 
 def join_signals(
     split: Split, data: DataSection, preprocessing: SignalPreprocessing, augment: AugmentSection | None, full_size: bool
 ) -> JointTransform:
     """Return the transform of signals together with the classes of their samples."""
-    del split, data, full_size
-    return SignalMaskTransform(preprocessing, _signal_augmentation(augment) if augment is not None else NO_AUGMENTATION)
+    del split, data
+    has_windows = preprocessing.window_overlap is not None
+    if augment is None:
+        extent = Extent.WHOLE if full_size and has_windows else Extent.CENTRE
+        return SignalMaskTransform(preprocessing, NO_AUGMENTATION, extent)
+    extent = Extent.PATCH if has_windows else Extent.CENTRE
+    return SignalMaskTransform(preprocessing, _signal_augmentation(augment, preprocessing), extent)
 
 
-def _signal_augmentation(augment: AugmentSection) -> SignalAugmentation:
-    return SignalAugmentation(augment.shift, augment.gain, augment.noise, augment.time_mask, augment.frequency_mask)
+def _signal_augmentation(augment: AugmentSection, preprocessing: SignalPreprocessing) -> SignalAugmentation:
+    if augment.hflip and len(preprocessing.length) == 1:
+        raise RecipeError("augment.hflip: needs signals with at least two axes, such as volumes. Remove it.")
+    return SignalAugmentation(
+        augment.shift, augment.gain, augment.noise, augment.time_mask, augment.frequency_mask, augment.hflip
+    )
 
 
 def _resampled(signal: Signal, rate: int | None, spacing: tuple[float, ...] | None) -> NDArray[np.float32]:

@@ -37,6 +37,7 @@ def data_check(
     if as_json:
         print_json(result.to_dict())
     else:
-        print_result(contents_table(result.check), classes_table(result.check), *problem_tables(result.check))
+        classes = [classes_table(result.check)] if result.check.has_classes else []
+        print_result(contents_table(result.check), *classes, *problem_tables(result.check))
     if not result.check.is_clean:
         raise typer.Exit(1)

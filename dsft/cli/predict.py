@@ -47,8 +47,8 @@ def predict(
         Path | None,
         typer.Option(
             "--pictures",
-            help="Folder for masks (segmentation, of signals as .npy files) or images (restoration), which need it; "
-            "or for the images with their boxes (detection).",
+            help="Folder for masks (segmentation; of signals .npy files, of NIfTI files NIfTI) or images "
+            "(restoration), which need it; or for the images with their boxes (detection).",
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Inputs in a batch.")] = 64,

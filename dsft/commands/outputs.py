@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from dsft.choices import DataSource
 from dsft.data.sources import has_splits, is_hidden
+from dsft.data.sources.volumes import has_masks
 from dsft.errors import OutputError
 from dsft.recipe.data_sources import DATA_SOURCES
 from dsft.recipe.sections import DataSection
@@ -37,6 +39,8 @@ def require_outside(folder: Path, data: DataSection) -> None:
         return
     root, place = at_home(data.root).resolve(), folder.resolve()
     if not root.is_dir() or root == place or not place.is_relative_to(root):
+        return
+    if data.source is DataSource.VOLUMES and has_masks(root):
         return
     # Hidden folders, and folders beside train, val and test, do not count as classes.
     if not any(map(is_hidden, place.relative_to(root).parts)) and not has_splits(root):

@@ -15,9 +15,10 @@ from dsft.assembly.exported_file import load_finished
 from dsft.assembly.inputs import as_images
 from dsft.assembly.network import place_inputs
 from dsft.choices import Amp, BadImages, InputKind, SplitName, TargetKind
-from dsft.data import LoaderSettings, PictureTransform, Split, Windows, make_loader
+from dsft.data import LoaderSettings, PictureTransform, Split, Transform, Windows, make_loader
 from dsft.data.inputs import INPUTS
 from dsft.data.loader import BatchLoader
+from dsft.data.signal_transforms import Extent, SignalTransform
 from dsft.data.sources import UnlabelledFiles, find_examples
 from dsft.devices import Compute, resolve_compute
 from dsft.errors import DataError, InputError
@@ -31,7 +32,9 @@ from dsft.evaluation import (
     as_coco,
     picture_files,
     predict,
+    signal_mask_name,
 )
+from dsft.preprocessing import SignalPreprocessing
 from dsft.progress import Report, Warn, ignore
 from dsft.storage import require_free_file
 from dsft.tasks.detection import SHOWN_SCORE
@@ -176,21 +179,29 @@ def run(
 
 def _load_images(images: UnlabelledFiles, network: Network, settings: PredictSettings, compute: Compute) -> BatchLoader:
     preprocessing, kind = network.preprocessing, network.task.codec.target_kind
-    has_labels = network.task.labels is not None
     windows = Windows.of(preprocessing, settings.batch_size)
     # Images to restore keep their sizes, which may differ, as do those that the network runs on in windows.
     batch_size = 1 if kind is TargetKind.IMAGE or windows is not None else settings.batch_size
     is_cuda = compute.device.type == "cuda"
     return make_loader(
         Split(SplitName.TEST, images, tuple(range(len(images.keys))), images.classes),
-        INPUTS[preprocessing.kind].evaluation_transform(preprocessing)
-        if has_labels or preprocessing.kind is InputKind.SIGNAL
-        else PictureTransform(as_images(preprocessing), kind),
+        _transform(network),
         LoaderSettings(
             batch_size, settings.workers, bad_images=settings.bad_images, pin_memory=is_cuda, windows=windows
         ),
         shuffle=False,
     )
+
+
+def _transform(network: Network) -> Transform:
+    """Return the transform of examples without ground truth; where the network runs in windows, of whole ones."""
+    preprocessing = network.preprocessing
+    if network.task.labels is not None:
+        return INPUTS[preprocessing.kind].evaluation_transform(preprocessing)
+    if isinstance(preprocessing, SignalPreprocessing):
+        extent = Extent.CENTRE if preprocessing.window_overlap is None else Extent.WHOLE
+        return SignalTransform(preprocessing, extent=extent)
+    return PictureTransform(as_images(preprocessing), network.task.codec.target_kind)
 
 
 def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]) -> Predictor:
@@ -214,22 +225,25 @@ def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]
             f"{unfit[0]}: requires a model that predicts a class or labels, found task {network.task.name}. Leave it "
             "out."
         )
-    is_signal = network.preprocessing.kind is InputKind.SIGNAL
+    preprocessing = network.preprocessing
+    is_signal = isinstance(preprocessing, SignalPreprocessing)
     files = None if folder is None else _free_files(paths, folder, is_signal, settings)
     if is_boxes:
         threshold = SHOWN_SCORE if settings.threshold is None else settings.threshold
-        return BoxPredictor(_classes(network), as_images(network.preprocessing), threshold, files)
+        return BoxPredictor(_classes(network), as_images(preprocessing), threshold, files)
     if files is None:
         raise InputError(
             f"--pictures: is needed, since the predictions of task {network.task.name} are "
             f"{'arrays' if is_signal else 'pictures'}. Name the folder to write them to."
         )
-    return ArrayPredictor(files) if is_signal else PicturePredictor(network.task, files)
+    if isinstance(preprocessing, SignalPreprocessing):
+        return ArrayPredictor(preprocessing, files)
+    return PicturePredictor(network.task, files)
 
 
 def _free_files(paths: Sequence[str], folder: Path, is_signal: bool, settings: PredictSettings) -> Mapping[str, Path]:
     """Return the file of each prediction, none of which exists unless it may be replaced."""
-    files = picture_files(paths, folder, "npy" if is_signal else "png")
+    files = picture_files(paths, folder, signal_mask_name) if is_signal else picture_files(paths, folder)
     for file in files.values():
         require_free_file(file, overwrite=settings.overwrite)
     return files

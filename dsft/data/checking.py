@@ -103,6 +103,11 @@ class DataCheck:
         """Whether all examples can be read and none is in two splits."""
         return not self.corrupt and not any(same.is_leak for same in self.same)
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether examples have classes; otherwise only their pixels or voxels have."""
+        return any(any(contents.classes.values()) for contents in self.splits.values())
+
     def count_leaks(self) -> dict[tuple[SplitName, SplitName], int]:
         """Return the number of distinct images that each pair of splits shares; pairs without any are omitted."""
         pairs: Counter[tuple[SplitName, SplitName]] = Counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dsft.data.sound import Signal
-from dsft.data.spectrogram import FLOOR, mel_spectrogram
+from dsft.data.spectrogram import mel_spectrogram
 from dsft.errors import DataError
 from dsft.preprocessing import SignalPreprocessing
 
@@ -29,6 +30,7 @@ class SignalAugmentation:
         time_mask: Longest part of the last axis that is replaced by the mean, as a fraction of its length (Park et al.
             2019, "SpecAugment").
         frequency_mask: The same for the bands of a spectrogram.
+        hflip: Probability of a flip of the last axis, 0 to 1, for signals with several axes.
     """
 
     shift: float = 0.0
@@ -36,9 +38,43 @@ class SignalAugmentation:
     noise: float = 0.0
     time_mask: float = 0.0
     frequency_mask: float = 0.0
+    hflip: float = 0.0
 
 
 NO_AUGMENTATION = SignalAugmentation()
+
+
+class Extent(Enum):
+    """What of a signal the network gets: its centre, a random part of the input's length, or all of it."""
+
+    CENTRE = auto()
+    PATCH = auto()
+    WHOLE = auto()
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How the samples of a signal become those of an input.
+
+    Attributes:
+        length: Size of the input along each axis after the channels.
+        shifts: See :func:`fit_length`.
+        is_flipped: The last axis is reversed.
+    """
+
+    length: tuple[int, ...]
+    shifts: tuple[int, ...]
+    is_flipped: bool = False
+
+    def place(self, values: NDArray[Any], fill: int = 0) -> NDArray[Any]:
+        """Return values ``(channels, *size)`` as ``(channels, *length)``, a copy.
+
+        Args:
+            values: The samples, or their classes.
+            fill: What is padded.
+        """
+        fitted = fit_length(values, self.length, self.shifts, fill)
+        return np.ascontiguousarray(fitted[..., ::-1]) if self.is_flipped else fitted
 
 
 @dataclass(frozen=True)
@@ -48,10 +84,13 @@ class SignalTransform:
     Args:
         preprocessing: The input that the network expects.
         augmentation: Random augmentation, from the global random generator of torch.
+        extent: The part of the signal; a random one is drawn from this generator too. Of the whole signal, axes that
+            are shorter than the network's input are padded to its length.
     """
 
     preprocessing: SignalPreprocessing
     augmentation: SignalAugmentation = NO_AUGMENTATION
+    extent: Extent = Extent.CENTRE
 
     def __call__(self, signal: Signal) -> Tensor:
         """Return ``(channels, *size)``, float32, of several windows with these as the first axis.
@@ -59,33 +98,39 @@ class SignalTransform:
         Raises:
             DataError: The signal has another number of axes, channels that cannot be mixed, or no rate.
         """
+        samples = self.samples(signal)
         if self.views == 1:
-            return self.apply(signal, self.draw_shifts())
-        samples = self._samples(signal)
+            return self.finish(samples, self.placement(samples.shape[1:]))
         (length,), size = self.preprocessing.length, samples.shape[-1]
-        free, centred = max(size - length, 0), int((length - size) / 2)
-        starts = [free * number // (self.views - 1) for number in range(self.views)]
-        # A shift of -centred would begin with the first sample.
-        shifts = [-start - centred if free else 0 for start in starts]
-        return torch.stack([self._finish(samples, [shift]) for shift in shifts])
+        starts = [max(size - length, 0) * number // (self.views - 1) for number in range(self.views)]
+        return torch.stack([self.finish(samples, Placement((length,), (_shift(size, length, at),))) for at in starts])
 
     @property
     def views(self) -> int:
         """Number of windows of a signal."""
         return self.preprocessing.windows
 
-    def draw_shifts(self) -> list[int]:
-        """Draw how far the content of each axis is moved."""
-        most = self.augmentation.shift
-        return [round(_uniform(-most, most) * size) if most else 0 for size in self.preprocessing.length]
+    def placement(self, size: Sequence[int]) -> Placement:
+        """Return where the samples of a signal go, with what is drawn for it.
 
-    def apply(self, signal: Signal, shifts: Sequence[int]) -> Tensor:
-        """Transform a signal with given shifts; see :meth:`__call__`."""
-        return self._finish(self._samples(signal), shifts)
+        Args:
+            size: Number of samples along each axis after the channels.
+        """
+        length, given = self.preprocessing.length, self.augmentation
+        shifts = [round(_uniform(-given.shift, given.shift) * side) if given.shift else 0 for side in length]
+        if self.extent is Extent.WHOLE:
+            length = tuple(map(max, size, length))
+        if self.extent is Extent.PATCH:
+            shifts = [
+                shift + _shift(own, side, int(torch.randint(max(own - side, 0) + 1, ())))
+                for shift, own, side in zip(shifts, size, length, strict=True)
+            ]
+        return Placement(length, tuple(shifts), bool(given.hflip) and _uniform(0, 1) < given.hflip)
 
-    def _finish(self, samples: NDArray[np.float32], shifts: Sequence[int]) -> Tensor:
+    def finish(self, samples: NDArray[np.float32], placement: Placement) -> Tensor:
+        """Return the input for samples, see :meth:`samples`, that are placed in it."""
         given, expected = self.augmentation, self.preprocessing
-        values = torch.from_numpy(fit_length(samples, expected.length, shifts))
+        values = torch.from_numpy(placement.place(samples))
         if given.gain:
             values = values * 10 ** (_uniform(-given.gain, given.gain) / 20)
         if given.noise:
@@ -100,8 +145,12 @@ class SignalTransform:
         values = _masked(values, -1, given.time_mask)
         return _masked(values, -2, given.frequency_mask) if expected.spectrogram is not None else values
 
-    def _samples(self, signal: Signal) -> NDArray[np.float32]:
-        """Return the signal at the network's rate, with its channels or a single one."""
+    def samples(self, signal: Signal) -> NDArray[np.float32]:
+        """Return a signal at the network's rate or spacing, with its channels or a single one.
+
+        Raises:
+            DataError: See :meth:`__call__`.
+        """
         expected, values = self.preprocessing, signal.values
         if values.ndim != 1 + len(expected.length):
             raise DataError(
@@ -189,38 +238,6 @@ def fit_length(values: NDArray[Any], length: Sequence[int], shifts: Sequence[int
     return fitted
 
 
-def describe_signal_steps(preprocessing: SignalPreprocessing) -> list[dict[str, Any]]:
-    """Return the operations from a signal to the input tensor, in order, as JSON values."""
-    steps: list[dict[str, Any]] = [{"op": "decode", "dtype": "float32", "range": [-1, 1], "layout": "CL"}]
-    if preprocessing.rate is not None:
-        rule = "polyphase FIR filter with a Kaiser window of beta 5.0, as scipy.signal.resample_poly"
-        steps.append({"op": "resample", "rate": preprocessing.rate, "filter": rule})
-    if preprocessing.spacing is not None:
-        rule = "linear between the centres of voxels, as scipy.ndimage.zoom with order 1, grid_mode and mode nearest"
-        steps.append({"op": "resample_volume", "spacing": list(preprocessing.spacing), "rule": rule})
-    steps.append({"op": "mix_channels", "to": preprocessing.channels, "rule": "mean if 1, else repeat a single one"})
-    offset = "int((length - samples) / 2), truncated towards zero"
-    crop: dict[str, Any] = {"op": "crop_or_pad", "length": list(preprocessing.length), "offset": offset, "fill": 0}
-    if preprocessing.windows > 1:
-        start = "max(samples - length, 0) * number // (windows - 1), number from 0; shorter signals as without windows"
-        crop |= {
-            "windows": preprocessing.windows,
-            "start": start,
-            "outputs": "mean of the probabilities of the windows",
-        }
-    steps.append(crop)
-    if (mel := preprocessing.spectrogram) is not None:
-        frames = {"window": "periodic Hann", "size": mel.window, "hop": mel.hop, "centred": True, "padding": "reflect"}
-        bands = {"bands": mel.bands, "low": mel.low, "high": mel.high, "scale": "2595 log10(1 + f / 700)"}
-        steps += [
-            {"op": "power_spectrum", **frames},
-            {"op": "mel_bands", **bands, "filters": "triangles of height 1"},
-            {"op": "decibels", "rule": "10 log10(max(power, floor))", "floor": FLOOR},
-        ]
-    steps.append({"op": "normalize", "mean": list(preprocessing.mean), "std": list(preprocessing.std)})
-    return steps
-
-
 def _mixed_down(values: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
     """Return the given number of channels: their mean if one is wanted; a single one is repeated later."""
     if channels == 1:
@@ -244,6 +261,13 @@ def _masked(values: Tensor, axis: int, most: float) -> Tensor:
     masked = values.clone()
     masked.narrow(axis, start, width).zero_()
     return masked
+
+
+def _shift(size: int, length: int, start: int) -> int:
+    """Return the shift with which an input of a length begins at a sample of an axis; 0 if the axis is shorter."""
+    # A shift of -centred would begin with the first sample.
+    centred = int((length - size) / 2)
+    return -start - centred if size > length else 0
 
 
 def _uniform(low: float, high: float) -> float:

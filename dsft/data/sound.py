@@ -73,6 +73,19 @@ def read_signal(path: Path) -> Signal:
     return signal
 
 
+def read_array_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of the array in a NumPy file, without its values.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    try:
+        shape: tuple[int, ...] = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    except (OSError, ValueError, EOFError):
+        return read_signal(path).values.shape  # raises the error with the name of the file
+    return shape
+
+
 def as_samples(array: NDArray[Any]) -> NDArray[np.float32]:
     """Return numbers as float32.
 

@@ -1,4 +1,4 @@
-"""Overlapping windows, in which a network of a fixed input size runs on images of any size."""
+"""Overlapping windows, in which a network of a fixed input size runs on images or volumes of any size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dsft.preprocessing import InputPreprocessing, Preprocessing
+from dsft.preprocessing import InputPreprocessing
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Windows:
     @classmethod
     def of(cls, preprocessing: InputPreprocessing, batch_size: int) -> Windows | None:
         """Return the windows that a network's evaluation transform asks for; None if it asks for none."""
-        if not isinstance(preprocessing, Preprocessing) or preprocessing.window_overlap is None:
+        if preprocessing.window_overlap is None:
             return None
-        return cls(preprocessing.image_size, preprocessing.window_overlap, batch_size)
+        return cls(preprocessing.size, preprocessing.window_overlap, batch_size)
 
     def run(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Return the averaged outputs ``(batch, outputs, *size)``, float32.

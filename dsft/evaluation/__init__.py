@@ -5,7 +5,6 @@ from dsft.evaluation.comparison import Difference, compare
 from dsft.evaluation.evaluate import evaluate
 from dsft.evaluation.files import write_evaluation
 from dsft.evaluation.prediction import (
-    ArrayPredictor,
     BoxPredictor,
     ClassPredictor,
     PicturePredictor,
@@ -16,6 +15,7 @@ from dsft.evaluation.prediction import (
     predict,
 )
 from dsft.evaluation.result import Evaluation, SeenImage
+from dsft.evaluation.signal_prediction import ArrayPredictor, signal_mask_name
 
 __all__ = [
     "ArrayPredictor",
@@ -35,5 +35,6 @@ __all__ = [
     "evaluate",
     "picture_files",
     "predict",
+    "signal_mask_name",
     "write_evaluation",
 ]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
@@ -190,38 +189,33 @@ class PicturePredictor:
         return self.files[path]
 
 
-@dataclass(frozen=True)
-class ArrayPredictor:
-    """Writes the predicted class of each sample of signals as NumPy files, in the size of the network's input.
-
-    Attributes:
-        files: The file to write, by the path of the signal.
-    """
-
-    files: Mapping[str, Path]
-
-    def __call__(self, paths: Sequence[str], outputs: Tensor) -> list[Prediction]:
-        """Write a file for each signal, and return their paths."""
-        for path, classes in zip(paths, outputs.argmax(1).byte().numpy(), strict=True):
-            content = io.BytesIO()
-            np.save(content, classes)
-            write_bytes(self.files[path], content.getvalue())
-        return [Prediction(path, file=str(self.files[path])) for path in paths]
-
-
 def _write_picture(file: Path, picture: Image.Image) -> None:
     content = io.BytesIO()
     picture.save(content, "PNG")
     write_bytes(file, content.getvalue())
 
 
-def picture_files(paths: Sequence[str], folder: Path, ending: str = "png") -> dict[str, Path]:
-    """Return the file for the prediction of each example: its name with another ending, numbered where names repeat."""
+def picture_name(path: str) -> tuple[str, str]:
+    """Return the name without ending, and the ending, of the file for the predicted picture of an image."""
+    return Path(path).stem, "png"
+
+
+def picture_files(
+    paths: Sequence[str], folder: Path, name_of: Callable[[str], tuple[str, str]] = picture_name
+) -> dict[str, Path]:
+    """Return the file for the prediction of each example: its name with another ending, numbered where names repeat.
+
+    Args:
+        paths: The examples.
+        folder: Where the files will be.
+        name_of: Returns the name of such a file without its ending, and the ending.
+    """
     files: dict[str, Path] = {}
     # Some file systems do not distinguish upper and lower case.
     taken, counts = set[str](), Counter[str]()
     for path in paths:
-        name = stem = Path(path).stem
+        stem, ending = name_of(path)
+        name = stem
         # A numbered name may be that of another example.
         while name.casefold() in taken:
             counts[stem.casefold()] += 1

@@ -23,6 +23,8 @@ class InputPreprocessing(ABC):
         std: Standard deviation of each channel for the normalisation.
         shared_keys: What two networks that get the same tensors must have in common.
         size_key: The key of a recipe by which the size of the input is chosen.
+        window_overlap: Examples keep their size, and the network runs in windows of the input's size that overlap by
+            this fraction; None if it runs on inputs of its own size.
     """
 
     kind: ClassVar[InputKind]
@@ -32,6 +34,7 @@ class InputPreprocessing(ABC):
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    window_overlap: float | None = None
 
     @property
     @abstractmethod

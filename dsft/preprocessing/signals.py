@@ -52,6 +52,8 @@ class SignalPreprocessing(InputPreprocessing):
             are taken as they are.
         windows: Number of windows of ``length`` samples of a signal, evenly spaced from its beginning to its end, whose
             probabilities are averaged; 1 is the one around its centre.
+        window_overlap: Signals keep their size, and the network runs in windows of ``length`` that overlap by this
+            fraction, 0 to below 1 (segmentation); None if it gets their centre.
     """
 
     kind: ClassVar = InputKind.SIGNAL
@@ -66,6 +68,7 @@ class SignalPreprocessing(InputPreprocessing):
     spectrogram: MelSpectrogram | None = None
     spacing: tuple[float, ...] | None = None
     windows: int = 1
+    window_overlap: float | None = None
 
     @property
     def views(self) -> int:
@@ -106,8 +109,11 @@ class SignalPreprocessing(InputPreprocessing):
         return " A network that takes images needs data.signal.spectrogram."
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the kind and the attributes as JSON values."""
-        return {"kind": self.kind.value, **asdict(self)}
+        """Return the kind and the attributes as JSON values; without windows as versions before them wrote it."""
+        values = {"kind": self.kind.value, **asdict(self)}
+        if self.window_overlap is None:
+            del values["window_overlap"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SignalPreprocessing:

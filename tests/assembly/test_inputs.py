@@ -8,18 +8,19 @@ import pytest
 import torch
 
 from dsft.assembly import open_splits
-from dsft.assembly.data import evaluation_transform_of
-from dsft.assembly.inputs import as_images, data_input
+from dsft.assembly.data import evaluation_transform_of, training_transform_of
+from dsft.assembly.inputs import as_images, augmenting_transform, data_input
 from dsft.assembly.signal_inputs import SignalData
 from dsft.choices import DataSource
-from dsft.data import Split
-from dsft.data.signal_transforms import SignalTransform
+from dsft.data import JointTransform, LoaderSettings, Split, make_loader
+from dsft.data.signal_transforms import SignalTransform, resample_volume
 from dsft.errors import DataError, ModelError, RecipeError
 from dsft.preprocessing import MelSpectrogram, SignalPreprocessing
 from dsft.progress import ignore
-from dsft.recipe.sections import DataSection, SignalSection, SpectrogramSection
+from dsft.recipe.sections import AugmentSection, DataSection, SignalSection, SpectrogramSection
 from tests.data.pictures import model_input
 from tests.data.sounds import tone, write_tones, write_wav
+from tests.data.volumes import CLASSES, write_masked_scans
 
 MEL = SpectrogramSection(bands=16, window=256, hop=64)
 
@@ -103,6 +104,78 @@ class TestAdapt:
     def test_needs_a_network_of_signals(self, train: Split) -> None:
         with pytest.raises(ModelError, match="takes images, and the data are signals"):
             SignalData(SignalSection(), train).adapt(model_input(), "m")
+
+
+class TestMaskedVolumes:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def section(tmp_path_factory: pytest.TempPathFactory) -> DataSection:
+        pytest.importorskip("nibabel")
+        root = tmp_path_factory.mktemp("scans")
+        write_masked_scans(root, 8)
+        signal = SignalSection(length=[4, 5, 6])
+        return DataSection(
+            source=DataSource.VOLUMES, root=str(root), class_names=list(CLASSES), signal=signal, batch_size=3, workers=0
+        )
+
+    def test_run_in_windows_unless_weights_or_the_recipe_say_otherwise(self, section: DataSection) -> None:
+        train = open_splits(section, ignore).train
+        assert SignalData(SignalSection(), train).fit(None).window_overlap == 0.25
+        known = SignalPreprocessing((4, 5, 6), 1, (0.1,), (0.2,))
+        assert SignalData(SignalSection(), train).adapt(known, "m") == known.replace(window_overlap=0.25)
+        known = known.replace(window_overlap=0.5)
+        assert SignalData(SignalSection(), train).adapt(known, "m") == known
+
+    def test_mean_and_deviation_are_those_of_whole_volumes(
+        self, section: DataSection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        train = open_splits(section, ignore).train
+        found = SignalData(SignalSection(length=[4, 5, 6], spacing=[1, 1, 1]), train).fit(None)
+        values = []
+        for index in train.indices:
+            signal = train.source.read(index)
+            values.append(resample_volume(signal.values, signal.spacing, (1, 1, 1)).ravel())
+        together = np.concatenate(values).astype(float)
+        np.testing.assert_allclose([*found.mean, *found.std], [together.mean(), together.std()], rtol=1e-5)
+        # Of large volumes a few are enough.
+        monkeypatch.setattr("dsft.assembly.signal_inputs._LEAST_SAMPLE", 2)
+        monkeypatch.setattr("dsft.assembly.signal_inputs._SAMPLED_VALUES", 3 * 12 * 10 * 11)
+        few = SignalData(SignalSection(length=[4, 5, 6], spacing=[1, 1, 1]), train).fit(None)
+        chosen = [values[int(at * len(train) / 3)] for at in range(3)]
+        np.testing.assert_allclose(few.mean, np.concatenate(chosen).mean(), rtol=1e-5)
+
+    def test_patches_depend_on_seed_epoch_and_volume_alone(self, section: DataSection) -> None:
+        splits = open_splits(section, ignore)
+        own = SignalData(section.signal or SignalSection(), splits.train).fit(None)
+
+        def patches(epoch: int, seed: int = 0, workers: int = 0) -> dict[int, bytes]:
+            transform = training_transform_of(splits.train, section, AugmentSection(hflip=0.5), own)
+            loader = make_loader(splits.train, transform, LoaderSettings(3, workers, seed), shuffle=True)
+            batches = list(loader.epoch(epoch))
+            assert all(batch.images.shape[1:] == (1, 4, 5, 6) == (1, *batch.targets.shape[1:]) for batch in batches)
+            rows = [row for b in batches for row in zip(b.positions.tolist(), b.images, b.targets, strict=True)]
+            return {position: image.numpy().tobytes() + mask.numpy().tobytes() for position, image, mask in rows}
+
+        first = patches(1)
+        assert first == patches(1) == patches(1, workers=1)
+        for other in (patches(2), patches(1, seed=1)):
+            assert other.keys() == first.keys()
+            assert sum(other[position] == first[position] for position in first) <= 1
+
+    def test_evaluation_takes_whole_volumes_and_calibration_their_centre(self, section: DataSection) -> None:
+        train = open_splits(section, ignore).train
+        own = SignalData(section.signal or SignalSection(), train).fit(None)
+        signal, target = train.source.read(0), train.read_target(0)
+        for full_size, size in ((True, (12, 10, 11)), (False, (4, 5, 6))):
+            transform = evaluation_transform_of(train, section, own, full_size=full_size)
+            assert isinstance(transform, JointTransform)
+            image, mask = transform(signal, target, "a")  # type: ignore[arg-type]
+            assert (image.shape[1:], mask.shape) == (size, size)
+
+    def test_a_flip_needs_two_axes(self, train: Split) -> None:
+        own = SignalData(SignalSection(), train).fit(None)
+        with pytest.raises(RecipeError, match=r"augment\.hflip: needs signals with at least two axes"):
+            augmenting_transform(AugmentSection(hflip=0.5), own)
 
 
 def test_images_determine_no_input() -> None:

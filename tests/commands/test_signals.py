@@ -194,7 +194,7 @@ def test_a_spectrogram_trains_a_network_of_images(work: Work) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["augment.hflip=0.5"], "augment.hflip: is for images and clips, and source audio has signals"),
+        (["augment.hflip=0.5"], "augment.hflip: needs signals with at least two axes"),
         (["data.image_size=32"], "data.image_size: requires source"),
         (["augment.frequency_mask=0.1"], r"requires data\.signal\.spectrogram"),
         (["data.groups={pattern: '^[ab]_', held_out: [a]}"], "must have a group in parentheses"),

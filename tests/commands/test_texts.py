@@ -177,7 +177,7 @@ def test_data_are_checked(work: Work, tmp_path: Path) -> None:
     ("changes", "message"),
     [
         (["augment.mixup=0.2"], "augment.mixup: is for images, signals and clips, and source text has texts"),
-        (["augment.hflip=0.5"], "augment.hflip: is for images and clips, and source text has texts"),
+        (["augment.hflip=0.5"], "augment.hflip: is for images, signals and clips, and source text has texts"),
         (["model.in_chans=3"], "model.in_chans: a text has no channels"),
         (["data.image_size=32"], "data.image_size: requires source"),
         (["data.text={min_count: 100000}"], "no word occurs 100000 times"),

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional
 
+from dsft.data.nifti import Grid, mask_as_nifti
 from dsft.data.signal_transforms import SignalTransform, resample_volume
 from dsft.data.sound import Signal, read_signal
 from dsft.errors import DataError
@@ -74,3 +78,31 @@ def test_the_transform_resamples_and_refuses_volumes_without_spacing() -> None:
         SignalTransform(own)(Signal(volume))
     assert read_preprocessing(own.to_dict()) == own
     assert "every 1 x 1 x 1 mm" in own.description
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.permutations([0, 1, 2]), st.tuples(*[st.booleans()] * 3), st.sampled_from([".nii", ".nii.gz"]))
+def test_a_mask_is_written_for_the_voxels_of_the_file(axes: list[int], flips: tuple[bool, ...], ending: str) -> None:
+    affine = np.eye(4)
+    affine[:3, :3] = np.eye(3)[axes] * np.where(flips, -1, 1) * [0.5, 1.0, 2.0]
+    affine[:3, 3] = [5, -7, 11]
+    with TemporaryDirectory() as folder:
+        path, written = Path(folder) / f"a{ending}", Path(folder) / f"mask{ending}"
+        nibabel.save(nibabel.Nifti1Image(VALUES, affine), path)
+        # Where a value is above 0, as the network sees it and as the file has it.
+        seen = (read_signal(path).values[0] > 0).astype(np.uint8)
+        written.write_bytes(mask_as_nifti(seen, path, nibabel))
+        found = nibabel.load(written)
+        assert found.get_data_dtype() == np.uint8
+        np.testing.assert_allclose(found.affine, affine)
+        np.testing.assert_array_equal(np.asarray(found.dataobj), VALUES > 0)
+
+
+def test_the_distance_of_two_grids_is_that_of_their_farthest_voxels() -> None:
+    generator = np.random.default_rng(3)
+    first, second = (np.vstack([generator.normal(size=(3, 4)), [0, 0, 0, 1]]) for _ in range(2))
+    voxels = np.stack(np.meshgrid(range(3), range(4), range(2), indexing="ij"), -1).reshape(-1, 3)
+    places = [nibabel.affines.apply_affine(affine, voxels) for affine in (first, second)]
+    expected = np.linalg.norm(places[0] - places[1], axis=1).max()
+    assert Grid((3, 4, 2), first).distance(Grid((3, 4, 2), second)) == pytest.approx(expected)
+    assert Grid((3, 4, 2), np.diag([1.0, 2.0, 0.5, 1.0])).spacing == (1.0, 2.0, 0.5)

@@ -12,7 +12,6 @@ from dsft.data.seeding import seeded
 from dsft.data.signal_transforms import (
     SignalAugmentation,
     SignalTransform,
-    describe_signal_steps,
     fit_length,
     resample,
 )
@@ -166,17 +165,11 @@ def test_masks_are_runs_of_zeros_within_their_limit() -> None:
                 assert not len(run) or int(run[-1] - run[0]) == len(run) - 1
 
 
-def test_the_steps_say_what_the_transform_does() -> None:
-    steps = describe_signal_steps(plain((4000,), rate=8000, spectrogram=MEL))
-    names = [
-        "decode",
-        "resample",
-        "mix_channels",
-        "crop_or_pad",
-        "power_spectrum",
-        "mel_bands",
-        "decibels",
-        "normalize",
-    ]
-    assert [step["op"] for step in steps] == names
-    assert [step["op"] for step in describe_signal_steps(plain())] == [names[0], names[2], names[3], names[7]]
+def test_a_flip_reverses_the_last_axis_as_often_as_asked() -> None:
+    values = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
+    flipped = SignalTransform(plain((2, 3, 4)), SignalAugmentation(hflip=1.0))(Signal(values))
+    np.testing.assert_array_equal(flipped, values[..., ::-1])
+    transform = SignalTransform(plain((2, 3, 4)), SignalAugmentation(hflip=0.25))
+    with seeded(0):
+        count = sum(bool(transform(Signal(values))[0, 0, 0, 0] == 3) for _ in range(400))
+    assert 70 < count < 130

@@ -68,6 +68,19 @@ def test_outputs_are_averaged_where_windows_overlap() -> None:
     np.testing.assert_allclose(found[0, 0].numpy(), expected, rtol=1e-6)
 
 
+def test_outputs_of_volumes_are_averaged_along_three_axes() -> None:
+    network = nn.Conv3d(1, 2, 3, padding=1)
+    volume = torch.rand(1, 1, 5, 4, 6)
+    total, count = np.zeros((2, 5, 4, 6)), np.zeros((5, 4, 6))
+    with torch.no_grad():
+        for corner in itertools.product((0, 2), (0,), (0, 2)):
+            place = tuple(slice(start, start + side) for start, side in zip(corner, (3, 4, 4), strict=True))
+            total[(slice(None), *place)] += network(volume[(slice(None), slice(None), *place)])[0].numpy()
+            count[place] += 1
+        found = Windows((3, 4, 4), 0.25, 3).run(network, volume)
+    np.testing.assert_allclose(found[0].numpy(), total / count, rtol=1e-5, atol=1e-6)
+
+
 def test_smaller_images_are_enlarged_by_their_border_and_the_output_is_cropped() -> None:
     seen: list[Tensor] = []
 

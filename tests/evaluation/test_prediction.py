@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dsft.evaluation import picture_files
+from dsft.evaluation import picture_files, signal_mask_name
 
 
 @pytest.mark.parametrize(
@@ -24,5 +24,7 @@ def test_each_prediction_has_a_file_of_its_own(paths: list[str]) -> None:
 
 
 def test_files_are_named_after_the_examples() -> None:
-    found = picture_files(["x/a.jpg", "y/b.tar.jpg", "y/a.jpg"], Path("out"), "npy")
+    found = picture_files(["x/a.wav", "y/b.tar.npy", "y/a.wav"], Path("out"), signal_mask_name)
     assert [file.name for file in found.values()] == ["a.npy", "b.tar.npy", "a-2.npy"]
+    found = picture_files(["x/a.nii.gz", "y/a.NII", "y/b.1.nii"], Path("out"), signal_mask_name)
+    assert [file.name for file in found.values()] == ["a.nii.gz", "a-2.nii", "b.1.nii"]

@@ -12,7 +12,8 @@ from dsft.choices import InputKind
 from dsft.data.inputs.input_type import InputType, Measures, Packed
 from dsft.data.nifti import NIFTI_EXTENSIONS
 from dsft.data.signal_pictures import draw_signal
-from dsft.data.signal_transforms import SignalTransform, describe_signal_steps
+from dsft.data.signal_steps import describe_signal_steps
+from dsft.data.signal_transforms import SignalTransform
 from dsft.data.sound import ARRAY_EXTENSION, SOUND_EXTENSIONS, Signal, read_signal
 from dsft.data.transforms import Transform
 from dsft.preprocessing import InputPreprocessing, SignalPreprocessing
@@ -57,19 +58,23 @@ class SignalInput(InputType):
         """Return the spectrogram of sound, the waveform of other signals, or the middle of an array."""
         return draw_signal(example, largest)
 
-    def pack(self, example: Signal) -> Packed | None:
-        """Return the samples of a signal with one axis, and rate, length and channels."""
-        if example.values.ndim != 2:
-            return None
-        channels, length = example.values.shape
-        samples = np.ascontiguousarray(example.values, np.float32)
-        return Packed(samples.view(np.uint8).ravel(), (example.rate or 0, length, channels))
+    def pack(self, example: Signal) -> Packed:
+        """Return sizes, spacing and samples, and rate, number of axes and channels."""
+        values = np.ascontiguousarray(example.values, np.float32)
+        size = values.shape[1:]
+        # A signal whose spacing is unknown has none along any axis.
+        geometry = np.array([*size, *(example.spacing or (0.0,) * len(size))])
+        content = np.concatenate([geometry.view(np.uint8), values.view(np.uint8).ravel()])
+        return Packed(content, (example.rate or 0, len(size), len(values)))
 
     def unpack(self, packed: Packed) -> Signal:
         """Return the signal."""
-        rate, length, channels = packed.header
-        samples = np.frombuffer(packed.content.tobytes(), np.float32)
-        return Signal(samples.reshape(channels, length), rate or None)
+        rate, axes, channels = packed.header
+        content = packed.content.tobytes()
+        geometry = np.frombuffer(content, np.float64, 2 * axes)
+        samples = np.frombuffer(content, np.float32, offset=geometry.nbytes)
+        spacing = tuple(geometry[axes:].tolist()) if geometry[axes:].all() else None
+        return Signal(samples.reshape(channels, *geometry[:axes].astype(int)), rate or None, spacing)
 
     def evaluation_transform(self, preprocessing: InputPreprocessing) -> Transform:
         """Return the transform without augmentation."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from dsft.choices import MaskLayout, SplitName, TargetKind
@@ -53,15 +54,29 @@ class MaskFiles(PairedFiles):
                 f"mask {str(path)!r}: must hold one class index per pixel, found colours (mode {mask.mode}). Convert "
                 "the colours to indices from 0 in the order of the class table."
             )
-        values = np.asarray(mask).astype(np.int64)
-        is_ignored = values == self.ignore_index
-        if unknown := np.unique(values[~is_ignored & ((values >= len(self.classes)) | (values < 0))]).tolist():
-            raise DataError(
-                f"mask {str(path)!r}: its values must be indices of the {len(self.classes)} classes, 0 to "
-                f"{len(self.classes) - 1}, or {self.ignore_index} for no class, found {unknown[:5]}. Set "
-                "data.ignore_index, or complete the class table."
-            )
-        return Image.fromarray(np.where(is_ignored, NO_CLASS, values).astype(np.uint8))
+        return Image.fromarray(class_indices(np.asarray(mask), len(self.classes), self.ignore_index, path))
+
+
+def class_indices(values: NDArray[Any], count: int, ignore_index: int, path: Path) -> NDArray[np.uint8]:
+    """Return the values of a mask as class indices, in which 255 is no class.
+
+    Args:
+        values: Integers.
+        count: Number of classes.
+        ignore_index: The value of what has no class.
+        path: The file, for messages.
+
+    Raises:
+        DataError: A value is beyond the class table.
+    """
+    values = values.astype(np.int64)
+    is_ignored = values == ignore_index
+    if unknown := np.unique(values[~is_ignored & ((values >= count) | (values < 0))]).tolist():
+        raise DataError(
+            f"mask {str(path)!r}: its values must be indices of the {count} classes, 0 to {count - 1}, or "
+            f"{ignore_index} for no class, found {unknown[:5]}. Set data.ignore_index, or complete the class table."
+        )
+    return np.where(is_ignored, NO_CLASS, values).astype(np.uint8)
 
 
 def open_masks(

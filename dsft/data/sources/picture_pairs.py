@@ -1,17 +1,16 @@
-"""Pairs of images and other pictures, found in two parallel folders."""
+"""Pairs of images or volumes and their ground truth, found in two parallel folders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from PIL import Image
-
-from dsft.choices import SplitName
-from dsft.data.decoding import read_image
-from dsft.data.sources.folder import list_images, require_folder, split_folders
+from dsft.choices import InputKind, SplitName
+from dsft.data.decoding import IMAGE_EXTENSIONS
+from dsft.data.inputs import INPUTS
+from dsft.data.sources.folder import list_files, require_folder, split_folders
 from dsft.data.sources.naming import describe_splits
 from dsft.errors import DataError
 from dsft.progress import Report
@@ -34,7 +33,7 @@ class PicturePair:
 
 @dataclass(frozen=True)
 class PairedFiles:
-    """Image files with files of their ground truth, in a folder.
+    """Image or volume files with files of their ground truth, in a folder.
 
     Attributes:
         root: The folder of the split.
@@ -46,6 +45,7 @@ class PairedFiles:
     classes: tuple[str, ...]
     pairs: tuple[PicturePair, ...]
     in_memory: ClassVar[bool] = False
+    input_kind: ClassVar[InputKind] = InputKind.IMAGE
 
     @property
     def origin(self) -> str:
@@ -70,13 +70,13 @@ class PairedFiles:
         except OSError:
             return "missing"
 
-    def read(self, index: int) -> Image.Image:
-        """Decode an image."""
-        return read_image(self.pairs[index].image)
+    def read(self, index: int) -> Any:
+        """Decode an image or a volume."""
+        return INPUTS[self.input_kind].read_file(self.pairs[index].image)
 
 
 def find_pairs(
-    root: Path, images: str, targets: str, report: Report
+    root: Path, images: str, targets: str, report: Report, extensions: Collection[str] = IMAGE_EXTENSIONS
 ) -> dict[SplitName, tuple[Path, tuple[PicturePair, ...]]]:
     """Find the folders of each split and the pairs in them.
 
@@ -85,6 +85,7 @@ def find_pairs(
         images: Name of the folder of images.
         targets: Name of the folder of the ground truth, with the same paths except for the extension.
         report: Receives which folder is used for which split.
+        extensions: The endings of the files.
 
     Returns:
         The folder and the pairs of each split; undivided data is ``train``.
@@ -102,13 +103,14 @@ def find_pairs(
         )
     if not is_whole:
         report(describe_splits(folders))
-    return {split: (folder, _pairs(folder, images, targets)) for split, folder in folders.items()}
+    return {split: (folder, _pairs(folder, images, targets, extensions)) for split, folder in folders.items()}
 
 
-def _pairs(folder: Path, images: str, targets: str) -> tuple[PicturePair, ...]:
-    first, second = _by_stem(folder, images), _by_stem(folder, targets)
+def _pairs(folder: Path, images: str, targets: str, extensions: Collection[str]) -> tuple[PicturePair, ...]:
+    first, second = (_by_stem(folder, name, extensions) for name in (images, targets))
     if not first:
-        raise DataError(f"data: {str(folder / images)!r} contains no images.")
+        endings = ", ".join(sorted(extensions))
+        raise DataError(f"data: {str(folder / images)!r} contains no files with one of the extensions {endings}.")
     for here, there, name in ((first, second, targets), (second, first, images)):
         if lonely := sorted(here.keys() - there.keys()):
             raise DataError(
@@ -120,8 +122,17 @@ def _pairs(folder: Path, images: str, targets: str) -> tuple[PicturePair, ...]:
     )
 
 
-def _by_stem(folder: Path, name: str) -> Mapping[str, Path]:
+def _by_stem(folder: Path, name: str, extensions: Collection[str]) -> Mapping[str, Path]:
     inside = folder / name
     if not inside.is_dir():
         raise DataError(f"data: {str(folder)!r} must contain a folder {name!r}, found none.")
-    return {path.relative_to(inside).with_suffix("").as_posix(): path for path in list_images(inside)}
+    return {
+        _without_extension(path.relative_to(inside).as_posix(), extensions): path
+        for path in list_files(inside, extensions)
+    }
+
+
+def _without_extension(key: str, extensions: Collection[str]) -> str:
+    # .nii.gz has two parts.
+    ending = max((each for each in extensions if key.lower().endswith(each)), key=len)
+    return key[: -len(ending)]

@@ -31,6 +31,7 @@ from dsft.data.sources import (
     tones,
     torchvision,
     voc,
+    volumes,
     yolo,
 )
 from dsft.data.sources.images import Source
@@ -134,7 +135,9 @@ SOURCES: Mapping[DataSource, SourceEntry] = {
         require_package=import_av,
     ),
     DataSource.MOVING_DIGITS: SourceEntry(lambda _, __: moving_digits.open_moving_digits()),
-    DataSource.VOLUMES: SourceEntry(lambda at, report: audio.open_audio(at.path, at.groups, report)),
+    DataSource.VOLUMES: SourceEntry(
+        lambda at, report: volumes.open_volumes(at.path, at.class_names, at.ignore_index, at.groups, report)
+    ),
     DataSource.SOLIDS: SourceEntry(lambda _, __: solids.open_solids()),
     DataSource.TEXT: SourceEntry(lambda at, report: text.open_text(at.path, report, separator=at.label_separator)),
 }

@@ -12,7 +12,7 @@ from dsft.recipe.sections.base import Fraction, Section, Share
 
 AUGMENTATION: Mapping[InputKind, tuple[str, ...]] = {
     InputKind.IMAGE: ("scale", "hflip", "auto_augment", "color_jitter", "erase", "mixup", "cutmix", "cutmix_minmax"),
-    InputKind.SIGNAL: ("shift", "gain", "noise", "time_mask", "frequency_mask", "mixup"),
+    InputKind.SIGNAL: ("hflip", "shift", "gain", "noise", "time_mask", "frequency_mask", "mixup"),
     InputKind.CLIP: ("scale", "hflip", "color_jitter", "mixup"),
     InputKind.TEXT: (),
 }
@@ -26,7 +26,7 @@ class AugmentSection(Section):
     """Random resized crop: smallest and largest fraction of the image's area, such as `[0.35, 1.0]`. By default images
     are resized and cropped as in evaluation."""
     hflip: Share = 0.0
-    """Probability of a horizontal flip."""
+    """Probability of a horizontal flip; of volumes, of their last axis."""
     auto_augment: str | None = None
     """timm's policy string, such as `rand-m9-mstd0.5-inc1`."""
     color_jitter: Annotated[float, Field(ge=0)] | None = None

@@ -97,8 +97,9 @@ class DataSection(Section):
     files), `tones` (artificial sounds, made by dsft), `frames` (videos as folders of images, one folder per class),
     `video` (video files, one folder per class), `moving_digits` (artificial videos, made by dsft), `solids` (artificial
     volumes with the class of each voxel, made by dsft, for task `segmentation`), `volumes` (NIfTI or NumPy files, one
-    folder per class, or a table as for `csv`) or `text` (a table with the columns `text`, `label` and optionally
-    `split`, or a folder with `train.csv` and optionally `val.csv` and `test.csv`)."""
+    folder per class, or a table as for `csv`; or for task `segmentation` folders `images` and `masks`) or `text` (a
+    table with the columns `text`, `label` and optionally `split`, or a folder with `train.csv` and optionally `val.csv`
+    and `test.csv`)."""
     root: str | None = None
     """The folder of the images (`folder`), sounds (`audio`), videos (`frames`, `video`) or shards (`wds`), the table
     (`csv`, `text`, `audio`; its paths are relative to it), the file `.npz` with arrays `x` and `y` or a folder with
@@ -113,14 +114,15 @@ class DataSection(Section):
     is an example without labels. For task `multi_label`."""
     class_names: list[str] | str | None = None
     """Names of the classes in the order of their indices, or a text file with one per line. By default those of the
-    `layout`, or the file `classes.txt` in `root` (`masks`); those that occur (`voc`); or those of the YAML file in
-    `root` (`yolo`)."""
+    `layout`, or the file `classes.txt` in `root` (`masks`, `volumes` with masks); those that occur (`voc`); or those of
+    the YAML file in `root` (`yolo`)."""
     layout: MaskLayout = MaskLayout.FOLDERS
     """Where `masks` and their images are: in `folders` `images` and `masks`, directly or below `train`, `val` and
     `test`; as in Pascal VOC (`voc`: `JPEGImages`, `SegmentationClass` and the lists in `ImageSets/Segmentation`); or as
     in `cityscapes` (`leftImg8bit` and `gtFine` with `_gtFine_labelTrainIds.png`)."""
     ignore_index: Annotated[int, Field(ge=0)] = 255
-    """The value of pixels of `masks` without a class, which count neither in the loss nor in the metrics."""
+    """The value of pixels or voxels without a class in masks (`masks`, `volumes`), which count neither in the loss nor
+    in the metrics."""
     degrade: DegradeSection | None = None
     """How clean images are degraded, for task `restoration`; left out, the inputs are images of their own (`pairs`)."""
     signal: SignalSection | None = None
@@ -141,8 +143,10 @@ class DataSection(Section):
     `detection`; otherwise images are squashed. By default as the weights of a model folder were trained."""
     window_overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Evaluate images in their own size, in windows of `image_size` that overlap by this fraction and whose outputs are
-    averaged, for tasks `segmentation` and `restoration`; training takes crops of that size. By default as the weights
-    of a model folder were trained, else images are resized to `image_size` (`segmentation`) or restored as a whole."""
+    averaged, for tasks `segmentation` and `restoration`; training takes crops of that size. Of signals and volumes the
+    size is `signal.length`. By default as the weights of a model folder were trained, else images are resized to
+    `image_size` (`segmentation`) or restored as a whole, `volumes` have an overlap of 0.25, and of other signals the
+    centre is evaluated."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 32
     """Images per batch, over all processes; an optimizer step uses `train.grad_accum` batches. `auto` makes steps of
     64 images, in as few batches as fit into the memory of one process."""

@@ -124,6 +124,7 @@ class Recipe(Section):
             raise ValueError("data.letterbox: requires task detection")
         if kind not in (TargetKind.MASK, TargetKind.IMAGE) and data.window_overlap is not None:
             raise ValueError("data.window_overlap: requires task segmentation or restoration")
+        self._require_settings_of_masks(kind)
         if kind in (TargetKind.CLASS, TargetKind.LABELS):
             return
         what = "boxes" if kind is TargetKind.BOXES else "a picture"
@@ -135,6 +136,14 @@ class Recipe(Section):
         if kind is TargetKind.BOXES and self.distill is not None and self.distill.logits:
             raise ValueError("distill.logits: must be 0 with task detection; distil features instead")
         self._require_degradation(kind)
+
+    def _require_settings_of_masks(self, kind: TargetKind) -> None:
+        """Check that the settings of a source that may have masks are those of masks, or of one class an example."""
+        fields = type(self.data).model_fields
+        keys = ("class_names", "ignore_index") if kind in _AVERAGED else ("groups",)
+        for key in keys:
+            if getattr(self.data, key) != fields[key].default:
+                raise ValueError(f"data.{key}: cannot be used with task {self.task}; remove it")
 
     def _unfit_augmentation(self, kind: TargetKind) -> dict[str, object]:
         """Return the augmentation that cannot be used, by key."""

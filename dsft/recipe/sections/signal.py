@@ -39,7 +39,8 @@ class SignalSection(Section):
     """Samples per second, to which signals are resampled; by default the most common rate. `arrays` have none."""
     length: Count | list[Count] | None = None
     """Number of samples, along each axis if there are several; longer signals are cropped around their centre, shorter
-    ones are padded with zeros. By default that of the longest of up to 256 training signals."""
+    ones are padded with zeros. With `data.window_overlap` it is the size of the patches of training and the windows of
+    evaluation. By default that of the longest of up to 256 training signals."""
     spacing: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
     """Distance of neighbouring voxels along each axis (depth, height, width) in mm, to which volumes are resampled; by
     default the most common one. Volumes in NumPy files have none."""

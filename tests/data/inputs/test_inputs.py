@@ -140,8 +140,14 @@ class TestSignals:
         assert picture.shape == (4, 5)
         assert (picture[0, 0], picture[-1, -1]) == (0, 255)
 
-    def test_a_volume_has_no_room_in_a_cache(self) -> None:
-        assert self.own.pack(Signal(np.zeros((1, 2, 3, 4), np.float32))) is None
+    @pytest.mark.parametrize("spacing", [None, (2.5, 0.7, 1.0)])
+    def test_a_volume_is_packed_with_its_spacing(self, spacing: tuple[float, ...] | None) -> None:
+        values = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+        packed = self.own.pack(Signal(values, spacing=spacing))
+        assert packed is not None
+        found = self.own.unpack(packed)
+        np.testing.assert_array_equal(found.values, values)
+        assert (found.rate, found.spacing) == (None, spacing)
 
 
 def test_a_mel_spectrogram_has_its_shape() -> None:
