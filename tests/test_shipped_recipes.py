@@ -20,6 +20,7 @@ from dsft.preprocessing import MelSpectrogram, SignalPreprocessing, TextPreproce
 from dsft.recipe import Recipe, load_recipe, shipped_recipes
 from tests.data.sounds import write_tones
 from tests.data.texts import make_texts, write_texts
+from tests.data.volumes import write_masked_arrays
 
 NAMES = [recipe.name for recipe in shipped_recipes()]
 VERBS = {recipe.name: Verb(recipe.verb) for recipe in shipped_recipes()}
@@ -42,11 +43,19 @@ TONES = ("falling", "rising", "steady", "tremolo", "vibrato")
 SPACES = {
     DataSource.MOVING_DIGITS: (ModelSpec(ModelSource.BUILTIN, "cnn3d_16", len(DIRECTIONS), 1), tuple(DIRECTIONS)),
     DataSource.SOLIDS: (ModelSpec(ModelSource.BUILTIN, "unet3d_8", 3, 1), ("background", "ball", "box")),
+    DataSource.VOLUMES: (ModelSpec(ModelSource.BUILTIN, "unet3d_8", 2, 1), CLASSES),
 }
-"""Networks and classes of artificial data with three axes."""
+"""Networks and classes of data with three axes."""
 
-ARTIFICIAL = (DataSource.TONES, *SPACES)
-OWN_FOLDERS = (DataSource.MASKS, DataSource.PAIRS, DataSource.COCO, DataSource.AUDIO, DataSource.TEXT)
+ARTIFICIAL = (DataSource.TONES, DataSource.MOVING_DIGITS, DataSource.SOLIDS)
+OWN_FOLDERS = (
+    DataSource.MASKS,
+    DataSource.PAIRS,
+    DataSource.COCO,
+    DataSource.AUDIO,
+    DataSource.VOLUMES,
+    DataSource.TEXT,
+)
 SOUNDS = {DataSource.TONES: TONES, DataSource.AUDIO: ("a", "b")}
 
 
@@ -63,10 +72,12 @@ def save_sound_model(recipe: Recipe, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a folder for each source: images by class, with masks, clean images, images with boxes, and sounds."""
+    """Write a folder for each source: images by class, with masks, clean, and with boxes; sounds, texts and volumes."""
     root = tmp_path_factory.mktemp("images")
     write_tones(root / "audio", {"a": 400.0, "b": 900.0}, 8)
     write_texts(root / "text" / "train.csv", make_texts(30))
+    write_masked_arrays(root / "volumes", 8)
+    (root / "volumes" / "classes.txt").write_text("\n".join(CLASSES), encoding="utf-8")
     places = [f"folder/{name}" for name in CLASSES] + ["masks/images", "masks/masks", "pairs", "coco"]
     for place in places:
         (root / place).mkdir(parents=True)
@@ -132,7 +143,9 @@ def test_every_recipe_dry_runs(name: str, images: Path, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(name)
     overrides = [*weights_for(recipe, tmp_path), "data.batch_size=2"]
-    if recipe.data.source not in (*SOUNDS, *ARTIFICIAL, DataSource.TEXT):
+    if recipe.data.source is DataSource.VOLUMES:
+        overrides.append("data.signal.length=[8, 8, 8]")
+    elif recipe.data.source not in (*SOUNDS, *ARTIFICIAL, DataSource.TEXT):
         overrides.append("data.image_size=32")
     if recipe.convert is not None:
         overrides.append("convert.calibration.images=0")  # a fit takes minutes
