@@ -74,7 +74,8 @@ class Placement:
             fill: What is padded.
         """
         fitted = fit_length(values, self.length, self.shifts, fill)
-        return np.ascontiguousarray(fitted[..., ::-1]) if self.is_flipped else fitted
+        # A copy, since numpy takes a reversed axis of one sample for contiguous, and torch does not.
+        return fitted[..., ::-1].copy() if self.is_flipped else fitted
 
 
 @dataclass(frozen=True)

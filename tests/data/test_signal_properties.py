@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chisquare  # type: ignore[import-untyped]
@@ -65,6 +65,7 @@ def test_the_class_of_a_sample_moves_with_it(
 
 
 @given(geometries(), st.integers(0, 1000), st.sampled_from(Extent), st.floats(0, 1))
+@example(([2, 1], [2, 1], [0, 0]), 0, Extent.CENTRE, 1.0)
 @EXAMPLES
 def test_classes_move_with_patches_and_flips(
     geometry: tuple[list[int], list[int], list[int]], seed: int, extent: Extent, flips: float
