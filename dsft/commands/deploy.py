@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from dsft.artifact.locate import find_model_folder
 from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
@@ -149,7 +150,8 @@ class _Job:
         """
         with tempfile.TemporaryDirectory(prefix="dsft-", ignore_cleanup_errors=True) as temporary:
             variants = list(self._variants(runtime, folder, Path(temporary)))
-            times = {size: self._time(runtime, variants, size) for size in BATCHES}
+            reference = self._reference(runtime, Path(temporary))
+            times = {size: self._time(runtime, variants, reference, size) for size in BATCHES}
             for place, variant in enumerate(variants):
                 is_torch = runtime is Runtime.EAGER
                 evaluation = self._in_torch if is_torch else self._evaluate(variant.session)
@@ -171,9 +173,7 @@ class _Job:
             return
         file_format = RUNTIMES[runtime].required_file_format
         path = temporary / f"float32{file_format.suffix}"
-        example = self.images.batches[0] if file_format.has_dynamic_batch else self.images.batches[0][:1]
-        program, _ = trace_folded(self.module, example, dynamic_batch=file_format.has_dynamic_batch)
-        file_format.write(program, path, self.network.task.codec.output_name)
+        program = self._write(self.module, file_format, path)
         yield self._variant("float32", file_format, path)
         if file_format.form not in QUANTIZED_FORMATS:
             return
@@ -185,6 +185,21 @@ class _Job:
             yield self._variant("int8", file_format, target, kept)
         except (ExportError, ModelError) as error:
             self.unusable[f"{runtime} int8"] = str(error)
+
+    def _write(self, module: nn.Module, file_format: FileFormat, path: Path) -> ExportedProgram:
+        example = self.images.batches[0] if file_format.has_dynamic_batch else self.images.batches[0][:1]
+        program, _ = trace_folded(module, example, dynamic_batch=file_format.has_dynamic_batch)
+        file_format.write(program, path, self.network.task.codec.output_name)
+        return program
+
+    def _reference(self, runtime: Runtime, temporary: Path) -> Session | None:
+        """Return the unconverted network in a file that takes batches of any size; None if there are no such files."""
+        support = RUNTIMES[runtime]
+        if support.uses_compute or not support.required_file_format.has_dynamic_batch:
+            return None
+        path = temporary / f"reference{support.required_file_format.suffix}"
+        self._write(self.dense, support.required_file_format, path)
+        return support.required_file_format.load(path, self.settings.threads)
 
     def _variant(self, dtype: str, file_format: FileFormat, path: Path, float_layers: tuple[str, ...] = ()) -> _Variant:
         size = sum(file.stat().st_size for file in file_format.files(path))
@@ -213,21 +228,27 @@ class _Job:
         outputs, kept = (torch.cat(column) for column in zip(*rows, strict=True))
         return Evaluation(outputs, kept, torch.arange(len(outputs)), classes, split, 0, task)
 
-    def _time(self, runtime: Runtime, variants: Sequence[_Variant], size: int) -> Sequence[Timing]:
+    def _time(
+        self, runtime: Runtime, variants: Sequence[_Variant], reference: Session | None, size: int
+    ) -> Sequence[Timing]:
         """Time the variants interleaved with the reference, the first pass; return the times of the variants."""
-        threads, modules = self.settings.threads, [self.dense, self.module]
+        threads, seconds = self.settings.threads, self.settings.seconds
         example = _CPU.place(INPUTS[self.network.preprocessing.kind].blank(self.network.preprocessing, size))
-        with self._open(runtime, modules, [example] * 2) as runs:
-            further = [partial(variant.session, example) for variant in variants[1:]]
-            seconds = self.settings.seconds
-            return time_interleaved([*runs, *further], _CPU.device, threads=threads, seconds=seconds)[1:]
+        sessions = [variant.session for variant in variants]
+        with self._open(runtime, sessions, reference, example) as runs:
+            return time_interleaved(runs, _CPU.device, threads=threads, seconds=seconds)[1:]
 
     @contextmanager
-    def _open(self, runtime: Runtime, modules: Sequence[nn.Module], images: Sequence[Tensor]) -> Iterator[list[Run]]:
-        threads = self.settings.threads
-        if RUNTIMES[runtime].uses_compute:
-            with open_runs(modules, images, _CPU, runtime, threads=threads) as runs:
+    def _open(
+        self, runtime: Runtime, sessions: Sequence[Session], reference: Session | None, example: Tensor
+    ) -> Iterator[list[Run]]:
+        """Yield passes of the reference and of the sessions; files of a fixed batch size are written for the batch."""
+        threads, modules = self.settings.threads, [self.dense, self.module]
+        if reference is not None:
+            yield [partial(session, example) for session in (reference, *sessions)]
+        elif RUNTIMES[runtime].uses_compute:
+            with open_runs(modules, [example] * 2, _CPU, runtime, threads=threads) as runs:
                 yield runs
         else:
-            with open_exported(modules, images, runtime, threads=threads) as runs:
-                yield runs
+            with open_exported(modules, [example] * 2, runtime, threads=threads) as runs:
+                yield [*runs, *(partial(session, example) for session in sessions[1:])]

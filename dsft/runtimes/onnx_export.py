@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from torch.export import ExportedProgram
 
 from dsft.errors import ExportError
 from dsft.runtimes.onnx_runtime import require_onnx
+from dsft.runtimes.packages import silenced
 from dsft.runtimes.runtime import INPUT
 from dsft.runtimes.tracing import BATCH
 
@@ -39,7 +39,7 @@ def write_onnx(program: ExportedProgram, path: Path, output: str) -> None:
 
 
 def to_onnx(module: nn.Module | ExportedProgram, *args: Any, **options: Any) -> torch.onnx.ONNXProgram:
-    """Call ``torch.onnx.export`` without its warnings, and without a file.
+    """Call ``torch.onnx.export`` without its messages, and without a file.
 
     Args:
         module: A module or a traced network.
@@ -52,9 +52,8 @@ def to_onnx(module: nn.Module | ExportedProgram, *args: Any, **options: Any) -> 
     """
     require_onnx()
     try:
-        with warnings.catch_warnings():
-            # They are about torch's code and the network's, which the user cannot change.
-            warnings.simplefilter("ignore")
+        # Its messages are about torch's code and the network's, which the user cannot change.
+        with silenced():
             exported = torch.onnx.export(module, *args, dynamo=True, verbose=False, **options)
     except torch.onnx.errors.OnnxExporterError as error:
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")

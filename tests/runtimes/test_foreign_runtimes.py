@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from dsft.choices import Form, Runtime, Structure
 from dsft.devices import Compute
 from dsft.errors import ExportError, ModelError
 from dsft.runtimes import FILE_FORMATS, RUNTIMES, FileFormat, open_exported, open_runs, trace_folded, why_unusable
+from dsft.runtimes.onnx_export import to_onnx
 from dsft.separable import DepthwiseSeparableConv2d
 from tests.zoo import Residual, redraw
 
@@ -167,6 +169,18 @@ def test_a_network_that_cannot_be_converted_is_an_error(runtime: Runtime) -> Non
         pass
     with pytest.raises(ExportError, match="cannot be traced"), open_exported([ByValue()], [IMAGES], runtime):
         pass
+
+
+class Marks(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(images.flatten()).index_put((torch.tensor([0, 1]),), torch.ones(()))
+
+
+def test_the_exporter_of_onnx_logs_no_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("onnxscript")
+    # onnx_ir warns of the empty shape of the scalar, as it does for every detector.
+    to_onnx(Marks().eval(), (IMAGES,))
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize(

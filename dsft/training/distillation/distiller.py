@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from dsft.measure import with_raw_outputs
 from dsft.tasks import Task
 from dsft.training.distillation.feature_hooks import FeatureHooks
 from dsft.training.distillation.losses import add_feature_loss, blend_logits_loss
@@ -25,7 +26,8 @@ class Distiller:
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, settings: DistillSettings, task: Task) -> None:
-        self._teacher = teacher
+        # The outputs of a detector are not distilled, so the teacher need not select boxes.
+        self._teacher = with_raw_outputs(teacher)
         self._settings = settings
         self._task = task
         self._student_hooks = FeatureHooks(student, settings.layers)
