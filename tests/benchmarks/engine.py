@@ -114,11 +114,11 @@ def measure(settings: Row) -> Row:
     converted = dsft.convert(dense, EXAMPLE, calibration=torch.split(chosen, 64), budget=budget, seed=0, **more).model
     seconds = time.process_time() - started
     before, after = predict(dense, images), predict(converted, images)
-    right = [float((each.argmax(1) == labels).double().mean()) for each in (before, after)]
+    agreement, divergence = compare_classes(before, after)
     return {
-        "lost": 100 * (right[0] - right[1]),
-        "kl": float((before.exp() * (before - after)).sum(1).mean()),
-        "agreement": 100 * float((before.argmax(1) == after.argmax(1)).double().mean()),
+        "lost": top1(before, labels) - top1(after, labels),
+        "kl": divergence,
+        "agreement": agreement,
         "eager": time_ratio([as_torch(each, images[:1]) for each in (dense, converted)]),
         "onnx": time_ratio([as_onnx(each, images[:1]) for each in (dense, converted)]),
         "seconds": seconds,
@@ -129,6 +129,22 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
     """Return the logarithms of the class probabilities."""
     with torch.inference_mode():
         return torch.cat([model.eval()(part).double().log_softmax(1) for part in torch.split(images, 250)])
+
+
+def top1(log_probabilities: Tensor, labels: Tensor) -> float:
+    """Return top-1 in percent."""
+    return 100 * float((log_probabilities.argmax(1) == labels).double().mean())
+
+
+def compare_classes(before: Tensor, after: Tensor) -> tuple[float, float]:
+    """Compare the logarithms of class probabilities ``(images, classes)`` of two networks.
+
+    Returns:
+        How often the class is the same, in percent, and the mean Kullback-Leibler divergence of ``before`` from
+        ``after``.
+    """
+    agreement = 100 * float((before.argmax(1) == after.argmax(1)).double().mean())
+    return agreement, float((before.exp() * (before - after)).sum(1).mean())
 
 
 def as_torch(model: nn.Module, image: Tensor) -> Callable[[], Any]:

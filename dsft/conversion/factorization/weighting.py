@@ -31,8 +31,8 @@ class Weighting:
             in_channels / groups, in_channels / groups)``.
         gradients: Moment of the output gradient in each group, ``(groups, out_channels / groups,
             out_channels / groups)``.
-        largest_rise: Rise of the loss up to which this holds; infinite where the loss is a squared error of the
-            output.
+        largest_rise: Rise of the loss up to which this holds. It is known for rows of class scores; infinite for other
+            outputs.
 
     All are float64 on the CPU.
     """
