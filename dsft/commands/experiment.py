@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,13 @@ def run(
         TrainingError: The run failed; what was written until then stays.
         InterruptedRun: A signal stopped it after a checkpoint was saved.
     """
-    with ignored_save_signal():
-        folder = RunFolder(at_home(recipe.output.dir))
+    folder = RunFolder(at_home(recipe.output.dir))
+    writes = start is not Start.DRY_RUN and processes.is_first
+    with ignored_save_signal(), folder.held() if writes else nullcontext():
         if start is Start.RESUME:
             return _resume(recipe, verb, folder, processes, module, report)
         overwrite = start is Start.OVERWRITE
-        if start is not Start.DRY_RUN and processes.is_first:
+        if writes:
             folder.require_free(recipe, overwrite=overwrite)
         experiment = prepare_experiment(recipe, verb, report, processes=processes, module=module)
         if start is Start.DRY_RUN:

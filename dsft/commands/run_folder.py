@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import os
 import shutil
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from dsft.assembly.experiment import settle_batch_size
@@ -27,6 +32,8 @@ from dsft.tasks import Metrics, Task
 from dsft.training import Checkpoint, find_checkpoint
 
 PLAN_FILE, COSTS_FILE = "plan.json", "conversion.json"
+PATIENCE = 15.0
+"""Seconds to wait for a folder: processes that read images outlive a run that was killed by some seconds."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,31 @@ class RunFolder:
     """The files that a training run writes beside its checkpoints and its model."""
 
     path: Path
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes of this machine out of the folder while a run writes it.
+
+        The lock is a temporary file, since the folder need not exist yet. The system frees it when the process ends,
+        however that comes about.
+
+        Raises:
+            OutputError: Another process writes the folder.
+        """
+        place = os.path.normcase(self.path.resolve())
+        name = f"dsft-{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock"
+        lock = FileLock(Path(tempfile.gettempdir()) / name, timeout=PATIENCE)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise OutputError(
+                f"output folder {str(self.path)!r}: another process is writing a run there. Wait for its end, stop it, "
+                "or choose another output.dir."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def require_free(self, recipe: Recipe, *, overwrite: bool) -> None:
         """Check that a run may write here; change nothing.
