@@ -23,8 +23,12 @@ from tests.commands.test_dense_tasks import write_pictures
 from tests.commands.test_detection import write_scenes
 from tests.workshop import Outcome, dsft
 
-SEGMENTATION = (("builtin/unet_16", 64),)
-ONE_STAGE = (("torchvision/fcos_resnet50_fpn", 96),)
+SEGMENTATION = (("builtin/unet_16", 64), ("torchvision/deeplabv3_resnet50", 64))
+ONE_STAGE = (
+    ("torchvision/fcos_resnet50_fpn", 96),
+    ("torchvision/retinanet_resnet50_fpn", 96),
+    ("torchvision/ssd300_vgg16", 300),
+)
 SHARE = 0.7
 """Share of the MACs that is left: of a ResNet-50 only the 3x3 convolutions are converted."""
 TWO_STAGE = "torchvision/fasterrcnn_resnet50_fpn"
@@ -52,7 +56,18 @@ def trained(name: str, task: TaskName, side: int) -> nn.Module:
         if isinstance(layer, nn.Conv2d) and ("logits" in path or "module_list" in path):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.constant_(layer.bias, -1.0)  # type: ignore[arg-type]
+            spread(layer, module.eval(), torch.randn(4, 3, side, side))
     return module.eval()
+
+
+def spread(layer: nn.Conv2d, module: nn.Module, images: Tensor) -> None:
+    """Scale the weights of a head so that its scores of all levels differ by about one."""
+    found: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda _, __, scores: found.append(scores.flatten()))
+    with torch.no_grad():
+        module(images)
+        layer.weight /= torch.cat(found).std()
+    handle.remove()
 
 
 def convert(name: str, task: TaskName, side: int, folder: Path) -> Path:
