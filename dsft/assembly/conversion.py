@@ -80,9 +80,10 @@ def require_dense(network: Network) -> None:
     Raises:
         ConversionError: It has.
     """
-    if network.plan is not None:
+    if network.is_converted:
+        count = len(network.required_plan.converted)
         raise ConversionError(
-            f"model {network.spec}: {len(network.plan.converted)} of its convolutions are converted already. Train it "
+            f"model {network.spec}: {count} of its convolutions are converted already. Train it "
             "further without the conversion, or convert the network that it was made from."
         )
 

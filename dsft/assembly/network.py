@@ -40,6 +40,11 @@ class Network:
     task: Task = CLASSIFICATION
 
     @property
+    def is_converted(self) -> bool:
+        """Whether any of its convolutions is converted; a plan may leave all of them as they are."""
+        return self.plan is not None and bool(self.plan.converted)
+
+    @property
     def required_plan(self) -> ConversionPlan:
         """The plan of a converted network.
 

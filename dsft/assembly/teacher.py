@@ -40,7 +40,7 @@ def load_teacher(recipe: Recipe, original: Network, classes: tuple[str, ...]) ->
     section = recipe.distill
     if section is None or section.logits == section.features == 0:
         return None
-    if section.teacher == ORIGINAL and original.plan is not None:
+    if section.teacher == ORIGINAL and original.is_converted:
         raise RecipeError(
             "distill.teacher 'original': the network is converted already, so its original is another one. Give the "
             "dense network's model folder as distill.teacher."
@@ -60,7 +60,7 @@ def require_converted_layers(section: DistillSection | None, student: Network) -
     Raises:
         RecipeError: Features are distilled, and it has none.
     """
-    if section is not None and section.features > 0 and (student.plan is None or not student.plan.converted):
+    if section is not None and section.features > 0 and not student.is_converted:
         raise RecipeError(
             "distill.features: compares converted layers with the teacher's, and the network has none. Add a convert "
             "section, or set distill.features=0."
@@ -76,8 +76,8 @@ def _require_same_layers(name: str, teacher: Network, original: Network, *, has_
     """Check that the teacher has, dense, the layers that are converted in the student."""
     if not has_conversion:
         require_converted_layers(DistillSection(features=1.0), original)
-    if teacher.plan is not None or _architecture(teacher) != _architecture(original):
-        kind = f"{teacher.spec}{', converted' if teacher.plan is not None else ''}"
+    if teacher.is_converted or _architecture(teacher) != _architecture(original):
+        kind = f"{teacher.spec}{', converted' if teacher.is_converted else ''}"
         raise RecipeError(
             f"distill.teacher {name!r}: features are compared layer by layer, so the teacher must be a dense "
             f"{original.spec}, found {kind}. Choose such a teacher, or set distill.features=0."

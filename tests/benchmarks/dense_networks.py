@@ -1,4 +1,4 @@
-"""The networks of ``dense_tasks.py``, as builders of recipes."""
+"""The networks of ``dense_tasks.py`` and a narrow one for clips, as builders of recipes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
+from torchvision.models.video.resnet import BasicBlock as VideoBlock
+from torchvision.models.video.resnet import Conv3DSimple
 from torchvision.ops import FeaturePyramidNetwork
 
-CAMVID_CLASSES, BCCD_CLASSES = 11, 3
+CAMVID_CLASSES, BCCD_CLASSES, DIRECTIONS = 11, 3, 8
 
 _WIDTH = 32  # of the first stage; that of ResNet-18 is 64
+_CLIP_WIDTH = 16
 
 
 def segmentation() -> nn.Module:
@@ -40,6 +43,23 @@ def detection() -> nn.Module:
 def denoiser() -> nn.Module:
     """Return DnCNN with the names of the weights of ../shared/data."""
     return DnCNN()
+
+
+def clips() -> nn.Module:
+    """Return torchvision's ``r3d_18`` at a quarter of its width, for the directions of moving digits."""
+    before = _CLIP_WIDTH
+    blocks: list[nn.Module] = []
+    for stage in range(4):
+        after = _CLIP_WIDTH << stage
+        for stride in (2 if stage else 1, 1):
+            shortcut = None
+            if stride > 1:
+                shortcut = nn.Sequential(nn.Conv3d(before, after, 1, stride, bias=False), nn.BatchNorm3d(after))
+            blocks.append(VideoBlock(before, after, Conv3DSimple, stride, shortcut))
+            before = after
+    stem = nn.Conv3d(3, _CLIP_WIDTH, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
+    start = (stem, nn.BatchNorm3d(_CLIP_WIDTH), nn.ReLU(inplace=True))
+    return nn.Sequential(*start, *blocks, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(before, DIRECTIONS))
 
 
 class ResNetUNet(nn.Module):

@@ -68,7 +68,7 @@ data:
   class_weights: {pole: 2, sign: 3, fence: 2, pedestrian: 3, bicyclist: 3}
 augment: {hflip: 0.5, scale: [0.5, 1.0]}
 optim: {opt: adamw, lr: 2e-3, weight_decay: 0.02, clip_grad: 1.0}
-schedule: {sched: cosine, epochs: 16, warmup_epochs: 1}
+schedule: {sched: cosine, epochs: 32, warmup_epochs: 1}
 """,
         """
 optim: {lr: 5e-4}

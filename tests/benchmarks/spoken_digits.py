@@ -57,7 +57,7 @@ def measure(name: str, out: Path, changes: list[str], seeds: int) -> None:
         run("train", f"{RECIPES[name]}_dense", *common, folder=dense)
         run("finetune", f"{RECIPES[name]}_separable", f"model.path={dense / 'model'}", *common, folder=separable)
         slots = ("test-original", "test-converted", "test")
-        scores = [100 * read(separable / "evaluation" / slot / "metrics.json")["top1"] for slot in slots]
+        scores = [read(separable / "evaluation" / slot / "metrics.json")["top1"] for slot in slots]
         rows.append((*scores, *time_ratios(out, separable, dense)))
         say(line(str(seed), rows[-1], len(name)))
     say(line("mean", tuple(statistics.mean(column) for column in zip(*rows, strict=True)), len(name)))

@@ -47,6 +47,17 @@ def test_the_new_folder_can_be_evaluated_and_tuned(workshop: Workshop, here: Pat
 
 
 @pytest.mark.usefixtures("here")
+def test_a_network_that_a_budget_left_as_it_was_can_be_converted(workshop: Workshop) -> None:
+    done = dsft("convert", workshop.dense, "--budget", "macs=1", "--out", "same")
+    assert done.exit_code == 0, done.stderr
+    assert "no convolution is converted" in done.stderr
+    changes = ["model.path=same", "distill.teacher=original", "output.dir=tuned", "schedule.epochs=1"]
+    done = dsft("finetune", workshop.separable_recipe, *changes)
+    assert done.exit_code == 0, done.stderr
+    assert ConversionPlan.from_dict(json.loads(Path("tuned/checkpoints/plan.json").read_text("utf-8"))).converted
+
+
+@pytest.mark.usefixtures("here")
 def test_a_dry_run_plans_and_writes_nothing(workshop: Workshop) -> None:
     done = dsft("convert", workshop.dense, "--rank", "2", "--exclude", "layer4.*", "--dry-run")
     assert done.exit_code == 0, done.stderr
