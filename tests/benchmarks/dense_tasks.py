@@ -30,6 +30,8 @@ ROOT = Path(__file__).parents[2]
 NETWORKS = Path(__file__).with_name("dense_networks.py")
 CALIBRATION = 96
 """Number of calibration images."""
+PATCH = 48
+"""Side of the images of the checkpoint, as its recipe has it."""
 
 
 @dataclass(frozen=True)
@@ -206,9 +208,8 @@ class Runs:
             self._dsft(verb, recipe, f"name={name}", f"output.dir={name}", *changes, *more)
 
     def _convert_checkpoint(self, *options: str) -> None:
-        self._dsft(
-            "convert", f"{DATA / (self.job.checkpoint or '')}", "--data", "dense.yaml", "--classes=data", *options
-        )
+        words = (f"{DATA / (self.job.checkpoint or '')}", "--data", "dense.yaml", "--classes=data")
+        self._dsft("convert", *words, "--image-size", str(PATCH), *options)
 
     def _scores(self, run: str, slot: str) -> dict[str, float]:
         return read(self.folder / run / "evaluation" / slot / "metrics.json")
