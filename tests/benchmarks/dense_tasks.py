@@ -193,9 +193,7 @@ class Runs:
     def time_ratios(self) -> tuple[float, float]:
         """Return the time of the converted network relative to the dense one, in torch and in ONNX Runtime."""
         words = ("benchmark", "separable/model", "--against", "dense/model", "--runtime", "eager,onnxruntime")
-        rows = json.loads(self._dsft(*words, "--json"))["rows"]
-        eager, onnx = (row["timing"]["ratio"]["median"] for row in rows[1::2])  # after each reference
-        return eager, onnx
+        return ratios_of(self._dsft(*words, "--json"))
 
     def _write_recipes(self) -> None:
         model = f"model: {{source: python, builder: '{self._builder}'}}"
@@ -248,6 +246,13 @@ class Runs:
     @property
     def _builder(self) -> str:
         return f"{NETWORKS}:{self.job.builder}"
+
+
+def ratios_of(printed: str) -> tuple[float, float]:
+    """Return the ratios that ``dsft benchmark --against --json`` printed for two runtimes."""
+    rows = json.loads(printed)["rows"]
+    first, second = (row["timing"]["ratio"]["median"] for row in rows[1::2])  # after each reference
+    return first, second
 
 
 def read(file: Path) -> dict[str, Any]:

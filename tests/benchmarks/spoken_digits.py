@@ -11,7 +11,6 @@ and fine-tuned, seed by seed, then the means, and the time of one recording rela
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -19,11 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.benchmarks.dense_tasks import ratios_of, read
 from tests.benchmarks.finetune import dsft, run, say
 from tests.cifar import DATA
 
 RECIPES = {"m5": "builtin_audio", "spectrogram": "timm_audio"}
-RUNTIMES = ("eager", "onnxruntime")
 
 
 def main() -> None:
@@ -72,15 +71,7 @@ def line(title: str, row: tuple[float, ...], indent: int) -> str:
 def time_ratios(out: Path, separable: Path, dense: Path) -> tuple[float, float]:
     """Return the time of the converted network relative to the dense one, in torch and in ONNX Runtime."""
     models = (str(separable / "model"), "--against", str(dense / "model"))
-    rows = json.loads(dsft(out, "benchmark", *models, "--runtime", ",".join(RUNTIMES), "--json"))["rows"]
-    eager, onnx = (row["timing"]["ratio"]["median"] for row in rows[1::2])  # after each reference
-    return eager, onnx
-
-
-def read(file: Path) -> dict[str, float]:
-    """Return the scores in a file."""
-    found: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    return ratios_of(dsft(out, "benchmark", *models, "--runtime", "eager,onnxruntime", "--json"))
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def test_fusing_keeps_layers_and_outputs(name: str) -> None:
     assert all(isinstance(fused.get_submodule(name.rsplit(".", 2)[0]).conv, nn.Conv2d) for name in gone)
     close = torch.isclose(outputs_of(fused), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
     # RT-DETR selects the places of its queries by their scores; of two that rounding makes equal, either is taken.
-    assert close.double().mean() > (0.998 if "rtdetr" in name else 1 - 1e-9)
+    assert close.double().mean() >= (0.998 if "rtdetr" in name else 1)
 
 
 def data_of(folder: Path, count: int = 50) -> Path:
