@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -39,6 +39,7 @@ from dsft.runtimes import (
     measured_on,
     open_exported,
     open_runs,
+    quantize_file,
     require_int8,
     trace_folded,
     why_unusable,
@@ -48,6 +49,9 @@ from dsft.storage import write_json
 
 BATCHES = (1, 8)
 """Numbers of images of the timed passes."""
+
+_RANGES = 8
+"""Calibration images of the unconverted network in int8, of which only the time counts."""
 
 _CPU = Compute(torch.device("cpu"))
 
@@ -74,11 +78,20 @@ class DeploySettings:
 
 @dataclass(frozen=True)
 class _Variant:
-    """The model in one number format: its session, and the size of its file."""
+    """The model in one number format.
+
+    Attributes:
+        dtype: ``float32`` or ``int8``.
+        file_bytes: Size of its file.
+        session: Runs it.
+        reference: Runs the unconverted network in the same format; None if that is opened for each batch size.
+        float_layers: Of int8: names of the layers with weights that remain in float32.
+    """
 
     dtype: str
     file_bytes: int
     session: Session
+    reference: Session | None = None
     float_layers: tuple[str, ...] = ()
 
 
@@ -149,10 +162,7 @@ class _Job:
             ModelError: The runtime cannot run it.
         """
         with tempfile.TemporaryDirectory(prefix="dsft-", ignore_cleanup_errors=True) as temporary:
-            variants = list(self._variants(runtime, folder, Path(temporary)))
-            reference = self._reference(runtime, Path(temporary))
-            times = {size: self._time(runtime, variants, reference, size) for size in BATCHES}
-            for place, variant in enumerate(variants):
+            for variant in self._variants(runtime, folder, Path(temporary)):
                 is_torch = runtime is Runtime.EAGER
                 evaluation = self._in_torch if is_torch else self._evaluate(variant.session)
                 yield DeployRow(
@@ -162,7 +172,7 @@ class _Job:
                     evaluation.main_score,
                     None if is_torch else compare(self._in_torch, evaluation),
                     None if is_torch else self._output_difference(variant.session),
-                    {size: found[place] for size, found in times.items()},
+                    {size: self._time(runtime, variant, size) for size in BATCHES},
                     variant.float_layers,
                 )
 
@@ -172,38 +182,33 @@ class _Job:
             yield _Variant("float32", (folder / WEIGHTS_FILE).stat().st_size, session)
             return
         file_format = RUNTIMES[runtime].required_file_format
-        path = temporary / f"float32{file_format.suffix}"
-        program = self._write(self.module, file_format, path)
-        yield self._variant("float32", file_format, path)
+        files = _Files(file_format, temporary, self.settings.threads)
+        program, dense = (
+            self._write(module, files, name) for module, name in ((self.module, "model"), (self.dense, "dense"))
+        )
+        yield files.variant("float32", "model", "dense" if file_format.has_dynamic_batch else None)
         if file_format.form not in QUANTIZED_FORMATS:
             return
-        target = temporary / f"int8{file_format.suffix}"
-        task, max_drop = self.network.task, self.settings.max_drop
         try:
-            require_int8(file_format.form)
-            kept = quantize_within(file_format.form, program, path, target, task, self.images, max_drop)
-            yield self._variant("int8", file_format, target, kept)
+            yield self._quantized(files, program, dense)
         except (ExportError, ModelError) as error:
             self.unusable[f"{runtime} int8"] = str(error)
 
-    def _write(self, module: nn.Module, file_format: FileFormat, path: Path) -> ExportedProgram:
-        example = self.images.batches[0] if file_format.has_dynamic_batch else self.images.batches[0][:1]
-        program, _ = trace_folded(module, example, dynamic_batch=file_format.has_dynamic_batch)
-        file_format.write(program, path, self.network.task.codec.output_name)
+    def _write(self, module: nn.Module, files: _Files, name: str) -> ExportedProgram:
+        is_dynamic = files.format.has_dynamic_batch
+        example = self.images.batches[0] if is_dynamic else self.images.batches[0][:1]
+        program, _ = trace_folded(module, example, dynamic_batch=is_dynamic)
+        files.format.write(program, files.path(name), self.network.task.codec.output_name)
         return program
 
-    def _reference(self, runtime: Runtime, temporary: Path) -> Session | None:
-        """Return the unconverted network in a file that takes batches of any size; None if there are no such files."""
-        support = RUNTIMES[runtime]
-        if support.uses_compute or not support.required_file_format.has_dynamic_batch:
-            return None
-        path = temporary / f"reference{support.required_file_format.suffix}"
-        self._write(self.dense, support.required_file_format, path)
-        return support.required_file_format.load(path, self.settings.threads)
-
-    def _variant(self, dtype: str, file_format: FileFormat, path: Path, float_layers: tuple[str, ...] = ()) -> _Variant:
-        size = sum(file.stat().st_size for file in file_format.files(path))
-        return _Variant(dtype, size, file_format.load(path, self.settings.threads), float_layers)
+    def _quantized(self, files: _Files, program: ExportedProgram, dense: ExportedProgram) -> _Variant:
+        form, task, max_drop = files.format.form, self.network.task, self.settings.max_drop
+        require_int8(form)
+        source, target = files.path("model"), files.path("model_int8")
+        kept = quantize_within(form, program, source, target, task, self.images, max_drop)
+        few = [self.images.calibration[0][:_RANGES]]
+        quantize_file(form, dense, files.path("dense"), files.path("dense_int8"), few)
+        return files.variant("int8", "model_int8", "dense_int8", kept)
 
     @cached_property
     def _in_torch(self) -> Evaluation:
@@ -228,27 +233,45 @@ class _Job:
         outputs, kept = (torch.cat(column) for column in zip(*rows, strict=True))
         return Evaluation(outputs, kept, torch.arange(len(outputs)), classes, split, 0, task)
 
-    def _time(
-        self, runtime: Runtime, variants: Sequence[_Variant], reference: Session | None, size: int
-    ) -> Sequence[Timing]:
-        """Time the variants interleaved with the reference, the first pass; return the times of the variants."""
+    def _time(self, runtime: Runtime, variant: _Variant, size: int) -> Timing:
+        """Time a variant interleaved with the unconverted network."""
         threads, seconds = self.settings.threads, self.settings.seconds
         example = _CPU.place(INPUTS[self.network.preprocessing.kind].blank(self.network.preprocessing, size))
-        sessions = [variant.session for variant in variants]
-        with self._open(runtime, sessions, reference, example) as runs:
-            return time_interleaved(runs, _CPU.device, threads=threads, seconds=seconds)[1:]
+        with self._open(runtime, variant, example) as runs:
+            return time_interleaved(runs, _CPU.device, threads=threads, seconds=seconds)[1]
 
     @contextmanager
-    def _open(
-        self, runtime: Runtime, sessions: Sequence[Session], reference: Session | None, example: Tensor
-    ) -> Iterator[list[Run]]:
-        """Yield passes of the reference and of the sessions; files of a fixed batch size are written for the batch."""
-        threads, modules = self.settings.threads, [self.dense, self.module]
-        if reference is not None:
-            yield [partial(session, example) for session in (reference, *sessions)]
-        elif RUNTIMES[runtime].uses_compute:
-            with open_runs(modules, [example] * 2, _CPU, runtime, threads=threads) as runs:
-                yield runs
+    def _open(self, runtime: Runtime, variant: _Variant, example: Tensor) -> Iterator[list[Run]]:
+        """Yield passes of the unconverted network and of the model; files of a fixed size are written for the batch."""
+        if variant.reference is not None:
+            yield [partial(variant.reference, example), partial(variant.session, example)]
+            return
+        modules, threads = [self.dense, self.module], self.settings.threads
+        if RUNTIMES[runtime].uses_compute:
+            opened = open_runs(modules, [example] * 2, _CPU, runtime, threads=threads)
         else:
-            with open_exported(modules, [example] * 2, runtime, threads=threads) as runs:
-                yield [*runs, *(partial(session, example) for session in sessions[1:])]
+            opened = open_exported(modules, [example] * 2, runtime, threads=threads)
+        with opened as runs:
+            yield list(runs)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files of one format in a folder."""
+
+    format: FileFormat
+    folder: Path
+    threads: int
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file."""
+        return self.folder / f"{name}{self.format.suffix}"
+
+    def variant(self, dtype: str, model: str, dense: str | None, float_layers: tuple[str, ...] = ()) -> _Variant:
+        """Load the file of a model, and that of the unconverted network if there is one."""
+        size = sum(file.stat().st_size for file in self.format.files(self.path(model)))
+        reference = self._load(dense) if dense is not None else None
+        return _Variant(dtype, size, self._load(model), reference, float_layers)
+
+    def _load(self, name: str) -> Session:
+        return self.format.load(self.path(name), self.threads)

@@ -44,7 +44,7 @@ def deployment_notes(result: DeployResult) -> list[str]:
     return [
         f"{plural(result.images, f'test {result.kind}')}; differences are to torch, those of outputs relative "
         f"to the largest. {result.device}, {plural(result.threads, 'thread')}; medians of interleaved passes, ratios "
-        "to the unconverted network in the same runtime.",
+        "to the unconverted network in the same runtime and dtype.",
         *(
             f"{row.runtime} {row.dtype}: {float_layers_phrase(row.float_layers)}"
             for row in result.rows

@@ -25,8 +25,8 @@ class DeployRow:
         difference: How the score differs from that in torch; None for torch itself.
         output_difference: The largest difference of an output from torch's, relative to the largest output; None for
             torch itself.
-        timings: For each batch size the times, whose ratio is to the unconverted network in the same runtime in
-            float32.
+        timings: For each batch size the times, whose ratio is to the unconverted network in the same runtime and
+            number format.
         float_layers: Of int8: names of the layers with weights that remain in float32.
     """
 

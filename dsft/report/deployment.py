@@ -43,7 +43,7 @@ def deployment_table(folder: Path, task: Task) -> Table | None:
     kind = found.get("kind", InputKind.IMAGE)
     title = (
         f"Runtimes: {plural(found['images'], f'test {kind}')}, differences to torch; {found['device']}, threads: "
-        f"{found['threads']}, ratios to the unconverted network in the same runtime"
+        f"{found['threads']}, ratios to the unconverted network in the same runtime and dtype"
     )
     return Table(title, ["runtime", "dtype", *numbers], numbers, rows)
 

@@ -120,7 +120,7 @@ def show(name: str, pair: Pair, arguments: argparse.Namespace) -> None:
 
 
 def line(row: DeployRow, found: DeployResult) -> str:
-    """Return a row of the table; the ratio of a time is to the dense network in the same runtime in float32."""
+    """Return a row of the table; the ratio of a time is to the dense network in the same runtime and format."""
     spec, to_torch = found.metric, "-"
     if row.difference is not None:
         low, high = (spec.points * end for end in row.difference.interval)

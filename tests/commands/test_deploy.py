@@ -48,7 +48,7 @@ def test_a_run_is_measured_in_each_runtime(workshop: Workshop, tmp_path: Path, f
     written = json.loads((run / "deployment.json").read_text(encoding="utf-8"))
     assert written["rows"] == found["rows"]
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "ratios to the unconverted network in the same runtime" in page
+    assert "ratios to the unconverted network in the same runtime and dtype" in page
     assert page.count("openvino") >= 2
 
 
