@@ -27,6 +27,10 @@ from dsft.runtimes.tracing import trace_example
 _OLDEST = {"openvino": (2026, 0)}
 
 
+FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
+"""Without it a processor with bfloat16 instructions computes in bfloat16."""
+
+
 def require_openvino() -> None:
     """Check that the package of the extra ``openvino`` is installed.
 
@@ -130,8 +134,7 @@ def _convert(program: ExportedProgram) -> Any:
 
 
 def _compile(model: Any, threads: int) -> Any:
-    # Without the hint a processor with bfloat16 instructions computes in bfloat16.
-    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+    options = {**FLOAT32, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
     return openvino_core().compile_model(model, "CPU", options).create_infer_request()
