@@ -204,10 +204,9 @@ class _Job:
     def _quantized(self, files: _Files, program: ExportedProgram, dense: ExportedProgram) -> _Variant:
         form, task, max_drop = files.format.form, self.network.task, self.settings.max_drop
         require_int8(form)
-        source, target = files.path("model"), files.path("model_int8")
-        kept = quantize_within(form, program, source, target, task, self.images, max_drop)
+        kept = quantize_within(form, program, files.path("model_int8"), task, self.images, max_drop)
         few = [self.images.calibration[0][:_RANGES]]
-        quantize_file(form, dense, files.path("dense"), files.path("dense_int8"), few)
+        quantize_file(form, dense, task.codec.output_name, files.path("dense_int8"), few)
         return files.variant("int8", "model_int8", "dense_int8", kept)
 
     @cached_property

@@ -144,18 +144,16 @@ def require_parity(parity: Parity, out: Path) -> None:
 def quantize_within(
     form: ExportFormat,
     program: ExportedProgram,
-    source: Path,
     target: Path,
     task: Task,
     images: CheckInputs,
     max_drop: float | None,
 ) -> tuple[str, ...]:
-    """Quantize the file of a :class:`MainOutput`, with a limit on what it may lose on the calibration images.
+    """Write the quantized file of a :class:`MainOutput`, with a limit on what it may lose on the calibration images.
 
     Args:
         form: Format of the file.
-        program: The network that was written to the file.
-        source: The float32 file.
+        program: The traced network.
         target: The new file.
         task: The task.
         images: They include calibration images.
@@ -168,7 +166,8 @@ def quantize_within(
         DataError: There is a limit, and the model has no class table, so it has no score.
         ExportError: The file cannot be quantized.
     """
-    kept = quantize_file(form, program, source, target, images.calibration, _drop_limit(task, images, max_drop))
+    limit = _drop_limit(task, images, max_drop)
+    kept = quantize_file(form, program, task.codec.output_name, target, images.calibration, limit)
     return tuple(name.removeprefix("network.") for name in kept)
 
 
@@ -212,7 +211,7 @@ def quantize(
     _, file_format = FILE_FORMATS[form]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / staged.name
-        kept = quantize_within(form, program, staged, target, task, images, max_drop)
+        kept = quantize_within(form, program, target, task, images, max_drop)
         for old, new in zip(file_format.files(staged), file_format.files(target), strict=True):
             old.write_bytes(new.read_bytes())
     found = run_batches(file_format.load(staged, 0), images.batches)

@@ -13,19 +13,10 @@ from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
 from dsft.compat.torch_operators import OPERATOR, is_mutable
+from dsft.runtimes.convolution_nodes import CONVOLUTIONS, scale_outputs
 
 aten = torch.ops.aten
 
-_TRANSPOSED = {aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input}
-_CONVOLUTIONS = {
-    aten.conv1d.default,
-    aten.conv1d.padding,
-    aten.conv2d.default,
-    aten.conv2d.padding,
-    aten.conv3d.default,
-    aten.conv3d.padding,
-    *_TRANSPOSED,
-}
 # Position of the argument that names the dimension, which must be that of the channels.
 _BY_CHANNEL = {aten.cat.default: 1, aten.index_select.default: 1, aten.narrow.default: 1, aten.slice.Tensor: 1}
 
@@ -144,7 +135,7 @@ def _region_before(constants: _Constants, norm: _Norm) -> _Region | None:
         node = pending.pop()
         if node in between or node in convolutions or constants.get(node) is not None:
             continue
-        if node.target in _CONVOLUTIONS and constants.get(node.args[1]) is not None:
+        if node.target in CONVOLUTIONS and constants.get(node.args[1]) is not None:
             convolutions.add(node)
         elif _keeps_channels_apart(node):
             between.add(node)
@@ -229,13 +220,7 @@ def _set_weights(constants: _Constants, node: Node, scale: Tensor, bias: Tensor,
     weight = constants.get(node.args[1])
     if weight is None:
         raise ValueError(f"node {node.name}: a convolution of a region needs a constant weight")
-    groups = node.args[6] if len(node.args) > 6 else 1
-    if node.target in _TRANSPOSED:
-        # Its kernel has the shape (in_channels, out_channels / groups, *kernel_size).
-        wide = weight.detach().double().reshape(groups, -1, *weight.shape[1:])  # type: ignore[arg-type]
-        scaled = (wide * scale.reshape(groups, 1, -1, *(1,) * (weight.dim() - 2))).reshape(weight.shape)  # type: ignore[arg-type]
-    else:
-        scaled = weight.detach().double() * scale.reshape(-1, *(1,) * (weight.dim() - 1))
+    scaled = scale_outputs(node, weight.detach().double(), scale)
     values = {f"{name}_weight": scaled.to(weight.dtype), f"{name}_bias": bias.to(weight.dtype)}
     attributes = [constants.add_attribute(key, value, node) for key, value in values.items()]
     node.args = (node.args[0], *attributes, *node.args[3:])

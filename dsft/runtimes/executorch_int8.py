@@ -29,7 +29,7 @@ Network = Callable[[Tensor], Tensor]
 
 def quantize_program(
     program: ExportedProgram,
-    source: Path,  # noqa: ARG001 (the signature of all quantizers; a lowered program cannot be read back)
+    output: str,  # noqa: ARG001 (the signature of all quantizers; the format has no names)
     target: Path,
     images: Sequence[Tensor],
     limit: DropLimit | None,
@@ -41,7 +41,7 @@ def quantize_program(
 
     Args:
         program: The network, traced for one image.
-        source: Not used.
+        output: Not used.
         target: The new file.
         images: The calibration images, one by one.
         limit: How much of a score may be lost on them; None for any.

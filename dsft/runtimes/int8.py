@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 
 from dsft.choices import ExportFormat
 from dsft.errors import InputError, RecipeError
+from dsft.runtimes.equalization import equalized_channels
 from dsft.runtimes.executorch_int8 import quantize_program
 from dsft.runtimes.executorch_runtime import require_executorch
 from dsft.runtimes.nncf_int8 import quantize_onnx, quantize_openvino
@@ -29,7 +30,7 @@ class _Quantizer:
     """
 
     require: Callable[[], None]
-    quantize: Callable[[ExportedProgram, Path, Path, Sequence[Tensor], DropLimit | None], tuple[str, ...]]
+    quantize: Callable[[ExportedProgram, str, Path, Sequence[Tensor], DropLimit | None], tuple[str, ...]]
 
 
 def _require_nncf() -> None:
@@ -74,23 +75,23 @@ def require_int8(form: ExportFormat) -> None:
 def quantize_file(
     form: ExportFormat,
     program: ExportedProgram,
-    source: Path,
+    output: str,
     target: Path,
     calibration: Sequence[Tensor],
     limit: DropLimit | None = None,
 ) -> tuple[str, ...]:
-    """Quantize an exported file: int8 weights per channel, and int8 activations with calibrated ranges.
+    """Write a quantized network: int8 weights per channel, and int8 activations with calibrated ranges.
 
-    NNCF also corrects the biases for the mean error that the quantization adds to each channel (Nagel et al. 2019,
-    arXiv:1906.04721, section 4.2), layer by layer. Ranges that leave out rare values suit one network, and ranges of
-    all values another: both are tried, and those are kept whose outputs on the calibration images have the smaller
-    error. With a limit, layers are returned to float32, one by one, until the score is within it, first those that
-    change it most.
+    Channels between two convolutions are scaled to equal ranges before, see
+    :func:`~dsft.runtimes.equalization.equalized_channels`. Ranges that leave out rare values suit one network, and
+    ranges of all values another: NNCF tries both, and those are kept whose outputs on the calibration images have the
+    smaller error. With a limit, layers are returned to float32, one by one, until the score is within it, first those
+    that change it most.
 
     Args:
         form: Format of the file.
-        program: The network that was written to the file.
-        source: The float32 file.
+        program: The traced network.
+        output: Name of its output.
         target: The new file.
         calibration: Preprocessed images in batches ``(batch, channels, height, width)``, float32.
         limit: How much of a score may be lost on these images; None for any.
@@ -105,4 +106,5 @@ def quantize_file(
     """
     require_int8(form)
     images = [image for batch in calibration for image in torch.split(batch.contiguous(), 1)]
-    return _QUANTIZERS[form].quantize(program, source, target, images, limit)
+    with equalized_channels(program, images):
+        return _QUANTIZERS[form].quantize(program, output, target, images, limit)

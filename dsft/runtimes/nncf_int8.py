@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from torch.export import ExportedProgram
 
 from dsft.compat.openvino import import_quietly, one_core, openvino_core
 from dsft.errors import ExportError
-from dsft.runtimes.openvino_runtime import FLOAT32
+from dsft.runtimes.onnx_export import write_onnx
+from dsft.runtimes.openvino_runtime import FLOAT32, write_openvino
 from dsft.runtimes.packages import silenced
 from dsft.runtimes.runtime import INPUT, DropLimit
 
@@ -26,8 +28,9 @@ _RANGES = ("MEAN_MINMAX", "MINMAX")
 
 @dataclass(frozen=True)
 class _Files:
-    """How NNCF reads, feeds, compiles, runs and writes files of a format, and which layers of a file are in float32."""
+    """How files of a format are written, read, fed and run, and which layers of a file are in float32."""
 
+    write_program: Callable[[ExportedProgram, Path, str], None]
     read: Callable[[Path], Any]
     write: Callable[[Any, Path], None]
     feed: Callable[[Any], Any]
@@ -104,8 +107,9 @@ def _reads_integers(node: Any) -> bool:
     return any(_reads_integers(source.get_node()) for source in node.input_values())
 
 
-_ONNX = _Files(_read_onnx, _write_onnx, lambda image: {INPUT: image}, _start_onnx, _float_layers_of_onnx)
+_ONNX = _Files(write_onnx, _read_onnx, _write_onnx, lambda image: {INPUT: image}, _start_onnx, _float_layers_of_onnx)
 _OPENVINO = _Files(
+    write_openvino,
     _read_openvino,
     _write_openvino,
     lambda image: image,
@@ -117,56 +121,53 @@ _OPENVINO = _Files(
 
 
 def quantize_onnx(
-    program: ExportedProgram,  # noqa: ARG001 (the signature of all quantizers; NNCF reads the file)
-    source: Path,
-    target: Path,
-    images: Sequence[Tensor],
-    limit: DropLimit | None,
+    program: ExportedProgram, output: str, target: Path, images: Sequence[Tensor], limit: DropLimit | None
 ) -> tuple[str, ...]:
-    """Quantize an ONNX file; see :func:`dsft.runtimes.int8.quantize_file`."""
-    return _quantize_file(_ONNX, source, target, images, limit)
+    """Write a quantized ONNX file; see :func:`dsft.runtimes.int8.quantize_file`."""
+    return _quantize_file(_ONNX, program, output, target, images, limit)
 
 
 def quantize_openvino(
-    program: ExportedProgram,  # noqa: ARG001 (see quantize_onnx)
-    source: Path,
+    program: ExportedProgram, output: str, target: Path, images: Sequence[Tensor], limit: DropLimit | None
+) -> tuple[str, ...]:
+    """Write a quantized OpenVINO file; see :func:`dsft.runtimes.int8.quantize_file`."""
+    return _quantize_file(_OPENVINO, program, output, target, images, limit)
+
+
+def _quantize_file(
+    files: _Files,
+    program: ExportedProgram,
+    output: str,
     target: Path,
     images: Sequence[Tensor],
     limit: DropLimit | None,
 ) -> tuple[str, ...]:
-    """Quantize an OpenVINO file; see :func:`dsft.runtimes.int8.quantize_file`."""
-    return _quantize_file(_OPENVINO, source, target, images, limit)
-
-
-def _quantize_file(
-    files: _Files, source: Path, target: Path, images: Sequence[Tensor], limit: DropLimit | None
-) -> tuple[str, ...]:
     fed = [files.feed(image.numpy()) for image in images]
-    with silenced(), files.surroundings():
-        try:
-            model = files.read(source)
-            ranges, quantized = _quantize(files, model, fed)
-            if limit is not None and _loss(files, model, quantized, fed, limit) > limit.largest:
-                quantized = _quantize_within(files, model, fed, ranges, limit)
-            files.write(quantized, target)
-        except Exception as error:  # it raises errors of every kind
-            raise ExportError(f"NNCF cannot quantize the network ({type(error).__name__}: {error}).") from error
-        return files.float_layers(quantized)
+    with tempfile.TemporaryDirectory(prefix="dsft-", ignore_cleanup_errors=True) as folder:
+        source = Path(folder) / f"float32{target.suffix}"
+        files.write_program(program, source, output)
+        with silenced(), files.surroundings():
+            try:
+                quantized = _quantize(files, source, fed, limit)
+                files.write(quantized, target)
+            except Exception as error:  # it raises errors of every kind
+                raise ExportError(f"NNCF cannot quantize the network ({type(error).__name__}: {error}).") from error
+            return files.float_layers(quantized)
 
 
-def _quantize(files: _Files, model: Any, images: Sequence[Any]) -> tuple[str, Any]:
-    """Return the ranges with the smaller error of the outputs, and the model that is quantized with them."""
+def _quantize(files: _Files, source: Path, images: Sequence[Any], limit: DropLimit | None) -> Any:
+    """Return a model that is quantized with the ranges that give the smaller error."""
     nncf = import_quietly("nncf")
 
     def attempt(ranges: str) -> Any:
-        advanced = nncf.AdvancedQuantizationParameters(activations_range_estimator_params=_estimator(ranges))
-        # The fast correction of biases regards each layer alone, which can cost more than it wins.
-        options = {"fast_bias_correction": False, "advanced_parameters": advanced}
-        return nncf.quantize(model, nncf.Dataset(images), **_options(images), **options)
+        # It may change the model that it is given.
+        return nncf.quantize(
+            files.read(source), nncf.Dataset(images), advanced_parameters=_advanced(ranges), **_options(images)
+        )
 
     trials = {ranges: attempt(ranges) for ranges in _RANGES}
-    best = min(trials, key=lambda ranges: _error(files, model, trials[ranges], images))
-    return best, trials[best]
+    best = min(trials, key=lambda ranges: _error(files, files.read(source), trials[ranges], images))
+    return trials[best] if limit is None else _quantize_within(files, files.read(source), images, best, limit)
 
 
 def _quantize_within(files: _Files, model: Any, images: Sequence[Any], ranges: str, limit: DropLimit) -> Any:
@@ -175,14 +176,10 @@ def _quantize_within(files: _Files, model: Any, images: Sequence[Any], ranges: s
 
     def validate(trial: Any, positions: Iterable[int]) -> tuple[float, list[float]]:
         run, chosen = files.start(trial), list(positions)
-        outputs = [_output(run, images[position]) for position in chosen]
+        outputs = [torch.from_numpy(run(images[position]).copy()) for position in chosen]
         each = [limit.score(output, [position]) for output, position in zip(outputs, chosen, strict=True)]
         return limit.score(torch.cat(outputs), chosen), each
 
-    # A corrected bias makes up for the layers before it, and would be wrong once one of them is in float32.
-    advanced = nncf.AdvancedQuantizationParameters(
-        activations_range_estimator_params=_estimator(ranges), disable_bias_correction=True
-    )
     return nncf.quantize_with_accuracy_control(
         model,
         nncf.Dataset(images),
@@ -190,7 +187,7 @@ def _quantize_within(files: _Files, model: Any, images: Sequence[Any], ranges: s
         validate,
         max_drop=limit.largest,
         drop_type=nncf.DropType.ABSOLUTE,
-        advanced_quantization_parameters=advanced,
+        advanced_quantization_parameters=_advanced(ranges),
         **_options(images),
     )
 
@@ -200,8 +197,17 @@ def _options(images: Sequence[Any]) -> dict[str, Any]:
     return {"preset": import_quietly("nncf").QuantizationPreset.MIXED, "subset_size": len(images)}
 
 
-def _estimator(ranges: str) -> Any:
-    return getattr(import_quietly("nncf.quantization.range_estimator").RangeEstimatorParametersSet, ranges)
+def _advanced(ranges: str) -> Any:
+    nncf, estimators = import_quietly("nncf"), import_quietly("nncf.quantization.range_estimator")
+    parameters = import_quietly("nncf.quantization.advanced_parameters")
+    return nncf.AdvancedQuantizationParameters(
+        activations_range_estimator_params=getattr(estimators.RangeEstimatorParametersSet, ranges),
+        # NNCF gives the inputs of depthwise convolutions a scale for each channel. ONNX Runtime has no kernel for that,
+        # and OpenVINO 2026.4 computes wrong values where such an input has one pixel and the batch one image.
+        activations_quantization_params=parameters.QuantizationParameters(per_channel=False),
+        # It can cost more than it wins, and is wrong for the layers behind one that returns to float32.
+        disable_bias_correction=True,
+    )
 
 
 def _error(files: _Files, model: Any, trial: Any, images: Sequence[Any]) -> float:
@@ -209,16 +215,3 @@ def _error(files: _Files, model: Any, trial: Any, images: Sequence[Any]) -> floa
     expected, found = (files.start(files.compiled(each)) for each in (model, trial))
     errors = [np.square(np.subtract(expected(each), found(each), dtype=np.float64)).mean() for each in images]
     return float(np.nan_to_num(np.mean(errors), nan=np.inf))
-
-
-def _loss(files: _Files, model: Any, trial: Any, images: Sequence[Any], limit: DropLimit) -> float:
-    """Return how much lower the score of a quantized model is."""
-    runs = (files.start(files.compiled(each)) for each in (model, trial))
-    before, after = (
-        limit.score(torch.cat([_output(run, image) for image in images]), range(len(images))) for run in runs
-    )
-    return before - after
-
-
-def _output(run: Callable[[Any], Any], image: Any) -> Tensor:
-    return torch.from_numpy(run(image).copy())

@@ -73,7 +73,7 @@ def test_layers_that_lose_much_stay_in_float32_until_the_limit_is_met(
 
     def loss(limit: DropLimit | None) -> tuple[float, tuple[str, ...]]:
         target = tmp_path / f"int8{file_format.suffix}"
-        kept = quantize_file(form, *written, target, [images], limit)
+        kept = quantize_file(form, written[0], "logits", target, [images], limit)
         return 1 - score(file_format.load(target, 1)(images), range(len(images))), kept
 
     without_limit, nothing_kept = loss(None)
@@ -94,7 +94,7 @@ def test_the_accuracy_on_the_calibration_images_is_the_limit_of_the_commands(
         outputs = balanced(images)
     wrapped = MainOutput(balanced, CLASSIFICATION).eval()
     given = CheckInputs([], None, [images], outputs.argmax(1))
-    files = (*write(ExportFormat.ONNX, wrapped, images, tmp_path), tmp_path / "int8.onnx")
+    files = (write(ExportFormat.ONNX, wrapped, images, tmp_path)[0], tmp_path / "int8.onnx")
     assert quantize_within(ExportFormat.ONNX, *files, CLASSIFICATION, given, 100) == ()
     assert quantize_within(ExportFormat.ONNX, *files, CLASSIFICATION, given, 0)[0] == "wide"
     with pytest.raises(DataError, match="--max-drop 0: limits the loss of top-1, and a model without a class table"):
@@ -123,7 +123,7 @@ def test_the_ranges_with_the_smaller_error_are_kept(*, used: bool, better: str, 
     outlying = torch.randn(16, 3, 8, 8)
     outlying[0, 0] *= 50
     written = write(ExportFormat.OPENVINO, network, outlying, tmp_path)
-    kept = quantize_file(ExportFormat.OPENVINO, *written, tmp_path / "int8.xml", [outlying])
+    kept = quantize_file(ExportFormat.OPENVINO, written[0], "logits", tmp_path / "int8.xml", [outlying])
     load = FILE_FORMATS[ExportFormat.OPENVINO][1].load
     with torch.inference_mode():
         expected = network(outlying)
@@ -140,8 +140,9 @@ def test_the_ranges_with_the_smaller_error_are_kept(*, used: bool, better: str, 
             nncf.Dataset([image.numpy() for image in torch.split(outlying, 1)]),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=16,
-            fast_bias_correction=False,
-            advanced_parameters=nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=ranges, disable_bias_correction=True
+            ),
         )
         openvino.save_model(made, str(tmp_path / f"{name}.xml"), compress_to_fp16=False)
         errors[name] = error(tmp_path / f"{name}.xml")
@@ -161,7 +162,7 @@ def test_a_score_that_fails_is_an_error_of_the_export(
         raise ValueError(f"no score for {outputs.shape} at {positions}")
 
     with pytest.raises(ExportError, match=rf"{tool} cannot quantize the network \(ValueError: no score for"):
-        quantize_file(form, *written, target, [images], DropLimit(fail, 0.1))
+        quantize_file(form, written[0], "logits", target, [images], DropLimit(fail, 0.1))
 
 
 def test_a_file_has_no_paths_of_the_machine_that_wrote_it(network: nn.Module, images: Tensor, tmp_path: Path) -> None:

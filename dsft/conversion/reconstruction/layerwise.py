@@ -70,7 +70,7 @@ def reconstruct_layers(
         ConversionError: A layer has NaN or infinite values in its input or output.
     """
     recorded = _record(original, plan, batches)
-    passes = PartialForward(converted, batches, list(recorded), MEMORY_LIMIT // 2)
+    passes = PartialForward(converted, batches, list(recorded), MEMORY_LIMIT // 4)
     errors = {}
     images = plural(sum(map(batch_size_of, batches)), "input")
     summary = f"refitted {plural(len(recorded), 'layer')} on {images}"
