@@ -23,7 +23,7 @@ import torchvision
 import dsft
 from dsft.progress import Event, Started
 
-SECONDS, GIBIBYTES = 240.0, 3.0
+SECONDS, GIBIBYTES = 300.0, 3.0
 """What the default case may take."""
 
 

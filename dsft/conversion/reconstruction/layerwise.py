@@ -31,7 +31,7 @@ SAMPLES = 32768
 
 MEMORY_LIMIT = 1 << 29
 """Bytes for the samples of the original's outputs, of all layers together, and as many again for the features of the
-layer being fitted. Fewer positions are used if they do not fit. Another half is for cached activations of the
+layer being fitted. Fewer positions are used if they do not fit. A quarter more is for cached activations of the
 converted network. The memory of a reconstruction is bounded by these three."""
 
 
