@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import re
+import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,14 @@ from PIL import Image
 
 import dsft as api
 from dsft.assembly import Network, load_folder, load_split, open_splits
-from dsft.choices import SplitName
+from dsft.choices import ExportFormat, SplitName
 from dsft.data.sources.scenes import draw_scene
 from dsft.devices import Compute
 from dsft.errors import InterruptedRun
 from dsft.models import Builder
 from dsft.progress import Advanced, Event, ignore
 from dsft.recipe import load_recipe
+from dsft.runtimes import why_unquantizable
 from tests.commands.test_several_processes import torchrun_worker
 from tests.distributed.siblings import free_port
 from tests.forkserver import fork_server
@@ -257,6 +259,55 @@ def test_weights_are_converted_and_scored_for_the_task_of_the_recipe(work: Work,
     assert verdict["metric"] == main
     assert verdict["score_before"] == pytest.approx(work.metrics(work.dense, "val")[main], abs=1e-6)
     assert work.load(tmp_path / "converted").task.name == work.task
+
+
+def test_a_sweep_scores_each_budget_by_the_score_of_the_task(work: Work, tmp_path: Path) -> None:
+    out, main = tmp_path / "curve", MAIN[work.task]
+    structures = ("--structures", "dw_pw", "--method", "svd")
+    found = json.loads(
+        work.run("sweep", work.dense, *structures, "--budgets", "0.5,0.7", "--out", out, "--json").stdout
+    )
+    dense, *converted = found["rows"]
+    assert dense["metrics"][main] == pytest.approx(work.metrics(work.dense, "val")[main], abs=1e-6)
+    for row in converted:
+        assert row["macs"] <= row["budget"] * dense["macs"]
+        assert row["metrics"][main] > 0
+        assert row["latency_ms"] > 0
+    assert (out / "sweep.png").is_file()
+
+
+def test_a_run_is_measured_in_each_runtime(work: Work, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    if (reason := why_unquantizable(ExportFormat.ONNX)) is not None:
+        pytest.skip(reason)
+    run = Path(shutil.copytree(work.separable, tmp_path / "run"))
+    options = ("--runtime", "eager,onnxruntime", "--seconds", "0.1", "--calibration", "4")
+    found = json.loads(work.run("deploy", run, *options, "--json").stdout)
+    rows = {(row["runtime"], row["dtype"]): row for row in found["rows"]}
+    assert list(rows) == [("eager", "float32"), ("onnxruntime", "float32"), ("onnxruntime", "int8")]
+    score = rows["eager", "float32"]["score"]
+    if work.task == "segmentation":  # images to restore are cut to the size that networks are timed with
+        assert score == pytest.approx(work.metrics(work.separable)["miou"], abs=1e-6)
+    assert rows["onnxruntime", "float32"]["score"] == pytest.approx(score, abs=1e-3)
+    for row in rows.values():
+        assert {size: timing["ratio"]["median"] > 0 for size, timing in row["timings"].items()} == {
+            "1": True,
+            "8": True,
+        }
+    assert MAIN[work.task] == found["metric"]
+    assert "onnxruntime" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_recovery_needs_no_ground_truth(work: Work, tmp_path: Path) -> None:
+    out = tmp_path / "recovered"
+    done = work.run(
+        *("convert", work.dense, "--data", work.recipe, "--budget", "macs=0.6", "--structures", "dw_pw"),
+        *("--recover", "--calibration-images", "8", "--out", out, "--json"),
+    )
+    assert json.loads(done.stdout)["converted"]["macs"] > 0
+    # Fewer images than a recovery needs.
+    assert "recover" in done.stderr
+    assert work.load(out).task.name == work.task
 
 
 def test_data_check_reads_the_ground_truth(work: Work, tmp_path: Path) -> None:

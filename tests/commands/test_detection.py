@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import re
+import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,6 +222,24 @@ def test_a_conversion_without_training_is_scored(work: Work, tmp_path: Path) -> 
     converted = load_folder(tmp_path / "converted", _builder(work))
     found = converted.module.eval()(torch.zeros(1, 1, 48, 48))
     assert found.shape == (1, 100, 6)
+
+
+def test_a_sweep_scores_each_budget(work: Work, tmp_path: Path) -> None:
+    options = ("--structures", "dw_pw", "--method", "svd", "--budgets", "0.6", "--out", tmp_path / "curve")
+    found = json.loads(work.run("sweep", work.dense, *options, "--json").stdout)
+    dense, converted = found["rows"]
+    assert dense["metrics"]["map"] == pytest.approx(work.metrics(work.dense, "val")["map"], abs=1e-6)
+    assert converted["macs"] <= 0.6 * dense["macs"]
+    assert converted["latency_ms"] > 0
+
+
+def test_a_run_is_scored_and_timed(work: Work, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(work.separable, tmp_path / "run"))
+    found = json.loads(work.run("deploy", run, "--runtime", "eager", "--seconds", "0.1", "--json").stdout)
+    (row,) = found["rows"]
+    assert found["metric"] == "map"
+    assert row["score"] == pytest.approx(work.metrics(work.separable)["map"], abs=1e-6)
+    assert "Runtimes" in (run / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
