@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from dsft.compat.openvino import import_quietly, one_core, openvino_core
+from dsft.compat.torch_symbols import forget_pending_symbols
 from dsft.errors import ExportError
 from dsft.runtimes.onnx_export import write_onnx
 from dsft.runtimes.openvino_runtime import FLOAT32, write_openvino
@@ -145,6 +146,7 @@ def _quantize_file(
     fed = [files.feed(image.numpy()) for image in images]
     with tempfile.TemporaryDirectory(prefix="dsft-", ignore_cleanup_errors=True) as folder:
         source = Path(folder) / f"float32{target.suffix}"
+        forget_pending_symbols(program)
         files.write_program(program, source, output)
         with silenced(), files.surroundings():
             try:

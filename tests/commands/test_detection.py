@@ -233,12 +233,18 @@ def test_a_sweep_scores_each_budget(work: Work, tmp_path: Path) -> None:
     assert converted["latency_ms"] > 0
 
 
-def test_a_run_is_scored_and_timed(work: Work, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtimes", ["eager", pytest.param("eager,onnxruntime", marks=pytest.mark.slow)])
+def test_a_run_is_scored_and_timed(work: Work, runtimes: str, tmp_path: Path) -> None:
     run = Path(shutil.copytree(work.separable, tmp_path / "run"))
-    found = json.loads(work.run("deploy", run, "--runtime", "eager", "--seconds", "0.1", "--json").stdout)
-    (row,) = found["rows"]
-    assert found["metric"] == "map"
-    assert row["score"] == pytest.approx(work.metrics(work.separable)["map"], abs=1e-6)
+    options = ("--runtime", runtimes, "--calibration", "4", "--seconds", "0.1")
+    found = json.loads(work.run("deploy", run, *options, "--json").stdout)
+    score = work.metrics(work.separable)["map"]
+    scores = {(row["runtime"], row["dtype"]): row["score"] for row in found["rows"]}
+    assert (found["metric"], found["unusable"]) == ("map", {})
+    assert scores["eager", "float32"] == pytest.approx(score, abs=1e-6)
+    if "onnxruntime" in runtimes:
+        assert scores["onnxruntime", "float32"] == pytest.approx(score, abs=1e-3)
+        assert scores["onnxruntime", "int8"] > 0
     assert "Runtimes" in (run / "report.html").read_text(encoding="utf-8")
 
 
