@@ -15,7 +15,9 @@ from dsft.commands.export_file import MainOutput, quantize_within
 from dsft.compat.openvino import import_quietly, openvino_core
 from dsft.errors import DataError, ExportError
 from dsft.runtimes import FILE_FORMATS, QUANTIZED_FORMATS, DropLimit, quantize_file, trace_folded, why_unquantizable
+from dsft.separable import PointwiseDepthwisePointwiseConv2d
 from dsft.tasks import CLASSIFICATION
+from tests.zoo import redraw
 
 
 class Sensitive(nn.Module):
@@ -149,6 +151,24 @@ def test_the_ranges_with_the_smaller_error_are_kept(*, used: bool, better: str, 
     assert kept == ()
     assert min(errors, key=lambda name: errors[name]) == better
     assert error(tmp_path / "int8.xml") == errors[better] < 0.8 * max(errors.values())
+
+
+@pytest.mark.parametrize("form", QUANTIZED_FORMATS)
+def test_one_image_gives_what_it_gives_in_a_batch(form: ExportFormat, images: Tensor, tmp_path: Path) -> None:
+    # Its depthwise convolution has one pixel, of which OpenVINO took the scales for those of a batch.
+    torch.manual_seed(0)
+    layer = PointwiseDepthwisePointwiseConv2d(16, 4, 3, padding=1, kernels=192)
+    network = nn.Sequential(nn.Conv2d(3, 16, 8), nn.ReLU(), redraw(layer)).eval()
+    given = torch.randn_like(images)
+    written = write(form, network, given, tmp_path)
+    target = tmp_path / f"int8{written[1].suffix}"
+    quantize_file(form, written[0], "logits", target, [given])
+    run = FILE_FORMATS[form][1].load(target, 1)
+    alone = torch.cat([run(image).clone() for image in torch.split(given, 1)])
+    with torch.inference_mode():
+        expected = network(given)
+    torch.testing.assert_close(alone, run(given), rtol=0, atol=1e-2 * float(expected.abs().max()))
+    assert (alone - expected).abs().max() < 0.1 * expected.abs().max()
 
 
 @pytest.mark.parametrize(("form", "tool"), [(ExportFormat.ONNX, "NNCF"), (ExportFormat.EXECUTORCH, "torchao")])
