@@ -6,6 +6,7 @@ delegates.
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,7 +63,7 @@ def open_executorch(
         path, examples = Path(folder) / "parts.pte", own_copies(example_inputs)
         try:
             programs = {
-                f"part_{index}": trace_example(module, *_arguments(example))
+                f"part_{index}": trace_example(_contiguous(module), *_arguments(example))
                 for index, (module, example) in enumerate(zip(modules, examples, strict=True))
             }
             path.write_bytes(lower_programs(programs))
@@ -72,6 +73,13 @@ def open_executorch(
         except ExportError as error:
             raise ModelError(f"runtime executorch: {error} Choose the runtime eager.") from error
         yield runs
+
+
+def _contiguous(module: nn.Module) -> nn.Module:
+    """Return the module, or a copy where it has weights in another memory layout, which ExecuTorch refuses."""
+    if all(value.is_contiguous() for value in (*module.parameters(), *module.buffers())):
+        return module
+    return copy.deepcopy(module).to(memory_format=torch.contiguous_format)
 
 
 def write_executorch(program: ExportedProgram, path: Path, output: str) -> None:  # noqa: ARG001 (it has no names)

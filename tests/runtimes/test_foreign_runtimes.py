@@ -53,7 +53,8 @@ class ByValue(nn.Module):
         return images if images.sum() > 0 else -images
 
 
-def test_each_module_computes_what_it_computes_in_torch(runtime: Runtime) -> None:
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_each_module_computes_what_it_computes_in_torch(runtime: Runtime, layout: torch.memory_format) -> None:
     dense = nn.Conv2d(4, 6, 3, padding=1)
     separable = [
         DepthwiseSeparableConv2d.like(dense, (2, 1, 0, 3), Structure.DW_PW, Form.GATHER),
@@ -61,6 +62,8 @@ def test_each_module_computes_what_it_computes_in_torch(runtime: Runtime) -> Non
         DepthwiseSeparableConv2d.like(dense, (1, 2, 1, 3, 1, 1), Structure.PW_DW),
     ]
     layers = [dense, *separable, nn.Sequential(dense, nn.ReLU()), TwoHeads()]
+    for layer in layers:
+        layer.to(memory_format=layout)
     other = torch.randn_like(IMAGES)
     examples: list[Any] = [IMAGES.to(memory_format=torch.channels_last)] * 5
     examples.append({"left": IMAGES, "right": other})
