@@ -50,8 +50,8 @@ from dsft.storage import write_json
 BATCHES = (1, 8)
 """Numbers of images of the timed passes."""
 
-_RANGES = 8
-"""Calibration images of the unconverted network in int8, of which only the time counts."""
+_DENSE_CALIBRATION = 8
+"""Number of calibration images of the unconverted network in int8, of which only the time counts."""
 
 _CPU = Compute(torch.device("cpu"))
 
@@ -205,7 +205,7 @@ class _Job:
         form, task, max_drop = files.format.form, self.network.task, self.settings.max_drop
         require_int8(form)
         kept = quantize_within(form, program, files.path("model_int8"), task, self.images, max_drop)
-        few = [self.images.calibration[0][:_RANGES]]
+        few = [self.images.calibration[0][:_DENSE_CALIBRATION]]
         quantize_file(form, dense, task.codec.output_name, files.path("dense_int8"), few)
         return files.variant("int8", "model_int8", "dense_int8", kept)
 

@@ -93,7 +93,7 @@ def _pairs(graph: GraphModule, state: Collection[str]) -> list[tuple[Node, Node]
 
 
 def _weights(node: Node) -> tuple[str, str | None]:
-    """Return the names of the weight and of the bias."""
+    """Return the names of the weight and of the bias of a convolution; None without a bias."""
     weight, bias = (node.args[place] if len(node.args) > place else None for place in (1, 2))
     return str(weight.target), None if bias is None else str(bias.target)  # type: ignore[union-attr]
 
