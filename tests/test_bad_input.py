@@ -192,8 +192,8 @@ class TestConversionTargets:
     @pytest.mark.parametrize(
         ("options", "found"),
         [
-            ([], "exactly one of budget and rank is needed, found neither"),
-            (["--budget", "macs=0.5", "--rank", "2"], "exactly one of budget and rank is needed, found both"),
+            ([], "exactly one of --budget and --rank is needed, found neither. Add --budget macs=0.5, or --rank 2."),
+            (["--budget", "macs=0.5", "--rank", "2"], "exactly one of --budget and --rank is needed, found both."),
             (
                 ["--budget", "flops=0.5"],
                 "--budget: expected macs=SHARE, params=SHARE, latency=SHARE or max_drop=POINTS, such as",

@@ -16,6 +16,7 @@ from dsft.data.sound import SOUND_EXTENSIONS
 from dsft.data.sources.folder import has_extension
 from dsft.data.video import VIDEO_EXTENSIONS
 from dsft.errors import DataError, RecipeError
+from dsft.preprocessing import ImageSize
 from dsft.recipe import Recipe, load_recipe, override_data
 from dsft.recipe.sections import DataSection
 from dsft.run_files import RECIPE_FILE, RUN_FILE
@@ -51,6 +52,15 @@ class NamedData:
             RecipeError: The recipe is missing or invalid.
         """
         return None if self.name is None or self.is_image_folder else _read_recipe(self.name, self.overrides).task
+
+    @property
+    def image_size(self) -> ImageSize | None:
+        """The image size that the named data states; None if it states none, or no data is named.
+
+        Raises:
+            InputError: What is named is neither a folder nor a recipe, or is invalid.
+        """
+        return None if self.name is None else self.section(None, "").image_size
 
     def require_present(self) -> None:
         """Check that what is named exists, before anything is loaded.

@@ -17,6 +17,7 @@ from dsft.choices import ModelSource, TaskName
 from dsft.errors import ModelError, PretrainedWeightsError
 from dsft.models import Builder, LoadedModel, load_model
 from dsft.models.libraries import LIBRARIES
+from dsft.preprocessing import ImageSize
 from dsft.progress import Note, Report
 from dsft.tasks import CLASSIFICATION, Task, task_named
 
@@ -34,14 +35,15 @@ class Source:
         model: ``timm/NAME`` or ``torchvision/NAME``: the network of a weights file.
         builder: ``FILE:FUNCTION``, which returns the network of a weights file or of a model folder, or the network.
         classes: A file with the class names of the weights, or ``data``; None if they come with the weights.
-        image_size: Side of the images in pixels; None for the size that the weights were trained with.
+        image_size: Side of the images in pixels, or height and width; None for the size that the weights were trained
+            with.
     """
 
     name: str | None
     model: str | None = None
     builder: str | None = None
     classes: str | None = None
-    image_size: int | None = None
+    image_size: ImageSize | None = None
 
     @property
     def label(self) -> str:
@@ -63,6 +65,11 @@ class Source:
         if self.name is None or Path(self.name).exists():
             return None
         return _library_and_name(self.name)
+
+    def for_images_of(self, image_size: ImageSize | None) -> Source:
+        """Return the source with the image size of its data, unless a size is stated or its folder records one."""
+        is_open = self.image_size is None and self.folder is None
+        return dataclasses.replace(self, image_size=image_size) if is_open else self
 
     def read_builder(self) -> Builder | None:
         """Return the builder, if one is named.

@@ -86,6 +86,9 @@ def convert(
     # Checked before torch is imported.
     name, changes = split_source(source, overrides, builder)
     asked_budget, asked_rank = _budget(budget, by, runtime), _rank(rank)
+    if (asked_budget is None) == (asked_rank is None):
+        found = "neither. Add --budget macs=0.5, or --rank 2" if asked_rank is None else "both. Remove one"
+        raise RecipeError(f"exactly one of --budget and --rank is needed, found {found}.")
     with shown_progress(progress, None) as report:
         from dsft.assembly import Source
         from dsft.commands import convert as command

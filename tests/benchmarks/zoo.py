@@ -4,7 +4,8 @@ Each architecture runs in a process of its own with a limit on its time and memo
 ``results/zoo.csv`` as it comes, and a later run goes on after those, the smallest network first. ``results/zoo.json``
 counts them: it is written when a run ends, and by ``--report`` alone. Linux only.
 
-    python tests/benchmarks/zoo.py [--shard 1/4] [--minutes 10] [--again failed] [--only 'timm/resnet*'] [--report]
+    python tests/benchmarks/zoo.py [--structures pw_dw_pw low_rank] [--shard 1/4] [--minutes 10] [--again failed]
+                                   [--only 'timm/resnet*'] [--report]
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from functools import partial
@@ -39,8 +40,10 @@ import torch
 
 import dsft
 from dsft.artifact.manifest import installed_versions
+from dsft.choices import Structure
 from dsft.conversion.discovery.sites import find_sites
-from dsft.conversion.factorization import channel_spectrum
+from dsft.conversion.factorization import channel_spectrum, cp_decomposition
+from dsft.conversion.request import SEPARABLE
 from dsft.measure import count_macs
 from tests.architectures import Architecture, all_architectures, build_smallest, count_without_memory, undrawn
 from tests.contract import check_contract
@@ -49,7 +52,7 @@ RESULTS = Path(__file__).parent / "results"
 TABLE = RESULTS / "zoo.csv"
 SUMMARY = RESULTS / "zoo.json"
 COLUMNS = (
-    *("model", "parameters", "outcome", "converted", "kept", "kept_reasons", "input"),
+    *("model", "structures", "parameters", "outcome", "converted", "kept", "kept_reasons", "input"),
     *("layer_error", "model_error", "in_double", "seconds", "detail"),
 )
 LARGEST = 300_000_000
@@ -67,13 +70,25 @@ def main() -> None:
     if not arguments.report:
         run_shard(arguments)
     results = sort_results()
-    SUMMARY.write_text(json.dumps(summarise(results.values()), indent=1) + "\n", encoding="utf-8")
+    by_structures = {
+        structures: summarise(result for result in results if result["structures"] == structures)
+        for structures in sorted({result["structures"] for result in results})
+    }
+    summary = {"versions": installed_versions(), "by structures": by_structures}
+    SUMMARY.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     print(SUMMARY.read_text(encoding="utf-8"))  # noqa: T201
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--structures",
+        type=Structure,
+        nargs="+",
+        default=SEPARABLE,
+        help="what a convolution may become, the first that fits it",
+    )
     parser.add_argument("--shard", default="1/1", help="which part of the architectures, as i/n, from 1")
     parser.add_argument("--minutes", type=float, default=10.0, help="when no further architecture is begun")
     parser.add_argument("--again", default="", help="an outcome whose architectures are run once more")
@@ -85,26 +100,28 @@ def parse_arguments() -> argparse.Namespace:
 def run_shard(arguments: argparse.Namespace) -> None:
     """Check the architectures of a shard that have no result yet, the smallest first."""
     index, shards = map(int, arguments.shard.split("/"))
-    results = read_results()
+    structures = " ".join(arguments.structures)
+    results = {name: result for (name, of), result in read_results().items() if of == structures}
     deadline = time.monotonic() + 60 * arguments.minutes
     architectures = {str(architecture): architecture for architecture in all_architectures()}
     for name, architecture in architectures.items():
         if name not in results:
-            results[name] = {"model": name, "parameters": count_without_memory(architecture), "outcome": "to run"}
-            results[name] |= {"outcome": "too large"} if results[name]["parameters"] > LARGEST else {}
+            size = count_without_memory(architecture)
+            outcome = "too large" if size > LARGEST else "to run"
+            results[name] = {"model": name, "structures": structures, "parameters": size, "outcome": outcome}
             append_result(results[name])
     todo = sorted(results.values(), key=lambda result: (int(result["parameters"]), result["model"]))
     for result in todo[index - 1 :: shards]:
         is_due = result["outcome"] in ("to run", arguments.again) and fnmatchcase(result["model"], arguments.only)
         if is_due and time.monotonic() < deadline:
-            append_result(result | run_apart(architectures[result["model"]]))
+            append_result(result | run_apart(architectures[result["model"]], arguments.structures))
 
 
-def run_apart(architecture: Architecture) -> dict[str, Any]:
+def run_apart(architecture: Architecture, structures: Sequence[Structure]) -> dict[str, Any]:
     """Check one architecture in a process of its own, so that it can take no more than its time and memory."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=send_result, args=(architecture, sender))
+    process = context.Process(target=send_result, args=(architecture, structures, sender))
     started = time.monotonic()
     process.start()
     sender.close()
@@ -117,15 +134,17 @@ def run_apart(architecture: Architecture) -> dict[str, Any]:
     return {"detail": "", "seconds": round(time.monotonic() - started, 1), **result}
 
 
-def send_result(architecture: Architecture, sender: Any) -> None:
+def send_result(architecture: Architecture, structures: Sequence[Structure], sender: Any) -> None:
     """Check one architecture and send what came out, with the seconds of processor time that it took."""
     resource.setrlimit(resource.RLIMIT_AS, (GIBIBYTES << 30, GIBIBYTES << 30))
     torch.manual_seed(0)
     started = time.process_time()
     try:
         model, example, side = build_smallest(architecture)
-        with tempfile.TemporaryDirectory() as folder, undrawn(), asked_once():
-            checked = check_contract(model, example, lambda: architecture.build(side), Path(folder) / "model")
+        with tempfile.TemporaryDirectory() as folder, undrawn(), asked_once(), decomposed_roughly():
+            checked = check_contract(
+                model, example, lambda: architecture.build(side), Path(folder) / "model", structures
+            )
         result = {
             **asdict(checked),
             "outcome": "passed" if checked.converted else "nothing to convert",
@@ -154,6 +173,14 @@ def asked_once() -> Iterator[None]:
         yield
 
 
+def decomposed_roughly() -> AbstractContextManager[Any]:
+    """Give the CP decompositions of rank 1 few rounds, which take most of the time: no one looks at their errors.
+
+    At full rank the factors are exact without a round.
+    """
+    return patch.object(cp_decomposition, "_affordable_rounds", lambda *_: 2)
+
+
 def _ask_once(function: Callable[..., Any], answers: dict[Any, Any], *arguments: Any) -> Any:
     key = (function, *(argument if isinstance(argument, int | str) else id(argument) for argument in arguments))
     if key not in answers:
@@ -162,12 +189,12 @@ def _ask_once(function: Callable[..., Any], answers: dict[Any, Any], *arguments:
     return answers[key][0]
 
 
-def read_results() -> dict[str, dict[str, Any]]:
-    """Return the last result of each architecture."""
+def read_results() -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the last result of each architecture with each set of structures."""
     if not TABLE.is_file():
         return {}
     with TABLE.open(encoding="utf-8", newline="") as file:
-        return {result["model"]: dict(result) for result in csv.DictReader(file)}
+        return {(result["model"], result["structures"]): dict(result) for result in csv.DictReader(file)}
 
 
 def append_result(result: Mapping[str, Any]) -> None:
@@ -181,15 +208,15 @@ def append_result(result: Mapping[str, Any]) -> None:
         writer.writerow(result)
 
 
-def sort_results() -> dict[str, dict[str, Any]]:
-    """Write the table anew, one line for each architecture in the order of their names, and return it."""
+def sort_results() -> list[dict[str, Any]]:
+    """Write the table anew, the last result of each kind alone in the order of the names, and return it."""
     with TABLE.open("r+", encoding="utf-8", newline="") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        results = read_results()
+        results = [result for _, result in sorted(read_results().items())]
         file.truncate()
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(results[name] for name in sorted(results))
+        writer.writerows(results)
     return results
 
 
@@ -205,7 +232,6 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             count, _, reason = counted.partition(" ")
             kept[reason] += int(count)
     return {
-        "versions": installed_versions(),
         "architectures": {"listed": len(results), "up to 300 M parameters": len(within), "run": len(run)},
         "outcomes": dict(Counter(result["outcome"] for result in run)),
         "compared in float64": sum(result["in_double"] == "True" for result in checked),

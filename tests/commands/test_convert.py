@@ -126,6 +126,21 @@ def test_a_weights_file_with_the_network_that_it_belongs_to(here: Path) -> None:
         torch.testing.assert_close(library.load(here / "new")(images), network.eval()(images), rtol=1e-3, atol=1e-4)
 
 
+def test_weights_take_images_of_the_size_that_the_recipe_of_the_data_states(here: Path) -> None:
+    torch.save(redraw(timm.create_model("test_resnet", num_classes=10)).state_dict(), here / "own.pth")
+    options = ["--model", "timm/test_resnet", "--data", "digits_dense", "--classes", "data", "--rank", "1"]
+
+    def converted_size(*further: str) -> list[int]:
+        done = dsft("convert", "own.pth", *options, *further, "--method", "svd", "--out", "new", "--overwrite")
+        assert done.exit_code == 0, done.stderr
+        size: list[int] = json.loads((here / "new" / "manifest.json").read_bytes())["preprocessing"]["image_size"]
+        return size
+
+    assert converted_size() == [32, 32]
+    assert converted_size("data.image_size=[40,48]") == [40, 48]
+    assert converted_size("--image-size", "64") == [64, 64]
+
+
 @pytest.mark.usefixtures("here")
 def test_calibration_images_fit_the_weights_and_are_on_record(workshop: Workshop) -> None:
     options = ["--budget", "macs=0.4", "--data", str(workshop.pictures), "--calibration-images", "24"]
