@@ -20,11 +20,11 @@ def channel_factors(kernel: Tensor, rescaled: Tensor) -> Tensor | None:
         rescaled: A kernel that may be a rescaled copy of it.
 
     Returns:
-        ``(out_channels,)``, float64. The factor of a channel of zeros is 1.
+        ``(out_channels,)``, float64, on the CPU. The factor of a channel of zeros is 1.
     """
     if rescaled.shape != kernel.shape:
         return None
-    before, after = (each.detach().as_subclass(Tensor).double().flatten(1) for each in (kernel, rescaled))
+    before, after = (each.detach().as_subclass(Tensor).cpu().double().flatten(1) for each in (kernel, rescaled))
     energy = before.square().sum(1)
     factors = torch.where(energy > 0, (before * after).sum(1) / energy, 1.0)
     rest = (after - factors.unsqueeze(1) * before).abs().amax(1)

@@ -21,6 +21,8 @@ SWEEPS = 3
 class PatchMoments:
     """Centred second moments of the patches of a group's input, and of its target with the patches.
 
+    All are on the CPU, where the fits compute: they need float64, which not every device has.
+
     Attributes:
         patches: ``(channels * positions, channels * positions)``, channel by channel, float64.
         products: ``(outputs, channels * positions)``, float64.
@@ -37,15 +39,15 @@ def patch_moments(patches: Tensor, targets: Tensor) -> PatchMoments:
     """Compute moments from samples ``(samples, channels * positions)`` and ``(samples, outputs)``."""
     means = patches.mean(0), targets.mean(0)
     own, products = (
-        patches.new_zeros(len(row), patches.shape[1], dtype=torch.float64) for row in (patches[0], targets[0])
+        torch.zeros(rows.shape[1], patches.shape[1], dtype=torch.float64) for rows in (patches, targets)
     )
     # In chunks, since a centred copy of all samples would be as large as they are.
     for some, wanted in zip(torch.split(patches, CHUNK_SAMPLES), torch.split(targets, CHUNK_SAMPLES), strict=True):
         centred = some - means[0]
-        own += centred.T @ centred
-        products += (wanted - means[1]).T @ centred
+        own += (centred.T @ centred).cpu()
+        products += ((wanted - means[1]).T @ centred).cpu()
     is_small = 2 * len(patches) < patches.shape[1]
-    root = (patches - means[0]) / len(patches) ** 0.5 if is_small else None
+    root = (patches - means[0]).cpu() / len(patches) ** 0.5 if is_small else None
     return PatchMoments(own / len(patches), products / len(patches), root)
 
 

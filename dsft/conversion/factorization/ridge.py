@@ -18,13 +18,13 @@ Of 0.001 to 0.1, this brought a ResNet-32 closest to the original on held-out im
 
 @dataclass(frozen=True)
 class LinearFit:
-    """A linear map with a bias: ``weights`` ``(outputs, features)`` and ``bias`` ``(outputs,)``, float64."""
+    """A linear map with a bias: ``weights`` ``(outputs, features)`` and ``bias`` ``(outputs,)``, float64 on the CPU."""
 
     weights: Tensor
     bias: Tensor
 
     def predict(self, features: Tensor) -> Tensor:
-        """Return ``(samples, outputs)`` for ``(samples, features)``, in the dtype of the features."""
+        """Return ``(samples, outputs)`` for ``(samples, features)``, in the dtype and on the device of the features."""
         return features @ self.weights.to(features).T + self.bias.to(features)
 
 
@@ -50,22 +50,22 @@ def ridge_regression(features: Tensor, prior: Tensor, ridge: float = RIDGE) -> C
     mean = features.mean(0)
     centred = features - mean
     # Products of some ten thousand samples in float32 have a relative error of about 1e-6.
-    covariance = (centred.T @ centred).double() / len(features)
+    covariance = (centred.T @ centred).cpu().double() / len(features)
     variance = covariance.diagonal().mean()
     if not variance.isfinite():
         raise ConversionError("the layer's input holds NaN or infinite values on the calibration data.")
     # Constant features determine nothing: the weights stay the same, and only the bias is fitted.
     penalty = ridge * variance if variance > 0 else torch.ones_like(variance)
-    system = covariance + penalty * torch.eye(len(covariance), dtype=torch.float64, device=covariance.device)
+    system = covariance + penalty * torch.eye(len(covariance), dtype=torch.float64)
     factor = torch.linalg.cholesky(system)
     before = prior.to(system)
 
     def fit(targets: Tensor) -> LinearFit:
         target_mean = targets.mean(0)
-        products = ((targets - target_mean).T @ centred).double() / len(features)
+        products = ((targets - target_mean).T @ centred).cpu().double() / len(features)
         if not products.isfinite().all():
             raise ConversionError("the layer's output holds NaN or infinite values on the calibration data.")
         weights = torch.cholesky_solve((products + penalty * before).T, factor).T
-        return LinearFit(weights, target_mean.double() - weights @ mean.double())
+        return LinearFit(weights, target_mean.cpu().double() - weights @ mean.cpu().double())
 
     return fit

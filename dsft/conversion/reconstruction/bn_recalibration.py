@@ -109,4 +109,5 @@ def _output_error(original: nn.Module, converted: nn.Module, batches: Sequence[E
 
 def _outputs(model: nn.Module, batch: ExampleInput) -> list[Tensor]:
     leaves = tree_leaves(run_example(model, batch))
-    return [leaf.double() for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    # On the CPU, since not every device has float64.
+    return [leaf.cpu().double() for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]

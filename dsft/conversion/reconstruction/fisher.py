@@ -210,7 +210,8 @@ def _backpropagate(
         return False
     try:
         with torch.enable_grad():
-            loss = torch.stack([sampled_loss(each, generator).double() for each in outputs]).sum()
+            # On the CPU, since not every device has float64.
+            loss = torch.stack([sampled_loss(each, generator).cpu().double() for each in outputs]).sum()
             gradients = torch.autograd.grad(loss, [output for _, output in hooks.outputs], allow_unused=True)
     except RuntimeError:
         # In-place operations may overwrite what the backward pass needs; such a network can only be run.
