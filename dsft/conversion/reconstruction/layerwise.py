@@ -90,7 +90,7 @@ def reconstruct_layers(
 
 @dataclass
 class _Record:
-    """Samples of one layer of the original, batch by batch, at random positions.
+    """Samples of one layer of the original at random positions, by the number of the batch in which it runs.
 
     Attributes:
         count: Number of positions in a batch.
@@ -101,27 +101,27 @@ class _Record:
     """
 
     count: int
-    outputs: list[Tensor] = field(default_factory=list)
-    summands: list[Tensor | None] = field(default_factory=list)
+    outputs: dict[int, Tensor] = field(default_factory=dict)
+    summands: dict[int, Tensor | None] = field(default_factory=dict)
     is_repeated: bool = False
     epilogue: Epilogue = field(default_factory=Epilogue)
 
     @property
     def has_sum(self) -> bool:
         """Whether the output is added to something in every batch, other than to an output of the same layer."""
-        return bool(self.summands) and all(each is not None for each in self.summands) and not self.is_repeated
+        summands = self.summands.values()
+        return bool(summands) and all(each is not None for each in summands) and not self.is_repeated
 
     def add_output(self, number: int, output: Tensor) -> None:
         """Add the samples of a batch, unless an earlier call of the layer gave them."""
-        if len(self.outputs) > number:
+        if number in self.outputs:
             self.is_repeated = True
         else:
-            self.outputs.append(gather_positions(output, sample_positions(output, self.count, number)))
+            self.outputs[number] = gather_positions(output, sample_positions(output, self.count, number))
 
     def set_epilogue(self, number: int, epilogue: Epilogue) -> None:
         """Set the epilogue of a batch; a later one of the same batch replaces it."""
-        del self.summands[number:]
-        self.summands.append(epilogue.summand)
+        self.summands[number] = epilogue.summand
         self.epilogue = epilogue
 
     def clear(self) -> None:
@@ -137,7 +137,7 @@ def _record(original: nn.Module, plan: ConversionPlan, batches: Sequence[Example
     modules = {layer.name: original.get_submodule(layer.name) for layer in plan.converted}
     # Outputs and summands of all layers are kept together, the features of one layer at a time; four bytes each.
     widest = max(_feature_count(layer, _dense(original, layer.name)) for layer in plan.converted)
-    numbers = max(sum(2 * layer.weight_shape[0] for layer in plan.converted), widest)
+    numbers = max(sum(2 * _dense(original, layer.name).out_channels for layer in plan.converted), widest)
     count = max(min(SAMPLES, MEMORY_LIMIT // (4 * numbers)) // len(batches), 1)
     recorded: dict[str, _Record] = {}
     for number, batch in enumerate(batches):
@@ -158,7 +158,7 @@ def _record(original: nn.Module, plan: ConversionPlan, batches: Sequence[Example
 
 def _feature_count(layer: LayerPlan, dense: Convolution) -> int:
     """Return how many numbers the fit of a layer uses at each position."""
-    positions = math.prod(layer.weight_shape[2:])
+    positions = math.prod(dense.kernel_size)
     kernels = sum(layer.kernels)
     if layer.structure is Structure.LOW_RANK:
         return kernels
@@ -190,13 +190,13 @@ def _fit_layer(
     # Allocated at once, since joining pieces would need twice the memory.
     features, rows = torch.empty(0), 0
     samples: list[LayerSamples] = []
-    for number, output in enumerate(record.outputs):
+    for number, output in record.outputs.items():
         observe = partial(_observe, layer=layer, regression=regression, record=record, number=number)
         observed = passes.run(name, number, observe)
         # Feature maps of another size, such as those of boxes that were chosen differently, cannot be compared.
         if observed is not None and len(observed.features) == len(output):
             if not rows:
-                total = sum(map(len, record.outputs))
+                total = sum(map(len, record.outputs.values()))
                 features = observed.features.new_empty(total, observed.features.shape[1])
             features[rows : rows + len(output)] = observed.features
             rows += len(output)

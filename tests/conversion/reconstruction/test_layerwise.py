@@ -144,6 +144,29 @@ def test_a_network_that_runs_a_layer_twice_or_takes_two_inputs() -> None:
         assert distance(conversion.model(images, images), two(images, images)) < 1e-4
 
 
+class ForBrightImages(nn.Module):
+    """A layer that does not run in every batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.first(images)
+        return self.second(features) if images.mean() > 0 else features
+
+
+def test_a_layer_that_some_batches_skip_is_fitted_to_the_others() -> None:
+    model, bright = redraw(ForBrightImages()).eval(), IMAGES.abs()
+    batches = [-bright[:16], bright[16:32], -bright[32:40], bright[40:]]
+    settings: dict[str, Any] = {"structures": ["dw_pw"], "rank": "full", "budget": None}
+    conversion = converted(model, bright, calibration=batches, **settings)
+    assert [layer.name for layer in conversion.plan.converted] == ["first", "second"]
+    with torch.no_grad():
+        assert distance(conversion.model(bright), model(bright)) < 1e-4
+    assert all(layer.relative_error < 1e-3 for layer in conversion.plan.converted)  # type: ignore[operator]
+
+
 def test_one_image_dead_channels_and_constant_images_stay_finite() -> None:
     model = Residual().eval()
     redraw(model)
