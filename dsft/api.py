@@ -103,7 +103,7 @@ def evaluate(
             model folder records.
         split: ``train``, ``val`` or ``test``.
         classes: Of a network: names of its outputs; None if they are the classes of the data, in order.
-        task: Of a network: what its outputs mean, ``classification`` or ``multi_label``.
+        task: Of a network: what its outputs mean, one of :class:`dsft.choices.TaskName`.
         image_size: Of a network: side of the images in pixels; None for what it states in ``pretrained_cfg``, or 224.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         report: Receives the progress; None displays it.
@@ -148,7 +148,7 @@ def export(
     overwrite: bool = False,
     report: Report | None = None,
 ) -> ExportResult:
-    """Export a model to ONNX, torch.export or safetensors, and check that the file computes the same outputs.
+    """Export a model to a file for another program, and check that the file computes the same outputs.
 
     Batch norms are folded into the convolutions before them. A JSON file beside the file describes inputs, outputs,
     preprocessing and classes.
@@ -165,7 +165,7 @@ def export(
         max_drop: Largest loss of the main score by int8 on the calibration images, in points or dB; layers are kept in
             float32 until it is met. None for any.
         classes: Of a network: names of its outputs, for the description; None if they are unknown.
-        task: Of a network: what its outputs mean, ``classification`` or ``multi_label``.
+        task: Of a network: what its outputs mean, one of :class:`dsft.choices.TaskName`.
         image_size: Of a network: side of the images in pixels; None for what it states in ``pretrained_cfg``, or 224.
         overwrite: Replace ``out``.
         report: Receives the progress; None displays it.

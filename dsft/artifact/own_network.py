@@ -39,7 +39,7 @@ def save(
         plan: ``conversion.plan`` of a converted network.
         classes: Class names in the order of the outputs.
         preprocessing: The evaluation transform; None takes the one that timm records for a network that it built.
-        task: What the outputs mean: ``classification`` (one class per image) or ``multi_label`` (any number).
+        task: What the outputs mean, one of :class:`dsft.choices.TaskName`.
         overwrite: Replace an earlier model folder.
 
     Raises:

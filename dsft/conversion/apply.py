@@ -10,6 +10,7 @@ from torch import nn
 
 from dsft.compat.torch_convolution import Convolution
 from dsft.conversion.discovery.dense_kernel import find_convolution, find_submodule, is_trained
+from dsft.conversion.discovery.preconditions import unwrap_network
 from dsft.conversion.factorization import AnyFactors
 from dsft.conversion.factorize import factorize_layers
 from dsft.conversion.plan import ConversionPlan, LayerPlan
@@ -19,24 +20,27 @@ from dsft.errors import ConversionError
 from dsft.separable import FactoredConv
 
 
+@torch.inference_mode(mode=False)  # parameters created in inference mode could not be trained
 def apply_plan(model: nn.Module, plan: ConversionPlan, factors: Mapping[str, AnyFactors] | None = None) -> nn.Module:
     """Replace the convolutions of a network by the layers of a plan, in place; the weights are kept.
 
     All layers are built before the first one is replaced, so that an error leaves the network unchanged.
 
     Args:
-        model: The dense network that the plan was made for.
+        model: The dense network that the plan was made for. Of a compiled or distributed one the network inside is
+            changed and returned, which must be compiled or distributed again.
         plan: What becomes of each convolution.
         factors: The weights of each converted layer by name, as :func:`dsft.factorize` returns them; None derives them
             here, without data.
 
     Returns:
-        ``model`` itself, or the new layer where the root module was the convolution.
+        The network, or the new layer where the root module was the convolution.
 
     Raises:
         ConversionError: A convolution of the plan is missing from the network or of another shape, ``factors`` lacks a
             layer, or the plan's method needs calibration data and there are no ``factors``.
     """
+    model = unwrap_network(model)
     if factors is None:
         factors = factorize_layers(model, plan)
     layers = _build_layers(model, plan)
@@ -49,6 +53,7 @@ def apply_plan(model: nn.Module, plan: ConversionPlan, factors: Mapping[str, Any
     return _replace(model, plan, layers)
 
 
+@torch.inference_mode(mode=False)  # parameters created in inference mode could not be trained
 def replay_plan(model: nn.Module, plan: ConversionPlan) -> nn.Module:
     """Replace the convolutions of a network as :func:`apply_plan` does, with random weights.
 

@@ -94,8 +94,8 @@ def convert(
             closer to those of the original, without labels: True for up to 600 of them within twice the time of the
             conversion before them, or a number. Some of the calibration data is set aside, and decides whether the
             result is kept.
-        task: What the outputs of the network mean: ``classification`` (one class an image) or ``multi_label`` (any
-            number). It determines how errors are weighted with calibration data.
+        task: What the outputs of the network mean, one of :class:`dsft.choices.TaskName`. It determines how errors are
+            weighted with calibration data.
         seed: Seed of ``fresh``, and of the labels sampled from the outputs.
         report: Receives the progress.
 

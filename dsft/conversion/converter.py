@@ -86,7 +86,7 @@ class Converter:
         self.compute = compute_of(model) if compute is None else compute
         latency = LayerLatency(self.compute, request.runtime, norm_between=request.norm_between, report=report)
         self._planner = Planner(self.analysis, request, latency, report)
-        self._prepared = time.monotonic() - started
+        self._analyzed, self._planned = time.monotonic() - started, 0.0
 
     def plan(self, share: float | None = None) -> ConversionPlan:
         """Return a plan; see :meth:`dsft.conversion.planning.planner.Planner.plan`."""
@@ -96,7 +96,7 @@ class Converter:
             )
         started = time.monotonic()
         plan = self._planner.plan(share)
-        self._prepared += time.monotonic() - started
+        self._planned = time.monotonic() - started
         return plan
 
     @torch.inference_mode(mode=False)  # tensors created in inference mode could not be trained
@@ -113,7 +113,8 @@ class Converter:
         model, report = self.analysis.model, self._report
         if not plan.converted:
             return Converted(copy_network(model), plan)
-        started = time.monotonic() - self._prepared
+        # A recovery may take twice the time until it begins: analysis, the last plan, and what follows.
+        started = time.monotonic() - self._analyzed - self._planned
         factors = factorize_layers(
             model,
             plan,

@@ -33,6 +33,7 @@ _ELIGIBLE = (Reason.BUDGET, Reason.RANK, Reason.WITHIN_BUDGET, Reason.NOT_CHEAPE
 """The reasons of layers that could be converted, with which a plan was made."""
 
 
+@torch.inference_mode(mode=False)  # gradients pass through the calibration data
 def plan_conversion(
     model: nn.Module,
     example_input: ExampleInput,
@@ -41,6 +42,7 @@ def plan_conversion(
     calibration: AnyCalibration | None = None,
     latency: LayerLatency | None = None,
     score: Callable[[ConversionPlan], float] | None = None,
+    task: str = TaskName.CLASSIFICATION,
     is_trained: bool = True,
     report: Report = ignore,
 ) -> ConversionPlan:
@@ -57,6 +59,7 @@ def plan_conversion(
             choice of forms; without it forms are chosen by rule.
         score: Scores a plan in points, more is better, for a budget that limits the loss of score. It is called with
             the plan that converts nothing first.
+        task: What the outputs of the network mean, one of :class:`dsft.choices.TaskName`.
         is_trained: The weights are trained; otherwise a budget adds kernels to all channels of a layer at once.
         report: Receives the progress over the layers.
 
@@ -67,7 +70,7 @@ def plan_conversion(
         ValueError: Times are needed and ``latency`` is None.
     """
     check_calibration(request, has_calibration=calibration is not None)
-    statistics = None if calibration is None else _read(model, calibration, report=report)
+    statistics = None if calibration is None else _read(model, calibration, task, request.seed, report)
     analysis = analyze_network(
         model,
         example_input,
@@ -100,8 +103,8 @@ def factorize(
     Args:
         model: The dense network.
         plan: Its plan.
-        calibration: Inputs of the network; needed where the plan's method is ``refit``.
-        task: What the outputs of the network mean: ``classification`` or ``multi_label``.
+        calibration: Inputs of the network; needed where the plan's method is ``refit``, and only there.
+        task: What the outputs of the network mean, one of :class:`dsft.choices.TaskName`.
         seed: Seed of random weights, and of the labels sampled from the outputs.
         report: Receives the progress over the layers.
 
@@ -109,11 +112,16 @@ def factorize(
         The factors by the names of the layers, for :func:`dsft.apply_plan`.
 
     Raises:
-        ConversionError: The plan was made for another network, or needs calibration data.
+        ConversionError: The plan was made for another network, or its method and ``calibration`` contradict each other.
     """
     model = unwrap_network(model)
     if calibration is None:
         return factorize_layers(model, plan, seed=seed, report=report)
+    if not METHODS[plan.method].needs_calibration:
+        raise ConversionError(
+            f"calibration: goes with the method refit, and the plan was made with the method {plan.method}. Leave it "
+            "out, or plan with it."
+        )
     statistics = _read(model, calibration, task, seed, report)
     weightings = statistics.weightings(_planned_sites(model, plan, statistics.batches))
     return factorize_layers(model, plan, seed=seed, weightings=weightings, report=report)
@@ -141,7 +149,7 @@ def reconstruct(
         plan: Its plan, made with the method ``refit``.
         calibration: Inputs of the networks.
         recover: Then take gradient steps, see :func:`dsft.convert`.
-        task: What the outputs of the network mean: ``classification`` or ``multi_label``.
+        task: What the outputs of the network mean, one of :class:`dsft.choices.TaskName`.
         seed: Seed of the labels sampled from the outputs.
         report: Receives the progress over the layers.
 
@@ -168,9 +176,9 @@ def reconstruct(
 def _read(
     model: nn.Module,
     calibration: AnyCalibration,
-    task: str = TaskName.CLASSIFICATION,
-    seed: int = 0,
-    report: Report = ignore,
+    task: str,
+    seed: int,
+    report: Report,
 ) -> CalibrationSet:
     if isinstance(calibration, CalibrationSet):
         return calibration

@@ -62,6 +62,38 @@ def test_the_stages_give_what_convert_gives() -> None:
     assert [event.task for event in events if isinstance(event, Started)].count("collecting statistics") == 1
 
 
+def test_in_inference_mode_they_give_the_same_and_what_can_be_trained() -> None:
+    model, request = redraw(Residual()).eval(), dsft.Request(budget={"macs": 0.5})
+    expected, own = dsft.plan_conversion(model, EXAMPLE, request, calibration=IMAGES), copy.deepcopy(model)
+    with torch.inference_mode():
+        plan = dsft.plan_conversion(model, EXAMPLE, request, calibration=IMAGES)
+        converted = dsft.apply_plan(own, plan, dsft.factorize(model, plan, IMAGES))
+    assert plan == expected
+    converted(IMAGES).sum().backward()
+
+
+def test_seed_and_task_decide_which_labels_are_sampled() -> None:
+    model, budget = redraw(Residual()).eval(), {"macs": 0.5}
+
+    def errors(task: str, seed: int) -> list[float | None]:
+        request = dsft.Request(budget=budget, seed=seed)
+        plan = dsft.plan_conversion(model, EXAMPLE, request, calibration=IMAGES, task=task)
+        return [layer.relative_error for layer in plan.layers]
+
+    assert errors("classification", 0) == errors("classification", 0)
+    assert errors("classification", 1) != errors("classification", 0)
+    assert errors("multi_label", 0) != errors("classification", 0)
+
+
+def test_a_plan_is_applied_to_the_network_inside_a_wrapper() -> None:
+    model = redraw(Residual()).eval()
+    wrapped = nn.DataParallel(copy.deepcopy(model))
+    plan = dsft.plan_conversion(wrapped, EXAMPLE, dsft.Request(rank="full"))
+    converted = dsft.apply_plan(wrapped, plan)
+    assert converted is wrapped.module
+    assert relative(run_example(converted, IMAGES), run_example(model, IMAGES)) < 1e-5
+
+
 def test_a_plan_of_a_fit_needs_data_to_be_applied() -> None:
     model = redraw(Residual()).eval()
     plan = dsft.plan_conversion(model, EXAMPLE, dsft.Request(rank=2), calibration=IMAGES)
@@ -69,6 +101,8 @@ def test_a_plan_of_a_fit_needs_data_to_be_applied() -> None:
         with pytest.raises(ConversionError, match=r"method refit: fits the weights to calibration data, found none"):
             apply()
     svd = dsft.plan_conversion(model, EXAMPLE, dsft.Request(rank=2))
+    with pytest.raises(ConversionError, match="goes with the method refit, and the plan was made with the method svd"):
+        dsft.factorize(model, svd, IMAGES)
     with pytest.raises(ConversionError, match="plan: was made with the method svd, which does not fit weights"):
         dsft.reconstruct(model, model, svd, IMAGES)
 

@@ -104,8 +104,9 @@ def find_sites(
             aliases=tuple(aliases),
             module=module,
             input_shapes=tuple(before for before, _ in trace.calls[module]),
-            input_positions=sum(_positions(module, before) for before, _ in trace.calls[module]) // batch,
-            output_positions=sum(_positions(module, after) for _, after in trace.calls[module]) // batch,
+            # Rounded up: a layer may run once for the whole batch, as on a table of positions.
+            input_positions=math.ceil(sum(_positions(module, before) for before, _ in trace.calls[module]) / batch),
+            output_positions=math.ceil(sum(_positions(module, after) for _, after in trace.calls[module]) / batch),
             obstacle=obstacles[module] or _traced_obstacle(module, trace),
         )
         for module, aliases in names.items()

@@ -38,9 +38,7 @@ class PatchMoments:
 def patch_moments(patches: Tensor, targets: Tensor) -> PatchMoments:
     """Compute moments from samples ``(samples, channels * positions)`` and ``(samples, outputs)``."""
     means = patches.mean(0), targets.mean(0)
-    own, products = (
-        torch.zeros(rows.shape[1], patches.shape[1], dtype=torch.float64) for rows in (patches, targets)
-    )
+    own, products = (torch.zeros(rows.shape[1], patches.shape[1], dtype=torch.float64) for rows in (patches, targets))
     # In chunks, since a centred copy of all samples would be as large as they are.
     for some, wanted in zip(torch.split(patches, CHUNK_SAMPLES), torch.split(targets, CHUNK_SAMPLES), strict=True):
         centred = some - means[0]

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+import dsft
 from dsft.choices import Reason
 from dsft.conversion.discovery.sites import find_sites
-from dsft.errors import ModelError
+from dsft.errors import BudgetError, ModelError
 from dsft.measure import count_macs
 from tests.zoo import OwnConv, ReadFromOutside, Residual, Shared, TiedWeights
 
@@ -106,6 +110,25 @@ def test_positions_of_the_input_and_the_output(transposed: bool, before: int, af
     (site,) = find_sites(kind(4, 6, 3, stride=2), IMAGES.repeat(3, 1, 1, 1))
     assert (site.input_positions, site.output_positions) == (before, after)
     assert site.positions == (before if transposed else after)
+
+
+class WithTable(nn.Module):
+    """A convolution that runs once for all images of a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images, self.table = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 8, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.images(images) + self.table(torch.ones(1, 3, 1, 1))  # type: ignore[no-any-return]
+
+
+def test_a_layer_that_runs_on_fewer_images_than_there_are_costs_something() -> None:
+    model, images = WithTable(), torch.zeros(8, 3, 4, 4)
+    assert [site.positions for site in find_sites(model, images)] == [16, 1]
+    settings: dict[str, Any] = {"budget": {"latency": 0.9, "runtime": "eager"}, "method": "fresh"}
+    with contextlib.suppress(BudgetError):  # a layer as small as this need not become faster
+        dsft.convert(model, images, **settings)
 
 
 def test_what_the_pass_leaves_out_is_kept() -> None:
