@@ -1,7 +1,8 @@
-"""Internals of ``torch.nn.Module``: hooks, the base class of batch normalisation, and sharding."""
+"""Internals of ``torch.nn.Module``: ``forward``, hooks, the base class of batch normalisation, and sharding."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -26,6 +27,22 @@ if TYPE_CHECKING:
 else:
     BatchNorm = batch_norm_class()
 """Any batch normalisation of torch, for annotations and for ``isinstance``."""
+
+
+def replace_forward(module: nn.Module, forward: Callable[..., Any]) -> Callable[[], None]:
+    """Give a module another ``forward``, and return a function that undoes it.
+
+    It is set on the instance, so that other modules of its class are not affected; the instance may have had its own.
+    """
+    attributes = vars(module)
+    before = {"forward": attributes["forward"]} if "forward" in attributes else {}
+    attributes["forward"] = forward
+
+    def undo() -> None:
+        del attributes["forward"]
+        attributes.update(before)
+
+    return undo
 
 
 def hooks_of(module: nn.Module) -> list[Any]:

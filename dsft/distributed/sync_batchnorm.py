@@ -18,7 +18,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from dsft.compat.torch_modules import batch_norm_class
+from dsft.compat.torch_modules import batch_norm_class, replace_forward
 from dsft.distributed.processes import Processes
 
 
@@ -39,9 +39,7 @@ class SyncBatchNorm(ExitStack):
         self._mode = _SharedStatistics(processes)
         for norm in module.modules():
             if isinstance(norm, batch_norm_class()) and not isinstance(norm, nn.SyncBatchNorm):
-                # On the instance, so that other networks of the class are not affected.
-                self.callback(_restore, norm, vars(norm).get("forward"))
-                norm.forward = functools.partial(self._forward, norm.forward)
+                self.callback(replace_forward(norm, functools.partial(self._forward, norm.forward)))
 
     @contextlib.contextmanager
     def placeholder(self) -> Iterator[None]:
@@ -141,13 +139,6 @@ class _SumOverProcesses(torch.autograd.Function):
         total = gradient.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total
-
-
-def _restore(module: nn.Module, forward: Callable[..., Any] | None) -> None:
-    """Undo a replacement of ``forward`` on an instance."""
-    del module.forward
-    if forward is not None:
-        module.forward = forward
 
 
 def _along_channels(vector: Tensor, values: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dsft.compat.torch_modules import replace_forward
 from dsft.errors import ModelError
 from dsft.training.optim.freezing import has_running_statistics
 
@@ -41,9 +42,7 @@ class ActivationCheckpointing(ExitStack):
                 f"{type(module).__name__}. Set it to false, and lower data.batch_size with train.grad_accum instead."
             )
         for block in blocks:
-            # On the instance, so that other networks of the class are not affected.
-            block.forward = functools.partial(_checkpointed_forward, block, block.forward)
-            self.callback(delattr, block, "forward")
+            self.callback(replace_forward(block, functools.partial(_checkpointed_forward, block, block.forward)))
 
 
 def find_blocks(module: nn.Module) -> list[nn.Module]:

@@ -73,8 +73,8 @@ def fits_step(setup: TrainingSetup, batch: _BlankBatch) -> bool:
     # Patterns that name parameters have no influence on the memory.
     optimizer = dataclasses.replace(setup.settings.optimizer, lr_mult=())
     settings = dataclasses.replace(setup.settings, freeze=(), compile=False, optimizer=optimizer)
-    setup = dataclasses.replace(setup, module=copy.deepcopy(setup.module), settings=settings)
     try:
+        setup = dataclasses.replace(setup, module=copy.deepcopy(setup.module), settings=settings)
         with reproducible(settings.seed, setup.compute.device, deterministic=False):
             step = TrainStep(setup, steps_per_epoch=1, report=ignore)
             try:
@@ -83,6 +83,8 @@ def fits_step(setup: TrainingSetup, batch: _BlankBatch) -> bool:
                     step.run(number, [batch]).item()
             finally:
                 step.close()
+    except torch.OutOfMemoryError:
+        return False
     except TrainingError as error:
         if not isinstance(error.__cause__, torch.OutOfMemoryError):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from torch import nn
@@ -66,17 +67,17 @@ def fit(
         # The freezing phases were reported when the run began.
         phases = report if resume is None else ignore
         step = TrainStep(setup, steps_per_epoch=steps_per_epoch(loader, settings), report=phases)
-        loop = TrainingLoop(step, loader, validate, settings, folder, stop, processes, report)
-        if resume is not None:
-            loop.restore(resume)
-        report(Started(TASK, loop.total, "steps", loop.progress.step, settings.schedule.epochs))
-        try:
-            if resume is None:
-                loop.save()
-            loop.train()
-        finally:
-            step.close()
-            report(Finished(TASK))
+        with contextlib.closing(step):
+            loop = TrainingLoop(step, loader, validate, settings, folder, stop, processes, report)
+            if resume is not None:
+                loop.restore(resume)
+            report(Started(TASK, loop.total, "steps", loop.progress.step, settings.schedule.epochs))
+            try:
+                if resume is None:
+                    loop.save()
+                loop.train()
+            finally:
+                report(Finished(TASK))
         result = loop.result()
         _load_result(folder, setup.module, result, processes)
         return result

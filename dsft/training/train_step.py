@@ -19,7 +19,14 @@ from dsft.training.activation_checkpointing import ActivationCheckpointing
 from dsft.training.batches import TrainingBatch
 from dsft.training.failures import explained_failures
 from dsft.training.optim.ema import MovingAverage
-from dsft.training.optim.freezing import Phase, describe_phases, enter_phase, phase_at, plan_phases
+from dsft.training.optim.freezing import (
+    Phase,
+    describe_phases,
+    enter_phase,
+    has_running_statistics,
+    phase_at,
+    plan_phases,
+)
 from dsft.training.optim.optimizer import fused_update_context, make_optimizer, restore_optimizer
 from dsft.training.optim.schedule import make_schedule
 from dsft.training.setup import TrainingSetup
@@ -152,7 +159,9 @@ class TrainStep:
 
     def is_finite(self) -> bool:
         """Whether every weight and every running statistic is finite."""
-        return all(bool(tensor.isfinite().all()) for tensor in self.module.state_dict().values())
+        # Not every buffer: that of a mask may hold infinities.
+        statistics = [each for part in self.module.modules() if has_running_statistics(part) for each in part.buffers()]
+        return all(bool(tensor.isfinite().all()) for tensor in (*self.module.parameters(), *statistics))
 
     def share_statistics(self) -> None:
         """Give the network and its average the buffers that they have in process 0; all processes call it together."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import torch
@@ -28,14 +29,14 @@ def try_step(setup: TrainingSetup, loader: TrainingLoader, *, report: Report = i
     """
     settings, processes = setup.settings, setup.processes
     with reproducible(settings.seed, setup.compute.device, deterministic=settings.deterministic):
-        step = TrainStep(setup, steps_per_epoch=max(steps_per_epoch(loader, settings), 1), report=report)
-        batch = next(loader.epoch(0), None)
-        batches = [batch] if batch is not None else []
-        shared = share_step(loader, range(min(len(loader), 1)), batches, processes)
-        if not shared.images:
-            raise TrainingError("the train split gives no batch. Give it at least one readable example.")
-        loss = step.run(0, shared.parts, shared.images).to("cpu", torch.float64)
-        step.close()
+        steps = max(steps_per_epoch(loader, settings), 1)
+        with contextlib.closing(TrainStep(setup, steps_per_epoch=steps, report=report)) as step:
+            batch = next(loader.epoch(0), None)
+            batches = [batch] if batch is not None else []
+            shared = share_step(loader, range(min(len(loader), 1)), batches, processes)
+            if not shared.images:
+                raise TrainingError("the train split gives no batch. Give it at least one readable example.")
+            loss = step.run(0, shared.parts, shared.images).to("cpu", torch.float64)
     processes.all_reduce([loss])
     if not math.isfinite(loss.item()):
         raise TrainingError(f"the loss must be finite, found {loss.item()!r} on the first batch.")

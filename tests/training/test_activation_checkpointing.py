@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
+from timm.layers import freeze_batch_norm_2d  # type: ignore[attr-defined]
 from torch import nn
 from torchvision.models import get_model  # type: ignore[attr-defined]
 
@@ -42,6 +43,20 @@ def test_a_step_comes_out_as_without() -> None:
     assert (plain[2], again[2]) == (3, 6)
     assert again[1] == plain[1]
     assert_equal_tensors(again[0], plain[0])
+
+
+def test_frozen_norms_are_recomputed_and_a_block_keeps_its_own_forward() -> None:
+    network = freeze_batch_norm_2d(timm.create_model("test_resnet", num_classes=3)).train()  # type: ignore[no-untyped-call]
+    block, images = find_blocks(network)[0], torch.randn(2, 3, 32, 32)
+    plain = block.forward
+    block.forward = lambda inputs: 2 * plain(inputs)
+    weight = next(block.parameters())
+    (expected,) = torch.autograd.grad(network(images).sum(), weight)
+    with ActivationCheckpointing(network):
+        (found,) = torch.autograd.grad(network(images).sum(), weight)
+    (afterwards,) = torch.autograd.grad(network(images).sum(), weight)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(afterwards, expected)
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,16 @@ def test_finishing_gives_gradients_back_and_evaluates() -> None:
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
+def test_infinities_count_in_weights_and_statistics_and_not_in_masks() -> None:
+    net = make_net()
+    net.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    train_step = make_step(net)
+    assert train_step.is_finite()
+    norm = next(part for part in net.modules() if isinstance(part, nn.BatchNorm2d))
+    norm.get_buffer("running_var")[0] = torch.inf
+    assert not train_step.is_finite()
+
+
 def test_a_pupil_of_features_comes_to_the_teachers_maps() -> None:
     teacher, net = make_net(seed=1), make_net(seed=1)
     with torch.no_grad():

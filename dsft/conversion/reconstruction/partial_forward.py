@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from dsft.compat.torch_modules import replace_forward
 from dsft.compat.torch_pytree import tree_leaves, tree_map
 from dsft.measure.example import ExampleInput, run_example
 
@@ -242,12 +243,8 @@ def _without_values(leaf: Any) -> Any:
 @contextmanager
 def _returning(module: nn.Module, output: Any) -> Iterator[None]:
     """Let a module return a given output."""
-    own = vars(module).get("forward")
-    vars(module)["forward"] = lambda *_, **__: output
+    restore = replace_forward(module, lambda *_, **__: output)
     try:
         yield
     finally:
-        if own is None:
-            del vars(module)["forward"]
-        else:
-            vars(module)["forward"] = own
+        restore()

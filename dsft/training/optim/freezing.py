@@ -102,7 +102,8 @@ def enter_phase(module: nn.Module, phase: Phase) -> None:
 
 def has_running_statistics(module: nn.Module) -> bool:
     """Whether a module is a norm that updates running statistics in training mode."""
-    return getattr(module, "running_mean", None) is not None
+    # The frozen norms of timm and torchvision have statistics that are never updated, and count no batches.
+    return all(getattr(module, name, None) is not None for name in ("running_mean", "num_batches_tracked"))
 
 
 def describe_phases(module: nn.Module, phases: Sequence[Phase]) -> list[str]:
