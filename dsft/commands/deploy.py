@@ -120,11 +120,14 @@ def run(model: Source, settings: DeploySettings | None = None, *, report: Report
     rows = list[DeployRow]()
     with report_task(report, "measuring runtimes", len(usable), "runtimes") as advance:
         for done, runtime in enumerate(usable, start=1):
+            measured = list[DeployRow]()
             try:
-                rows += job.measure(runtime, find_model_folder(Path(model.label)))
+                measured.extend(job.measure(runtime, find_model_folder(Path(model.label))))
             except (ExportError, ModelError) as error:
-                unusable[str(runtime)] = str(error)
+                # The rows before the error are kept.
+                unusable[f"{runtime} int8" if measured else str(runtime)] = str(error)
                 report(Warn(str(error)))
+            rows += measured
             advance(done)
     where = measured_on(network.module, images.batches[0][:1], _CPU)
     metric, count = network.task.scorer.layout.main, len(images.targets)

@@ -54,6 +54,11 @@ def hooks_of(module: nn.Module) -> list[Any]:
     return [hook for kind in kinds for hook in kind.values()]
 
 
+def has_forward_hooks(module: nn.Module) -> bool:
+    """Whether a module has hooks around its forward pass; True if torch does not tell."""
+    return bool(getattr(module, "_forward_hooks", True) or getattr(module, "_forward_pre_hooks", True))
+
+
 def is_sharded(module: nn.Module) -> bool:
     """Whether FSDP has sharded a module.
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import nn
 
+from dsft.choices import AUTO
 from dsft.conversion.discovery.preconditions import check_preconditions, unwrap_network
 from dsft.conversion.reconstruction.calibration_data import Calibration, read_calibration
 from dsft.conversion.reconstruction.recovery import Recovery, recover_network, set_aside
+from dsft.conversion.request import require_steps
 from dsft.errors import ConversionError
 from dsft.progress import Event, Note, Report, Warn, ignore
 from dsft.separable import FactoredConv
@@ -21,7 +24,7 @@ def recover(
     teacher: nn.Module,
     batches: Calibration,
     *,
-    steps: int | None = None,
+    steps: int | Literal["auto"] | None = None,
     seconds: float = math.inf,
     seed: int = 0,
     report: Report = ignore,
@@ -38,8 +41,8 @@ def recover(
         teacher: The network before its conversion, on the same device.
         batches: Inputs of the networks, preprocessed and without labels, as for ``calibration`` of
             :func:`dsft.convert`; at least 16 images in several batches. They are held in memory.
-        steps: Number of steps; None for at most 600, and no more than fit into ``seconds``.
-        seconds: Largest time in seconds, where ``steps`` is None.
+        steps: Number of steps; None or ``"auto"`` for at most 600, and no more than fit into ``seconds``.
+        seconds: Largest time in seconds, where no number of steps is given.
         seed: Seed of the order of the inputs, and of their shifts and mixtures.
         report: Receives the progress.
 
@@ -50,8 +53,7 @@ def recover(
         ConversionError: The student has no converted layers, the teacher is another network, there are too few inputs,
             all converted layers are frozen, or the network is not differentiable.
     """
-    if steps is not None and steps < 1:
-        raise ConversionError(f"steps: expected a number above 0, or None, found {steps!r}.")
+    require_steps("steps", steps)
     student, teacher = unwrap_network(student), unwrap_network(teacher)
     check_preconditions(student)
     names = _converted_layers(student, teacher)
@@ -63,8 +65,9 @@ def recover(
             told.append(event.message)
         report(event)
 
+    limit = None if steps == AUTO else steps
     done = recover_network(
-        teacher, student, names, fitted, held_out, steps=steps, seconds=seconds, seed=seed, report=tell
+        teacher, student, names, fitted, held_out, steps=limit, seconds=seconds, seed=seed, report=tell
     )
     if done is None:
         raise ConversionError(f"recover: {told[-1]}")

@@ -114,8 +114,9 @@ class Request:
 
     Args:
         budget: The largest cost of the converted network, or the largest loss of score.
-        rank: Kernels per input channel (``dw_pw``), per output channel (``pw_dw``) or per group (``low_rank``), the
-            same in every layer; ``"full"`` for as many as make every layer exact, whatever they cost.
+        rank: Kernels per input channel (``dw_pw``), per output channel (``pw_dw``), per channel of the wider side
+            (``pw_dw_pw``) or per group (``low_rank``), the same in every layer; ``"full"`` for as many as make every
+            layer exact, whatever they cost.
         method: How the weights are derived; ``"auto"`` is ``refit`` where there is calibration data, else ``svd``.
         structures: What a convolution may be replaced by. Under a budget each layer gets the one with the smallest
             error at its cost; with ``rank`` it gets the first one that fits. ``"auto"`` allows ``pw_dw_pw``, ``dw_pw``
@@ -150,7 +151,7 @@ class Request:
     def __post_init__(self) -> None:
         object.__setattr__(self, "budget", read_budget(self.budget))
         _require_rank(self.rank)
-        _require_steps(self.recover)
+        require_steps("recover", self.recover)
         object.__setattr__(self, "method", read_setting("method", self.method, Method))
         object.__setattr__(self, "form", read_setting("form", self.form, Form))
         for name in ("include", "exclude"):
@@ -246,7 +247,7 @@ def read_recover(recover: bool | int) -> int | Auto | None:
         ConversionError: It is a number below 1, or no number.
     """
     steps: int | Auto | None = (AUTO if recover else None) if isinstance(recover, bool) else recover
-    _require_steps(steps)
+    require_steps("recover", steps)
     return steps
 
 
@@ -268,7 +269,12 @@ def read_structures(names: str | None, order: str | None) -> tuple[Structure, ..
             return AUTO
         listed: Sequence[Structure] = SEPARABLE
     else:
-        listed = [read_word("--structures", name, Structure, AUTO) for name in names.split(",")]
+        words = names.split(",")
+        if AUTO in words:
+            raise ConversionError(
+                f"--structures: auto stands for dsft's own choice and cannot be listed beside others, found {names!r}."
+            )
+        listed = [read_word("--structures", word, Structure, AUTO) for word in words]
     if order is None:
         return tuple(listed)
     if order not in SEPARABLE:
@@ -291,10 +297,15 @@ def _require_rank(rank: Rank | None) -> None:
         raise ConversionError(f"rank: a whole number of at least 1, or 'full', is needed, found {rank!r}.")
 
 
-def _require_steps(steps: int | Auto | None) -> None:
+def require_steps(argument: str, steps: int | Auto | None) -> None:
+    """Check that a number of gradient steps is a whole number of at least 1, ``auto`` or None.
+
+    Raises:
+        ConversionError: It is not.
+    """
     is_count = isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1
     if steps is not None and steps != AUTO and not is_count:
-        raise ConversionError(f"recover: a number of steps of at least 1, or auto, is needed, found {steps!r}.")
+        raise ConversionError(f"{argument}: a whole number of at least 1, or auto, is needed, found {steps!r}.")
 
 
 def _read_runtime(runtime: str) -> Runtime:

@@ -13,7 +13,7 @@ from dsft.compat.torch_convolution import Convolution
 from dsft.separable.composed import ComposedKernel
 from dsft.separable.factored import EqualGroupsConv, PaddingMode, TransposedArguments
 from dsft.separable.kernel_order import swap_channels
-from dsft.separable.pointwise import POINTWISE
+from dsft.separable.pointwise import POINTWISE, can_change_layout, into_channels_last, into_contiguous
 
 
 class PointwiseDepthwisePointwiseConv(EqualGroupsConv):
@@ -158,10 +158,21 @@ class PointwiseDepthwisePointwiseConv1d(PointwiseDepthwisePointwiseConv):
 
 
 class PointwiseDepthwisePointwiseConv2d(PointwiseDepthwisePointwiseConv):
-    """Replaces an ``nn.Conv2d``; see :class:`PointwiseDepthwisePointwiseConv`."""
+    """Replaces an ``nn.Conv2d``; see :class:`PointwiseDepthwisePointwiseConv`.
+
+    On the CPU the depthwise convolution of a contiguous input runs in channels_last where that costs nothing, see
+    :func:`dsft.separable.pointwise.can_change_layout`; the output is contiguous again.
+    """
 
     dimensions = 2
     dense_class = nn.Conv2d
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (Conv2d's name, by which it may be called)
+        """Convolve ``(batch, in_channels, height, width)`` or an unbatched ``(in_channels, height, width)``."""
+        expand, project = self.expand, self.project
+        if not can_change_layout(input, expand, project):
+            return super().forward(input)
+        return into_contiguous(project, self.depthwise(into_channels_last(expand, input)))
 
 
 class PointwiseDepthwisePointwiseConv3d(PointwiseDepthwisePointwiseConv):

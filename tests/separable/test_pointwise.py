@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 from dsft.separable import pointwise as room
@@ -20,6 +21,8 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         pytest.skip("needs oneDNN on an x86 processor")
     monkeypatch.setattr(room, "LEAST_POSITIONS", 1)
     monkeypatch.setattr(room, "LEAST_MACS", 1)
+    monkeypatch.setattr(room, "LEAST_IMAGES", 1)
+    monkeypatch.setattr(room, "IS_INTEL", False)
     calls: list[int] = []
     original: Callable[..., Tensor] = torch.mkldnn_convolution
 
@@ -107,6 +110,35 @@ def test_small_maps_are_torchs_own(taken: list[int], monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(room, "LEAST_MACS", positions * 8 * 12)
         ours(IMAGES)
     assert taken == [1]
+
+
+def test_on_intel_processors_few_or_contiguous_images_are_torchs_own(
+    taken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, _ = twins()
+    monkeypatch.setattr(room, "IS_INTEL", True)
+    monkeypatch.setattr(room, "LEAST_IMAGES", 2)
+    with torch.inference_mode():
+        ours(IMAGES)
+        ours(IMAGES[:1].contiguous(memory_format=torch.channels_last))
+        assert not taken
+        ours(IMAGES.contiguous(memory_format=torch.channels_last))
+    assert taken
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.*is deprecated")
+@pytest.mark.parametrize("transform", ["dual numbers", "jvp"])
+def test_forward_derivatives_are_torchs_own(transform: str, taken: list[int]) -> None:
+    ours, theirs = (each.requires_grad_(requires_grad=False) for each in twins())
+
+    def derivative(module: nn.Module) -> Tensor:
+        if transform == "jvp":
+            return torch.func.jvp(module, (IMAGES,), (IMAGES,))[1]  # type: ignore[no-any-return]
+        with forward_ad.dual_level():
+            return forward_ad.unpack_dual(module(forward_ad.make_dual(IMAGES, IMAGES))).tangent  # type: ignore
+
+    assert torch.equal(derivative(ours), derivative(theirs))
+    assert not taken
 
 
 def test_rows_of_whole_pages_need_more_positions(taken: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import copy
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dsft.separable import (
@@ -15,6 +17,7 @@ from dsft.separable import (
     PointwiseDepthwisePointwiseConv,
     PointwiseDepthwisePointwiseConv2d,
     PointwiseDepthwisePointwiseConvTranspose2d,
+    pointwise,
 )
 from dsft.separable.same_padding import PointwiseDepthwisePointwiseConv2dSame
 from tests.geometry import SIZES, geometries
@@ -43,6 +46,61 @@ def test_equals_the_dense_convolution_of_its_composed_kernel(layer: PointwiseDep
     assert layer.weight.shape == dense.weight.shape
     torch.testing.assert_close(layer(images), dense(images))
     torch.testing.assert_close(layer(input=images[0]), dense(images[0]))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@settings(max_examples=200, deadline=None)
+@given(layer=layers().filter(lambda layer: layer.dimensions == 2))
+def test_in_inference_too_in_any_layout(layer: PointwiseDepthwisePointwiseConv) -> None:
+    images, dense = torch.randn(2, layer.in_channels, *SIZES[2], dtype=torch.float64), layer.merge()
+    with torch.inference_mode(), patch.object(pointwise, "IS_INTEL", True):
+        expected, layer = dense(images), layer.float()
+        for layout in (torch.contiguous_format, torch.channels_last):
+            found = layer(images.float().contiguous(memory_format=layout))
+            torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+class TestContiguousInference:
+    """The depthwise convolution runs in channels_last, between products that change the layout."""
+
+    @pytest.fixture(autouse=True)
+    def seen(self, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+        """Whether the input of each depthwise convolution was contiguous."""
+        monkeypatch.setattr(pointwise, "IS_INTEL", True)
+        self.layer = PointwiseDepthwisePointwiseConv2d(4, 6, 3, stride=2, padding=1, kernels=5).requires_grad_(False)
+        self.images = torch.randn(2, 4, 9, 7)
+        seen: list[bool] = []
+        self.layer.depthwise.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].is_contiguous()))
+        return seen
+
+    def test_the_output_has_the_layout_of_the_input(self, seen: list[bool]) -> None:
+        assert self.layer(self.images).is_contiguous()
+        assert self.layer(self.images.contiguous(memory_format=torch.channels_last)).is_contiguous(
+            memory_format=torch.channels_last
+        )
+        assert seen == [False, False]
+
+    def test_kernels_in_channels_last_give_an_output_in_it(self) -> None:
+        layer = self.layer.to(memory_format=torch.channels_last)
+        dense = layer.merge().to(memory_format=torch.channels_last)
+        outputs = layer(self.images), dense(self.images)
+        assert [each.is_contiguous(memory_format=torch.channels_last) for each in outputs] == [True, True]
+
+    def test_hooks_and_replaced_convolutions_are_called(self, seen: list[bool]) -> None:
+        called: list[str] = []
+        handle = self.layer.expand.register_forward_hook(lambda *_: called.append("hook"))
+        self.layer(self.images)
+        handle.remove()
+        parametrizations.weight_norm(self.layer.project)
+        self.layer(self.images)
+        assert called == ["hook"]
+        assert seen == [True, True]
+
+    def test_a_gradient_is_that_of_the_plain_convolutions(self, seen: list[bool]) -> None:
+        layer, images = self.layer.requires_grad_(), self.images.requires_grad_()
+        layer(images).sum().backward()
+        assert seen == [True]
+        assert layer.expand.weight.grad is not None
 
 
 def test_weight_is_the_sum_of_products_written_out() -> None:

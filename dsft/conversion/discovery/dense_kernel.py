@@ -125,7 +125,10 @@ def effective_weight(module: Convolution) -> Tensor:
     ):
         return module.weight
     with _KernelsUsed() as used:
-        sizes = [(size - 1) * step + 1 for size, step in zip(module.kernel_size, module.dilation, strict=True)]
+        # The extent of the kernel, and more than its padding, which may reflect the input.
+        sizes = [2 * size * step for size, step in zip(module.kernel_size, module.dilation, strict=True)]
+        if not isinstance(module.padding, str):
+            sizes = [max(size, padding + 1) for size, padding in zip(sizes, module.padding, strict=True)]
         example = next(module.parameters()).new_zeros(1, module.in_channels, *sizes)
         run_example(module, example)
     kernel: Tensor

@@ -112,8 +112,8 @@ def whitenings(weighting: Weighting) -> list[Whitening]:
 def decompose(kernel: Tensor, width: int, rounds: int = ROUNDS) -> CPFactors:
     """Decompose the kernel of one group into ``width`` rank-one terms.
 
-    The start is the strongest depthwise kernels of a depthwise-then-pointwise layer, so that the result is never worse
-    than that layer of equal width. The same kernel always gives the same factors.
+    The start is the strongest depthwise kernels of a depthwise-then-pointwise layer of equal width, with a little noise
+    in the pointwise kernels (``NOISE``). The same kernel always gives the same factors.
 
     Args:
         kernel: ``(out, in, positions)``, float32 or float64.

@@ -52,7 +52,7 @@ class RandomBatches:
 
     def _next(self, count: int, total: int) -> list[int]:
         if len(self._order) < count:
-            self._order = torch.randperm(total, generator=self._generator).tolist()
+            self._order += torch.randperm(total, generator=self._generator).tolist()
         drawn, self._order = self._order[:count], self._order[count:]
         return drawn
 

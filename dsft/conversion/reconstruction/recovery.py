@@ -176,10 +176,10 @@ class _Session:
 
     def _affordable(self, seconds: float) -> int:
         """Return how many steps fit into a time."""
-        started = time.monotonic()
+        started = time.perf_counter()
         for _ in range(PROBED):
             self._backward()
-        return int(seconds / ((time.monotonic() - started) / PROBED))
+        return int(seconds * PROBED / (time.perf_counter() - started))
 
     def _keep_better(self, best: float, advance: Advance, taken: int) -> float:
         found = self._judge()

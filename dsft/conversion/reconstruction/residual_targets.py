@@ -127,7 +127,7 @@ class EpilogueTracer(TorchFunctionMode):
             return
         if output is not traced.tensor:
             self._consumed[id(traced.tensor)] = (weakref.ref(traced.tensor), traced.layer)
-        # Of two convolutions whose outputs are added, only the second is followed further.
+        # Both of two convolutions whose outputs are added are fitted to the sum; the first operand is followed further.
         if epilogue is None or epilogue.is_rectified or id(output) in self._traced:
             self._on_end(traced.layer, epilogue or traced.epilogue)
         else:
