@@ -69,9 +69,9 @@ def require_fitting_input(network: Network, compute: Compute) -> None:
         ) from error
 
 
-def example_input(preprocessing: InputPreprocessing, compute: Compute) -> Tensor:
-    """Return a black image, or another input of zeros, ``(1, channels, *size)`` of the size that a network takes."""
-    return compute.place(INPUTS[preprocessing.kind].blank(preprocessing, 1))
+def example_input(preprocessing: InputPreprocessing, compute: Compute, batch_size: int = 1) -> Tensor:
+    """Return black images, or other inputs of zeros, ``(batch, channels, *size)`` of the size that a network takes."""
+    return compute.place(INPUTS[preprocessing.kind].blank(preprocessing, batch_size))
 
 
 def require_dense(network: Network) -> None:

@@ -180,8 +180,10 @@ def _convert(job: _Job, out: Path, compute: Compute, overwrite: bool, report: Re
     baseline = job.scorer.baseline(job.network)
     plan, converted, history = _apply(job, compute, report)
     _checked(plan, job.request, report)
-    example, runtime = example_input(converted.preprocessing, compute), job.request.runtime
-    measured = report_costs(job.network.module, converted.module, plan, example, compute, runtime, report)
+    request = job.request
+    example = example_input(converted.preprocessing, compute, request.batch_size or 1)
+    conditions = request.runtime, request.threads
+    measured = report_costs(job.network.module, converted.module, plan, example, compute, *conditions, report=report)
     costs = measured.with_history(history)
     verdict = reach_verdict(costs, baseline.compare(converted), job.request, plan.method, report)
     result = ConvertResult(out, plan, costs, verdict)

@@ -15,7 +15,7 @@ from dsft.assembly import Experiment, Verb, prepare_experiment
 from dsft.assembly.conversion import example_input
 from dsft.assembly.held_out import provenance, record_training
 from dsft.assembly.verdict import Verdict
-from dsft.choices import InputKind, Runtime, Start
+from dsft.choices import InputKind, Start
 from dsft.commands.dry_run import try_experiment
 from dsft.commands.run_folder import RunFolder
 from dsft.commands.run_record import changed_versions, describe_run, require_same_start
@@ -211,9 +211,10 @@ def _measure_costs(experiment: Experiment, report: Report) -> ConversionReport |
     original, student, compute = networks.original, networks.student, experiment.training.compute
     if section is None or student.plan is None:
         return None
-    runtime = section.budget.runtime if section.budget is not None else Runtime.EAGER
-    images = example_input(student.preprocessing, compute)
-    costs = report_costs(original.module, student.module, student.plan, images, compute, runtime, report)
+    budget = section.budget
+    images = example_input(student.preprocessing, compute, budget.batch_size if budget is not None else 1)
+    conditions = (budget.runtime, budget.threads) if budget is not None else ()
+    costs = report_costs(original.module, student.module, student.plan, images, compute, *conditions, report=report)
     return costs.with_history(networks.history)
 
 

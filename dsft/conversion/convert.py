@@ -126,10 +126,11 @@ def convert(
         converter.analysis.model,
         converted.model,
         converted.plan,
-        example_input,
+        converter.analysis.example_input,
         converter.compute,
         request.runtime,
-        report,
-        converter.analysis.sites,
+        request.threads,
+        report=report,
+        sites=converter.analysis.sites,
     )
     return Conversion(converted.model, converted.plan, costs.with_history(converted.history))

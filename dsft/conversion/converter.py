@@ -24,7 +24,7 @@ from dsft.conversion.reconstruct import reconstruct_network
 from dsft.conversion.request import Request
 from dsft.devices import Compute, layout_of
 from dsft.errors import ConversionError
-from dsft.measure.example import ExampleInput, run_example
+from dsft.measure.example import ExampleInput, run_example, with_batch_size
 from dsft.progress import Report, ignore
 
 
@@ -77,14 +77,16 @@ class Converter:
         self._request, self._calibration, self._report = request, calibration, report
         self.analysis: NetworkAnalysis = analyze_network(
             model,
-            example_input,
+            with_batch_size(example_input, request.batch_size),
             request,
             is_trained=is_trained,
             weigh=None if calibration is None else calibration.weightings,
             report=report,
         )
         self.compute = compute_of(model) if compute is None else compute
-        latency = LayerLatency(self.compute, request.runtime, norm_between=request.norm_between, report=report)
+        latency = LayerLatency(
+            self.compute, request.runtime, request.threads, norm_between=request.norm_between, report=report
+        )
         self._planner = Planner(self.analysis, request, latency, report)
         self._analyzed, self._planned = time.monotonic() - started, 0.0
 

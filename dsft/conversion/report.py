@@ -110,10 +110,12 @@ def report_costs(
     example_input: ExampleInput,
     compute: Compute,
     runtime: Runtime = Runtime.EAGER,
+    threads: int = 1,
+    *,
     report: Report = ignore,
     sites: Mapping[str, Site] | None = None,
 ) -> ConversionReport:
-    """Measure a network before and after its conversion, in interleaved runs with one thread.
+    """Measure a network before and after its conversion, in interleaved runs.
 
     Args:
         original: The dense network.
@@ -122,11 +124,12 @@ def report_costs(
         example_input: The input of both, on the device.
         compute: The device, data type and memory layout.
         runtime: Runtime for the measurements.
+        threads: Number of threads per operator.
         report: Receives the progress over the layers.
         sites: The convolutions of the original by name; None finds them here.
     """
     pair = (original, converted)
-    times = compare_latency(pair, [example_input] * 2, compute, runtime=runtime)
+    times = compare_latency(pair, [example_input] * 2, compute, runtime=runtime, threads=threads)
     before, after = (
         ModelCost(count_macs(module, example_input), count_parameters(module), time)
         for module, time in zip(pair, times, strict=True)
@@ -137,9 +140,9 @@ def report_costs(
         report(Warn(_explain_sizes(changed)))
     if sites is None:
         sites = {site.name: site for site in find_sites(original, example_input)}
-    times_of = _time_layers(plan, sites, converted, compute, runtime, report)
+    where = measured_on(original, example_input, compute, runtime, threads)
+    times_of = _time_layers(plan, sites, converted, compute, where, report)
     layers = tuple(_report_layer(layer, times_of.get(layer.name)) for layer in plan.layers)
-    where = measured_on(original, example_input, compute, runtime)
     return ConversionReport(before, after, where, layers, data_dependent=changed)
 
 
@@ -185,7 +188,7 @@ def _time_layers(
     sites: Mapping[str, Site],
     converted: nn.Module,
     compute: Compute,
-    runtime: Runtime,
+    where: MeasuredOn,
     report: Report,
 ) -> dict[str, tuple[float, ...]]:
     """Return the milliseconds before and after of each converted layer."""
@@ -198,10 +201,11 @@ def _time_layers(
     summary = f"timed {plural(len(names), 'layer')} before and after"
     with (
         report_task(report, "timing layers", len(names), "layers", summary) as advance,
-        open_runs(modules, images, compute, runtime) as runs,
+        open_runs(modules, images, compute, Runtime(where.runtime), threads=where.threads) as runs,
     ):
         for done, name in enumerate(names, start=1):
-            times[name] = median_times(runs[2 * done - 2 : 2 * done], compute.device, LAYER_SECONDS)
+            pair = runs[2 * done - 2 : 2 * done]
+            times[name] = median_times(pair, compute.device, LAYER_SECONDS, where.threads)
             advance(done)
     return times
 

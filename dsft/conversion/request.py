@@ -33,6 +33,8 @@ class Budget:
         by: The cost that is limited.
         share: The share of the original network's cost that may be left, above 0 and up to 1.
         runtime: Runtime for latency measurements, those of the layers' forms included.
+        batch_size: Inputs in a pass that is timed; None for those of the example input.
+        threads: Threads per operator in a pass that is timed.
 
     Raises:
         ConversionError: ``share`` is out of range, or a name is unknown.
@@ -41,10 +43,13 @@ class Budget:
     by: Cost
     share: float
     runtime: Runtime = Runtime.EAGER
+    batch_size: int | None = None
+    threads: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by", read_word("budget by", self.by, Cost))
         object.__setattr__(self, "runtime", _read_runtime(self.runtime))
+        _require_counts(self.batch_size, self.threads)
         if not _is_number(self.share) or not 0 < self.share <= 1:
             hint = percent_hint(self.share) if _is_number(self.share) else ""
             raise ConversionError(
@@ -60,6 +65,8 @@ class MaxDrop:
         points: Points of the score that may be lost, at least 0.
         by: The cost that is minimized.
         runtime: Runtime for latency measurements.
+        batch_size: Inputs in a pass that is timed; None for those of the example input.
+        threads: Threads per operator in a pass that is timed.
 
     Raises:
         ConversionError: ``points`` is out of range, or a name is unknown.
@@ -68,10 +75,13 @@ class MaxDrop:
     points: float
     by: Cost = Cost.MACS
     runtime: Runtime = Runtime.EAGER
+    batch_size: int | None = None
+    threads: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by", read_word("budget by", self.by, Cost))
         object.__setattr__(self, "runtime", _read_runtime(self.runtime))
+        _require_counts(self.batch_size, self.threads)
         if not _is_number(self.points) or not 0 <= self.points < math.inf:
             raise ConversionError(f"budget max_drop: a number of at least 0 is needed, found {self.points!r}.")
 
@@ -93,7 +103,7 @@ def read_budget(budget: AnyBudget | None) -> Budget | MaxDrop | None:
             f"budget: a mapping such as {{'macs': 0.5}} or a dsft.Budget is needed, found {budget!r}."
         )
     values = dict(budget)
-    known = (*map(str, Cost), "max_drop", "by", "runtime")
+    known = (*map(str, Cost), "max_drop", "by", *_MEASUREMENT)
     if unknown := [key for key in values if key not in known]:
         raise ConversionError(
             f"budget: unknown key {unknown[0]!r}, expected some of {', '.join(known)}."
@@ -103,9 +113,13 @@ def read_budget(budget: AnyBudget | None) -> Budget | MaxDrop | None:
         raise ConversionError(f"budget: {conflict}. Found {budget!r}.")
     if "max_drop" in values:
         return MaxDrop(values.pop("max_drop"), **values)
-    runtime = values.pop("runtime", Runtime.EAGER)
+    measurement = {key: values.pop(key) for key in _MEASUREMENT if key in values}
     ((by, share),) = values.items()
-    return Budget(Cost(by), share, runtime)
+    return Budget(Cost(by), share, **measurement)
+
+
+_MEASUREMENT = ("runtime", "batch_size", "threads")
+"""What a budget says about the passes that are timed."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +213,16 @@ class Request:
     def runtime(self) -> Runtime:
         """Runtime for latency measurements."""
         return self.budget.runtime if isinstance(self.budget, Budget | MaxDrop) else Runtime.EAGER
+
+    @property
+    def batch_size(self) -> int | None:
+        """Inputs in a pass that is timed; None for those of the example input."""
+        return self.budget.batch_size if isinstance(self.budget, Budget | MaxDrop) else None
+
+    @property
+    def threads(self) -> int:
+        """Threads per operator in a pass that is timed."""
+        return self.budget.threads if isinstance(self.budget, Budget | MaxDrop) else 1
 
     def choose_method(self, *, has_calibration: bool) -> Method:
         """Return the method, or the one that ``auto`` stands for."""
@@ -306,6 +330,12 @@ def require_steps(argument: str, steps: int | Auto | None) -> None:
     is_count = isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1
     if steps is not None and steps != AUTO and not is_count:
         raise ConversionError(f"{argument}: a whole number of at least 1, or auto, is needed, found {steps!r}.")
+
+
+def _require_counts(batch_size: int | None, threads: int) -> None:
+    for name, count in (("batch_size", 1 if batch_size is None else batch_size), ("threads", threads)):
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ConversionError(f"budget {name}: a whole number of at least 1 is needed, found {count!r}.")
 
 
 def _read_runtime(runtime: str) -> Runtime:

@@ -23,7 +23,7 @@ from dsft.conversion.reconstruct import reconstruct_network
 from dsft.conversion.reconstruction.calibration_data import Calibration
 from dsft.conversion.request import Request, read_recover
 from dsft.errors import ConversionError
-from dsft.measure.example import ExampleInput
+from dsft.measure.example import ExampleInput, with_batch_size
 from dsft.progress import Report, ignore
 
 AnyCalibration = Calibration | CalibrationSet
@@ -73,7 +73,7 @@ def plan_conversion(
     statistics = None if calibration is None else _read(model, calibration, task, request.seed, report)
     analysis = analyze_network(
         model,
-        example_input,
+        with_batch_size(example_input, request.batch_size),
         request,
         is_trained=is_trained,
         weigh=None if statistics is None else statistics.weightings,

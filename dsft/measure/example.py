@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from dsft.compat.torch_pytree import tree_map
 from dsft.errors import ModelError
 
 ExampleInput: TypeAlias = Tensor | Sequence["ExampleArgument"] | Mapping[str, "ExampleArgument"]
@@ -62,6 +63,24 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for submodule, was_training in modes:
             submodule.training = was_training
+
+
+def with_batch_size(example_input: ExampleInput, size: int | None) -> ExampleInput:
+    """Return an example input with the first image repeated to a batch of this size; None returns it unchanged.
+
+    Tensors whose first size is not that of the batch are left as they are, and so is all else.
+    """
+    if size is None or size == (found := batch_size_of(example_input)):
+        return example_input
+    if isinstance(example_input, list):
+        return [example_input[0]] * size
+
+    def repeat(leaf: Any) -> Any:
+        is_batch = isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == found
+        return leaf[:1].repeat(size, *(1,) * (leaf.dim() - 1)) if is_batch else leaf
+
+    repeated: ExampleInput = tree_map(repeat, example_input)
+    return repeated
 
 
 def batch_size_of(example_input: ExampleInput) -> int:

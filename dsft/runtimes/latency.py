@@ -14,6 +14,7 @@ from torch import nn
 from dsft.choices import InputKind, Runtime
 from dsft.devices import Compute
 from dsft.measure.example import ExampleInput, batch_size_of
+from dsft.number_format import plural
 from dsft.runtimes.interleaved_timing import Run, time_interleaved
 from dsft.runtimes.registry import RUNTIMES, open_runs
 from dsft.runtimes.runtime import dtype_name
@@ -40,8 +41,8 @@ class MeasuredOn:
     def sentence(self) -> str:
         """Return the conditions as one sentence."""
         return (
-            f"Latency: {self.device}, {self.threads} thread, batch {self.batch}, {self.dtype}, {self.layout}, "
-            f"{self.runtime}; median of interleaved runs."
+            f"Latency: {self.device}, {plural(self.threads, 'thread')}, batch {self.batch}, {self.dtype}, "
+            f"{self.layout}, {self.runtime}; median of interleaved runs."
         )
 
     def footprint_sentences(self, kind: InputKind, throughput_batch: int | None) -> str:
@@ -60,7 +61,11 @@ class MeasuredOn:
 
 
 def measured_on(
-    module: nn.Module, example_input: ExampleInput, compute: Compute, runtime: Runtime = Runtime.EAGER
+    module: nn.Module,
+    example_input: ExampleInput,
+    compute: Compute,
+    runtime: Runtime = Runtime.EAGER,
+    threads: int = 1,
 ) -> MeasuredOn:
     """Return the conditions under which :func:`compare_latency` measures a module."""
     weight = next((parameter for parameter in module.parameters() if parameter.dim() == 4), None)
@@ -69,7 +74,7 @@ def measured_on(
     amp = compute.amp_dtype if uses_compute else None
     return MeasuredOn(
         device=device_name(compute.device),
-        threads=1,
+        threads=threads,
         batch=batch_size_of(example_input),
         dtype=dtype_name(amp or (torch.float32 if weight is None else weight.dtype)),
         layout="channels_last" if is_last else "contiguous",
@@ -83,8 +88,9 @@ def compare_latency(
     compute: Compute,
     seconds: float = SECONDS,
     runtime: Runtime = Runtime.EAGER,
+    threads: int = 1,
 ) -> tuple[float, ...]:
-    """Time forward passes of several modules, interleaved and with one thread.
+    """Time forward passes of several modules, interleaved.
 
     Args:
         modules: The modules, on the device.
@@ -92,6 +98,7 @@ def compare_latency(
         compute: The device and the number format.
         seconds: Approximate length of the comparison.
         runtime: What runs the modules.
+        threads: Number of threads per operator.
 
     Returns:
         The median time of each module's pass, in milliseconds.
@@ -99,22 +106,25 @@ def compare_latency(
     Raises:
         ModelError: The runtime is not installed, or cannot run the modules.
     """
-    with open_runs(modules, example_inputs, compute, runtime) as runs:
-        return median_times(runs, compute.device, seconds)
+    with open_runs(modules, example_inputs, compute, runtime, threads=threads) as runs:
+        return median_times(runs, compute.device, seconds, threads)
 
 
-def median_times(runs: Sequence[Run], device: torch.device, seconds: float = SECONDS) -> tuple[float, ...]:
-    """Time several passes with :func:`~dsft.runtimes.interleaved_timing.time_interleaved` and one thread.
+def median_times(
+    runs: Sequence[Run], device: torch.device, seconds: float = SECONDS, threads: int = 1
+) -> tuple[float, ...]:
+    """Time several passes with :func:`~dsft.runtimes.interleaved_timing.time_interleaved`.
 
     Args:
         runs: The forward passes.
         device: Where they run.
         seconds: Approximate length of the comparison, which determines the number of rounds.
+        threads: Number of threads per operator.
 
     Returns:
         The median time of each pass over the rounds, in milliseconds.
     """
-    timings = time_interleaved(runs, device, threads=1, seconds=seconds)
+    timings = time_interleaved(runs, device, threads=threads, seconds=seconds)
     return tuple(timing.milliseconds.median for timing in timings)
 
 

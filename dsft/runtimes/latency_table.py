@@ -44,11 +44,13 @@ class LatencyTable:
         compute: The device, number format and layout.
         runtime: What runs the layers.
         report: Receives a note if the file is damaged or cannot be written.
+        threads: Number of threads per operator.
     """
 
     compute: Compute
     runtime: Runtime = Runtime.EAGER
     report: Report = ignore
+    threads: int = 1
     _entries: Entries | None = field(default=None, init=False, repr=False)
 
     def times(
@@ -92,7 +94,7 @@ class LatencyTable:
             for layer in layers:
                 layer.to(memory_format=torch.channels_last)
         seconds = SECONDS * len(layers)
-        return compare_latency(layers, [example] * len(layers), self.compute, seconds, self.runtime)
+        return compare_latency(layers, [example] * len(layers), self.compute, seconds, self.runtime, self.threads)
 
     def _conditions(self) -> dict[str, Any]:
         support = RUNTIMES[self.runtime]
@@ -100,7 +102,7 @@ class LatencyTable:
             "format": FORMAT,
             "device": device_name(self.compute.device),
             "instructions": torch.backends.cpu.get_cpu_capability() if self.compute.device.type == "cpu" else "",
-            "threads": 1,
+            "threads": self.threads,
             "amp": str(self.compute.amp_dtype if support.uses_compute else None),
             "layout": "channels_last" if support.uses_compute and self.compute.channels_last else "contiguous",
             "runtime": str(self.runtime),

@@ -278,7 +278,8 @@ def test_a_converted_network_is_tuned_further(workshop: Workshop, here: Path) ->
 
 @pytest.mark.usefixtures("here")
 def test_training_from_scratch_may_be_separable(workshop: Workshop) -> None:
-    done = dsft("train", workshop.dense_recipe, "convert.rank=1", "output.dir=out", "schedule.epochs=1", "--json")
+    budget = "convert.budget={macs: 0.5, batch_size: 2, threads: 1}"
+    done = dsft("train", workshop.dense_recipe, budget, "output.dir=out", "schedule.epochs=1", "--json")
     assert done.exit_code == 0, done.stderr
     result = json.loads(done.stdout)
     assert list(result["conversion"]) == [
@@ -290,6 +291,7 @@ def test_training_from_scratch_may_be_separable(workshop: Workshop) -> None:
         "recovery",
         "data_dependent",
     ]
+    assert result["conversion"]["measured_on"]["batch"] == 2
     assert list(result["scores"]) == ["val", "test"]
     assert read(Path("out/model/manifest.json"))["plan"]["method"] == "fresh"
 

@@ -23,7 +23,9 @@ WORDS = {
     "data.download": "true or false",
     "data.root": "text, or null",
     "convert.method": "one of auto, fresh, svd, refit",
-    "convert.budget": "a section with the keys macs, params, latency, max_drop, by, runtime, or null",
+    "convert.budget": (
+        "a section with the keys macs, params, latency, max_drop, by, runtime, batch_size, threads, or null"
+    ),
     "convert.include": "a list, each entry text",
     "freeze.0.train": "a list of at least 1, each entry text",
     "optim.lr_mult": "a map from names to values, each a number > 0",

@@ -47,16 +47,23 @@ class LayerLatency:
     Args:
         compute: The device, data type and memory layout.
         runtime: Runtime for the measurements.
+        threads: Number of threads per operator.
         norm_between: A norm and an activation stand between the two convolutions of each separable layer.
         report: Receives the progress over the layers, and notes about the stored table.
     """
 
     def __init__(
-        self, compute: Compute, runtime: Runtime = Runtime.EAGER, *, norm_between: bool = False, report: Report = ignore
+        self,
+        compute: Compute,
+        runtime: Runtime = Runtime.EAGER,
+        threads: int = 1,
+        *,
+        norm_between: bool = False,
+        report: Report = ignore,
     ) -> None:
-        self.compute, self.runtime = compute, runtime
+        self.compute, self.runtime, self.threads = compute, runtime, threads
         self._norm_between, self._report = norm_between, report
-        self._table = LatencyTable(compute, runtime, report)
+        self._table = LatencyTable(compute, runtime, report, threads)
 
     def choose_form(self, site: Site, replacement: Replacement, forms: Sequence[Form]) -> Form:
         """Return the form in which a layer is fastest.
@@ -120,7 +127,7 @@ class LayerLatency:
 
     def time_network(self, model: nn.Module, example_input: ExampleInput) -> float:
         """Return the time of a whole network, in milliseconds."""
-        (time,) = compare_latency([model], [example_input], self.compute, NETWORK_SECONDS, self.runtime)
+        (time,) = self._compare([model], example_input)
         return time
 
     def share_left(self, model: nn.Module, example_input: ExampleInput, plan: ConversionPlan) -> float:
@@ -130,9 +137,12 @@ class LayerLatency:
         # The values of the weights do not matter, so drawing them must not advance the caller's random state.
         with torch.random.fork_rng(devices=[self.compute.device] if self.compute.device.type == "cuda" else []):
             converted = replay_plan(copy_network(model), plan)
-        pair = [model, converted]
-        before, after = compare_latency(pair, [example_input] * 2, self.compute, NETWORK_SECONDS, self.runtime)
+        before, after = self._compare([model, converted], example_input)
         return after / before
+
+    def _compare(self, models: Sequence[nn.Module], example_input: ExampleInput) -> tuple[float, ...]:
+        inputs = [example_input] * len(models)
+        return compare_latency(models, inputs, self.compute, NETWORK_SECONDS, self.runtime, self.threads)
 
     def _subject_of(self, replacement: Replacement) -> str:
         # Which channels have how many kernels makes no difference to the time, so layers share what was measured.

@@ -22,7 +22,7 @@ class BudgetSection(Section):
     params: Fraction | None = None
     """Parameters, 0 to 1."""
     latency: Fraction | None = None
-    """Time of one forward pass, 0 to 1, measured with one thread on the device that trains."""
+    """Time of one forward pass, 0 to 1, measured on the device that trains."""
     max_drop: Annotated[float, Field(ge=0)] | None = None
     """Points of the main score on val that may be lost: of top-1, or of mAP with several labels an image, in percent.
     Budgets are tried until the smallest is found that loses no more."""
@@ -31,6 +31,10 @@ class BudgetSection(Section):
     runtime: Runtime = Runtime.EAGER
     """Runtime for latency measurements: torch itself (`eager`), ONNX Runtime (`onnxruntime`), OpenVINO (`openvino`) or
     ExecuTorch with XNNPACK (`executorch`). `compiled` is not supported, since a compiler fuses layers."""
+    batch_size: Annotated[int, Field(ge=1)] = 1
+    """Inputs in the forward pass that is timed."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    """Threads per operator in the forward pass that is timed."""
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:

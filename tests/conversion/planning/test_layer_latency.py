@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,13 @@ from dsft.conversion.request import SEPARABLE
 from dsft.conversion.structures import Candidate
 from dsft.devices import Compute
 from dsft.errors import ConversionError
+from dsft.measure import count_macs
 from dsft.runtimes import compare_latency
+from dsft.runtimes import latency as latency_measurement
 from dsft.runtimes import latency_table as table_module
+from dsft.runtimes.interleaved_timing import Run, Spread, Timing
 from dsft.separable import allowed_forms
+from dsft.storage import cache_folder
 from tests.zoo import Residual, redraw
 
 IMAGES = torch.randn(2, 3, 16, 16)
@@ -218,21 +223,55 @@ WIDE_IMAGES = torch.randn(1, 48, 32, 32)
 
 
 @pytest.mark.slow  # minutes on a busy machine: it measures until the whole network meets its share
-@pytest.mark.parametrize("runtime", [Runtime.EAGER, Runtime.ONNXRUNTIME])
-def test_a_budget_of_latency_is_met_by_the_whole_network(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+# In torch three calls in place of one take up to 0.6 of the time of layers as small as these.
+@pytest.mark.parametrize(("runtime", "share"), [(Runtime.EAGER, 0.7), (Runtime.ONNXRUNTIME, 0.5)])
+def test_a_budget_of_latency_is_met_by_the_whole_network(
+    runtime: Runtime, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if runtime is Runtime.ONNXRUNTIME:
         pytest.importorskip("onnxruntime")
     monkeypatch.setattr(latency_module, "NETWORK_SECONDS", 0.3)
     model = redraw(Wide())
-    conversion = convert(model, WIDE_IMAGES, budget={"latency": 0.5, "runtime": str(runtime)})
+    conversion = convert(model, WIDE_IMAGES, budget={"latency": share, "runtime": str(runtime)})
     assert conversion.plan.converted
     assert conversion.report.measured_on.runtime == runtime
     before, after = compare_latency([model, conversion.model], [WIDE_IMAGES] * 2, CPU, 0.5, runtime)
     # Beside the twentieth that a budget may be missed by, a tenth for the noise of one short measurement.
-    assert after / before <= 1.05 * 0.5 * 1.1
+    assert after / before <= 1.05 * share * 1.1
     for layer in conversion.report.layers:
         if layer.latency_ms_before is not None and layer.latency_ms_after is not None:
             assert layer.latency_ms_after < 1.1 * layer.latency_ms_before
+
+
+def test_times_are_those_of_the_batch_and_the_threads_that_the_budget_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+
+    # Measured for a moment: several threads on a busy machine take seconds.
+    def time_once(runs: Sequence[Run], *_: object, threads: int, **__: object) -> list[Timing]:
+        given.append(threads)
+        spread = Spread(1.0, 1.0, 1.0)
+        return [Timing(spread, spread, rounds=1) for _ in runs]
+
+    monkeypatch.setattr(latency_measurement, "time_interleaved", time_once)
+    budget = {"macs": 0.5, "batch_size": 3, "threads": 2}
+    conversion = convert(redraw(Residual()), IMAGES, budget=budget, structures=["dw_pw"])
+    where = conversion.report.measured_on
+    assert (where.batch, where.threads) == (3, 2)
+    assert "2 threads, batch 3" in where.sentence()
+    assert set(given) == {2}
+    # The multiply-accumulates are those of one image.
+    assert conversion.report.original.macs == count_macs(redraw(Residual()), IMAGES)
+    (table,) = (cache_folder() / "latency").glob("eager-*.json")
+    content = json.loads(table.read_text(encoding="utf-8"))
+    assert content["measured_on"]["threads"] == 2
+    assert all(subject.endswith("16x16") and " 3x" in subject for subject in content["times"])
+
+
+@pytest.mark.parametrize("name", ["batch_size", "threads"])
+def test_counts_of_a_measurement_are_whole_numbers(name: str) -> None:
+    for count in (0, 1.5, True):
+        with pytest.raises(ConversionError, match=f"budget {name}: a whole number of at least 1 is needed, found"):
+            convert(redraw(Wide()), WIDE_IMAGES, budget={"latency": 0.9, name: count})
 
 
 def test_an_impossible_budget_of_latency_names_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
