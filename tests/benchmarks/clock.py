@@ -3,13 +3,14 @@
 Each network is converted to `--rank 1`, or to `--budget` of its multiply-accumulates in the structures that dsft takes
 by default. `vgg16.features` is what stands before the classifier.
 
-Random weights, 224 x 224, channels_last, medians of passes that are timed in turn. A processor that runs other things
-meanwhile changes little: what counts is the time that the one thread was given. `--losses` says beside it where the
-time goes: each kind of layer, and the pages of memory that the system had to hand out. `--huge-pages` lets torch ask
-for pages of 2 MiB (Linux) instead of 4 KiB: what page faults cost is the difference.
+Random weights, 224 x 224, channels_last or `--contiguous`, medians of passes that are timed in turn. A processor that
+runs other things meanwhile changes little: what counts is the time that the one thread was given. `--losses` says
+beside it where the time goes: each kind of layer, and the pages of memory that the system had to hand out.
+`--huge-pages` lets torch ask for pages of 2 MiB (Linux) instead of 4 KiB: what page faults cost is the difference.
 
     python tests/benchmarks/clock.py [--models resnet18 vgg16] [--batches 1 8] [--dtypes float32 bfloat16]
-                                     [--runtimes eager onnxruntime] [--rank 1 | --budget 0.35] [--losses] [--huge-pages]
+                                     [--runtimes eager onnxruntime] [--rank 1 | --budget 0.35] [--contiguous]
+                                     [--losses] [--huge-pages]
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rank", type=int, default=1)
     parser.add_argument("--budget", type=float, help="share of the multiply-accumulates, in place of a rank")
     parser.add_argument("--seconds", type=float, default=10.0, help="about how long a case is timed")
+    parser.add_argument("--contiguous", action="store_true", help="the memory layout in which torch builds networks")
     parser.add_argument("--losses", action="store_true", help="also say where the time goes (eager)")
     parser.add_argument("--huge-pages", action="store_true", help="pages of 2 MiB for large tensors (Linux)")
     return parser.parse_args()
@@ -98,10 +100,10 @@ def run_case(
     """Time a network and what it became."""
     number_format = getattr(torch, dtype)
     pair = [copy_network(model), apply_plan(copy_network(model), plan)]
+    compute = Compute(CPU, channels_last=not arguments.contiguous)
     for each in pair:
-        each.to(number_format).to(memory_format=torch.channels_last)
-    images = torch.randn(batch, 3, 224, 224).to(number_format).contiguous(memory_format=torch.channels_last)
-    compute = Compute(CPU, channels_last=True)
+        compute.place_module(each.to(number_format))
+    images = compute.place(torch.randn(batch, 3, 224, 224).to(number_format))
     before, after = compare_latency(pair, [images] * 2, compute, arguments.seconds, runtime)
     faster, fewer = before / after, 1 / plan.macs_ratio
     is_targeted = arguments.budget is None and (runtime, dtype, arguments.rank) == (Runtime.EAGER, "float32", 1)
