@@ -5,7 +5,7 @@ Each architecture runs in a process of its own with a limit on its time and memo
 counts them: it is written when a run ends, and by ``--report`` alone. Linux only.
 
     python tests/benchmarks/zoo.py [--structures pw_dw_pw low_rank] [--shard 1/4] [--minutes 10] [--again failed]
-                                   [--only 'timm/resnet*'] [--report]
+                                   [--seed 1] [--only 'timm/resnet*'] [--report]
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 
 import dsft
-from dsft.artifact.manifest import installed_versions
 from dsft.choices import Structure
 from dsft.conversion.discovery.sites import find_sites
 from dsft.conversion.factorization import channel_spectrum, cp_decomposition
@@ -47,12 +46,13 @@ from dsft.conversion.request import SEPARABLE
 from dsft.measure import count_macs
 from tests.architectures import Architecture, all_architectures, build_smallest, count_without_memory, undrawn
 from tests.contract import check_contract
+from tests.zoo import redraw
 
 RESULTS = Path(__file__).parent / "results"
 TABLE = RESULTS / "zoo.csv"
 SUMMARY = RESULTS / "zoo.json"
 COLUMNS = (
-    *("model", "structures", "parameters", "outcome", "converted", "kept", "kept_reasons", "input"),
+    *("model", "structures", "dsft", "parameters", "outcome", "converted", "kept", "kept_reasons", "input"),
     *("layer_error", "model_error", "in_double", "seconds", "detail"),
 )
 LARGEST = 300_000_000
@@ -70,11 +70,10 @@ def main() -> None:
     if not arguments.report:
         run_shard(arguments)
     results = sort_results()
-    by_structures = {
+    summary = {
         structures: summarise(result for result in results if result["structures"] == structures)
         for structures in sorted({result["structures"] for result in results})
     }
-    summary = {"versions": installed_versions(), "by structures": by_structures}
     SUMMARY.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     print(SUMMARY.read_text(encoding="utf-8"))  # noqa: T201
 
@@ -89,6 +88,7 @@ def parse_arguments() -> argparse.Namespace:
         default=SEPARABLE,
         help="what a convolution may become, the first that fits it",
     )
+    parser.add_argument("--seed", type=int, default=0, help="of the tensors; in some drawings a ReLU has no output")
     parser.add_argument("--shard", default="1/1", help="which part of the architectures, as i/n, from 1")
     parser.add_argument("--minutes", type=float, default=10.0, help="when no further architecture is begun")
     parser.add_argument("--again", default="", help="an outcome whose architectures are run once more")
@@ -114,14 +114,14 @@ def run_shard(arguments: argparse.Namespace) -> None:
     for result in todo[index - 1 :: shards]:
         is_due = result["outcome"] in ("to run", arguments.again) and fnmatchcase(result["model"], arguments.only)
         if is_due and time.monotonic() < deadline:
-            append_result(result | run_apart(architectures[result["model"]], arguments.structures))
+            append_result(result | run_apart(architectures[result["model"]], arguments.structures, arguments.seed))
 
 
-def run_apart(architecture: Architecture, structures: Sequence[Structure]) -> dict[str, Any]:
+def run_apart(architecture: Architecture, structures: Sequence[Structure], seed: int) -> dict[str, Any]:
     """Check one architecture in a process of its own, so that it can take no more than its time and memory."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=send_result, args=(architecture, structures, sender))
+    process = context.Process(target=send_result, args=(architecture, structures, seed, sender))
     started = time.monotonic()
     process.start()
     sender.close()
@@ -131,16 +131,17 @@ def run_apart(architecture: Architecture, structures: Sequence[Structure]) -> di
         result = {"outcome": "failed", "detail": "the process died"}
     process.kill()
     process.join()
-    return {"detail": "", "seconds": round(time.monotonic() - started, 1), **result}
+    return {"detail": "", "dsft": dsft.__version__, "seconds": round(time.monotonic() - started, 1), **result}
 
 
-def send_result(architecture: Architecture, structures: Sequence[Structure], sender: Any) -> None:
+def send_result(architecture: Architecture, structures: Sequence[Structure], seed: int, sender: Any) -> None:
     """Check one architecture and send what came out, with the seconds of processor time that it took."""
     resource.setrlimit(resource.RLIMIT_AS, (GIBIBYTES << 30, GIBIBYTES << 30))
     torch.manual_seed(0)
     started = time.process_time()
     try:
         model, example, side = build_smallest(architecture)
+        redraw(model, seed)
         with tempfile.TemporaryDirectory() as folder, undrawn(), asked_once(), decomposed_roughly():
             checked = check_contract(
                 model, example, lambda: architecture.build(side), Path(folder) / "model", structures
@@ -232,6 +233,7 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             count, _, reason = counted.partition(" ")
             kept[reason] += int(count)
     return {
+        "versions of dsft": sorted({result["dsft"] for result in run}),
         "architectures": {"listed": len(results), "up to 300 M parameters": len(within), "run": len(run)},
         "outcomes": dict(Counter(result["outcome"] for result in run)),
         "compared in float64": sum(result["in_double"] == "True" for result in checked),
