@@ -8,6 +8,9 @@ from typing import Final, Literal
 LABEL_SEPARATOR = ";"
 """Separator between the labels of an image in output."""
 
+NO_CLASS = 255
+"""The class number of pixels and samples without a class."""
+
 
 Sched = Literal["cosine", "step", "multistep", "poly", "tanh", "constant"]
 """timm's learning-rate schedules."""

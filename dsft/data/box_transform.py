@@ -14,7 +14,6 @@ from torchvision.tv_tensors import Image as ImageTensor  # type: ignore[attr-def
 
 from dsft.data.boxes import Boxes, fit_boxes, pad_boxes
 from dsft.data.joint_transforms import (
-    MODES,
     JointAugmentation,
     JointTransform,
     colour_steps,
@@ -25,6 +24,7 @@ from dsft.data.joint_transforms import (
     v2,
 )
 from dsft.data.placement import Placement, place_image
+from dsft.data.transforms import MODES
 from dsft.errors import DataError
 from dsft.preprocessing import LETTERBOX, Preprocessing
 from dsft.tasks.detection import NO_BOX

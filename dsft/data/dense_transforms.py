@@ -10,7 +10,6 @@ from torch import Tensor
 from dsft.choices import TargetKind
 from dsft.data.box_transform import BoxTransform, fill_border
 from dsft.data.joint_transforms import (
-    MODES,
     Degradation,
     JointAugmentation,
     JointTransform,
@@ -22,6 +21,7 @@ from dsft.data.joint_transforms import (
     v2,
 )
 from dsft.data.placement import place_image
+from dsft.data.transforms import MODES
 from dsft.preprocessing import Preprocessing
 
 

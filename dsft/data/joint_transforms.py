@@ -14,15 +14,15 @@ from torchvision.transforms import v2 as _typed_v2
 from torchvision.tv_tensors import Image as ImageTensor  # type: ignore[attr-defined]
 from torchvision.tv_tensors import Mask  # type: ignore[attr-defined]
 
+from dsft.choices import NO_CLASS
 from dsft.data.boxes import Boxes
+from dsft.data.transforms import MODES
 from dsft.errors import DataError
 from dsft.preprocessing import Preprocessing
-from dsft.tasks.segmentation import NO_CLASS
 
 # torchvision's type hints do not export what its documentation does.
 v2: Any = _typed_v2
 
-MODES = {1: "L", 3: "RGB"}
 """Pillow's mode of an image by its number of channels."""
 
 

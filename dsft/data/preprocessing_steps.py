@@ -7,10 +7,9 @@ from typing import Any
 from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
 from torchvision.transforms import CenterCrop, Resize
 
-from dsft.data.transforms import evaluation_steps
+from dsft.data.transforms import MODES, evaluation_steps
 from dsft.preprocessing import Preprocessing
 
-_MODES = {1: "L", 3: "RGB"}
 _OFFSET = "round((side - size) / 2), ties to even"
 _PADDING = "where a side is shorter than its size: (size - side) // 2 before it, (size - side + 1) // 2 after it"
 _OTHER_SIDE = "int(size * longer / shorter)"
@@ -37,7 +36,7 @@ def describe_steps(preprocessing: Preprocessing) -> list[dict[str, Any]]:
         else [{"op": "windows", "size": list(preprocessing.image_size), "overlap": overlap, "outputs": "mean"}]
     )
     return [
-        {"op": "decode", "mode": _MODES[preprocessing.channels], "bits": 8, "apply_exif_orientation": True},
+        {"op": "decode", "mode": MODES[preprocessing.channels], "bits": 8, "apply_exif_orientation": True},
         *size,
         {"op": "to_float32", "divide_by": 255},
         {"op": "normalize", "mean": list(preprocessing.mean), "std": list(preprocessing.std)},

@@ -11,13 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dsft.choices import NO_CLASS
 from dsft.data.joint_transforms import JointTransform
 from dsft.data.signal_transforms import NO_AUGMENTATION, Extent, SignalAugmentation, SignalTransform, fit_length
 from dsft.errors import DataError, RecipeError
 from dsft.preprocessing import SignalPreprocessing
-
-NO_CLASS = 255
-"""The class of samples that were padded."""
 
 
 @dataclass(frozen=True)

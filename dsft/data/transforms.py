@@ -19,7 +19,9 @@ from dsft.preprocessing import Preprocessing
 Transform = Callable[[Any], Tensor]
 """Converts an example, such as an image, to the input of a network ``(channels, *size)``, float32."""
 
-_MODES = {1: "L", 3: "RGB"}
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's mode of an image, by its number of channels."""
+
 _POLICIES = ("rand", "augmix", "original", "originalr", "v0", "v0r", "3a")
 
 
@@ -95,7 +97,7 @@ def require_channels(channels: int) -> None:
     Raises:
         DataError: They have 1 or 3 channels.
     """
-    if channels not in _MODES:
+    if channels not in MODES:
         raise DataError(
             f"model.in_chans: images are grayscale (1 channel) or RGB (3 channels), found a model with {channels} "
             "input channels. Use 1 or 3."
@@ -119,7 +121,7 @@ class _ImageTransform:
 
 def _compose(preprocessing: Preprocessing, steps: list[Any]) -> Transform:
     require_channels(preprocessing.channels)
-    return _ImageTransform(_MODES[preprocessing.channels], tuple(steps))
+    return _ImageTransform(MODES[preprocessing.channels], tuple(steps))
 
 
 def evaluation_steps(preprocessing: Preprocessing) -> list[Any]:

@@ -34,7 +34,7 @@ def test_a_section_becomes_a_request() -> None:
         structures=[Structure.PW_DW],
     )
     assert read_request(section, 3, is_trained=True) == Request(
-        budget=Budget(Cost.MACS, 0.5),
+        budget=Budget(Cost.MACS, 0.5, batch_size=1),
         method=Method.FRESH,
         form=Form.GATHER,
         include=["a*"],
@@ -46,10 +46,10 @@ def test_a_section_becomes_a_request() -> None:
 
 
 def test_a_budget_of_a_section_counts_what_it_says() -> None:
-    section = ConvertSection(budget=BudgetSection(params=0.4))
-    assert read_request(section, 0, is_trained=True).budget == Budget(Cost.PARAMS, 0.4)
+    section = ConvertSection(budget=BudgetSection(params=0.4, batch_size=8, threads=2))
+    assert read_request(section, 0, is_trained=True).budget == Budget(Cost.PARAMS, 0.4, batch_size=8, threads=2)
     lost = read_request(ConvertSection(budget=BudgetSection(max_drop=1.0, by=Cost.PARAMS)), 0, is_trained=True)
-    assert lost.budget == MaxDrop(1.0, Cost.PARAMS)
+    assert lost.budget == MaxDrop(1.0, Cost.PARAMS, batch_size=1)
 
 
 def test_auto_draws_weights_where_there_are_none_to_keep() -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from dsft.choices import NO_CLASS
 from dsft.data.seeding import seeded
-from dsft.data.signal_masks import NO_CLASS, SignalMaskTransform
+from dsft.data.signal_masks import SignalMaskTransform
 from dsft.data.signal_transforms import SignalAugmentation
 from dsft.data.sound import Signal
 from dsft.errors import DataError, RecipeError

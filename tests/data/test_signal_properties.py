@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chisquare  # type: ignore[import-untyped]
 
+from dsft.choices import NO_CLASS
 from dsft.data.seeding import seeded
-from dsft.data.signal_masks import NO_CLASS, SignalMaskTransform, resample_classes, restore_classes
+from dsft.data.signal_masks import SignalMaskTransform, resample_classes, restore_classes
 from dsft.data.signal_transforms import Extent, SignalAugmentation, SignalTransform, fit_length
 from dsft.data.sound import Signal
 from dsft.preprocessing import SignalPreprocessing

@@ -12,8 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dsft.choices import InputKind, SplitName, TargetKind
-from dsft.data.signal_masks import NO_CLASS
+from dsft.choices import NO_CLASS, InputKind, SplitName, TargetKind
 from dsft.data.sound import Signal, as_samples
 from dsft.data.sources.images import ArraySource, Source
 from dsft.data.sources.naming import describe_splits, sorted_labels, split_files

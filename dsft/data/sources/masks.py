@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dsft.choices import MaskLayout, SplitName, TargetKind
+from dsft.choices import NO_CLASS, MaskLayout, SplitName, TargetKind
 from dsft.data.decoding import open_image
 from dsft.data.sources.images import ImageSource
 from dsft.data.sources.mask_layouts import MASK_LAYOUTS
@@ -19,9 +19,6 @@ from dsft.data.sources.picture_pairs import PairedFiles
 from dsft.errors import DataError
 from dsft.progress import Report, ignore
 from dsft.storage import at_home
-
-NO_CLASS = 255
-"""The index of pixels without a class."""
 
 CLASSES_FILE = "classes.txt"
 

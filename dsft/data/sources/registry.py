@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsft.choices import DataSource, MaskLayout, SplitName
+from dsft.choices import NO_CLASS, DataSource, MaskLayout, SplitName
 from dsft.data.sound import import_soundfile
 from dsft.data.sources import (
     arrays,
@@ -62,7 +62,7 @@ class DataLocation:
     download: bool = False
     label_separator: str | None = None
     class_names: Sequence[str] | str | None = None
-    ignore_index: int = masks.NO_CLASS
+    ignore_index: int = NO_CLASS
     layout: MaskLayout = MaskLayout.FOLDERS
     is_clean: bool = False
     groups: audio.Groups | None = None

@@ -1,7 +1,7 @@
 """Semantic segmentation: a class per pixel, with softmax and cross entropy."""
 
 from dsft.choices import TaskName
-from dsft.tasks.segmentation.codec import NO_CLASS, SegmentationCodec
+from dsft.tasks.segmentation.codec import SegmentationCodec
 from dsft.tasks.segmentation.metrics import SegmentationMetrics
 from dsft.tasks.segmentation.objective import SegmentationObjective
 from dsft.tasks.segmentation.scorer import SegmentationScorer
@@ -16,4 +16,4 @@ SEGMENTATION = Task(
     SegmentationView(),
 )
 
-__all__ = ["NO_CLASS", "SEGMENTATION", "SegmentationMetrics"]
+__all__ = ["SEGMENTATION", "SegmentationMetrics"]

@@ -14,9 +14,6 @@ from torch import Tensor
 from dsft.choices import TargetKind
 from dsft.tasks.outputs import OutputForm, split_outputs
 
-NO_CLASS = 255
-"""The target of pixels without a class."""
-
 _FORM = OutputForm("a segmentation network", "logits", "logits (batch, classes, height, width)", (3, 4, 5))
 
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Generator, Tensor
 
+from dsft.choices import NO_CLASS
 from dsft.errors import ModelError
 from dsft.losses import dice_loss, pixel_cross_entropy, pixel_distillation_loss, sampled_pixel_cross_entropy
-from dsft.tasks.segmentation.codec import NO_CLASS
 from dsft.tasks.task import LossOptions
 
 

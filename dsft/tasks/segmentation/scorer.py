@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from dsft.choices import NO_CLASS
 from dsft.losses import pixel_cross_entropy
 from dsft.metrics import (
     Interval,
@@ -21,7 +22,6 @@ from dsft.metrics import (
 )
 from dsft.tasks.metric_specs import MetricLayout
 from dsft.tasks.metrics import CalibratedMetrics, Metrics, Rows
-from dsft.tasks.segmentation.codec import NO_CLASS
 from dsft.tasks.segmentation.metrics import LAYOUT, PixelClassMetrics, SegmentationMetrics
 
 
