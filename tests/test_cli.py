@@ -105,7 +105,10 @@ def test_python_runs_the_module() -> None:
         (["evaluate"], "Missing argument 'MODEL'"),
         (["train", "digits_dense", "--fast"], "No such option"),
         (["evaluate", "runs/a", "--split", "all"], "is not one of"),
-        (["convert", "timm/resnet18", "--method", "svg", "--out", "x"], "one of auto, fresh, svd, refit is needed"),
+        (
+            ["convert", "timm/resnet18", "--rank", "1", "--method", "svg", "--out", "x"],
+            "one of auto, fresh, svd, refit",
+        ),
         (["train", "digits_dense", "--progress", "loud"], "is not one of"),
     ],
 )

@@ -329,7 +329,7 @@ def require_steps(argument: str, steps: int | Auto | None) -> None:
     """
     is_count = isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1
     if steps is not None and steps != AUTO and not is_count:
-        raise ConversionError(f"{argument}: a whole number of at least 1, or auto, is needed, found {steps!r}.")
+        raise ConversionError(f"{argument}: a number of steps of at least 1, or auto, is needed, found {steps!r}.")
 
 
 def _require_counts(batch_size: int | None, threads: int) -> None:

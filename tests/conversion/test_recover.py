@@ -63,7 +63,7 @@ def test_misuse_is_refused_with_what_to_do() -> None:
         dsft.recover(student, nn.Linear(3, 5), IMAGES)
     with pytest.raises(ConversionError, match="it needs at least 16 inputs in several batches, found 8 inputs"):
         dsft.recover(student, teacher, IMAGES[:8])
-    with pytest.raises(ConversionError, match="steps: a whole number of at least 1, or auto, is needed, found 0"):
+    with pytest.raises(ConversionError, match="steps: a number of steps of at least 1, or auto, is needed, found 0"):
         dsft.recover(student, teacher, IMAGES, steps=0)
     with pytest.raises(ConversionError, match="expected at least one batch of inputs, found none"):
         dsft.recover(student, teacher, [])

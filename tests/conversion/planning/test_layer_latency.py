@@ -283,7 +283,7 @@ def test_an_impossible_budget_of_latency_names_what_was_measured(monkeypatch: py
 
 
 def test_low_rank_is_timed_and_bought_where_it_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency_module, "NETWORK_SECONDS", 0.1)
+    monkeypatch.setattr(latency_module, "NETWORK_SECONDS", 0.5)
     net = nn.Sequential(nn.Conv2d(64, 256, 1), nn.ReLU(), nn.Conv2d(256, 64, 1))
     images = torch.randn(1, 64, 28, 28)
     # Every share under 1 has to be bought by low rank; a small one may miss its mark on a machine under load.
