@@ -7,6 +7,7 @@ never prints.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,7 +144,13 @@ Report = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Discard an event: the default of every ``report`` parameter."""
+    """Discard an event: the default of the ``report`` parameters inside dsft."""
+
+
+def warn(event: Event) -> None:
+    """Issue a Python warning for a :class:`Warn`, and discard other events: the default of ``dsft.convert``."""
+    if isinstance(event, Warn):
+        warnings.warn(event.message, stacklevel=2)
 
 
 class Advance(Protocol):

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-RECIPE_FILE, RUN_FILE = "recipe.yaml", "run.json"
-"""The resolved recipe, and the record of a run: versions, seeds, device, fingerprints of the data."""
+RECIPE_FILE, RUN_FILE, SPLITS_FILE = "recipe.yaml", "run.json", "splits.json"
+"""The resolved recipe, the record of a run (versions, seeds, device, fingerprints of the data), and its splits."""
 
 _VERBS = ("train", "finetune")
 
@@ -22,6 +22,14 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Read the record of a run."""
     record: dict[str, Any] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     return record
+
+
+def read_splits(folder: Path) -> dict[str, tuple[str, frozenset[str]]]:
+    """Return the fingerprint and the keys of each split of a run; nothing if the folder holds no list of them."""
+    if not (file := folder / SPLITS_FILE).is_file():
+        return {}
+    splits = json.loads(file.read_text(encoding="utf-8"))["splits"]
+    return {name: (split["fingerprint"], frozenset(split["keys"])) for name, split in splits.items()}
 
 
 def is_unfinished(folder: Path) -> bool:

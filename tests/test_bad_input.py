@@ -219,6 +219,18 @@ class TestConversionTargets:
     def test_targets_of_convert(self, workshop: Workshop, options: list[str], found: str) -> None:
         assert found in refused("convert", workshop.dense / "model", "--out", "out", *options)
 
+    def test_changes_of_data_without_data(self, here: Path) -> None:
+        torch.save(timm.create_model("test_resnet").state_dict(), here / "own.pth")
+        options = ("--model", "timm/test_resnet", "--budget", "macs=0.8", "--dry-run")
+        message = refused("convert", "own.pth", *options, "data.image_size=64")
+        assert "'data.image_size=64': changes the data, and 'own.pth' comes without any. Name some with" in message
+
+    @pytest.mark.parametrize("seed", ["-1", str(2**32)])
+    def test_seeds(self, workshop: Workshop, seed: str) -> None:
+        done = dsft("convert", workshop.dense, "--rank", "1", "--dry-run", "--seed", seed)
+        assert done.exit_code == 2
+        assert "--seed" in done.stderr
+
     def test_no_output_folder(self, workshop: Workshop) -> None:
         message = refused("convert", workshop.dense / "model", "--rank", "1")
         assert "--out: a folder for the converted model is needed, or --dry-run" in message
@@ -292,8 +304,7 @@ class TestImages:
     def test_classes_that_the_model_does_not_know(self, workshop: Workshop, here: Path) -> None:
         write_pictures(here / "pictures", {"ant": 2, "dog": 2})
         message = refused("evaluate", workshop.dense, "--data", "pictures", "--out", "scores")
-        assert "'dog'" in message
-        assert "'ant', 'bee', 'cat'" in message
+        assert "does not know these classes of the data: dog. It knows ant, bee, cat." in message
 
 
 class TestCheckpoints:
@@ -392,6 +403,22 @@ class TestOutputs:
     def test_bad_input_leaves_the_run_that_it_would_replace(self, workshop: Workshop, here: Path) -> None:
         shutil.copytree(workshop.dense, here / "out")
         refused("train", workshop.dense_recipe, OUT, "--overwrite", "optim.opt=adamwz")
+
+    def test_the_weights_of_the_exported_model(self, workshop: Workshop, here: Path) -> None:
+        shutil.copytree(workshop.dense / "model", here / "own")
+        message = refused("export", "own", "--out", "own/model.safetensors", "--overwrite")
+        assert "holds the weights of the model itself. Choose another file" in message
+
+    def test_a_name_of_another_format(self, workshop: Workshop) -> None:
+        message = refused("export", workshop.dense, "--out", "net.onnx", "--to", "safetensors")
+        assert "--out 'net.onnx': is a name for onnx, and --to says safetensors. Change one of the two." in message
+
+    def test_a_plot_that_is_no_png(self, workshop: Workshop) -> None:
+        message = refused("lr-find", workshop.dense_recipe, "--out", "rates.svg")
+        assert "--out 'rates.svg': the plot is a PNG file, so the name must end in .png" in message
+
+    def test_words_between_colons_stay(self) -> None:
+        assert "'nothere:boom:'" in refused("evaluate", "nothere:boom:")
 
     def test_a_folder_in_a_file(self, workshop: Workshop, here: Path) -> None:
         (here / "file").touch()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor
 
@@ -103,28 +102,44 @@ def open_conversion_data(named: NamedData, network: Network, model: str, report:
     """
     recorded = network.trainings[-1] if network.trainings else None
     if named.name is not None:
-        return _open(named.section(recorded, model), named.is_image_folder, report)
+        section = named.section(recorded, model)
+        unlabelled = _find_unlabelled(section, model, network) if named.is_image_folder else None
+        return ConversionData(section, unlabelled, None) if unlabelled is not None else _open(section, report)
     if recorded is None:
+        named.require_unchanged(model)
         return None
     try:
-        return _open(named.section(recorded, model), False, report)
+        return _open(named.section(recorded, model), report)
     except (DataError, CheckpointError) as error:
         report(Warn(f"the data that {model!r} records cannot be used: {error}"))
         return None
 
 
-def _open(section: DataSection, may_be_unlabelled: bool, report: Report) -> ConversionData:
-    if may_be_unlabelled and section.source in _FILES and section.root is not None:
-        folder = at_home(section.root)
-        if not any(entry.is_dir() and not is_hidden(entry.name) for entry in folder.iterdir()):
-            return ConversionData(section, _unlabelled(folder, _FILES[section.source]), None)
+def _open(section: DataSection, report: Report) -> ConversionData:
     splits = open_splits(section, report)
     return ConversionData(section, splits.train, splits.val)
 
 
-def _unlabelled(folder: Path, kind: type[ExampleFiles]) -> Split:
-    files = list_files(folder, INPUTS[kind.input_kind].extensions)
-    if not files:
+def _find_unlabelled(section: DataSection, model: str, network: Network) -> Split | None:
+    """Return the files that lie in a folder itself, which have no labels; None if it has one folder per class.
+
+    Some files beside many in folders are an error of the data set, which opening it reports.
+    """
+    if section.source not in _FILES or section.root is None:
+        return None
+    folder, kind = at_home(section.root), _FILES[section.source]
+    everything = list_files(folder, INPUTS[kind.input_kind].extensions)
+    files = [file for file in everything if file.parent == folder]
+    if files and 2 * len(files) >= len(everything):
+        source = kind(folder, ("unlabelled",), tuple(file.name for file in files), (0,) * len(files))
+        return Split(SplitName.TRAIN, source, tuple(range(len(files))), source.classes)
+    if network.task.labels is None:
+        noun = kind.input_kind.plural
+        raise DataError(
+            f"--data {str(folder)!r}: expected a folder with {noun}, found none in it. Folders in it are no classes "
+            f"for {model!r}, whose task is {network.task.name}. Give the folder that holds the {noun} themselves, or a "
+            "recipe."
+        )
+    if not any(entry.is_dir() and not is_hidden(entry.name) for entry in folder.iterdir()):
         raise DataError(f"--data {str(folder)!r}: expected a folder with {kind.input_kind.plural}, found none in it.")
-    source = kind(folder, ("unlabelled",), tuple(file.name for file in files), (0,) * len(files))
-    return Split(SplitName.TRAIN, source, tuple(range(len(files))), source.classes)
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from dsft.data import Split, Splits
 from dsft.data.inputs import INPUTS
 from dsft.data.sources import Source, input_kind_of
 from dsft.errors import CheckpointError, DataError
-from dsft.progress import ignore
+from dsft.progress import Report, Warn, ignore
 from dsft.recipe.sections import DataSection
 
 ROLES = {SplitName.TRAIN: "trained", SplitName.VAL: "selected"}
@@ -32,10 +33,12 @@ class Training:
     Attributes:
         data: The recipe's data section, as JSON values.
         fingerprints: Fingerprint of each split that trained or selected the weights, by split name.
+        keys: Keys of the images of these splits, as the run's folder lists them; empty if it is unknown.
     """
 
     data: Mapping[str, Any]
     fingerprints: Mapping[str, str]
+    keys: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def section(self) -> DataSection:
         """Return the data section.
@@ -80,8 +83,9 @@ def provenance(trainings: Sequence[Training]) -> Provenance:
 def count_seen(images: Split, trainings: Iterable[Training]) -> dict[SplitName, int]:
     """Count the images of a split that trained or selected a network.
 
-    The splits of earlier trainings are drawn again from their data. If that data is missing or has changed, only an
-    identical split is recognised, by its fingerprint.
+    The splits of earlier trainings are drawn again from their data. If images were added to that data or removed from
+    it, the keys that the run's folder lists tell which ones it had. If neither the data nor these keys are there, only
+    an identical split is recognised, by its fingerprint.
 
     Args:
         images: The split that is about to be scored.
@@ -98,14 +102,41 @@ def count_seen(images: Split, trainings: Iterable[Training]) -> dict[SplitName, 
     return {role: count for role, count in seen.items() if count}
 
 
+def warn_if_seen(images: Split, model: str, trainings: Iterable[Training], report: Report) -> None:
+    """Report a warning if some of the images that score a model trained or selected it.
+
+    Args:
+        images: The images.
+        model: The model's name.
+        trainings: Its trainings.
+        report: Receives the warning.
+    """
+    for role, count in count_seen(images, trainings).items():
+        report(
+            Warn(
+                f"{model}: {count:,} of these {len(images):,} {images.input_kind.plural} {ROLES[role]} this model, or "
+                "one that it was made from; its score on them is not a held-out score."
+            )
+        )
+
+
 def _overlap(images: Split, training: Training, role: SplitName) -> int:
-    fingerprint = training.fingerprints.get(role)
     with contextlib.suppress(DataError, CheckpointError):
-        earlier = open_splits(training.section(), ignore).get(role)
-        if earlier.fingerprint == fingerprint:
+        if (earlier := _draw_again(training, role)) is not None:
             return _count_common(images, earlier)
     # Of missing or changed data only the fingerprint is known.
-    return len(images) if images.fingerprint == fingerprint else 0
+    return len(images) if images.fingerprint == training.fingerprints.get(role) else 0
+
+
+def _draw_again(training: Training, role: SplitName) -> Split | None:
+    """Return a split of a training; None if its data has changed, and the keys that it had are unknown."""
+    drawn = open_splits(training.section(), ignore).get(role)
+    if drawn.fingerprint == training.fingerprints.get(role):
+        return drawn
+    if (keys := training.keys.get(role)) is None:
+        return None
+    left = [index for index, key in enumerate(drawn.source.keys) if key in keys]
+    return dataclasses.replace(drawn, indices=tuple(left))
 
 
 def _count_common(images: Split, earlier: Split) -> int:

@@ -17,6 +17,7 @@ from dsft.assembly.own_network import InputFormat, build_own, with_outputs
 from dsft.choices import ModelSource
 from dsft.errors import CheckpointError
 from dsft.models import Builder, LoadedModel
+from dsft.run_files import read_splits
 from dsft.tasks import task_named
 
 
@@ -92,11 +93,15 @@ def _described(folder: Path, module: nn.Module, skeleton: LoadedModel | None) ->
         preprocessing=preprocessing,
         classes=manifest.classes,
         plan=manifest.plan,
-        trainings=_trainings(manifest),
+        trainings=_trainings(manifest, folder),
         task=task_named(manifest.task),
     )
 
 
-def _trainings(manifest: Manifest) -> tuple[Training, ...]:
+def _trainings(manifest: Manifest, folder: Path) -> tuple[Training, ...]:
     earlier = tuple(Training(**ancestor) for ancestor in manifest.ancestors)
-    return earlier if manifest.data is None else (*earlier, Training(manifest.data, manifest.fingerprints))
+    if manifest.data is None:
+        return earlier
+    splits = read_splits(folder.parent).items()
+    same = {name: keys for name, (own, keys) in splits if own == manifest.fingerprints.get(name)}
+    return (*earlier, Training(manifest.data, manifest.fingerprints, same))

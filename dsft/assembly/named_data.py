@@ -31,10 +31,12 @@ class NamedData:
         name: ``--data``: a recipe, the folder of a run, or a folder of images; None for the data that the model's
             folder records.
         overrides: Changes to the data section, as ``data.seed=1``.
+        argument: Where it is named, for messages.
     """
 
     name: str | None = None
     overrides: tuple[str, ...] = ()
+    argument: str = "--data"
 
     @property
     def is_image_folder(self) -> bool:
@@ -45,13 +47,19 @@ class NamedData:
         return folder.is_dir() and not any((folder / name).is_file() for name in (RECIPE_FILE, RUN_FILE))
 
     @property
+    def draws_splits(self) -> bool:
+        """Whether the changes say how splits are drawn."""
+        drawn = ("data.val", "data.test", "data.seed")
+        return any(change.lstrip("~").startswith(drawn) for change in self.overrides)
+
+    @property
     def task(self) -> TaskName | None:
         """The task of the recipe or run that is named; None if none is named, since folders and records state no task.
 
         Raises:
             RecipeError: The recipe is missing or invalid.
         """
-        return None if self.name is None or self.is_image_folder else _read_recipe(self.name, self.overrides).task
+        return None if self.name is None or self.is_image_folder else self._read_recipe(self.name).task
 
     @property
     def image_size(self) -> ImageSize | None:
@@ -71,6 +79,18 @@ class NamedData:
         if self.name is not None:
             self.section(None, "")
 
+    def require_unchanged(self, model: str) -> None:
+        """Check that no changes are given where there is no data.
+
+        Raises:
+            RecipeError: There are some.
+        """
+        if self.overrides:
+            raise RecipeError(
+                f"{self.overrides[0]!r}: changes the data, and {model!r} comes without any. Name some with --data "
+                "RECIPE|FOLDER, or leave it out."
+            )
+
     def section(self, recorded: Training | None, model: str) -> DataSection:
         """Return the data section.
 
@@ -84,13 +104,43 @@ class NamedData:
             CheckpointError: The recorded data is of another version, or its place was not published.
         """
         if self.is_image_folder:
-            _refuse_model_folder(self.name or "")
+            self._refuse_model_folder(self.name or "")
             return override_data(folder_section(at_home(self.name or "")), self.overrides)
         if self.name is not None:
-            return _read_recipe(self.name, self.overrides).data
+            return self._read_recipe(self.name).data
         if recorded is None:
             raise DataError(f"model {model!r}: records no data. Give it with --data RECIPE|FOLDER.")
         return override_data(recorded.section(), self.overrides)
+
+    def _read_recipe(self, name: str) -> Recipe:
+        path = at_home(name)
+        if path.is_dir() and not (path / RECIPE_FILE).is_file():
+            raise RecipeError(
+                f"{self.argument} {name!r}: the folder of this run has no {RECIPE_FILE}. Give a recipe, or a folder of "
+                "images or other inputs."
+            )
+        if path.suffix.lower() == ".csv":
+            raise RecipeError(
+                f"{self.argument} {name!r}: expected a recipe or a folder, found a table. Give a recipe with data: "
+                f"{{source: csv}} or {{source: text}}; where a model records its own table, data.root={name} names "
+                "another."
+            )
+        try:
+            return load_recipe(str(path), self.overrides)
+        except RecipeError as error:
+            if path.exists():
+                raise
+            raise RecipeError(
+                f"{self.argument}: expected a folder of images or other inputs, the folder of a run, or a recipe; "
+                f"{error}"
+            ) from error
+
+    def _refuse_model_folder(self, name: str) -> None:
+        if (Path(name) / MANIFEST_FILE).is_file():
+            raise RecipeError(
+                f"{self.argument} {name!r}: expected a recipe, or a folder of images or other inputs, found a model "
+                "folder. Leave it out to use the data that the model records."
+            )
 
 
 def folder_section(folder: Path) -> DataSection:
@@ -114,34 +164,3 @@ _SOURCES: Mapping[frozenset[str], DataSource] = {
 
 RECORDED = NamedData()
 """The data that the model's folder records."""
-
-
-def _read_recipe(name: str, overrides: tuple[str, ...]) -> Recipe:
-    path = at_home(name)
-    if path.is_dir() and not (path / RECIPE_FILE).is_file():
-        raise RecipeError(
-            f"--data {name!r}: the folder of this run has no {RECIPE_FILE}. Give a recipe, or a folder of "
-            "images or other inputs."
-        )
-    if path.suffix.lower() == ".csv":
-        raise RecipeError(
-            f"--data {name!r}: expected a recipe or a folder, found a table. Write data.root={name} instead of the "
-            "option, which changes the table of the model's own data, or give a recipe with data: {source: csv} or "
-            "{source: text}."
-        )
-    try:
-        return load_recipe(str(path), overrides)
-    except RecipeError as error:
-        if path.exists():
-            raise
-        raise RecipeError(
-            f"--data: expected a folder of images or other inputs, the folder of a run, or a recipe; {error}"
-        ) from error
-
-
-def _refuse_model_folder(name: str) -> None:
-    if (Path(name) / MANIFEST_FILE).is_file():
-        raise RecipeError(
-            f"--data {name!r}: expected a recipe, or a folder of images or other inputs, found a model folder. "
-            "Leave the option out to use the data that the model records."
-        )

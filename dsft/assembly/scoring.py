@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dsft.assembly.data import open_data, split_data
@@ -31,14 +31,30 @@ class ScoringData:
     sources: Mapping[SplitName, ImageSource]
 
     def split(self, name: SplitName, network: Network, report: Report) -> Split:
-        """Return a split; a plain folder is returned as the requested split.
+        """Return a split; of a plain folder, all of it as the test split.
 
         Raises:
             DataError: There is no such split.
         """
-        if self.is_plain:
-            return held_out_split(name, self.sources[SplitName.TRAIN], class_table(network), report)
-        return split_data(self.section, self.sources, report).get(name)
+        if not self.is_plain:
+            return split_data(self.section, self.sources, report).get(name)
+        if name is not SplitName.TEST:
+            raise DataError(
+                f"data: {self.section.root!r} is a plain folder of classes, which is scored as a whole, so it has no "
+                f"{name} split. Leave --split out, or have splits drawn: data.val.fraction=0.15 "
+                "data.test.fraction=0.15."
+            )
+        return self.whole(network, report)
+
+    def whole(self, network: Network, report: Report) -> Split:
+        """Return all of a plain folder as the test split.
+
+        Raises:
+            DataError: The network has no class table, or does not know one of the classes.
+        """
+        source = self.sources[SplitName.TRAIN]
+        table = _require_known(source.classes, str(network.spec), network)
+        return held_out_split(SplitName.TEST, source, table, report)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,7 +76,7 @@ def open_scoring_data(named: NamedData, network: Network, model: str, report: Re
     """
     section = named.section(network.trainings[-1] if network.trainings else None, model)
     sources = open_data(section, report)
-    is_plain = named.is_image_folder and list(sources) == [SplitName.TRAIN]
+    is_plain = named.is_image_folder and not named.draws_splits and list(sources) == [SplitName.TRAIN]
     return ScoringData(section, is_plain, sources)
 
 
@@ -81,13 +97,17 @@ def under_class_table(images: Split, model: str, network: Network) -> Split:
             f"model {model!r}: its task, {network.task.name}, predicts {needed.description}, and the ground truth of "
             f"the data is {found.description}. Give other data with --data."
         )
+    return dataclasses.replace(images, classes=_require_known(images.classes, model, network))
+
+
+def _require_known(classes: Sequence[str], model: str, network: Network) -> tuple[str, ...]:
     table = class_table(network)
-    if unknown := [name for name in images.classes if name not in table]:
+    if unknown := [name for name in classes if name not in table]:
         raise DataError(
             f"model {model!r}: does not know these classes of the data: {', '.join(unknown[:5])}. It knows "
             f"{', '.join(table[:5])}{', ...' if len(table) > 5 else ''}. Give data of its classes with --data."
         )
-    return dataclasses.replace(images, classes=table)
+    return table
 
 
 def class_table(network: Network) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ class Source:
             return None
         return _library_and_name(self.name)
 
-    def for_images_of(self, image_size: ImageSize | None) -> Source:
+    def with_default_image_size(self, image_size: ImageSize | None) -> Source:
         """Return the source with the image size of its data, unless a size is stated or its folder records one."""
         is_open = self.image_size is None and self.folder is None
         return dataclasses.replace(self, image_size=image_size) if is_open else self

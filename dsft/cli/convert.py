@@ -25,6 +25,7 @@ from dsft.cli.options import (
     OrderName,
     Overwrite,
     Progress,
+    SeedOption,
     SourceArgument,
     StructureNames,
     named_data,
@@ -70,7 +71,7 @@ def convert(
     builder: BuilderOption = None,
     classes: Classes = None,
     image_size: ImageSize = None,
-    seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of calibration inputs.")] = 0,
+    seed: SeedOption = 0,
     device: Device = "auto",
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
@@ -93,7 +94,8 @@ def convert(
         from dsft.assembly import Source
         from dsft.commands import convert as command
         from dsft.conversion import Request
-        from dsft.conversion.request import read_recover, read_setting, read_structures
+        from dsft.conversion.request import read_recover, read_structures
+        from dsft.conversion.words import read_setting
 
         request = Request(
             budget=asked_budget,

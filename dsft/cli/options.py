@@ -69,6 +69,10 @@ SourceArgument = Annotated[
         "--builder.",
     ),
 ]
+SeedOption = Annotated[
+    int,
+    typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of random weights and of the draw of calibration inputs."),
+]
 ImageSize = Annotated[int | None, typer.Option("--image-size", min=8, help="Side of the images in pixels.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier output of this command.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in the output folder from its last checkpoint.")]

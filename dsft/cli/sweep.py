@@ -24,6 +24,7 @@ from dsft.cli.options import (
     OrderName,
     Overwrite,
     Progress,
+    SeedOption,
     SourceArgument,
     StructureNames,
     named_data,
@@ -56,7 +57,7 @@ def sweep(
     builder: BuilderOption = None,
     classes: Classes = None,
     image_size: ImageSize = None,
-    seed: Annotated[int, typer.Option(help="Seed of random weights and of the draw of calibration inputs.")] = 0,
+    seed: SeedOption = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -69,7 +70,8 @@ def sweep(
         from dsft.assembly import Source
         from dsft.commands import sweep as command
         from dsft.conversion import Budget, Request
-        from dsft.conversion.request import read_setting, read_structures
+        from dsft.conversion.request import read_structures
+        from dsft.conversion.words import read_setting
 
         requests = [
             Request(

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from dsft.assembly import open_splits
 from dsft.assembly.inputs import data_input
-from dsft.assembly.named_data import folder_section
+from dsft.assembly.named_data import NamedData
 from dsft.assembly.text_inputs import TextData, count_unknown
 from dsft.data import DataCheck, Split, check_examples
 from dsft.data.checking import PartCounter
-from dsft.errors import InputError
 from dsft.progress import Report, ignore
-from dsft.recipe import load_recipe
 from dsft.recipe.sections import DataSection
 
 
@@ -42,24 +39,17 @@ class CheckDataResult:
 
 
 def run(data: str, overrides: Sequence[str] = (), report: Report = ignore) -> CheckDataResult:
-    """Check the data of a recipe, or an image folder, with the splits of a run.
+    """Check the data of a recipe, of a run or in a folder, with the splits of a run.
 
     Args:
-        data: A recipe, or an image folder, see :func:`dsft.data.open_folder`.
-        overrides: Changes to the recipe.
+        data: A recipe, the folder of a run, or a folder of inputs, see :func:`dsft.data.open_folder`.
+        overrides: Changes to its data section.
         report: Receives the progress.
 
     Raises:
         InputError: The data cannot be opened, or the classes of the splits do not match.
     """
-    if Path(data).is_dir():
-        if overrides:
-            raise InputError(
-                f"overrides {list(overrides)!r}: they require a recipe, and {data!r} is a folder. Remove them."
-            )
-        section = folder_section(Path(data))
-    else:
-        section = load_recipe(data, overrides).data
+    section = NamedData(data, tuple(overrides), argument="data").section(None, data)
     splits = open_splits(section, report)
     parts = [split for split in (splits.train, splits.val, splits.test) if split is not None]
     return CheckDataResult(data, check_examples(parts, report, _part_counter(section, splits.train)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dsft.assembly import Network, load_split
+from dsft.assembly.held_out import warn_if_seen
 from dsft.assembly.named_data import RECORDED, NamedData
 from dsft.assembly.scoring import ScoringData, open_scoring_data, under_class_table
 from dsft.choices import SplitName
@@ -57,32 +58,43 @@ class CheckInputs:
 
 
 def load_check_inputs(
-    network: Network, model: str, settings: CheckSettings, report: Report, *, with_calibration: bool
+    network: Network,
+    model: str,
+    settings: CheckSettings,
+    report: Report,
+    *,
+    with_calibration: bool,
+    is_scored: bool = False,
 ) -> CheckInputs:
-    """Load the inputs of a check; without any data, draw noise.
+    """Load the inputs of a check; without any data, draw noise unless data is needed.
 
     Args:
         network: The model.
         model: Its name, for messages.
         settings: Which inputs.
-        report: Receives a warning if the check uses noise.
-        with_calibration: Load inputs for the calibration as well.
+        report: Receives a warning if the check uses noise, or images that trained the model score it.
+        with_calibration: Load inputs for the calibration of int8 as well.
+        is_scored: The model is scored on the inputs.
 
     Raises:
         InputError: The data is missing or invalid, or no inputs are left for the calibration.
     """
     if settings.data.name is None and not network.trainings:
-        if with_calibration:
+        if with_calibration or is_scored:
+            purpose = "it is scored on" if is_scored else "--int8 calibrates the activation ranges on"
             raise DataError(
-                f"model {model!r}: records no data, but --int8 calibrates the activation ranges on "
-                f"{network.preprocessing.kind.plural}. Give them with --data RECIPE|FOLDER."
+                f"model {model!r}: records no data, but {purpose} {network.preprocessing.kind.plural}. Give them with "
+                "--data RECIPE|FOLDER."
             )
+        settings.data.require_unchanged(model)
         return _noise(network, model, report)
     opened = open_scoring_data(settings.data, network, model, report)
     split = opened.split(settings.split, network, report)
     if network.classes is not None:
         split = under_class_table(split, model, network)
     split = split if settings.images is None else split.evenly_spaced(settings.images)
+    if is_scored or with_calibration:
+        warn_if_seen(split, model, network.trainings, report)
     batches, targets = _load(split, opened, network)
     if not with_calibration:
         return CheckInputs(batches, targets if network.classes is not None else None, [])
@@ -108,14 +120,14 @@ def _noise(network: Network, model: str, report: Report) -> CheckInputs:
 def _calibration_pool(opened: ScoringData, scored: Split, network: Network) -> Split:
     """Return the train split; of a plain folder, the inputs that are not scored."""
     # What the splits are has been reported.
-    pool = opened.split(SplitName.TRAIN, network, ignore)
+    pool = opened.whole(network, ignore) if opened.is_plain else opened.split(SplitName.TRAIN, network, ignore)
     if pool.source is scored.source:
         taken = set(scored.indices)
         pool = dataclasses.replace(pool, indices=tuple(index for index in pool.indices if index not in taken))
     if not len(pool):
         noun = pool.input_kind.plural
         raise DataError(
-            f"data: --int8 calibrates on {noun} that are not scored, and none are left. Lower --images, or add {noun}."
+            f"data: int8 is calibrated on {noun} that are not scored, and none are left. Lower --images, or add {noun}."
         )
     return pool
 

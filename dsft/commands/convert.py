@@ -123,7 +123,7 @@ class _Job:
 
 
 def _prepare(source: Source, named: NamedData, request: Request, images: int, compute: Compute, report: Report) -> _Job:
-    network = load_source(source.for_images_of(named.image_size), report, named.task)
+    network = load_source(source.with_default_image_size(named.image_size), report, named.task)
     data = open_conversion_data(named, network, source.label, report)
     network = name_classes(network, source, data.classes if data is not None else None, report)
     method = _choose_method(request, source, network, has_data=data is not None, report=report)

@@ -108,15 +108,17 @@ def run(model: Source, settings: DeploySettings | None = None, *, report: Report
     """
     settings = settings or DeploySettings()
     network = load_folder(Path(model.label), model.read_builder())
-    images = load_check_inputs(network, model.label, settings.check, report, with_calibration=True)
+    unusable = {str(each): reason for each in settings.runtimes if (reason := why_unusable(each)) is not None}
+    usable = [each for each in settings.runtimes if str(each) not in unusable]
+    formats = (RUNTIMES[each].file_format for each in usable)
+    with_int8 = any(each is not None and each.form in QUANTIZED_FORMATS for each in formats)
+    images = load_check_inputs(network, model.label, settings.check, report, with_calibration=with_int8, is_scored=True)
     if images.targets is None:
         raise DataError(
             f"model {model.label!r}: has no class table, so it cannot be scored. Convert it with --classes."
         )
-    unusable = {str(each): reason for each in settings.runtimes if (reason := why_unusable(each)) is not None}
     module = MainOutput(network.module, network.task).eval()
     job = _Job(network, module, _dense(model, network), images, settings, unusable)
-    usable = [each for each in settings.runtimes if str(each) not in unusable]
     rows = list[DeployRow]()
     with report_task(report, "measuring runtimes", len(usable), "runtimes") as advance:
         for done, runtime in enumerate(usable, start=1):

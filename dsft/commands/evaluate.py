@@ -14,7 +14,7 @@ from dsft.assembly import Network, Source, load_split
 from dsft.assembly.class_names import name_classes, require_class_file
 from dsft.assembly.conversion import example_input
 from dsft.assembly.exported_file import load_finished, stored_bytes
-from dsft.assembly.held_out import ROLES, count_seen
+from dsft.assembly.held_out import warn_if_seen
 from dsft.assembly.named_data import RECORDED, NamedData
 from dsft.assembly.network import place_inputs
 from dsft.assembly.scoring import open_scoring_data, under_class_table
@@ -171,7 +171,7 @@ class _Candidate:
 
 
 def _score(candidate: _Candidate, section: DataSection, compute: Compute, report: Report) -> Evaluation:
-    _warn_if_seen(candidate, report)
+    warn_if_seen(candidate.images, str(candidate.folder), candidate.network.trainings, report)
     compute.place_module(candidate.network.module)
     evaluation = _evaluate(candidate, candidate.images, section, compute, report)
     if candidate.calibration is None:
@@ -244,15 +244,3 @@ def _folder_names(folders: Sequence[Path]) -> list[str]:
     parts = [[part for part in folder.parts if part not in (folder.anchor, "..")] for folder in folders]
     names = ["-".join(path) or folder.resolve().name for path, folder in zip(parts, folders, strict=True)]
     return names if len(set(names)) == len(names) else [f"{number}-{name}" for number, name in enumerate(names, 1)]
-
-
-def _warn_if_seen(candidate: _Candidate, report: Report) -> None:
-    """Warn if some of the images trained or selected the model."""
-    images = candidate.images
-    for role, count in count_seen(images, candidate.network.trainings).items():
-        report(
-            Warn(
-                f"{candidate.folder}: {count:,} of these {len(images):,} {images.input_kind.plural} {ROLES[role]} this "
-                "model, or one that it was made from; its score on them is not a held-out score."
-            )
-        )

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dsft.artifact.manifest import installed_versions
+from dsft.artifact.locate import find_model_folder
+from dsft.artifact.manifest import WEIGHTS_FILE, installed_versions
 from dsft.assembly import Network, Source, load_folder
 from dsft.assembly.exported_file import checksums, describe_network, description_of
 from dsft.assembly.network import as_network
@@ -19,7 +20,7 @@ from dsft.choices import ExportFormat
 from dsft.commands.check_inputs import CheckSettings, load_check_inputs
 from dsft.commands.export_file import MainOutput, compare, quantize, require_parity, run_batches, write_file
 from dsft.data.inputs import INPUTS
-from dsft.errors import RecipeError
+from dsft.errors import OutputError, RecipeError
 from dsft.progress import Note, Report, ignore
 from dsft.runtimes import FILE_FORMATS, RUNTIMES, Int8, Parity, require_int8
 from dsft.runtimes.runtime import INPUT
@@ -104,6 +105,9 @@ def run(model: Source, out: Path, settings: ExportSettings = DEFAULTS, report: R
         InputError: The folder, the data or ``out`` is invalid, or a package is missing.
     """
     form = _require_possible(out, settings)
+    folder = find_model_folder(Path(model.label))
+    if out.resolve() == (folder / WEIGHTS_FILE).resolve():
+        raise OutputError(f"--out {str(out)!r}: holds the weights of the model itself. Choose another file.")
     network = load_folder(Path(model.label), model.read_builder())
     return _export(network, model.label, out, form, settings, report)
 
@@ -180,6 +184,8 @@ def format_of(out: Path) -> ExportFormat:
 def _require_possible(out: Path, settings: ExportSettings) -> ExportFormat:
     """Check what can be checked without the model, and return the format."""
     form = settings.form or format_of(out)
+    if (implied := _SUFFIXES.get(out.suffix.lower(), form)) is not form:
+        raise RecipeError(f"--out {str(out)!r}: is a name for {implied}, and --to says {form}. Change one of the two.")
     further = _further_suffixes(form)
     for file in (out, *(out.with_suffix(suffix) for suffix in further), description_of(out)):
         require_free_file(file, overwrite=settings.overwrite)

@@ -52,6 +52,8 @@ def run(
             f"--low, --high and --steps: must be an increasing range above 0 and at least {_MIN_STEPS} steps, found "
             f"{low!r} to {high!r} in {steps} steps."
         )
+    if out.suffix.lower() != ".png":
+        raise InputError(f"--out {str(out)!r}: the plot is a PNG file, so the name must end in .png.")
     require_free_file(out, overwrite=overwrite)
     experiment = prepare_experiment(recipe, _verb(recipe), report)
     loader = experiment.data.loaders.train

@@ -21,7 +21,7 @@ from dsft.data.loader import BatchLoader
 from dsft.data.signal_transforms import Extent, SignalTransform
 from dsft.data.sources import UnlabelledFiles, find_examples
 from dsft.devices import Compute, resolve_compute
-from dsft.errors import DataError, InputError
+from dsft.errors import DataError, InputError, OutputError
 from dsft.evaluation import (
     ArrayPredictor,
     BoxPredictor,
@@ -171,9 +171,8 @@ def run(
         if settings.bad_images is BadImages.ERROR or len(loader.skipped) < len(images.keys):
             raise
     unreadable = tuple(key for key in images.keys if key in loader.skipped)
-    for number, key in enumerate(images.keys):
-        if key in loader.skipped:
-            report(Warn(_why_unreadable(images, number)))
+    for key in unreadable:
+        report(Warn(loader.skipped[key]))
     return PredictResult(tuple(predictions), unreadable, _classes(network), images.input_kind)
 
 
@@ -242,21 +241,18 @@ def _predictor(network: Network, settings: PredictSettings, paths: Sequence[str]
 
 
 def _free_files(paths: Sequence[str], folder: Path, is_signal: bool, settings: PredictSettings) -> Mapping[str, Path]:
-    """Return the file of each prediction, none of which exists unless it may be replaced."""
+    """Return the file of each prediction, none of which is an input, or exists unless it may be replaced."""
     files = picture_files(paths, folder, signal_mask_name) if is_signal else picture_files(paths, folder)
+    inputs = {Path(path).resolve() for path in paths}
     for file in files.values():
+        if file.resolve() in inputs:
+            raise OutputError(
+                f"--pictures {str(folder)!r}: {str(file)!r} is one of the inputs, so it cannot be replaced. Choose "
+                "another folder."
+            )
         require_free_file(file, overwrite=settings.overwrite)
     return files
 
 
 def _classes(network: Network) -> tuple[str, ...]:
     return network.classes or tuple(map(str, range(network.spec.num_classes)))
-
-
-def _why_unreadable(images: UnlabelledFiles, index: int) -> str:
-    try:
-        # Some files are decoded only when their content is needed.
-        INPUTS[images.input_kind].content(images.read(index))
-    except DataError as error:
-        return str(error)
-    return f"{images.keys[index]!r}: could not be read during prediction, and can be read now."

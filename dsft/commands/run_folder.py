@@ -26,7 +26,7 @@ from dsft.errors import OutputError, RecipeError
 from dsft.evaluation import Evaluation
 from dsft.recipe import CHANGEABLE, Recipe, dump_recipe, forbidden_changes, load_recipe
 from dsft.report import report_evaluation
-from dsft.run_files import RECIPE_FILE, RUN_FILE, is_run_folder, is_unfinished, read_record, resume_command
+from dsft.run_files import RECIPE_FILE, RUN_FILE, SPLITS_FILE, is_run_folder, is_unfinished, read_record, resume_command
 from dsft.storage import require_overwritable, write_json, write_text
 from dsft.tasks import Metrics, Task
 from dsft.training import Checkpoint, find_checkpoint
@@ -129,7 +129,7 @@ class RunFolder:
             plan: The conversion that it has made, or None.
         """
         write_text(self.path / RECIPE_FILE, dump_recipe(recipe))
-        write_json(self.path / "splits.json", splits)
+        write_json(self.path / SPLITS_FILE, splits)
         if plan is not None:
             write_json(self.path / "checkpoints" / PLAN_FILE, plan.to_dict())
         write_json(self.path / RUN_FILE, record)

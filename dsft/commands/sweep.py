@@ -133,7 +133,7 @@ class _Job:
 
 
 def _prepare(source: Source, requests: Sequence[Request], named: NamedData, compute: Compute, report: Report) -> _Job:
-    original = load_source(source.for_images_of(named.image_size), report, named.task)
+    original = load_source(source.with_default_image_size(named.image_size), report, named.task)
     require_dense(original)
     data = open_conversion_data(named, original, source.label, report)
     original = name_classes(original, source, data.classes if data is not None else None, report)

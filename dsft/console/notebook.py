@@ -52,7 +52,13 @@ def notebook_progress(show: Show | None = None, clock: Callable[[], float] = tim
 
 def _rendered(lines: list[Text], tasks: TaskLines) -> tuple[str, str]:
     console = Console(
-        file=io.StringIO(), record=True, width=_WIDTH, force_terminal=True, force_jupyter=False, highlight=False
+        file=io.StringIO(),
+        record=True,
+        width=_WIDTH,
+        force_terminal=True,
+        force_jupyter=False,
+        highlight=False,
+        emoji=False,
     )
     console.print(Group(*lines, tasks))
     text = console.export_text(clear=False)

@@ -34,7 +34,7 @@ def progress_for_python(console: Console | None = None) -> Report:
     Args:
         console: Where to display; None is the output of the notebook cell, or standard error.
     """
-    chosen = console or Console(stderr=True, highlight=False)
+    chosen = console or Console(stderr=True, highlight=False, emoji=False)
     if chosen.is_jupyter:
         return notebook_progress()
     if chosen.is_terminal and not chosen.is_dumb_terminal:

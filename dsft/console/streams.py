@@ -15,18 +15,18 @@ def result_console() -> Console:
     if isinstance(sys.stdout, TextIOWrapper):
         # A class name that the encoding lacks must not lose the results of a long run.
         sys.stdout.reconfigure(errors="backslashreplace")
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_UNLIMITED)
+    console = Console(highlight=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, emoji=False, width=_UNLIMITED)
 
 
 def plain_console() -> Console:
     """Return a console of standard error without control codes and line breaks."""
-    return Console(stderr=True, highlight=False, color_system=None, force_terminal=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, emoji=False, color_system=None, force_terminal=False, soft_wrap=True)
 
 
 def live_console() -> Console:
     """Return a console of standard error that redraws lines as on a terminal."""
-    return Console(stderr=True, highlight=False, force_terminal=True)
+    return Console(stderr=True, highlight=False, emoji=False, force_terminal=True)
 
 
 def can_draw() -> bool:

@@ -5,6 +5,7 @@ derives the new weights, ``apply_plan``, which replaces the layers, and ``recons
 """
 
 from dsft.conversion.apply import apply_plan, replay_plan
+from dsft.conversion.budget import Budget, MaxDrop
 from dsft.conversion.calibration_set import CalibrationSet
 from dsft.conversion.check import check_converted
 from dsft.conversion.convert import Conversion, convert
@@ -16,7 +17,7 @@ from dsft.conversion.plan import ConversionPlan, LayerPlan
 from dsft.conversion.planning.layer_latency import LayerLatency
 from dsft.conversion.recover import recover
 from dsft.conversion.report import ConversionReport, report_costs
-from dsft.conversion.request import Budget, MaxDrop, Request
+from dsft.conversion.request import Request
 from dsft.conversion.stages import factorize, plan_conversion, reconstruct
 
 __all__ = [

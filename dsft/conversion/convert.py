@@ -10,14 +10,16 @@ import torch
 from torch import nn
 
 from dsft.choices import AUTO, Form, Method, Structure, TaskName
+from dsft.conversion.budget import AnyBudget
 from dsft.conversion.calibration_set import CalibrationSet
 from dsft.conversion.converter import Converter, require_score
 from dsft.conversion.plan import ConversionPlan
 from dsft.conversion.reconstruction.calibration_data import Calibration
 from dsft.conversion.report import ConversionReport, report_costs
-from dsft.conversion.request import AnyBudget, Rank, Request, read_recover, read_setting, read_words
+from dsft.conversion.request import Rank, Request, read_recover
+from dsft.conversion.words import read_setting, read_words
 from dsft.measure.example import ExampleInput
-from dsft.progress import Report, ignore
+from dsft.progress import Report, warn
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def convert(
     recover: bool | int = False,
     task: str = TaskName.CLASSIFICATION,
     seed: int = 0,
-    report: Report = ignore,
+    report: Report = warn,
 ) -> Conversion:
     """Replace the convolutions of a network by depthwise-separable ones, in a copy.
 
@@ -97,7 +99,7 @@ def convert(
         task: What the outputs of the network mean, one of :class:`dsft.choices.TaskName`. It determines how errors are
             weighted with calibration data.
         seed: Seed of ``fresh``, and of the labels sampled from the outputs.
-        report: Receives the progress.
+        report: Receives the progress; by default its warnings are those of Python.
 
     Raises:
         ConversionError: The settings contradict each other, or cannot be met; the message says what helps.

@@ -13,7 +13,7 @@ from dsft.conversion.plan import ConversionPlan
 from dsft.conversion.reconstruction.bn_recalibration import hold_out, recalibrate_batchnorm
 from dsft.conversion.reconstruction.layerwise import reconstruct_layers
 from dsft.conversion.reconstruction.recovery import Recovery, recover_network, set_aside
-from dsft.conversion.request import Auto
+from dsft.conversion.words import Auto
 from dsft.measure.example import ExampleInput
 from dsft.progress import Report, ignore
 

@@ -14,7 +14,7 @@ from dsft.conversion.reconstruction.calibration_data import Calibration, read_ca
 from dsft.conversion.reconstruction.recovery import Recovery, recover_network, set_aside
 from dsft.conversion.request import require_steps
 from dsft.errors import ConversionError
-from dsft.progress import Event, Note, Report, Warn, ignore
+from dsft.progress import Event, Report, Warn, warn
 from dsft.separable import FactoredConv
 
 
@@ -27,7 +27,7 @@ def recover(
     steps: int | Literal["auto"] | None = None,
     seconds: float = math.inf,
     seed: int = 0,
-    report: Report = ignore,
+    report: Report = warn,
 ) -> Recovery:
     """Train a converted network to reproduce the outputs of the original and of its blocks, in place, without labels.
 
@@ -44,7 +44,7 @@ def recover(
         steps: Number of steps; None or ``"auto"`` for at most 600, and no more than fit into ``seconds``.
         seconds: Largest time in seconds, where no number of steps is given.
         seed: Seed of the order of the inputs, and of their shifts and mixtures.
-        report: Receives the progress.
+        report: Receives the progress; by default its warnings are those of Python.
 
     Returns:
         The steps taken, and the distance of the outputs from the teacher's before and after, on the inputs set aside.
@@ -61,9 +61,11 @@ def recover(
     told: list[str] = []
 
     def tell(event: Event) -> None:
-        if isinstance(event, Note | Warn):
+        # Why nothing is done is an error here.
+        if isinstance(event, Warn):
             told.append(event.message)
-        report(event)
+        else:
+            report(event)
 
     limit = None if steps == AUTO else steps
     done = recover_network(

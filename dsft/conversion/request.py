@@ -2,124 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Any, Literal, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from dsft.choices import AUTO, Cost, Form, Method, Runtime, Structure
-from dsft.conversion_rules import find_budget_conflict, find_conflict
-from dsft.errors import ConversionError, did_you_mean
-from dsft.number_format import percent_hint
-from dsft.runtimes import RUNTIMES
+from dsft.choices import AUTO, Form, Method, Runtime, Structure
+from dsft.conversion.budget import AnyBudget, Budget, MaxDrop, read_budget
+from dsft.conversion.words import Auto, read_setting, read_word, read_words, require_list
+from dsft.conversion_rules import find_conflict
+from dsft.errors import ConversionError
 
 SEPARABLE = (Structure.DW_PW, Structure.PW_DW)
 """The structures of one depthwise and one pointwise convolution."""
 
-FASTEST = (Structure.PW_DW_PW, *SEPARABLE)
+AUTO_STRUCTURES = (Structure.PW_DW_PW, *SEPARABLE)
 """The structures that a budget chooses from where they are ``auto``."""
 
 Rank = int | Literal["full"]
-Auto = Literal["auto"]
-Word = TypeVar("Word", bound=StrEnum)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The largest cost of the converted network.
-
-    Args:
-        by: The cost that is limited.
-        share: The share of the original network's cost that may be left, above 0 and up to 1.
-        runtime: Runtime for latency measurements, those of the layers' forms included.
-        batch_size: Inputs in a pass that is timed; None for those of the example input.
-        threads: Threads per operator in a pass that is timed.
-
-    Raises:
-        ConversionError: ``share`` is out of range, or a name is unknown.
-    """
-
-    by: Cost
-    share: float
-    runtime: Runtime = Runtime.EAGER
-    batch_size: int | None = None
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "by", read_word("budget by", self.by, Cost))
-        object.__setattr__(self, "runtime", _read_runtime(self.runtime))
-        _require_counts(self.batch_size, self.threads)
-        if not _is_number(self.share) or not 0 < self.share <= 1:
-            hint = percent_hint(self.share) if _is_number(self.share) else ""
-            raise ConversionError(
-                f"budget {self.by}: a share above 0 and up to 1 is needed, found {self.share!r}.{hint}"
-            )
-
-
-@dataclass(frozen=True)
-class MaxDrop:
-    """The largest loss of score; the cost is made as small as it allows.
-
-    Args:
-        points: Points of the score that may be lost, at least 0.
-        by: The cost that is minimized.
-        runtime: Runtime for latency measurements.
-        batch_size: Inputs in a pass that is timed; None for those of the example input.
-        threads: Threads per operator in a pass that is timed.
-
-    Raises:
-        ConversionError: ``points`` is out of range, or a name is unknown.
-    """
-
-    points: float
-    by: Cost = Cost.MACS
-    runtime: Runtime = Runtime.EAGER
-    batch_size: int | None = None
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "by", read_word("budget by", self.by, Cost))
-        object.__setattr__(self, "runtime", _read_runtime(self.runtime))
-        _require_counts(self.batch_size, self.threads)
-        if not _is_number(self.points) or not 0 <= self.points < math.inf:
-            raise ConversionError(f"budget max_drop: a number of at least 0 is needed, found {self.points!r}.")
-
-
-AnyBudget = Budget | MaxDrop | Mapping[str, Any]
-"""A budget as an object, or as recipes write it: ``{"macs": 0.5}`` or ``{"max_drop": 1.0, "by": "params"}``."""
-
-
-def read_budget(budget: AnyBudget | None) -> Budget | MaxDrop | None:
-    """Read a budget in any of its notations; None stays None.
-
-    Raises:
-        ConversionError: It is of another form.
-    """
-    if budget is None or isinstance(budget, Budget | MaxDrop):
-        return budget
-    if not isinstance(budget, Mapping):
-        raise ConversionError(
-            f"budget: a mapping such as {{'macs': 0.5}} or a dsft.Budget is needed, found {budget!r}."
-        )
-    values = dict(budget)
-    known = (*map(str, Cost), "max_drop", "by", *_MEASUREMENT)
-    if unknown := [key for key in values if key not in known]:
-        raise ConversionError(
-            f"budget: unknown key {unknown[0]!r}, expected some of {', '.join(known)}."
-            f"{did_you_mean(str(unknown[0]), known)}"
-        )
-    if conflict := find_budget_conflict(values.keys()):
-        raise ConversionError(f"budget: {conflict}. Found {budget!r}.")
-    if "max_drop" in values:
-        return MaxDrop(values.pop("max_drop"), **values)
-    measurement = {key: values.pop(key) for key in _MEASUREMENT if key in values}
-    ((by, share),) = values.items()
-    return Budget(Cost(by), share, **measurement)
-
-
-_MEASUREMENT = ("runtime", "batch_size", "threads")
-"""What a budget says about the passes that are timed."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +68,7 @@ class Request:
         object.__setattr__(self, "method", read_setting("method", self.method, Method))
         object.__setattr__(self, "form", read_setting("form", self.form, Form))
         for name in ("include", "exclude"):
-            _require_list(name, "patterns", getattr(self, name))
+            require_list(name, "patterns", getattr(self, name))
         if self.structures != AUTO:
             structures = read_words("structures", self.structures, Structure)
             object.__setattr__(self, "structures", tuple(dict.fromkeys(structures)))
@@ -183,10 +82,6 @@ class Request:
         if conflict is not None:
             raise ConversionError(f"{conflict}.")
 
-    def at(self, budget: Budget) -> Request:
-        """Return the same request with another budget."""
-        return replace(self, budget=budget)
-
     @property
     def has_free_choice(self) -> bool:
         """Whether the structures and sizes that are fastest are chosen, since the request names no structures."""
@@ -196,7 +91,7 @@ class Request:
     def allowed_structures(self) -> tuple[Structure, ...]:
         """The structures that a convolution may be replaced by."""
         if self.structures == AUTO:
-            return FASTEST if self.has_free_choice else SEPARABLE
+            return AUTO_STRUCTURES if self.has_free_choice else SEPARABLE
         return tuple(Structure(name) for name in self.structures)
 
     @property
@@ -229,39 +124,6 @@ class Request:
         if self.method != AUTO:
             return Method(self.method)
         return Method.REFIT if has_calibration else Method.SVD
-
-
-def read_setting(argument: str, value: str, words: type[Word]) -> Word | Auto:
-    """Return the named member of a closed list, or ``auto``.
-
-    Raises:
-        ConversionError: ``value`` is neither.
-    """
-    return AUTO if value == AUTO else read_word(argument, value, words, AUTO)
-
-
-def read_word(argument: str, value: str, words: type[Word], *others: str) -> Word:
-    """Return the named member of a closed list.
-
-    Raises:
-        ConversionError: There is no such member; ``others`` are listed with the members.
-    """
-    known = [*others, *map(str, words)]
-    if value in list(words):
-        return words(value)
-    raise ConversionError(
-        f"{argument}: one of {', '.join(known)} is needed, found {str(value)!r}.{did_you_mean(str(value), known)}"
-    )
-
-
-def read_words(argument: str, values: Sequence[str], words: type[Word]) -> list[Word]:
-    """Return the named members of a closed list.
-
-    Raises:
-        ConversionError: One does not exist, or ``values`` is not a list.
-    """
-    _require_list(argument, "names", values)
-    return [read_word(argument, value, words) for value in values]
 
 
 def read_recover(recover: bool | int) -> int | Auto | None:
@@ -310,11 +172,6 @@ def read_structures(names: str | None, order: str | None) -> tuple[Structure, ..
     return tuple(structure for structure in listed if structure == order or structure not in SEPARABLE)
 
 
-def _require_list(argument: str, what: str, values: Sequence[str]) -> None:
-    if isinstance(values, str):
-        raise ConversionError(f"{argument}: a list of {what} is needed, such as [{values!r}], found {values!r}.")
-
-
 def _require_rank(rank: Rank | None) -> None:
     is_count = isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1
     if rank is not None and rank != "full" and not is_count:
@@ -330,24 +187,3 @@ def require_steps(argument: str, steps: int | Auto | None) -> None:
     is_count = isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1
     if steps is not None and steps != AUTO and not is_count:
         raise ConversionError(f"{argument}: a number of steps of at least 1, or auto, is needed, found {steps!r}.")
-
-
-def _require_counts(batch_size: int | None, threads: int) -> None:
-    for name, count in (("batch_size", 1 if batch_size is None else batch_size), ("threads", threads)):
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise ConversionError(f"budget {name}: a whole number of at least 1 is needed, found {count!r}.")
-
-
-def _read_runtime(runtime: str) -> Runtime:
-    known = read_word("budget runtime", runtime, Runtime)
-    if not RUNTIMES[known].times_layers:
-        usable = [str(each) for each, support in RUNTIMES.items() if support.times_layers]
-        raise ConversionError(
-            f"budget runtime: a plan needs the times of single layers, which {known} does not provide since it fuses "
-            f"layers. Use {' or '.join(usable)}."
-        )
-    return known
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -24,7 +24,7 @@ from dsft.conversion.reconstruction.calibration_data import Calibration
 from dsft.conversion.request import Request, read_recover
 from dsft.errors import ConversionError
 from dsft.measure.example import ExampleInput, with_batch_size
-from dsft.progress import Report, ignore
+from dsft.progress import Report, warn
 
 AnyCalibration = Calibration | CalibrationSet
 """Calibration data, or a :class:`~dsft.conversion.CalibrationSet` of it, whose statistics are measured once."""
@@ -44,7 +44,7 @@ def plan_conversion(
     score: Callable[[ConversionPlan], float] | None = None,
     task: str = TaskName.CLASSIFICATION,
     is_trained: bool = True,
-    report: Report = ignore,
+    report: Report = warn,
 ) -> ConversionPlan:
     """Decide what becomes of each convolution of a network. Nothing is changed.
 
@@ -96,7 +96,7 @@ def factorize(
     *,
     task: str = TaskName.CLASSIFICATION,
     seed: int = 0,
-    report: Report = ignore,
+    report: Report = warn,
 ) -> dict[str, AnyFactors]:
     """Derive the weights of every layer that a plan converts from the weights of the network.
 
@@ -137,7 +137,7 @@ def reconstruct(
     recover: bool | int = False,
     task: str = TaskName.CLASSIFICATION,
     seed: int = 0,
-    report: Report = ignore,
+    report: Report = warn,
 ) -> ConversionPlan:
     """Fit the layers of a converted network to the outputs of the original on calibration data, in place.
 

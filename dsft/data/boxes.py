@@ -52,7 +52,7 @@ def fit_boxes(boxes: Boxes, size: tuple[int, int], key: str) -> Boxes:
             found = ", ".join(f"{value:g}" for value in boxes[is_bad.argmax(), :4].tolist())
             raise DataError(
                 f"image {key!r}: every box must {rule}, found left, top, right, bottom = {found}. Repair the "
-                "annotation, or skip such images with data.bad_images=skip."
+                "annotation."
             )
     return np.concatenate([corners, boxes[:, 4:]], 1)
 

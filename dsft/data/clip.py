@@ -58,8 +58,7 @@ class Clip:
         if other := next((image for image in images if image.size != images[0].size), None):
             sizes = " and ".join(f"{image.width} x {image.height}" for image in (images[0], other))
             raise DataError(
-                f"{self.name!r}: the frames of a clip must have one size, found {sizes} pixels. Repair or remove it, "
-                "or skip such clips with data.bad_images=skip or --bad-images skip."
+                f"{self.name!r}: the frames of a clip must have one size, found {sizes} pixels. Repair or remove it."
             )
         pixels = {position: _pixels(image.convert(mode)) for position, image in decoded.items()}
         return np.stack([pixels[position] for position in positions])

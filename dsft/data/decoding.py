@@ -81,8 +81,7 @@ def _decoding(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # Pillow's decoders raise errors of many types
         raise DataError(
-            f"{name!r} cannot be read as an image ({type(error).__name__}: {error}). "
-            "Repair or remove it, or skip such images with data.bad_images=skip or --bad-images skip."
+            f"{name!r} cannot be read as an image ({type(error).__name__}: {error}). Repair or remove it."
         ) from error
 
 

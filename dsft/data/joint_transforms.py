@@ -23,8 +23,6 @@ from dsft.preprocessing import Preprocessing
 # torchvision's type hints do not export what its documentation does.
 v2: Any = _typed_v2
 
-"""Pillow's mode of an image by its number of channels."""
-
 
 @dataclass(frozen=True)
 class JointAugmentation:
@@ -179,8 +177,7 @@ def _require_same_size(image: Image.Image, other: Image.Image, key: str, name: s
         (width, height), (other_width, other_height) = image.size, other.size
         raise DataError(
             f"image {key!r}: must have the size of its {name}, found {width} x {height} and a {name} of "
-            f"{other_width} x {other_height} pixels. Repair or remove it, or skip such images with "
-            "data.bad_images=skip."
+            f"{other_width} x {other_height} pixels. Repair or remove it."
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,7 +98,7 @@ class BatchLoader:
         self._order = order
         self._settings = settings
         self._collate = Collate(mixing, len(samples.split.classes), samples.seed)
-        self._skipped: set[str] = set()
+        self._skipped: dict[str, str] = {}
         self._current = 0
         self._batches = self._open()
 
@@ -127,9 +127,9 @@ class BatchLoader:
         return self._settings.windows
 
     @property
-    def skipped(self) -> frozenset[str]:
-        """Keys of the unreadable images found so far."""
-        return frozenset(self._skipped)
+    def skipped(self) -> Mapping[str, str]:
+        """Keys of the unreadable images found so far, with what is wrong with each."""
+        return self._skipped
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch; only one epoch of a loader can be iterated at a time.
@@ -157,8 +157,11 @@ class BatchLoader:
                 # Stop the workers now. The traceback of the exception would keep them alive until the garbage
                 # collector runs, which takes seconds.
                 self._batches = self._open()
-                raise DataError(collated.unreadable[0].message)
-            self._skipped.update(image.key for image in collated.unreadable)
+                raise DataError(
+                    f"{collated.unreadable[0].message} Or skip such {self.input_kind.plural} with data.bad_images=skip "
+                    "(of dsft predict: --bad-inputs skip)."
+                )
+            self._skipped.update(collated.unreadable)
             if len(collated.targets) >= smallest:
                 yielded += 1
                 yield Batch(collated.images, collated.targets, collated.positions, at)

@@ -67,8 +67,7 @@ def read_signal(path: Path) -> Signal:
         raise
     except Exception as error:  # the decoders of soundfile and NumPy raise errors of many types
         raise DataError(
-            f"{str(path)!r} cannot be read as a signal ({type(error).__name__}: {error}). Repair or remove it, or "
-            "skip such signals with data.bad_images=skip or --bad-inputs skip."
+            f"{str(path)!r} cannot be read as a signal ({type(error).__name__}: {error}). Repair or remove it."
         ) from error
     return signal
 

@@ -56,8 +56,7 @@ def require_tokens(text: str, name: str) -> str:
     """
     if not text.strip():
         raise DataError(
-            f"{name}: a text must have characters other than spaces, found {text[:20]!r}. Fill or remove it, or skip "
-            "such texts with data.bad_images=skip or --bad-inputs skip."
+            f"{name}: a text must have characters other than spaces, found {text[:20]!r}. Fill or remove it."
         )
     return text
 
@@ -73,8 +72,7 @@ def read_text(path: Path) -> str:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise DataError(
-            f"{str(path)!r} cannot be read as a text in UTF-8 ({type(error).__name__}: {error}). Repair or remove it, "
-            "or skip such texts with data.bad_images=skip or --bad-inputs skip."
+            f"{str(path)!r} cannot be read as a text in UTF-8 ({type(error).__name__}: {error}). Repair or remove it."
         ) from error
     return require_tokens(text, repr(str(path)))
 

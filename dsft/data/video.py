@@ -120,10 +120,7 @@ class VideoFrames:
             raise self._damaged(f"{type(error).__name__}: {error}") from error
 
     def _damaged(self, reason: str) -> DataError:
-        return DataError(
-            f"{str(self._path)!r} cannot be read as a video ({reason}). Repair or remove it, or skip such clips with "
-            "data.bad_images=skip or --bad-images skip."
-        )
+        return DataError(f"{str(self._path)!r} cannot be read as a video ({reason}). Repair or remove it.")
 
 
 def _pixels(frame: Any) -> NDArray[np.uint8]:

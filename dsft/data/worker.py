@@ -66,8 +66,10 @@ class SampleReader(Dataset[Sample | UnreadableImage]):
             with seeded(stable_seed("augment", self.seed, epoch, position, repeat)):
                 return self._transformed(example, target, index)
         except DataError as error:
-            # An exception that leaves a worker process has its traceback as its message.
-            return UnreadableImage(self.split.keys[position], str(error))
+            # An exception that leaves a worker process has its traceback as its message. Transforms do not know the
+            # image's name.
+            key, reason = self.split.keys[position], str(error)
+            return UnreadableImage(key, reason if key in reason else f"{key!r}: {reason}")
 
     def _transformed(
         self, example: Any, target: Target | Image | NDArray[Any] | None, draw: tuple[int, int, int]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import pickle
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,24 +136,33 @@ def _read_safetensors(path: Path, where: str) -> dict[str, Tensor]:
 def _read_pickle(path: Path, where: str) -> Any:
     try:
         # timm saves its command-line arguments in the file; the class is harmless.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*TorchScript archive")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not (names := _needed_code(path)):
+            raise CheckpointError(f"{where}: not a PyTorch file, or damaged. Save or download it again.") from error
         raise CheckpointError(
-            f"{where}: not a PyTorch file of plain tensors{_needed_code(path)}. dsft runs no code from a "
-            f"weights file. Save the state dict only: torch.save(model.state_dict(), path)."
+            f"{where}: not a PyTorch file of plain tensors: loading it would run {', '.join(names[:_SHOWN])}. dsft "
+            "runs no code from a weights file. Save the state dict only: torch.save(model.state_dict(), path)."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CheckpointError(f"{where}: not a valid PyTorch file ({reason}).") from error
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                f"{where}: is a TorchScript program, which runs code when it is loaded, and weights alone are needed. "
+                f"Save them: torch.save(torch.jit.load(path).state_dict(), new_path)."
+            ) from error
+        reason = next(iter(str(error).splitlines()), "").partition(". ")[0] or type(error).__name__
+        raise CheckpointError(
+            f"{where}: not a valid PyTorch file ({reason.rstrip('.')}). Save or download it again."
+        ) from error
 
 
-def _needed_code(path: Path) -> str:
+def _needed_code(path: Path) -> list[str]:
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+        return torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     except Exception:  # only details of a message, and damaged files raise errors of many types
-        return ""
-    return f": loading it would run {', '.join(names[:_SHOWN])}" if names else ""
+        return []
 
 
 def _find_table(content: Any, where: str) -> tuple[list[str], dict[str, Tensor]]:

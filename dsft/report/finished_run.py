@@ -12,6 +12,7 @@ from dsft.errors import InputError
 from dsft.recipe import Recipe, load_recipe
 from dsft.recipe.data_sources import DATA_SOURCES
 from dsft.report.sections import Values, read_json
+from dsft.run_files import RECIPE_FILE, RUN_FILE, SPLITS_FILE
 
 NETWORKS_BEFORE_TRAINING = {
     "val-teacher": "teacher",
@@ -20,7 +21,7 @@ NETWORKS_BEFORE_TRAINING = {
 }
 """The folders of the evaluations before the training and the names of the evaluated networks, in order."""
 
-_NEEDED = ("recipe.yaml", "run.json", "splits.json", "metrics.jsonl", "model/manifest.json")
+_NEEDED = (RECIPE_FILE, RUN_FILE, SPLITS_FILE, "metrics.jsonl", "model/manifest.json")
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,10 @@ def read_run(folder: Path) -> Run:
     first = [slot for slot in NETWORKS_BEFORE_TRAINING if slot in slots]
     return Run(
         folder,
-        load_recipe(str(folder / "recipe.yaml")),
-        read_json(folder / "run.json"),
+        load_recipe(str(folder / RECIPE_FILE)),
+        read_json(folder / RUN_FILE),
         read_json(folder / "model" / "manifest.json"),
-        read_json(folder / "splits.json")["classes"],
+        read_json(folder / SPLITS_FILE)["classes"],
         [json.loads(line) for line in lines],
         read_json(conversion) if conversion.is_file() else None,
         {slot: slots[slot] for slot in [*first, *(slot for slot in slots if slot not in first)]},

@@ -15,17 +15,19 @@ from dsft.compat.torch_convolution import Convolution, onednn_convolution
 from dsft.compat.torch_dispatch import is_in_dispatch_mode
 from dsft.compat.torch_modules import has_forward_hooks
 
+IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
+
 
 def _is_intel() -> bool:
     """Whether MKL runs on a processor of its maker; one that the system does not describe is taken for another."""
     info = Path("/proc/cpuinfo")
     description = info.read_text(encoding="utf-8", errors="replace")[:4096] if info.is_file() else platform.processor()
-    return "Intel" in description or sys.platform == "darwin"
+    return IS_X86 and ("Intel" in description or sys.platform == "darwin")
 
 
 IS_INTEL = _is_intel()
 
-HAS_ONEDNN: bool = platform.machine().lower() in ("x86_64", "amd64") and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+HAS_ONEDNN: bool = IS_X86 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 LEAST_IMAGES = 4 if IS_INTEL else 1
 """Minimum number of images. On an Intel processor the matrix product of MKL takes 0.3 to 0.9 of the time for one image,

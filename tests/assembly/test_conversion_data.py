@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ import torch
 from dsft.assembly import load_folder
 from dsft.assembly.conversion_data import ConversionData, open_conversion_data
 from dsft.assembly.named_data import RECORDED, NamedData
-from dsft.choices import SplitName
+from dsft.choices import SplitName, TaskName
 from dsft.devices import Compute
 from dsft.errors import DataError
-from dsft.progress import Event, Note, Warn
+from dsft.progress import Event, Note, Warn, ignore
+from dsft.tasks import task_named
 from tests.workshop import CLASSES, Workshop, write_pictures
 
 CPU = Compute(torch.device("cpu"))
@@ -57,6 +59,25 @@ def test_images_without_labels_calibrate_and_leave_no_record(workshop: Workshop,
     assert [event.message for event in events if isinstance(event, Note)] == [
         f"calibration: 3 images of {str(tmp_path)!r}"
     ]
+
+
+def test_images_beside_few_in_folders_calibrate(workshop: Workshop, tmp_path: Path) -> None:
+    write_pictures(tmp_path, {"": 3, "thumbnails": 2})
+    data, _ = opened(workshop, NamedData(str(tmp_path)))
+    assert data is not None
+    assert data.val is None
+    assert data.train.keys == ("000.png", "001.png", "002.png")
+    write_pictures(tmp_path, {"thumbnails": 4})
+    with pytest.raises(DataError, match=r"at least two classes|not in a class folder|outside"):
+        opened(workshop, NamedData(str(tmp_path)))
+
+
+def test_folders_are_classes_for_classification_alone(workshop: Workshop, tmp_path: Path) -> None:
+    write_pictures(tmp_path, {"images": 3, "masks": 3})
+    network = dataclasses.replace(load_folder(workshop.dense), task=task_named(TaskName.SEGMENTATION))
+    message = r"found none in it. Folders in it are no classes for 'dense', whose task is segmentation. Give the folder"
+    with pytest.raises(DataError, match=message):
+        open_conversion_data(NamedData(str(tmp_path)), network, "dense", ignore)
 
 
 def test_a_folder_without_images_is_an_error(workshop: Workshop, tmp_path: Path) -> None:

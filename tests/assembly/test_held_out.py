@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from dsft.choices import DataSource, SplitName
 from dsft.errors import CheckpointError
 from dsft.progress import ignore
 from dsft.recipe.sections import DataSection
-from tests.workshop import dsft
+from tests.workshop import Workshop, dsft
 
 DIGITS = DataSection(source=DataSource.DIGITS)
 
@@ -120,3 +122,23 @@ def test_a_run_on_images_that_trained_its_source_is_refused(tmp_path: Path, monk
     assert "images of the val split trained the network" in done.stderr
     done = dsft("evaluate", "runs/quickstart", "--split", "test")
     assert "images trained this model, or one that it was made from" in done.stderr
+
+
+def test_of_data_that_grew_a_run_knows_its_images(workshop: Workshop, tmp_path: Path) -> None:
+    pictures = Path(shutil.copytree(workshop.pictures, tmp_path / "pictures"))
+    recipe = tmp_path / "dense.yaml"
+    shutil.copy(workshop.dense_recipe, recipe)
+    changes = [f"data.root={pictures.as_posix()}", "schedule.epochs=1", f"output.dir={tmp_path.as_posix()}/run"]
+    assert dsft("train", recipe, *changes).exit_code == 0
+    splits = json.loads((tmp_path / "run" / "splits.json").read_text(encoding="utf-8"))["splits"]
+    shutil.copy(pictures / "ant" / "000.png", pictures / "bee" / "new.png")
+    known = len(splits["train"]["keys"])
+    done = dsft("evaluate", tmp_path / "run", "--data", pictures, "--no-time")
+    assert f"{known} of these 49 images trained this model" in " ".join(done.stderr.split())
+    # Of a model folder alone only the fingerprint is known.
+    shutil.copytree(tmp_path / "run" / "model", tmp_path / "alone" / "model")
+    assert "trained this model" not in dsft("evaluate", tmp_path / "alone", "--data", pictures, "--no-time").stderr
+    # Keys of another run say nothing.
+    other = {"splits": {"train": {"fingerprint": "other", "keys": splits["train"]["keys"]}}}
+    (tmp_path / "alone" / "splits.json").write_text(json.dumps(other), encoding="utf-8")
+    assert "trained this model" not in dsft("evaluate", tmp_path / "alone", "--data", pictures, "--no-time").stderr

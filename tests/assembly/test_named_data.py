@@ -63,7 +63,7 @@ def test_nothing_is_named_or_recorded() -> None:
             "nowhere",
             r"^--data: expected a folder of images or other inputs, the folder of a run, or a recipe; no recipe",
         ),
-        ("table.csv", r"--data 'table.csv': expected a recipe or a folder, found a table. Write data.root=table.csv"),
+        ("table.csv", r"--data 'table.csv': expected a recipe or a folder, found a table. Give a recipe with data: "),
         ("wrong.yaml", r"^\d+ problems|^wrong.yaml"),
         ("model", r"--data 'model': expected a recipe, or a folder of images or other inputs, found a model folder"),
         (

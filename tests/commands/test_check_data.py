@@ -59,7 +59,17 @@ def test_a_recipe_is_checked_as_its_run_would_split_it(workshop: Workshop) -> No
 
 def test_invalid_input_is_reported(tmp_path: Path) -> None:
     assert dsft("data", "check", tmp_path / "nothere").exit_code == 2
-    (tmp_path / "a").mkdir()
-    done = dsft("data", "check", tmp_path, "data.seed=1")
+    assert (
+        "data: expected a folder of images or other inputs, the folder of a run, or a recipe"
+        in dsft("data", "check", tmp_path / "nothere").stderr
+    )
+    (tmp_path / "table.csv").write_text("path,label\n", encoding="utf-8")
+    done = dsft("data", "check", tmp_path / "table.csv")
     assert done.exit_code == 2
-    assert "they require a recipe" in done.stderr
+    assert "found a table. Give a recipe with data: {source: csv}" in done.stderr
+
+
+def test_a_run_and_a_folder_are_split_as_asked(workshop: Workshop) -> None:
+    for data in (workshop.dense, workshop.pictures):
+        found = json.loads(dsft("data", "check", data, "data.test.fraction=0.25", "--json").stdout)
+        assert found["splits"]["test"]["images"] == 12

@@ -209,6 +209,11 @@ def test_predictions_are_pictures_of_the_size_of_the_image(work: Work, tmp_path:
     if work.task == "segmentation":
         assert set(np.unique(values)) <= {0, 1}
     assert dsft("predict", *arguments).exit_code == 2
+    before = photo.read_bytes()
+    own = dsft("predict", *arguments[:2], "--pictures", tmp_path, "--builder", work.builder, "--overwrite")
+    assert own.exit_code == 2
+    assert "is one of the inputs, so it cannot be replaced" in " ".join(own.stderr.split())
+    assert photo.read_bytes() == before
     refused = dsft("predict", work.dense, photo, "--builder", work.builder)
     assert refused.exit_code == 2
     assert "--pictures: is needed" in refused.stderr

@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import timm
 
+import dsft as api
 from dsft.choices import Runtime
 from dsft.runtimes import RUNTIMES, why_unusable
 from tests.workshop import Workshop, dsft
@@ -63,6 +65,24 @@ def test_a_runtime_that_is_missing_is_named(
     assert done.exit_code == 0, done.stderr
     assert "needs a C++ compiler" in " ".join(done.stdout.split())
     assert not (model / "deployment.json").exists()
+
+
+def test_torch_alone_needs_no_calibration_and_seen_images_are_told(workshop: Workshop, tmp_path: Path) -> None:
+    model = shutil.copytree(workshop.dense / "model", tmp_path / "model")
+    done = dsft("deploy", model, "--runtime", "eager", "--data", workshop.pictures, "--seconds", "0.1")
+    assert done.exit_code == 0, done.stderr
+    assert "of these 48 images trained this model" in " ".join(done.stderr.split())
+    # Nothing is left to calibrate int8 on.
+    done = dsft("deploy", model, "--runtime", "onnxruntime", "--data", workshop.pictures, *QUICK)
+    assert done.exit_code == 2
+    assert "int8 is calibrated on images that are not scored, and none are left" in done.stderr
+
+
+def test_a_model_that_records_no_data(tmp_path: Path) -> None:
+    api.save(timm.create_model("test_resnet"), tmp_path / "model")
+    done = dsft("deploy", tmp_path / "model", "--runtime", "eager")
+    assert done.exit_code == 2
+    assert "records no data, but it is scored on images. Give them with --data RECIPE|FOLDER" in done.stderr
 
 
 def test_unknown_runtimes_are_errors(workshop: Workshop) -> None:

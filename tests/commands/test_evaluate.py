@@ -146,6 +146,25 @@ def test_a_plain_folder_may_lack_classes(workshop: Workshop, here: Path) -> None
     assert "warning: data: the test split has no images of 'ant', 'cat'" in done.stderr
 
 
+def test_a_plain_folder_is_split_only_on_request(workshop: Workshop, here: Path) -> None:
+    write_pictures(here / "new", dict.fromkeys(CLASSES, 8), seed=9)
+    done = dsft("evaluate", workshop.dense, "--data", "new", "--split", "val")
+    assert done.exit_code == 2
+    assert "'new' is a plain folder of classes, which is scored as a whole, so it has no val split" in done.stderr
+    parts = ["data.val.fraction=0.25", "data.test.fraction=0.125"]
+    done = dsft("evaluate", workshop.dense, "--data", "new", *parts, "--split", "val", "--json", "--no-time")
+    assert json.loads(done.stdout)["models"][0]["metrics"]["count"] == 6
+    done = dsft("evaluate", workshop.dense, "--data", "new", *parts, "--json", "--no-time")
+    assert json.loads(done.stdout)["models"][0]["metrics"]["count"] == 3
+
+
+def test_classes_of_a_plain_folder_that_the_model_does_not_know(workshop: Workshop, here: Path) -> None:
+    write_pictures(here / "new", {"bee": 3, "wasp": 3}, seed=9)
+    done = dsft("evaluate", workshop.dense, "--data", "new")
+    assert done.exit_code == 2
+    assert "does not know these classes of the data: wasp. It knows ant, bee, cat." in done.stderr
+
+
 @pytest.mark.parametrize(("split", "count"), [("val", 9), ("test", 9), ("train", 18)])
 def test_of_a_folder_with_splits_one_is_scored(workshop: Workshop, here: Path, split: str, count: int) -> None:
     write_split_pictures(here / "new")

@@ -135,7 +135,7 @@ def test_int8_is_calibrated_on_images_that_are_not_scored(workshop: Workshop, na
     exported(workshop.dense, f"float_{name}", "--images", "6")
     limited = ["--int8", "--max-drop", "100", "--images", "6", "--calibration", "20"]
     printed, described = exported(workshop.dense, name, *limited)
-    assert "int8, calibrated on 20 images" in printed
+    assert "int8, calibrated on 20 inputs" in printed
     assert "top-1 " in printed
     int8 = described["int8"]
     assert isinstance(int8, dict)

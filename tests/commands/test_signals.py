@@ -234,6 +234,10 @@ def test_arrays_are_trained_on_converted_and_predicted(work: Work, arrays: Path,
     np.save(tmp_path / "one.npy", np.load(arrays)["x"][7])
     done = work.run("predict", tmp_path / "out", tmp_path / "one.npy", *work.builder, "--format", "csv")
     assert next(csv.DictReader(io.StringIO(done.stdout)))["class"] in "012"
+    np.save(tmp_path / "volume.npy", np.zeros((1, 2, 300), np.float32))
+    refused = dsft("predict", tmp_path / "out", tmp_path / "volume.npy", *work.builder)
+    assert "volume.npy': a signal must have 2 axes, channels first" in " ".join(refused.stderr.split())
+    assert "skip" not in refused.stderr
 
 
 def test_a_network_that_states_its_input_is_converted_without_a_run(arrays: Path, tmp_path: Path) -> None:

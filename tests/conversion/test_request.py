@@ -6,7 +6,8 @@ import pytest
 
 from dsft.choices import Cost, Form, Method, Runtime, Structure
 from dsft.conversion import Budget, MaxDrop, Request
-from dsft.conversion.request import read_budget, read_structures
+from dsft.conversion.budget import read_budget
+from dsft.conversion.request import read_structures
 from dsft.errors import ConversionError
 
 
@@ -96,13 +97,11 @@ def test_a_runtime_that_cannot_time_layers_is_an_error(budget: dict[str, float])
         Request(budget={**budget, "runtime": "compiled"})
 
 
-def test_a_share_takes_the_place_of_a_loss_of_score() -> None:
-    request = Request(budget={"max_drop": 1, "by": "params"}, method=Method.FRESH, seed=3)
+def test_a_budget_limits_a_cost_or_a_loss_of_score() -> None:
+    request = Request(budget={"max_drop": 1, "by": "params"})
     assert (request.cost_budget, request.max_drop) == (None, MaxDrop(1, Cost.PARAMS))
-    budget = Budget(Cost.PARAMS, 0.4)
-    there = request.at(budget)
-    assert there == Request(budget=budget, method=Method.FRESH, seed=3)
-    assert (there.cost_budget, there.max_drop) == (budget, None)
+    request = Request(budget={"params": 0.4})
+    assert (request.cost_budget, request.max_drop) == (Budget(Cost.PARAMS, 0.4), None)
 
 
 def test_words_may_be_plain_text() -> None:

@@ -117,6 +117,16 @@ def test_runs_no_code(tmp_path: Path) -> None:
         read_weights(tmp_path / "w.pth")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated", "ignore:.*not supported in Python")
+def test_says_what_else_a_file_is(tmp_path: Path) -> None:
+    torch.jit.script(nn.Conv2d(3, 4, 3)).save(tmp_path / "program.pt")  # type: ignore[no-untyped-call]
+    with pytest.raises(CheckpointError, match=r"is a TorchScript program.*torch\.jit\.load\(path\)\.state_dict"):
+        read_weights(tmp_path / "program.pt")
+    (tmp_path / "damaged.pth").write_bytes(b"\x80\x02garbage")
+    with pytest.raises(CheckpointError, match=r"not a PyTorch file, or damaged. Save or download it again\.$"):
+        read_weights(tmp_path / "damaged.pth")
+
+
 @pytest.mark.parametrize("content", [{}, {"epoch": 3}, [1, 2], {"model": {"a": 1}}])
 def test_refuses_a_file_without_weights(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "w.pth")

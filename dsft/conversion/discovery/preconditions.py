@@ -12,6 +12,7 @@ from torch.nn.parameter import UninitializedParameter
 from dsft.compat.torch_compile import is_compiled, is_compiled_in_place, without_compilation
 from dsft.compat.torch_modules import is_sharded
 from dsft.errors import ConversionError
+from dsft.separable import FactoredConv
 
 
 def unwrap_network(model: nn.Module) -> nn.Module:
@@ -24,7 +25,7 @@ def unwrap_network(model: nn.Module) -> nn.Module:
         ConversionError: ``model`` is not a module.
     """
     if not isinstance(model, nn.Module):
-        raise ConversionError(f"model: a torch.nn.Module is needed, found {model!r}.")
+        raise ConversionError(f"model: a torch.nn.Module is needed, found {type(model).__name__}.")
     while True:
         if is_compiled(model):
             model = without_compilation(model)
@@ -64,6 +65,20 @@ def check_preconditions(model: nn.Module) -> None:
                 f"the converted one."
             )
         _require_weights(name, module)
+
+
+def require_unconverted(model: nn.Module) -> None:
+    """Check that no layer of a network is converted.
+
+    Raises:
+        ConversionError: One is; the plan of a further conversion would not describe it.
+    """
+    converted = [name for name, module in model.named_modules() if isinstance(module, FactoredConv)]
+    if converted:
+        raise ConversionError(
+            f"model: {len(converted)} of its layers are converted already, such as {converted[0]!r}. Convert the "
+            "network that it was made from."
+        )
 
 
 def copy_network(model: nn.Module) -> nn.Module:

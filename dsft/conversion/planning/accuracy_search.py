@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from dsft.conversion.request import MaxDrop
+from dsft.conversion.budget import MaxDrop
 from dsft.errors import BudgetError, ConversionError
 from dsft.progress import Note, Report, ignore
 

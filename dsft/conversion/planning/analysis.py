@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from dsft.choices import Cost, Method, Reason
-from dsft.conversion.discovery.preconditions import check_preconditions, unwrap_network
+from dsft.conversion.discovery.preconditions import check_preconditions, require_unconverted, unwrap_network
 from dsft.conversion.discovery.sites import Site, find_sites
 from dsft.conversion.factorization import ChannelSpectrum, Weighting
 from dsft.conversion.plan import ConversionPlan
@@ -91,6 +91,7 @@ def analyze_network(
     """
     model = unwrap_network(model)
     check_preconditions(model)
+    require_unconverted(model)
     obstacles = select_layers(find_sites(model, example_input, request.allowed_structures), request)
     eligible = [site for site, obstacle in obstacles.items() if obstacle is None]
     weightings = weigh(eligible) if weigh is not None else {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from dsft.choices import AUTO, Cost, Decision, Form, Reason
+from dsft.conversion.budget import Budget, MaxDrop
 from dsft.conversion.discovery.sites import POINTWISE_STRUCTURES, Site
 from dsft.conversion.factorization import METHODS
 from dsft.conversion.plan import ConversionPlan, LayerPlan, Replacement
@@ -18,7 +19,7 @@ from dsft.conversion.planning.latency_correction import fit_latency
 from dsft.conversion.planning.layer_latency import LayerLatency
 from dsft.conversion.planning.selection import exclusion
 from dsft.conversion.planning.shape_rule import expected_faster
-from dsft.conversion.request import Budget, MaxDrop, Rank, Request
+from dsft.conversion.request import Rank, Request
 from dsft.conversion.structures import Candidate
 from dsft.errors import BudgetError
 from dsft.progress import Report, ignore

@@ -103,11 +103,11 @@ def recover_network(
     images = sum(map(batch_size_of, batches)) + sum(map(batch_size_of, held_out))
     if images < LEAST_IMAGES or not held_out or not batches:
         least = f"at least {LEAST_IMAGES} inputs in several batches"
-        report(Note(f"no recovery: it needs {least}, found {plural(images, 'input')}."))
+        report(Warn(f"no recovery: it needs {least}, found {plural(images, 'input')}."))
         return None
     parameters = _trainable(converted, layers)
     if not parameters:
-        report(Note("no recovery: all converted layers are frozen."))
+        report(Warn("no recovery: all converted layers are frozen."))
         return None
     session = _Session(original, converted, block_names(layers), parameters, RandomBatches(batches, seed), held_out)
     try:

@@ -45,8 +45,7 @@ class SignalArray(ArraySource):
         values: NDArray[np.float32] = self.values[index]
         if not np.isfinite(values).all():
             raise DataError(
-                f"signal {self.keys[index]} of {self.origin!r} has NaN or infinite values. Repair or remove it, or "
-                "skip such signals with data.bad_images=skip."
+                f"signal {self.keys[index]} of {self.origin!r} has NaN or infinite values. Repair or remove it."
             )
         return Signal(values, self.rate)
 

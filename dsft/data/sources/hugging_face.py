@@ -53,10 +53,7 @@ class ImageTable:
         if value.get("bytes") is not None:
             return decode_image(value["bytes"], self.keys[index])
         if value.get("path") is None:
-            raise DataError(
-                f"{self.keys[index]!r} of {self.origin}: the row has no image. Remove it, or skip such rows with "
-                "data.bad_images=skip or --bad-images skip."
-            )
+            raise DataError(f"{self.keys[index]!r} of {self.origin}: the row has no image. Remove it.")
         return decode_image(Path(value["path"]), value["path"])
 
 

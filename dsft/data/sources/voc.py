@@ -103,7 +103,7 @@ def _read_objects(file: Path) -> list[_Object] | str:
         reason = f"{type(error).__name__}: {error}"
     return (
         f"annotation {str(file)!r}: must be an XML file with object entries that have a name and a bndbox, found "
-        f"{reason}. Repair it, or skip such images with data.bad_images=skip."
+        f"{reason}. Repair it."
     )
 
 

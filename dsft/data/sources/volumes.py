@@ -26,7 +26,6 @@ from dsft.storage import at_home
 VOLUME_EXTENSIONS = NIFTI_EXTENSIONS | {ARRAY_EXTENSION}
 
 _IMAGES, _MASKS = "images", "masks"
-_SKIP = "or skip such signals with data.bad_images=skip."
 _TOLERANCE = 0.1
 """Largest distance of a voxel of a mask from that of its image, as a fraction of the smallest spacing."""
 
@@ -54,7 +53,7 @@ class MaskedVolumes(PairedFiles):
         if (is_fractional := values != np.rint(values)).any():
             raise DataError(
                 f"mask {str(pair.target)!r}: must hold one class index for each voxel, found fractional values such "
-                f"as {values[is_fractional][0]:g}. Resample masks by nearest neighbour, {_SKIP}"
+                f"as {values[is_fractional][0]:g}. Resample masks by nearest neighbour."
             )
         return class_indices(values, len(self.classes), self.ignore_index, pair.target)
 
@@ -113,7 +112,7 @@ def _values(pair: PicturePair) -> NDArray[np.float32]:
     if is_nifti is not other:
         raise DataError(
             f"mask {str(pair.target)!r}: must be of the format of its volume {pair.image.name!r}, NIfTI or NumPy, so "
-            f"that their voxels agree. Convert one of them, {_SKIP}"
+            f"that their voxels agree. Convert one of them."
         )
     values = read_signal(pair.target).values
     if is_nifti:
@@ -121,7 +120,7 @@ def _values(pair: PicturePair) -> NDArray[np.float32]:
         if len(values) != 1:
             raise DataError(
                 f"mask {str(pair.target)!r}: must hold one class index for each voxel, found {len(values)} values. "
-                f"Combine them into one, {_SKIP}"
+                f"Combine them into one."
             )
         mask: NDArray[np.float32] = values[0]
         return mask
@@ -139,12 +138,12 @@ def _require_same_grid(pair: PicturePair) -> None:
     if (distance := volume.distance(mask)) > _TOLERANCE * min(volume.spacing):
         raise DataError(
             f"mask {str(pair.target)!r}: must have the affine of its volume, found voxels that are up to "
-            f"{distance:.3g} mm from those of the volume. Resample the mask to the volume, {_SKIP}"
+            f"{distance:.3g} mm from those of the volume. Resample the mask to the volume."
         )
 
 
 def _other_shape(pair: PicturePair, expected: tuple[int, ...], found: tuple[int, ...]) -> DataError:
     return DataError(
         f"mask {str(pair.target)!r}: must have the shape of its volume, {expected}, found {found}. Resample the mask "
-        f"to the volume, {_SKIP}"
+        f"to the volume."
     )

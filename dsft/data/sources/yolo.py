@@ -114,7 +114,7 @@ def _read_boxes(file: Path, num_classes: int) -> Boxes | str:
     except (OSError, ValueError) as error:
         return (
             f"annotation {str(file)!r}: each line must have a class from 0 to {num_classes - 1} and centre, width and "
-            f"height as fractions, found {error}. Repair it, or skip such images with data.bad_images=skip."
+            f"height as fractions, found {error}. Repair it."
         )
 
 

@@ -79,6 +79,14 @@ def test_parts_that_are_compiled_are_errors() -> None:
         convert(inplace, IMAGES, rank=1)
 
 
+def test_converted_networks_are_not_converted_again() -> None:
+    conversion = convert(redraw(Residual()), IMAGES, rank=1, include=["stem"])
+    with pytest.raises(
+        ConversionError, match=r"1 of its layers are converted already, such as 'stem'. Convert the net"
+    ):
+        convert(conversion.model, IMAGES, rank=1)
+
+
 def test_lazy_layers_want_to_be_run_first() -> None:
     model = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU())
     with pytest.raises(ConversionError, match=r"module '0': weight has no shape yet, since LazyConv2d .* Run the net"):
@@ -128,5 +136,5 @@ def test_weights_made_in_inference_mode_are_errors() -> None:
 
 
 def test_what_is_no_network_is_an_error() -> None:
-    with pytest.raises(ConversionError, match=r"model: a torch.nn.Module is needed, found 'resnet18'"):
+    with pytest.raises(ConversionError, match=r"model: a torch.nn.Module is needed, found str"):
         convert("resnet18", IMAGES, rank=1)  # type: ignore[arg-type]

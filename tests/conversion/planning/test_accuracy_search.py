@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from dsft.choices import Cost
+from dsft.conversion.budget import MaxDrop
 from dsft.conversion.planning.accuracy_search import RESOLUTION, Search, Trial, find_cheapest
-from dsft.conversion.request import MaxDrop
 from dsft.errors import BudgetError, ConversionError
 from dsft.progress import Event, Note, Report, ignore
 

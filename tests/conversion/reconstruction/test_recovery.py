@@ -176,7 +176,7 @@ def test_few_images_or_a_single_batch_train_nothing(batches: list[Tensor]) -> No
     fitted, held = set_aside(batches)
     events: list[Event] = []
     assert recover_network(model, student, layer_names(plan), fitted, held, report=events.append) is None
-    assert "no recovery: it needs at least 16 inputs in several batches" in messages(Note, events)[0]
+    assert "no recovery: it needs at least 16 inputs in several batches" in messages(Warn, events)[0]
 
 
 def test_an_eighth_or_64_images_are_set_aside_from_the_end() -> None:
@@ -208,6 +208,13 @@ def test_from_python_the_same_seed_gives_the_same_weights_and_the_report_says_wh
     assert one.report.recovery.after <= one.report.recovery.before
     for name, value in one.model.state_dict().items():
         assert torch.equal(value, other.model.state_dict()[name]), name
+
+
+def test_from_python_too_few_images_are_warned_of() -> None:
+    with pytest.warns(UserWarning, match="no recovery: it needs at least 16 inputs in several batches, found 12"):
+        dsft.convert(
+            redraw(Classifier()).eval(), IMAGES[:1], calibration=[IMAGES[:6], IMAGES[6:12]], rank=1, recover=10
+        )
 
 
 def test_the_time_is_twice_that_of_the_whole_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
