@@ -34,7 +34,14 @@ def load_finished(model: Source) -> Network:
         ModelError: The builder fails, or the file's runtime is not usable or cannot run the file.
     """
     path = at_home(model.label)
-    return _load_file(path) if is_exported(path) else load_folder(path, model.read_builder())
+    if is_exported(path):
+        return _load_file(path)
+    if path.is_file():
+        raise CheckpointError(
+            f"model {model.label!r}: expected a model folder, a run folder or an exported file with the suffix "
+            f"{', '.join(SCORED_SUFFIXES)}, found another file. Give the folder whose weights are in it."
+        )
+    return load_folder(path, model.read_builder())
 
 
 def is_exported(path: Path) -> bool:

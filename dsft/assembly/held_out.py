@@ -22,7 +22,7 @@ from dsft.errors import CheckpointError, DataError
 from dsft.progress import Report, Warn, ignore
 from dsft.recipe.sections import DataSection
 
-ROLES = {SplitName.TRAIN: "trained", SplitName.VAL: "selected"}
+ROLES = {SplitName.TRAIN: "trained or calibrated", SplitName.VAL: "selected"}
 """What the images of a split did to a network, as messages say it."""
 
 

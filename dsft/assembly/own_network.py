@@ -91,7 +91,7 @@ def build_own(
     except ModelError:
         raise
     except Exception as error:
-        raise builder.explain(error, _describe_run(preprocessing)) from error
+        raise builder.explain(error, _describe_run(module, preprocessing)) from error
 
 
 def copy_own(module: nn.Module, name: str, stated: InputFormat, task: Task = CLASSIFICATION) -> LoadedModel:
@@ -115,9 +115,10 @@ def copy_own(module: nn.Module, name: str, stated: InputFormat, task: Task = CLA
         raise
     except Exception as error:
         kind, shape = preprocessing.kind, " x ".join(map(str, preprocessing.shape))
+        advice = _advise_kind(copied_module, kind) or f"Set {preprocessing.size_key} to the size that it takes"
         raise ModelError(
-            f"model {name}: running it on {kind.with_article} of {shape} failed ({type(error).__name__}: {error}). Set "
-            f"{preprocessing.size_key} to the size that it takes."
+            f"model {name}: running it on {kind.with_article} of {shape} failed ({type(error).__name__}: {error}). "
+            f"{advice}."
         ) from error
     # A network that timm built is saved so that it loads by itself.
     spec = identify(copied_module, lambda plain: plain)
@@ -171,7 +172,8 @@ def state_preprocessing(module: nn.Module, stated: InputFormat, task: Task = CLA
         ) from error
     if stated.data is not None:
         is_known = own.kind is stated.data.kind
-        channels = stated.channels or _first_channels(module)
+        first = _first_convolution(module)
+        channels = stated.channels or (first.in_channels if first is not None else None)
         own = stated.data.adapt(own, type(module).__name__) if is_known else stated.data.fit(channels)
     elif isinstance(own, Preprocessing):
         own = for_channels(own, stated.channels or _channels_of(module) or own.channels)
@@ -217,12 +219,22 @@ _STATED: Mapping[InputKind, Callable[..., InputPreprocessing]] = {
 """The input that a network states with sizes of other than two axes, by what the data are."""
 
 
-def _describe_run(preprocessing: InputPreprocessing) -> str:
+def _describe_run(module: nn.Module, preprocessing: InputPreprocessing) -> str:
     shape = " x ".join(map(str, preprocessing.shape))
     option = " or --image-size" if preprocessing.kind is InputKind.IMAGE else ""
+    advice = _advise_kind(module, preprocessing.kind) or f"{preprocessing.size_key}{option} sets another size"
+    return f"running its network on {preprocessing.kind.with_article} of {shape} ({advice})"
+
+
+def _advise_kind(module: nn.Module, kind: InputKind) -> str:
+    """Return what to do if a network that was run on images takes other inputs; empty if it may take images."""
+    first = _first_convolution(module)
+    if kind is not InputKind.IMAGE or first is None or isinstance(first, nn.Conv2d):
+        return ""
+    size = (first.in_channels, 3000) if isinstance(first, nn.Conv1d) else (first.in_channels, 32, 32, 32)
     return (
-        f"running its network on {preprocessing.kind.with_article} of {shape} ({preprocessing.size_key}{option} sets "
-        f"another size)"
+        f"its first convolution is a {type(first).__name__}: state the input that it takes, such as "
+        f"network.pretrained_cfg = {{'input_size': {size}}}, or give data of its kind"
     )
 
 
@@ -288,7 +300,6 @@ def _channels_of(module: nn.Module) -> int | None:
     return first.in_channels if first is not None and first.in_channels in (1, 3) else None
 
 
-def _first_channels(module: nn.Module) -> int | None:
-    """Return the input channels of the first convolution of any kind; None if there is none."""
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    return next((layer.in_channels for layer in module.modules() if isinstance(layer, kinds)), None)
+def _first_convolution(module: nn.Module) -> nn.Conv1d | nn.Conv2d | nn.Conv3d | None:
+    """Return the first convolution of any kind; None if there is none."""
+    return next((layer for layer in module.modules() if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)), None)

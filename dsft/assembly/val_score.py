@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dsft.assembly.conversion_data import ConversionData
 from dsft.assembly.data import load_split
-from dsft.assembly.held_out import count_seen
+from dsft.assembly.held_out import ROLES, count_seen
 from dsft.assembly.network import Network
 from dsft.assembly.scoring import under_class_table
 from dsft.choices import InputKind, SplitName
@@ -156,6 +156,7 @@ def open_val_scorer(
         return NotScored(str(error))
     if trained := count_seen(images, network.trainings).get(SplitName.TRAIN):
         noun = images.input_kind.plural
-        report(Warn(f"{trained:,} of the {len(images):,} {noun} of val trained {model!r}: its score is not held out."))
+        did = ROLES[SplitName.TRAIN]
+        report(Warn(f"{trained:,} of the {len(images):,} {noun} of val {did} {model!r}: its score is not held out."))
     scored = images if limit is None else images.evenly_spaced(limit)
     return ValScorer(scored, len(images), data.section, compute, report)

@@ -155,7 +155,7 @@ def test_settings_are_checked_against_the_network(workshop: Workshop, change: st
         ("data.class_weights.T-shirt=2", DataError, r"data\.class_weights\.T-shirt: unknown class"),
         ("data.root=OTHERS", RecipeError, r"distill\.teacher 'original': the teacher must know the 2 classes"),
         ("distill.teacher=nothere", CheckpointError, "there is no such folder"),
-        ("data.seed=1", DataError, "of the test split trained the network that this run starts from"),
+        ("data.seed=1", DataError, "of the test split trained or calibrated the network that this run starts from"),
         ("freeze.0.train=[layer9.*]", RecipeError, r"freeze\.0\.train\.0: must match a "),
         ("freeze.0.train=[head, fc2.weight]", RecipeError, r"freeze\.0\.train\.1: must match"),
         ("optim.lr_mult={layer9.*: 2}", RecipeError, r"optim\.lr_mult\.layer9\.\*: must match"),

@@ -115,13 +115,13 @@ def test_a_run_on_images_that_trained_its_source_is_refused(tmp_path: Path, monk
     changes = ["schedule.epochs=1", "data.image_size=16", "schedule.warmup_epochs=0", "~freeze", "data.seed=1"]
     done = dsft("finetune", "quickstart", *changes)
     assert done.exit_code == 2
-    assert "images of the test split trained the network that this run starts from" in done.stderr
+    assert "images of the test split trained or calibrated the network that this run starts from" in done.stderr
     assert not (tmp_path / "runs" / "quickstart").exists()
     done = dsft("finetune", "quickstart", *changes, "evaluate.splits=[val]")
     assert done.exit_code == 0, done.stderr
-    assert "images of the val split trained the network" in done.stderr
+    assert "images of the val split trained or calibrated the network" in done.stderr
     done = dsft("evaluate", "runs/quickstart", "--split", "test")
-    assert "images trained this model, or one that it was made from" in done.stderr
+    assert "images trained or calibrated this model, or one that it was made from" in done.stderr
 
 
 def test_of_data_that_grew_a_run_knows_its_images(workshop: Workshop, tmp_path: Path) -> None:
@@ -134,11 +134,11 @@ def test_of_data_that_grew_a_run_knows_its_images(workshop: Workshop, tmp_path: 
     shutil.copy(pictures / "ant" / "000.png", pictures / "bee" / "new.png")
     known = len(splits["train"]["keys"])
     done = dsft("evaluate", tmp_path / "run", "--data", pictures, "--no-time")
-    assert f"{known} of these 49 images trained this model" in " ".join(done.stderr.split())
+    assert f"{known} of these 49 images trained or calibrated this model" in " ".join(done.stderr.split())
     # Of a model folder alone only the fingerprint is known.
     shutil.copytree(tmp_path / "run" / "model", tmp_path / "alone" / "model")
-    assert "trained this model" not in dsft("evaluate", tmp_path / "alone", "--data", pictures, "--no-time").stderr
+    assert "calibrated this model" not in dsft("evaluate", tmp_path / "alone", "--data", pictures, "--no-time").stderr
     # Keys of another run say nothing.
     other = {"splits": {"train": {"fingerprint": "other", "keys": splits["train"]["keys"]}}}
     (tmp_path / "alone" / "splits.json").write_text(json.dumps(other), encoding="utf-8")
-    assert "trained this model" not in dsft("evaluate", tmp_path / "alone", "--data", pictures, "--no-time").stderr
+    assert "calibrated this model" not in dsft("evaluate", tmp_path / "alone", "--data", pictures, "--no-time").stderr

@@ -156,6 +156,18 @@ class TestErrors:
         with pytest.raises(ModelError, match=f"(?s){message}"):
             build_own(Builder(tmp_path / "net.py", "Net"), InputFormat(16))
 
+    @pytest.mark.parametrize(
+        ("kind", "size"), [("Conv1d", r"\(2, 3000\)"), ("Conv3d", r"\(2, 32, 32, 32\)"), ("Conv2d", None)]
+    )
+    def test_of_networks_of_other_inputs_say_how_to_state_them(
+        self, tmp_path: Path, kind: str, size: str | None
+    ) -> None:
+        code = f"from torch import nn\ndef make():\n    return nn.Sequential(nn.{kind}(2, 4, 3), nn.Linear(4, 2))\n"
+        (tmp_path / "net.py").write_text(code, encoding="utf-8")
+        advice = f"its first convolution is a {kind}: .*'input_size': {size}}}, or give data of its kind"
+        with pytest.raises(ModelError, match=advice if size else "or --image-size sets another size"):
+            build_own(Builder(tmp_path / "net.py", "make"), InputFormat(16))
+
 
 class TestRecipe:
     def load(self, section: ModelSection, classes: tuple[str, ...] = CLASSES) -> tuple[Network, list[str]]:

@@ -96,7 +96,7 @@ def test_models_stand_side_by_side(workshop: Workshop) -> None:
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(("split", "role"), [("train", "trained"), ("val", "selected"), ("test", None)])
+@pytest.mark.parametrize(("split", "role"), [("train", "trained or calibrated"), ("val", "selected"), ("test", None)])
 def test_images_that_made_the_model_are_warned_of(workshop: Workshop, split: str, role: str | None) -> None:
     done = dsft("evaluate", workshop.separable, "--split", split)
     assert done.exit_code == 0, done.stderr
@@ -112,7 +112,7 @@ def test_images_that_made_the_model_are_warned_of(workshop: Workshop, split: str
 def test_so_is_the_folder_that_its_splits_were_drawn_from(workshop: Workshop) -> None:
     done = dsft("evaluate", workshop.dense, "--data", workshop.pictures)
     assert done.exit_code == 0, done.stderr
-    assert "33 of these 48 images trained this model" in done.stderr
+    assert "33 of these 48 images trained or calibrated this model" in done.stderr
     assert "5 of these 48 images selected this model" in done.stderr
 
 

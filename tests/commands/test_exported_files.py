@@ -121,6 +121,7 @@ def test_a_program_of_torch_is_not_loaded(workshop: Workshop, tmp_path: Path) ->
     torch.save(torch.zeros(1), tmp_path / "model.pt2")
     done = dsft("predict", tmp_path / "model.pt2", workshop.pictures)
     assert done.exit_code == 2
+    assert "or an exported file with the suffix .onnx, .xml, .pte, found another file. Give the folder" in done.stderr
 
 
 def test_images_with_another_number_of_channels_are_errors(onnx: Path, workshop: Workshop) -> None:

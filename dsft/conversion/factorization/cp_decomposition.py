@@ -7,6 +7,7 @@ al. 2015, "Speeding-up Convolutional Neural Networks Using Fine-tuned CP-Decompo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,10 @@ LARGE_KERNEL = 1 << 20
 """Weights from which on the rounds are computed in float32, in half the time. Few rounds are made there, which end far
 from where its precision would matter."""
 
+MOST_VALUES = 1 << 27
+"""Largest intermediate tensor, of 512 MiB in float32. Larger ones, of layers with thousands of channels such as those
+that take the place of VGG's fully connected ones, are computed in parts."""
+
 DAMPING = 1e-3
 """Pull of each factor toward its values of the round before, as a share of the mean diagonal of its system. It keeps
 the terms from growing against each other, which CP decompositions tend to (Phan et al. 2020, "Stable Low-rank Tensor
@@ -63,7 +68,19 @@ class CPFactors:
     def compose(self, groups: int = 1) -> Tensor:
         """Return the kernel of these factors, ``(out_channels, in_channels / groups, positions)``."""
         blocks = zip(*(factor.chunk(groups) for factor in (self.expand, self.depthwise, self.project)), strict=True)
-        return torch.cat([torch.einsum("mr,rk,rc->mck", project, depth, expand) for expand, depth, project in blocks])
+        return torch.cat([_compose(*block) for block in blocks])
+
+
+def _compose(expand: Tensor, depthwise: Tensor, project: Tensor) -> Tensor:
+    parts = _slices(len(expand), len(project) * depthwise.shape[1])
+    terms = ((project[:, part], depthwise[part], expand[part]) for part in parts)
+    return functools.reduce(torch.add, (torch.einsum("mr,rk,rc->mck", *each) for each in terms))
+
+
+def _slices(width: int, values: int) -> list[slice]:
+    """Return slices of the terms, of which an intermediate tensor has so many values each."""
+    step = max(MOST_VALUES // values, 1)
+    return [slice(start, start + step) for start in range(0, width, step)]
 
 
 @dataclass(frozen=True)
@@ -259,7 +276,8 @@ def _strongest_kernels(kernel: Tensor, width: int) -> tuple[Tensor, Tensor, Tens
     generator = torch.Generator().manual_seed(0)
     expand = NOISE * torch.randn(width, channels, generator=generator, dtype=kernel.dtype) / channels**0.5
     expand[torch.arange(width), channel] += 1
-    project = torch.einsum("mrk,rk->mr", kernel[:, channel], depthwise)
+    parts = _slices(width, outputs * positions)
+    project = torch.cat([torch.einsum("mrk,rk->mr", kernel[:, channel[part]], depthwise[part]) for part in parts], 1)
     project[:, len(strengths) :] = 0
     return expand, depthwise, project
 

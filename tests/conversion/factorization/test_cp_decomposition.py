@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dsft.conversion.factorization import cp_decomposition
 from dsft.conversion.factorization.cp_decomposition import CPFactors, decompose, exact_width, whitenings
 from dsft.conversion.factorization.weighting import Weighting
 from dsft.errors import ConversionError
@@ -126,3 +127,13 @@ def test_groups_are_composed_one_by_one() -> None:
     first = CPFactors(factors.expand[:2], factors.depthwise[:2], factors.project[:3]).compose()
     second = CPFactors(factors.expand[2:], factors.depthwise[2:], factors.project[3:]).compose()
     torch.testing.assert_close(factors.compose(groups=2), torch.cat([first, second]))
+
+
+def test_large_intermediate_tensors_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = draw(12, 6, 9)
+    whole = decompose(kernel, 20)
+    expected = torch.einsum("mr,rk,rc->mck", whole.project, whole.depthwise, whole.expand)
+    monkeypatch.setattr(cp_decomposition, "MOST_VALUES", 7 * 12 * 9)
+    in_parts = decompose(kernel, 20)
+    torch.testing.assert_close(in_parts.project, whole.project)
+    torch.testing.assert_close(in_parts.compose(), expected)
