@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dsft.choices import Structure
 from dsft.compat.torch_convolution import Convolution
+from dsft.conversion.discovery.dense_kernel import dense_kernel
 from dsft.conversion.factorization import RegressionTarget, Weighting
 from dsft.conversion.factorization.alternating_least_squares import fit_both_factors
 from dsft.conversion.factorization.coordinate_descent import fit_depthwise_kernels, patch_moments
@@ -24,6 +25,10 @@ from dsft.separable import (
     kernel_ranks,
     swap_channels,
 )
+
+MOST_PATCH_VALUES = 1 << 14
+"""Values of a patch of a group up to which all factors are fitted. Their moments take 2 GiB there, several times. The
+7x7 convolution of 512 channels that timm's VGG has in place of a fully connected layer is above it."""
 
 CHUNK_OUTPUTS = 64
 """Output channels whose pointwise weights are applied at a time."""
@@ -46,7 +51,7 @@ class LayerRegression(Protocol):
 
 
 def make_regression(layer: FactoredConv, dense: Convolution, weighting: Weighting) -> LayerRegression:
-    """Return the regression of a layer: of all its factors, or of the second if it is of low rank.
+    """Return the regression of a layer: of all its factors, or of the last if it is of low rank or very large.
 
     Args:
         layer: The converted layer, with its initial weights.
@@ -54,9 +59,11 @@ def make_regression(layer: FactoredConv, dense: Convolution, weighting: Weightin
         weighting: Second moments of the layer's input and gradient.
     """
     if isinstance(layer, LowRankConv):
-        return _LowRank(layer)
+        return _LastWeights(layer, layer.first)
     if isinstance(layer, PointwiseDepthwisePointwiseConv):
-        return PwDwPwRegression(layer, dense, weighting)
+        is_large = dense_kernel(dense)[0].numel() > MOST_PATCH_VALUES
+        before_last = nn.Sequential(layer.expand, layer.depthwise)
+        return _LastWeights(layer, before_last) if is_large else PwDwPwRegression(layer, dense, weighting)
     if not isinstance(layer, DepthwiseSeparableConv):
         raise TypeError(f"layer: expected a converted layer, found {type(layer).__name__}")
     is_first = layer.structure is Structure.DW_PW
@@ -136,21 +143,26 @@ class _PointwiseFirst(PatchRegression):
         return predicted
 
 
-class _LowRank:
-    """A low-rank layer: the weights of its second convolution."""
+class _LastWeights:
+    """The weights of the last convolution of a layer, which is pointwise.
 
-    def __init__(self, layer: LowRankConv) -> None:
-        self._layer = layer
+    Args:
+        layer: The converted layer, with its initial weights.
+        before: Its convolutions before the last.
+    """
+
+    def __init__(self, layer: LowRankConv | PointwiseDepthwisePointwiseConv, before: nn.Module) -> None:
+        self._layer, self._before = layer, before
 
     def features(self, images: Tensor) -> Tensor:
-        """Return the maps between the two convolutions."""
-        maps: Tensor = self._layer.first(images)
+        """Return the maps before the last convolution."""
+        maps: Tensor = self._before(images)
         return maps
 
     @torch.no_grad()
     def fit(self, features: Tensor, target: RegressionTarget) -> Tensor:
         """Fit the weights of every group."""
-        layer, weight = self._layer, self._layer.second.weight
+        layer, weight = self._layer, self._layer.last.weight
         height = layer.out_channels // layer.groups
         rows = [slice(group * height, (group + 1) * height) for group in range(layer.groups)]
         blocks = [
