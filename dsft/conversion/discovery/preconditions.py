@@ -25,7 +25,8 @@ def unwrap_network(model: nn.Module) -> nn.Module:
         ConversionError: ``model`` is not a module.
     """
     if not isinstance(model, nn.Module):
-        raise ConversionError(f"model: a torch.nn.Module is needed, found {type(model).__name__}.")
+        found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise ConversionError(f"model: a torch.nn.Module is needed, found {found}.")
     while True:
         if is_compiled(model):
             model = without_compilation(model)
