@@ -21,7 +21,7 @@ from dsft.commands.experiment import ExperimentResult
 from dsft.commands.export import ExportResult, ExportSettings
 from dsft.console import progress_for_python, run_report
 from dsft.conversion import Conversion
-from dsft.errors import InputError, did_you_mean
+from dsft.errors import InputError, did_you_mean, type_of
 from dsft.progress import Report
 from dsft.recipe import Recipe, load_recipe, make_recipe
 from dsft.tasks import Metrics, Task, task_named
@@ -231,9 +231,8 @@ def _start(*, overwrite: bool, resume: bool, dry_run: bool) -> Start:
 def _require_path(model: object, classes: Sequence[str] | None, image_size: int | None) -> None:
     """Check that what is no network is a folder, and that nothing is said about it which the folder records."""
     if not isinstance(model, str | os.PathLike):
-        found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         advice = " Give its attribute model." if isinstance(model, Conversion) else ""
-        raise InputError(f"model: expected a network or a folder, found {found}.{advice}")
+        raise InputError(f"model: expected a network or a folder, found {type_of(model)}.{advice}")
     if classes is not None or image_size is not None:
         given = "classes" if classes is not None else "image_size"
         raise InputError(f"{given}: applies to a network in memory; the model folder {str(model)!r} records it.")

@@ -137,6 +137,11 @@ def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
     return difflib.get_close_matches(name, list(candidates), n=count, cutoff=0.6)
 
 
+def type_of(value: object) -> str:
+    """Return what a message calls a value of the wrong type: its class, or that it is a class."""
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return a sentence that suggests the most similar candidates, or an empty string if there are none."""
     near = nearest(name, candidates)

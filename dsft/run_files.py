@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 RECIPE_FILE, RUN_FILE, SPLITS_FILE = "recipe.yaml", "run.json", "splits.json"
 """The resolved recipe, the record of a run (versions, seeds, device, fingerprints of the data), and its splits."""
@@ -24,12 +24,20 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def read_splits(folder: Path) -> dict[str, tuple[str, frozenset[str]]]:
-    """Return the fingerprint and the keys of each split of a run; nothing if the folder holds no list of them."""
-    if not (file := folder / SPLITS_FILE).is_file():
+class ListedSplit(NamedTuple):
+    """The fingerprint of a split, and the keys of its images."""
+
+    fingerprint: str
+    keys: frozenset[str]
+
+
+def read_splits(folder: Path) -> dict[str, ListedSplit]:
+    """Return the splits of a run by name; none if the folder has no list of them, or a damaged one."""
+    try:
+        splits = json.loads((folder / SPLITS_FILE).read_text(encoding="utf-8"))["splits"]
+        return {name: ListedSplit(split["fingerprint"], frozenset(split["keys"])) for name, split in splits.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-    splits = json.loads(file.read_text(encoding="utf-8"))["splits"]
-    return {name: (split["fingerprint"], frozenset(split["keys"])) for name, split in splits.items()}
 
 
 def is_unfinished(folder: Path) -> bool:

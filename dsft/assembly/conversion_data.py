@@ -133,13 +133,13 @@ def _find_unlabelled(section: DataSection, model: str, network: Network) -> Spli
     if files and 2 * len(files) >= len(everything):
         source = kind(folder, ("unlabelled",), tuple(file.name for file in files), (0,) * len(files))
         return Split(SplitName.TRAIN, source, tuple(range(len(files))), source.classes)
-    if network.task.labels is None:
-        noun = kind.input_kind.plural
-        raise DataError(
-            f"--data {str(folder)!r}: expected a folder with {noun}, found none in it. Folders in it are no classes "
-            f"for {model!r}, whose task is {network.task.name}. Give the folder that holds the {noun} themselves, or a "
-            "recipe."
-        )
+    noun = kind.input_kind.plural
     if not any(entry.is_dir() and not is_hidden(entry.name) for entry in folder.iterdir()):
-        raise DataError(f"--data {str(folder)!r}: expected a folder with {kind.input_kind.plural}, found none in it.")
+        raise DataError(f"--data {str(folder)!r}: expected a folder with {noun}, found none in it.")
+    if network.task.labels is None:
+        raise DataError(
+            f"--data {str(folder)!r}: expected a folder with {noun}, found {len(files)} in it and folders, which are "
+            f"no classes for {model!r}, whose task is {network.task.name}. Give the folder that holds the {noun} "
+            "themselves, or a recipe."
+        )
     return None

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +22,7 @@ from dsft.data.sources import Source, input_kind_of
 from dsft.errors import CheckpointError, DataError
 from dsft.progress import Report, Warn, ignore
 from dsft.recipe.sections import DataSection
+from dsft.run_files import read_splits
 
 ROLES = {SplitName.TRAIN: "trained or calibrated", SplitName.VAL: "selected"}
 """What the images of a split did to a network, as messages say it."""
@@ -33,12 +35,12 @@ class Training:
     Attributes:
         data: The recipe's data section, as JSON values.
         fingerprints: Fingerprint of each split that trained or selected the weights, by split name.
-        keys: Keys of the images of these splits, as the run's folder lists them; empty if it is unknown.
+        run: Folder that may list the images of these splits, the one around the model folder; None if there is none.
     """
 
     data: Mapping[str, Any]
     fingerprints: Mapping[str, str]
-    keys: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+    run: Path | None = dataclasses.field(default=None, compare=False)
 
     def section(self) -> DataSection:
         """Return the data section.
@@ -130,12 +132,13 @@ def _overlap(images: Split, training: Training, role: SplitName) -> int:
 
 def _draw_again(training: Training, role: SplitName) -> Split | None:
     """Return a split of a training; None if its data has changed, and the keys that it had are unknown."""
-    drawn = open_splits(training.section(), ignore).get(role)
-    if drawn.fingerprint == training.fingerprints.get(role):
+    drawn, fingerprint = open_splits(training.section(), ignore).get(role), training.fingerprints.get(role)
+    if drawn.fingerprint == fingerprint:
         return drawn
-    if (keys := training.keys.get(role)) is None:
+    listed = read_splits(training.run).get(role) if training.run is not None else None
+    if listed is None or listed.fingerprint != fingerprint:
         return None
-    left = [index for index, key in enumerate(drawn.source.keys) if key in keys]
+    left = [index for index, key in enumerate(drawn.source.keys) if key in listed.keys]
     return dataclasses.replace(drawn, indices=tuple(left))
 
 

@@ -17,7 +17,6 @@ from dsft.assembly.own_network import InputFormat, build_own, with_outputs
 from dsft.choices import ModelSource
 from dsft.errors import CheckpointError
 from dsft.models import Builder, LoadedModel
-from dsft.run_files import read_splits
 from dsft.tasks import task_named
 
 
@@ -100,8 +99,5 @@ def _described(folder: Path, module: nn.Module, skeleton: LoadedModel | None) ->
 
 def _trainings(manifest: Manifest, folder: Path) -> tuple[Training, ...]:
     earlier = tuple(Training(**ancestor) for ancestor in manifest.ancestors)
-    if manifest.data is None:
-        return earlier
-    splits = read_splits(folder.parent).items()
-    same = {name: keys for name, (own, keys) in splits if own == manifest.fingerprints.get(name)}
-    return (*earlier, Training(manifest.data, manifest.fingerprints, same))
+    own = () if manifest.data is None else (Training(manifest.data, manifest.fingerprints, folder.parent),)
+    return (*earlier, *own)

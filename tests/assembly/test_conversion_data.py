@@ -75,7 +75,7 @@ def test_images_beside_few_in_folders_calibrate(workshop: Workshop, tmp_path: Pa
 def test_folders_are_classes_for_classification_alone(workshop: Workshop, tmp_path: Path) -> None:
     write_pictures(tmp_path, {"images": 3, "masks": 3})
     network = dataclasses.replace(load_folder(workshop.dense), task=task_named(TaskName.SEGMENTATION))
-    message = r"found none in it. Folders in it are no classes for 'dense', whose task is segmentation. Give the folder"
+    message = r"found 0 in it and folders, which are no classes for 'dense', whose task is segmentation. Give the"
     with pytest.raises(DataError, match=message):
         open_conversion_data(NamedData(str(tmp_path)), network, "dense", ignore)
 

@@ -140,5 +140,8 @@ def test_of_data_that_grew_a_run_knows_its_images(workshop: Workshop, tmp_path: 
     assert "calibrated this model" not in dsft("evaluate", tmp_path / "alone", "--data", pictures, "--no-time").stderr
     # Keys of another run say nothing.
     other = {"splits": {"train": {"fingerprint": "other", "keys": splits["train"]["keys"]}}}
-    (tmp_path / "alone" / "splits.json").write_text(json.dumps(other), encoding="utf-8")
-    assert "calibrated this model" not in dsft("evaluate", tmp_path / "alone", "--data", pictures, "--no-time").stderr
+    for text in (json.dumps(other), "{}", "no JSON"):
+        (tmp_path / "alone" / "splits.json").write_text(text, encoding="utf-8")
+        done = dsft("evaluate", tmp_path / "alone", "--data", pictures, "--no-time")
+        assert "calibrated this model" not in done.stderr
+        assert done.exit_code == 0

@@ -11,7 +11,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from dsft.compat.torch_compile import is_compiled, is_compiled_in_place, without_compilation
 from dsft.compat.torch_modules import is_sharded
-from dsft.errors import ConversionError
+from dsft.errors import ConversionError, type_of
 from dsft.separable import FactoredConv
 
 
@@ -25,8 +25,7 @@ def unwrap_network(model: nn.Module) -> nn.Module:
         ConversionError: ``model`` is not a module.
     """
     if not isinstance(model, nn.Module):
-        found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
-        raise ConversionError(f"model: a torch.nn.Module is needed, found {found}.")
+        raise ConversionError(f"model: a torch.nn.Module is needed, found {type_of(model)}.")
     while True:
         if is_compiled(model):
             model = without_compilation(model)
