@@ -111,19 +111,13 @@ def emphasize_late_layers(weightings: Mapping[str, Weighting]) -> dict[str, Weig
 
 
 class _Moments:
-    """Running sums of the moments of one convolution.
-
-    Inputs are summed relative to the mean of the first batch, near which their mean is: the variance would be lost in
-    the difference of two large numbers otherwise.
-    """
+    """Running sums of the moments of one convolution."""
 
     def __init__(self, site: Site) -> None:
         module = self.module = site.module
         self.kernel, self.groups = site.dense_kernel.detach().cpu().double(), module.groups
         self.patch_layer = patch_layer(module, separable_class_of(module).dense_class, module.in_channels)
         positions, width = self.kernel[0, 0].numel(), module.in_channels // module.groups
-        self.origin: Tensor | None = None
-        self.offsets = torch.zeros(module.in_channels, positions, dtype=torch.float64)
         self.patches = torch.zeros(module.in_channels, positions, positions, dtype=torch.float64)
         self.channels = torch.zeros(module.groups, width, width, dtype=torch.float64)
         self.gradients = torch.zeros(module.groups, *(module.out_channels // module.groups,) * 2, dtype=torch.float64)
@@ -133,12 +127,9 @@ class _Moments:
         """Add the input of a batch."""
         rows = sample_maps(self.patch_layer, images, POSITIONS, self.samples)
         patches = rows.reshape(len(rows), self.module.in_channels, -1)
-        if self.origin is None:
-            self.origin = patches.mean(0)
-        shifted = patches - self.origin
-        self.offsets += shifted.sum(0).cpu().double()
-        self.patches += torch.einsum("ncp,ncq->cpq", shifted, shifted).cpu().double()
-        middle = shifted[:, :, patches.shape[2] // 2].reshape(len(rows), self.groups, -1)
+        centred = patches - patches.mean(0)
+        self.patches += torch.einsum("ncp,ncq->cpq", centred, centred).cpu().double()
+        middle = centred[:, :, patches.shape[2] // 2].reshape(len(rows), self.groups, -1)
         self.channels += torch.einsum("ngc,ngd->gcd", middle, middle).cpu().double()
         self.samples += len(rows)
 
@@ -149,12 +140,8 @@ class _Moments:
         self.gradients += torch.einsum("ngi,ngj->gij", rows, rows).cpu().double()
 
     def weighting(self, images: int, *, has_gradient: bool) -> Weighting:
-        """Return the covariance of the inputs over positions, and the mean of the gradients over images."""
-        samples = max(self.samples, 1)
-        offsets = self.offsets / samples
-        middle = offsets[:, offsets.shape[1] // 2].reshape(self.groups, -1)
-        patches = self.patches / samples - torch.einsum("cp,cq->cpq", offsets, offsets)
-        channels = self.channels / samples - torch.einsum("gc,gd->gcd", middle, middle)
+        """Return the means: of the inputs over positions, of the gradients over images."""
+        patches, channels = self.patches / max(self.samples, 1), self.channels / max(self.samples, 1)
         is_known = has_gradient and bool(self.gradients.any())
         return Weighting(patches, channels, self.gradients / images if is_known else self._isotropic(patches))
 
