@@ -166,7 +166,7 @@ def test_int8_without_its_package_names_the_command(workshop: Workshop, monkeypa
 def test_a_folder_is_divided_for_calibration(workshop: Workshop) -> None:
     done = dsft("export", workshop.dense, "-o", "a.onnx", "--int8", "--data", workshop.pictures, "--images", "48")
     assert done.exit_code == 2
-    assert "calibrates on images that are not scored, and none are left" in done.stderr
+    assert "int8 is calibrated on images that are not scored, and none are left" in done.stderr
     assert contents(Path()) == {}
 
 
