@@ -58,10 +58,12 @@ def require_held_out(recipe: Recipe, splits: Splits, earlier: Sequence[Training]
         recipe: The recipe.
         splits: Its images.
         earlier: What the weights of the original and of the teacher were trained on.
-        report: Receives a warning for a val split that is not held out.
+        report: Receives a warning for a val split that is not held out, and for a test split that is not since images
+            were added to the data or removed from it.
 
     Raises:
-        DataError: Images of the test split, which is to be scored, trained or selected one of the networks.
+        DataError: Images of the test split, which is to be scored, trained or selected one of the networks, and its
+            data has not changed since.
     """
     if all(record_training(recipe.data, splits) == training for training in earlier):
         return
@@ -75,7 +77,7 @@ def require_held_out(recipe: Recipe, splits: Splits, earlier: Sequence[Training]
                 "the network that this run starts from or distills from, so they are not held out. Use the same data, "
                 "splits and data.seed as its run"
             )
-            # Images that were added since move a few others between the splits, which need not stop the run.
+            # Images that were added or removed move a few others between the splits, which need not stop the run.
             if name is SplitName.TEST and role in count_seen(split, unchanged):
                 raise DataError(f"{message}, or leave test out of evaluate.splits.")
             report(Warn(f"{message}."))

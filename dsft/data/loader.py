@@ -159,7 +159,7 @@ class BatchLoader:
                 self._batches = self._open()
                 raise DataError(
                     f"{collated.unreadable[0].message} Or skip such {self.input_kind.plural} with data.bad_images=skip "
-                    "(of dsft predict: --bad-inputs skip)."
+                    "(in dsft predict with --bad-inputs skip)."
                 )
             self._skipped.update(collated.unreadable)
             if len(collated.targets) >= smallest:

@@ -150,7 +150,7 @@ def _read_pickle(path: Path, where: str) -> Any:
         if "TorchScript" in str(error):
             raise CheckpointError(
                 f"{where}: is a TorchScript program, which runs code when it is loaded, and weights alone are needed. "
-                f"Save them: torch.save(torch.jit.load(path).state_dict(), new_path)."
+                "Save them: torch.save(torch.jit.load(path).state_dict(), new_path)."
             ) from error
         reason = next(iter(str(error).splitlines()), "").partition(". ")[0] or type(error).__name__
         raise CheckpointError(

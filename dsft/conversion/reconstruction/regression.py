@@ -61,9 +61,9 @@ def make_regression(layer: FactoredConv, dense: Convolution, weighting: Weightin
     if isinstance(layer, LowRankConv):
         return _LastWeights(layer, layer.first)
     if isinstance(layer, PointwiseDepthwisePointwiseConv):
-        is_large = dense_kernel(dense)[0].numel() > MOST_PATCH_VALUES
-        before_last = nn.Sequential(layer.expand, layer.depthwise)
-        return _LastWeights(layer, before_last) if is_large else PwDwPwRegression(layer, dense, weighting)
+        if dense_kernel(dense)[0].numel() > MOST_PATCH_VALUES:
+            return _LastWeights(layer, nn.Sequential(layer.expand, layer.depthwise))
+        return PwDwPwRegression(layer, dense, weighting)
     if not isinstance(layer, DepthwiseSeparableConv):
         raise TypeError(f"layer: expected a converted layer, found {type(layer).__name__}")
     is_first = layer.structure is Structure.DW_PW

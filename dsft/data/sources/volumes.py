@@ -112,7 +112,7 @@ def _values(pair: PicturePair) -> NDArray[np.float32]:
     if is_nifti is not other:
         raise DataError(
             f"mask {str(pair.target)!r}: must be of the format of its volume {pair.image.name!r}, NIfTI or NumPy, so "
-            f"that their voxels agree. Convert one of them."
+            "that their voxels agree. Convert one of them."
         )
     values = read_signal(pair.target).values
     if is_nifti:
@@ -120,7 +120,7 @@ def _values(pair: PicturePair) -> NDArray[np.float32]:
         if len(values) != 1:
             raise DataError(
                 f"mask {str(pair.target)!r}: must hold one class index for each voxel, found {len(values)} values. "
-                f"Combine them into one."
+                "Combine them into one."
             )
         mask: NDArray[np.float32] = values[0]
         return mask
@@ -145,5 +145,5 @@ def _require_same_grid(pair: PicturePair) -> None:
 def _other_shape(pair: PicturePair, expected: tuple[int, ...], found: tuple[int, ...]) -> DataError:
     return DataError(
         f"mask {str(pair.target)!r}: must have the shape of its volume, {expected}, found {found}. Resample the mask "
-        f"to the volume."
+        "to the volume."
     )
